@@ -1,0 +1,93 @@
+// Strict YAML (yaml-cpp behind it): unknown, duplicate and misspelt keys, wrong types, extra documents
+// and values out of range are errors of the form
+//   file:line:col: path: message (did you mean …?)
+// Usage:
+//   ASSIGN_OR_RETURN(YamlDocument doc, YamlDocument::Parse(text, "run.yaml"));
+//   YamlMap root = doc.Root();
+//   root.Get("name", &spec.name);                      // optional: leaves the default when absent
+//   root.Require("model", ...);
+//   YamlMap model = root.Map("model");                 // empty map when absent (model.present() false)
+//   model.Get("hidden", &h, 1, 1 << 20);
+//   for (YamlMap& s : root.MapList("data.sources")) …
+//   RETURN_IF_ERROR(doc.Finish());                     // unknown keys and every error found, all at once
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace tritter {
+
+namespace yaml_internal {
+struct State;
+struct NodeRef;
+}  // namespace yaml_internal
+
+// A mapping that remembers which keys were asked for. Cheap to copy; valid while its YamlDocument lives.
+// Readers collect errors in the document and go on, so that one run of validation reports them all.
+class YamlMap {
+ public:
+  bool present() const;                       // the mapping was written in the file
+  bool Has(absl::string_view key) const;      // does not mark the key as known
+  std::vector<std::string> Keys() const;      // in file order
+  std::string Path() const;                   // "model.heads"; "" for the root
+  std::string Where() const;                  // "run.yaml:3:5"
+
+  // Each returns true when the key was there with a valid value. Key present with null is an error.
+  bool Get(absl::string_view key, std::string* out);
+  bool Get(absl::string_view key, bool* out);
+  bool Get(absl::string_view key, int64_t* out, int64_t min = std::numeric_limits<int64_t>::min(),
+           int64_t max = std::numeric_limits<int64_t>::max());
+  bool Get(absl::string_view key, double* out, double min = -std::numeric_limits<double>::infinity(),
+           double max = std::numeric_limits<double>::infinity());
+  bool Get(absl::string_view key, std::vector<std::string>* out);
+  template <typename T>
+  bool Get(absl::string_view key, std::optional<T>* out) {
+    T v{};
+    if (!Get(key, &v)) return false;
+    *out = std::move(v);
+    return true;
+  }
+  // One of `choices`, else an error that lists them (and suggests the nearest).
+  bool GetChoice(absl::string_view key, absl::Span<const absl::string_view> choices, std::string* out);
+  // An integer, or a percentage written `20%` (then *fraction = 0.2 and *value is untouched).
+  bool GetCountOrPercent(absl::string_view key, int64_t* value, std::optional<double>* fraction);
+
+  YamlMap Map(absl::string_view key);                   // nested mapping; not present() when absent
+  std::vector<YamlMap> MapList(absl::string_view key);  // list of mappings
+  void Require(absl::string_view key);                  // error "required key is missing" unless present
+
+  // Adds an error at `key`'s value (or at the mapping when absent/empty): file:line:col: path.key: message.
+  void Error(absl::string_view key, absl::string_view message);
+
+ private:
+  friend class YamlDocument;
+  friend struct yaml_internal::State;
+  std::shared_ptr<yaml_internal::NodeRef> ref_;
+};
+
+class YamlDocument {
+ public:
+  // Errors: InvalidArgument for a syntax error, an empty text, a root that is not a mapping, more than one document.
+  static absl::StatusOr<YamlDocument> Parse(absl::string_view text, absl::string_view file_name);
+  YamlMap Root();
+  // InvalidArgument with every error, one a line, in file order; keys nobody asked for are errors with a
+  // suggestion from the keys that were asked for in that mapping.
+  absl::Status Finish();
+
+ private:
+  std::shared_ptr<yaml_internal::State> state_;
+};
+
+// The candidate nearest to `word` by edit distance, when near enough to be a misspelling; else "".
+std::string NearestWord(absl::string_view word, absl::Span<const std::string> candidates);
+
+}  // namespace tritter
