@@ -1,0 +1,81 @@
+// Configuration of a network: one type for both families (docs: specification of the model).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/yaml.h"
+
+namespace tritter {
+
+enum class Family { kTritter, kBitnet };
+enum class NormKind { kRmsNorm, kLayerNorm };
+enum class AttentionMode { kCausal, kSlidingWindow, kSinks, kBidirectional, kPrefixLm, kDocument, kEmbedding };
+enum class ScaleGranularity { kRow, kTensor };
+enum class WeightRule { kAbsMean, kThreshold };
+enum class ActivationRule { kInt8, kNone };
+
+// H hidden, N query heads, K key/value heads, D head dimension, I FFN inner width, V vocabulary.
+struct ModelConfig {
+  std::string preset;             // "" when every field was given
+  Family family = Family::kTritter;
+  int64_t hidden = 0;             // H
+  int64_t layers = 0;
+  int64_t heads = 0;              // N
+  int64_t kv_heads = 0;           // K
+  int64_t head_dim = 0;           // D
+  bool head_dim_given = false;    // then H = N·D is not asked for
+  int64_t ffn = 0;                // I
+  int64_t vocab = 65536;          // V
+  int64_t context = 0;            // positions
+  double rope_theta = 500000.0;
+  double norm_eps = 1e-5;
+  NormKind norm = NormKind::kRmsNorm;
+  bool tied_embeddings = false;
+  bool bias = false;
+  bool lm_head_ternary = false;
+  AttentionMode attention = AttentionMode::kCausal;
+  int64_t window = 0;             // sliding_window, sinks
+  int64_t sinks = 0;
+  WeightRule weight_rule = WeightRule::kAbsMean;
+  ScaleGranularity granularity = ScaleGranularity::kRow;
+  ActivationRule activations = ActivationRule::kInt8;
+
+  bool qk_norm() const { return family == Family::kTritter; }
+  bool sub_norms() const { return family == Family::kBitnet; }
+  bool ffn_pre_norm() const { return family == Family::kBitnet; }
+};
+
+// Names of the built-in presets, in order of size; the table is data (model/presets.cc).
+std::vector<std::string> PresetNames();
+// Errors: NotFound with the nearest name.
+absl::StatusOr<ModelConfig> PresetConfig(absl::string_view name);
+// InvalidArgument naming the field, actual and expected value: N divisible by K, H = N·D unless head_dim is given, D even,
+// V >= 264, sinks need a window, …
+absl::Status ValidateConfig(const ModelConfig& config);
+// Reads a `model:` mapping (preset, family and any field; an explicit field always wins). Problems are added to the
+// document at their key; the result is then meaningless.
+ModelConfig ReadModelConfig(YamlMap map);
+// Canonical YAML of every field, resolved; ReadModelConfig of it gives the same config back.
+std::string ModelConfigToYaml(const ModelConfig& config, int indent);
+
+// Number of parameters (embedding, blocks, norms, head), by the formula of the specification.
+int64_t ParameterCount(const ModelConfig& config);
+
+// One parameter of the network. Names are stable: checkpoints, optimiser groups and exports use them.
+//   embed.weight [V, H]; layers.<i>.norm_in.weight [H]; layers.<i>.attn.{q,k,v,o}.weight; layers.<i>.attn.{q_norm,k_norm}.weight
+//   [D]; layers.<i>.attn.sub_norm.weight; layers.<i>.norm_post.weight [H]; layers.<i>.ffn.{gate,up,down}.weight;
+//   layers.<i>.ffn.sub_norm.weight; norm.weight [H]; head.weight [V, H] (absent when tied)
+enum class ParameterKind { kEmbedding, kNorm, kBias, kTernary, kHead };
+struct ParameterSpec {
+  std::string name;
+  std::vector<int64_t> shape;  // matrices are [out, in]
+  ParameterKind kind;
+};
+// Every parameter in canonical order.
+std::vector<ParameterSpec> ParameterTable(const ModelConfig& config);
+
+}  // namespace tritter
