@@ -1,0 +1,46 @@
+// Which sample stands at which place: a pure function of (seed, slot), O(1) memory, independent of workers and restarts.
+// The global slot is step·global_batch + position. Each block of 1 000 slots holds every source's largest-remainder share,
+// placed by a keyed permutation; a source's n-th slot takes its n-th permuted sample, rekeyed for each pass over the source.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace tritter {
+
+struct OrderedSource {
+  std::string name;
+  uint64_t samples = 0;  // at the run's sequence length, > 0
+};
+
+// From global slot `first_slot` on (a multiple of nothing in particular) the sources have these weights (>= 0, not all 0).
+struct MixStage {
+  uint64_t first_slot = 0;
+  std::vector<double> weights;  // by source
+};
+
+struct SampleRef {
+  int source;       // index into the sources
+  uint64_t sample;  // k
+  uint64_t pass;    // 0 for the first pass over the source
+};
+
+class SampleOrder {
+ public:
+  // stages[0].first_slot == 0, increasing. A block that a stage border cuts is split at the border.
+  static absl::StatusOr<SampleOrder> Create(uint64_t seed, std::vector<OrderedSource> sources, std::vector<MixStage> stages);
+  SampleRef At(uint64_t slot) const;
+  // How many of the slots [0, end) each source gets: for max_epochs checks and reports.
+  std::vector<uint64_t> Counts(uint64_t end) const;
+
+ private:
+  SampleOrder() = default;
+  uint64_t seed_ = 0;
+  std::vector<OrderedSource> sources_;
+  std::vector<MixStage> stages_;
+};
+
+}  // namespace tritter
