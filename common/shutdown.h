@@ -7,7 +7,7 @@
 
 namespace tritter {
 
-// Installs the handlers (once, first thing in main, before any thread). The handlers only write to a pipe.
+// Installs the handlers (once, first thing in main, before any thread). They only write to a pipe. SIGPIPE is ignored.
 void InstallShutdownHandlers();
 bool ShutdownRequested();
 int ShutdownSignal();  // 0, SIGINT or SIGTERM

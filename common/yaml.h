@@ -5,10 +5,10 @@
 //   ASSIGN_OR_RETURN(YamlDocument doc, YamlDocument::Parse(text, "run.yaml"));
 //   YamlMap root = doc.Root();
 //   root.Get("name", &spec.name);                      // optional: leaves the default when absent
-//   root.Require("model", ...);
+//   root.Require("model");
 //   YamlMap model = root.Map("model");                 // empty map when absent (model.present() false)
 //   model.Get("hidden", &h, 1, 1 << 20);
-//   for (YamlMap& s : root.MapList("data.sources")) …
+//   for (YamlMap& s : root.Map("data").MapList("sources")) …
 //   RETURN_IF_ERROR(doc.Finish());                     // unknown keys and every error found, all at once
 #pragma once
 
@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,6 +33,8 @@ struct NodeRef;
 }  // namespace yaml_internal
 
 // A mapping that remembers which keys were asked for. Cheap to copy; valid while its YamlDocument lives.
+// Types are strict: a string that reads as a number, true, false or null must be quoted in the file, and a
+// quoted number is a string. Not thread-safe.
 // Readers collect errors in the document and go on, so that one run of validation reports them all.
 class YamlMap {
  public:
@@ -46,6 +49,8 @@ class YamlMap {
   bool Get(absl::string_view key, bool* out);
   bool Get(absl::string_view key, int64_t* out, int64_t min = std::numeric_limits<int64_t>::min(),
            int64_t max = std::numeric_limits<int64_t>::max());
+  bool Get(absl::string_view key, int* out, int min = std::numeric_limits<int>::min(),
+           int max = std::numeric_limits<int>::max());
   bool Get(absl::string_view key, double* out, double min = -std::numeric_limits<double>::infinity(),
            double max = std::numeric_limits<double>::infinity());
   bool Get(absl::string_view key, std::vector<std::string>* out);
@@ -70,13 +75,16 @@ class YamlMap {
 
  private:
   friend class YamlDocument;
-  friend struct yaml_internal::State;
-  std::shared_ptr<yaml_internal::NodeRef> ref_;
+  explicit YamlMap(std::shared_ptr<const yaml_internal::NodeRef> ref) : ref_(std::move(ref)) {}
+
+  std::shared_ptr<const yaml_internal::NodeRef> ref_;
 };
 
 class YamlDocument {
  public:
-  // Errors: InvalidArgument for a syntax error, an empty text, a root that is not a mapping, more than one document.
+  // Errors: InvalidArgument for a syntax error, an empty text, a root that is not a mapping, more than one
+  // document, more than 1 MiB, nesting deeper than 64. Anchors, aliases, merge keys, tags and duplicate keys
+  // are reported by Finish with the rest.
   static absl::StatusOr<YamlDocument> Parse(absl::string_view text, absl::string_view file_name);
   YamlMap Root();
   // InvalidArgument with every error, one a line, in file order; keys nobody asked for are errors with a
@@ -84,6 +92,8 @@ class YamlDocument {
   absl::Status Finish();
 
  private:
+  explicit YamlDocument(std::shared_ptr<yaml_internal::State> state) : state_(std::move(state)) {}
+
   std::shared_ptr<yaml_internal::State> state_;
 };
 

@@ -1,0 +1,43 @@
+#include "common/errno_status.h"
+
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+
+namespace tritter {
+namespace {
+
+absl::StatusCode Code(int error) {
+  switch (error) {
+    case ENOENT:
+      return absl::StatusCode::kNotFound;
+    case EEXIST:
+      return absl::StatusCode::kAlreadyExists;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::StatusCode::kPermissionDenied;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::StatusCode::kResourceExhausted;
+    case ENOTDIR:
+    case EISDIR:
+    case ENOTEMPTY:
+      return absl::StatusCode::kFailedPrecondition;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
+}  // namespace
+
+absl::Status ErrnoStatus(absl::string_view action, absl::string_view path, int error) {
+  return absl::Status(Code(error), absl::StrCat(path, ": ", action, ": ",
+                                                std::generic_category().message(error)));
+}
+
+}  // namespace tritter
