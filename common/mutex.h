@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 
 #if defined(__clang__)
@@ -16,15 +17,19 @@
 
 #define CAPABILITY(x) TRITTER_THREAD_ANNOTATION(capability(x))
 #define SCOPED_CAPABILITY TRITTER_THREAD_ANNOTATION(scoped_lockable)
-#define GUARDED_BY(x) TRITTER_THREAD_ANNOTATION(guarded_by(x))
-#define PT_GUARDED_BY(x) TRITTER_THREAD_ANNOTATION(pt_guarded_by(x))
 #define ACQUIRE(...) TRITTER_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) TRITTER_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
 #define TRY_ACQUIRE(...) TRITTER_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 #define REQUIRES(...) TRITTER_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) TRITTER_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 #define RETURN_CAPABILITY(x) TRITTER_THREAD_ANNOTATION(lock_returned(x))
+
+// The other three are defined by this version of Abseil already, with the same meaning.
+#ifndef GUARDED_BY
+#define GUARDED_BY(x) TRITTER_THREAD_ANNOTATION(guarded_by(x))
+#define PT_GUARDED_BY(x) TRITTER_THREAD_ANNOTATION(pt_guarded_by(x))
 #define NO_THREAD_SAFETY_ANALYSIS TRITTER_THREAD_ANNOTATION(no_thread_safety_analysis)
+#endif
 
 namespace tritter {
 
