@@ -27,7 +27,7 @@ struct ModelConfig {
   int64_t heads = 0;              // N
   int64_t kv_heads = 0;           // K
   int64_t head_dim = 0;           // D
-  bool head_dim_given = false;    // then H = N·D is not asked for
+  bool head_dim_given = false;    // then H = N·D is not asked for (true after reading YAML only where H differs from N·D)
   int64_t ffn = 0;                // I
   int64_t vocab = 65536;          // V
   int64_t context = 0;            // positions
@@ -49,6 +49,16 @@ struct ModelConfig {
   bool ffn_pre_norm() const { return family == Family::kBitnet; }
 };
 
+// What a family sets beside its structure: tied embeddings and the granularity of the weight scales. Keeps everything else.
+void ApplyFamilyDefaults(Family family, ModelConfig* config);
+
+const char* FamilyName(Family family);                // "tritter", "bitnet"
+const char* NormKindName(NormKind norm);              // "rmsnorm", "layernorm"
+const char* AttentionModeName(AttentionMode mode);    // "causal", "sliding_window", …
+const char* GranularityName(ScaleGranularity g);      // "row", "tensor"
+const char* WeightRuleName(WeightRule rule);          // "absmean", "threshold"
+const char* ActivationRuleName(ActivationRule rule);  // "int8", "none"
+
 // Names of the built-in presets, in order of size; the table is data (model/presets.cc).
 std::vector<std::string> PresetNames();
 // Errors: NotFound with the nearest name.
@@ -65,11 +75,16 @@ std::string ModelConfigToYaml(const ModelConfig& config, int indent);
 // Number of parameters (embedding, blocks, norms, head), by the formula of the specification.
 int64_t ParameterCount(const ModelConfig& config);
 
+// Parameters that enter a matrix product for every token: ternary matrices and the head (the embedding, when tied).
+int64_t MatrixParameterCount(const ModelConfig& config);
+
 // One parameter of the network. Names are stable: checkpoints, optimiser groups and exports use them.
 //   embed.weight [V, H]; layers.<i>.norm_in.weight [H]; layers.<i>.attn.{q,k,v,o}.weight; layers.<i>.attn.{q_norm,k_norm}.weight
 //   [D]; layers.<i>.attn.sub_norm.weight; layers.<i>.norm_post.weight [H]; layers.<i>.ffn.{gate,up,down}.weight;
 //   layers.<i>.ffn.sub_norm.weight; norm.weight [H]; head.weight [V, H] (absent when tied)
-enum class ParameterKind { kEmbedding, kNorm, kBias, kTernary, kHead };
+// Biases (norm: layernorm; bias: true) are "<…>.bias" after their weight; weight_rule threshold adds "<…>.scale" [out] after
+// each ternary weight.
+enum class ParameterKind { kEmbedding, kNorm, kBias, kTernary, kHead, kScale };
 struct ParameterSpec {
   std::string name;
   std::vector<int64_t> shape;  // matrices are [out, in]

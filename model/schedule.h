@@ -21,4 +21,6 @@ struct ScheduleSpec {
 // linear peak - (peak-min)u, sqrt max(min, peak (1-√u)). t in [0, T).
 double LrAt(int64_t step, const ScheduleSpec& spec);
 
+const char* DecayShapeName(DecayShape shape);  // "cosine", "linear", "sqrt"
+
 }  // namespace tritter

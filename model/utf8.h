@@ -1,0 +1,26 @@
+// UTF-8 by the table of well-formed byte sequences (Unicode 15, table 3-7): no overlong forms, no surrogates, nothing
+// beyond U+10FFFF.
+#pragma once
+
+#include <cstddef>
+
+#include "absl/strings/string_view.h"
+
+namespace tritter {
+
+enum class Utf8Kind {
+  kWhole,    // a well-formed sequence
+  kBroken,   // can never become one: `length` bytes are replaced by one U+FFFD (maximal subpart)
+  kPartial,  // well-formed so far, but the text ends
+};
+struct Utf8Prefix {
+  Utf8Kind kind;
+  size_t length;  // bytes, at least 1
+};
+// What stands at the beginning of a text that is not empty.
+Utf8Prefix ScanUtf8(absl::string_view text);
+bool IsValidUtf8(absl::string_view text);
+
+inline constexpr char kReplacementCharacter[] = "\xEF\xBF\xBD";  // U+FFFD
+
+}  // namespace tritter
