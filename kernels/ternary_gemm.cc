@@ -3,12 +3,16 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/cpu/ternary_avx2.h"
+#include "kernels/cpu/ternary_avx512_vnni.h"
 #include "kernels/reference/ternary_gemm_scalar.h"
 
 namespace tritter {
 namespace {
 
 constexpr TernaryKernel kScalar = {"scalar", &TernaryGemmScalar};
+constexpr TernaryKernel kAvx2 = {"avx2", &TernaryGemmAvx2};
+constexpr TernaryKernel kAvx512Vnni = {"avx512_vnni", &TernaryGemmAvx512Vnni};
 
 }  // namespace
 
@@ -16,6 +20,9 @@ const TernaryKernel& ScalarTernaryKernel() { return kScalar; }
 
 std::vector<const TernaryKernel*> SupportedTernaryKernels() {
   std::vector<const TernaryKernel*> kernels = {&kScalar};
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni")) kernels.push_back(&kAvx512Vnni);
   return kernels;
 }
 

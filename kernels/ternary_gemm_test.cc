@@ -175,6 +175,9 @@ TEST(TernaryGemm, BestKernelIsOneOfTheSupported) {
   EXPECT_STREQ(kernels.front()->name, "scalar");
   EXPECT_NE(std::find(kernels.begin(), kernels.end(), &BestTernaryKernel()), kernels.end());
   if (std::getenv("TRITTER_KERNEL") == nullptr) EXPECT_EQ(&BestTernaryKernel(), kernels.back());
+  const std::string features = CpuFeatures();
+  const std::string best = kernels.back()->name;
+  EXPECT_EQ(best == "avx512_vnni", features.find("avx512_vnni") != std::string::npos) << features;
 }
 
 }  // namespace
