@@ -1,0 +1,66 @@
+// Writes a folder of shards with its manifest (docs/formats/shard.md). Memory is bounded by the shard size: at most one
+// shard of each split is held. The manifest is written last, atomically: a killed writer leaves a folder that no reader
+// accepts, and the next writer of that folder clears it away first.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/env.h"
+#include "curation/shard_format.h"
+#include "curation/shard_manifest.h"
+#include "curation/shard_reader.h"
+
+namespace tritter {
+
+struct ShardWriterOptions {
+  std::string source;                          // name of the data set
+  std::string tokenizer = "byte";
+  std::string tokenizer_hash;                  // 64 hex characters
+  uint32_t vocabulary = 0;
+  uint64_t shard_tokens = uint64_t{32} << 20;  // limit of a shard; a document is never split
+  std::map<std::string, std::string> options;  // of curation, recorded in the manifest
+};
+
+struct DocumentToWrite {
+  absl::Span<const int32_t> tokens;  // eos at the end included
+  uint64_t raw_bytes = 0;            // of its text, as bits per byte counts it
+  DocumentLabel label = DocumentLabel::kPositive;
+  float weight = 1.0f;
+};
+
+// Not thread-safe. Owner: the ingesting loop.
+class ShardWriter {
+ public:
+  // Makes the folder, removes an earlier data set of ours from it (manifest first). Errors: InvalidArgument (options),
+  // FailedPrecondition (the folder holds a manifest.json that is not a shard manifest), those of Env.
+  static absl::StatusOr<std::unique_ptr<ShardWriter>> Create(Env* env, const std::string& folder,
+                                                             const ShardWriterOptions& options);
+  ~ShardWriter();
+
+  // Errors: InvalidArgument (an id outside the vocabulary, no token, longer than a shard), those of Env (disk full).
+  absl::Status Add(Split split, const DocumentToWrite& document);
+  // Writes what is left and the manifest. Nothing may be added afterwards.
+  absl::StatusOr<ShardManifest> Finish(std::vector<InputEntry> inputs, std::map<std::string, uint64_t> rejected);
+
+ private:
+  struct Pending;  // the shard of one split that is being filled
+  ShardWriter(Env* env, std::string folder, ShardWriterOptions options);
+  absl::Status Clear();
+  absl::Status Flush(Pending* pending);
+
+  Env* const env_;
+  const std::string folder_;
+  const ShardWriterOptions options_;
+  const uint32_t token_width_;
+  ShardManifest manifest_;
+  std::unique_ptr<Pending> train_, heldout_;
+  bool finished_ = false;
+};
+
+}  // namespace tritter
