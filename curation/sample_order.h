@@ -32,15 +32,25 @@ class SampleOrder {
  public:
   // stages[0].first_slot == 0, increasing. A block that a stage border cuts is split at the border.
   static absl::StatusOr<SampleOrder> Create(uint64_t seed, std::vector<OrderedSource> sources, std::vector<MixStage> stages);
+  // Pure and thread-safe; at most one block's worth of work.
   SampleRef At(uint64_t slot) const;
   // How many of the slots [0, end) each source gets: for max_epochs checks and reports.
   std::vector<uint64_t> Counts(uint64_t end) const;
 
  private:
+  // Slots [start, end): what a block and a stage have in common. Within it the shares are exact.
+  struct Segment { uint64_t start, end; };
+
   SampleOrder() = default;
+  size_t StageOf(uint64_t slot) const;
+  Segment SegmentOf(size_t stage, uint64_t slot) const;
+  // Slots of each source before `segment_start`, the start of a segment of `stage` or the end of its last one.
+  std::vector<uint64_t> CountsBefore(size_t stage, uint64_t segment_start) const;
+
   uint64_t seed_ = 0;
   std::vector<OrderedSource> sources_;
   std::vector<MixStage> stages_;
+  std::vector<std::vector<uint64_t>> stage_counts_;  // by stage and source: slots before the stage begins
 };
 
 }  // namespace tritter
