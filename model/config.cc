@@ -14,13 +14,13 @@ namespace {
 // Bounds keep every product of sizes far inside 64 bits.
 struct Bound {
   const char* field;
-  int64_t ModelConfig::*member;
+  int64_t ModelConfig::* member;
   int64_t max;
 };
 constexpr Bound kBounds[] = {
-    {"hidden", &ModelConfig::hidden, 1 << 20},    {"layers", &ModelConfig::layers, 4096},
-    {"heads", &ModelConfig::heads, 4096},         {"kv_heads", &ModelConfig::kv_heads, 4096},
-    {"head_dim", &ModelConfig::head_dim, 8192},   {"ffn", &ModelConfig::ffn, 1 << 22},
+    {"hidden", &ModelConfig::hidden, 1 << 20},   {"layers", &ModelConfig::layers, 4096},
+    {"heads", &ModelConfig::heads, 4096},        {"kv_heads", &ModelConfig::kv_heads, 4096},
+    {"head_dim", &ModelConfig::head_dim, 8192},  {"ffn", &ModelConfig::ffn, 1 << 22},
     {"context", &ModelConfig::context, 1 << 30},
 };
 
@@ -39,11 +39,13 @@ class Problems {
 
 void CheckHeads(const ModelConfig& c, Problems* out) {
   if (c.heads % c.kv_heads != 0) {
-    out->Add({"kv_heads", "heads"}, "kv_heads is ", c.kv_heads, ", expected a divisor of heads, which is ", c.heads);
+    out->Add({"kv_heads", "heads"}, "kv_heads is ", c.kv_heads,
+             ", expected a divisor of heads, which is ", c.heads);
   }
   if (!c.head_dim_given && c.hidden != c.heads * c.head_dim) {
-    out->Add({"heads", "hidden", "head_dim"}, "heads ", c.heads, " times head_dim ", c.head_dim, " is ", c.heads * c.head_dim,
-             ", expected hidden, which is ", c.hidden, " (give head_dim to have another inner width)");
+    out->Add({"heads", "hidden", "head_dim"}, "heads ", c.heads, " times head_dim ", c.head_dim,
+             " is ", c.heads * c.head_dim, ", expected hidden, which is ", c.hidden,
+             " (give head_dim to have another inner width)");
   }
   if (c.head_dim % 2 != 0) {
     out->Add({"head_dim", "heads", "hidden"}, "head_dim is ", c.head_dim,
@@ -52,43 +54,61 @@ void CheckHeads(const ModelConfig& c, Problems* out) {
 }
 
 void CheckAttention(const ModelConfig& c, Problems* out) {
-  const bool windowed = c.attention == AttentionMode::kSlidingWindow || c.attention == AttentionMode::kSinks;
+  const bool windowed =
+      c.attention == AttentionMode::kSlidingWindow || c.attention == AttentionMode::kSinks;
   if (windowed && c.window < 1) {
-    out->Add({"window", "attention"}, "window is ", c.window, ", expected at least 1 with attention ",
-             AttentionModeName(c.attention));
+    out->Add({"window", "attention"}, "window is ", c.window,
+             ", expected at least 1 with attention ", AttentionModeName(c.attention));
   }
   if (!windowed && c.window != 0) {
     out->Add({"window", "attention"}, "window is ", c.window, ", expected none with attention ",
              AttentionModeName(c.attention), " (sliding_window and sinks have one)");
   }
   if (c.attention == AttentionMode::kSinks && c.sinks < 1) {
-    out->Add({"sinks", "attention"}, "sinks is ", c.sinks, ", expected at least 1 with attention sinks");
+    out->Add({"sinks", "attention"}, "sinks is ", c.sinks,
+             ", expected at least 1 with attention sinks");
   }
   if (c.attention != AttentionMode::kSinks && c.sinks != 0) {
     out->Add({"sinks", "attention"}, "sinks is ", c.sinks, ", expected none with attention ",
              AttentionModeName(c.attention), " (attention: sinks has them)");
   }
   if (windowed && c.window > c.context) {
-    out->Add({"window", "context"}, "window is ", c.window, ", expected at most context, which is ", c.context);
+    out->Add({"window", "context"}, "window is ", c.window, ", expected at most context, which is ",
+             c.context);
   }
 }
 
 }  // namespace
 
 const char* FamilyName(Family family) { return family == Family::kTritter ? "tritter" : "bitnet"; }
-const char* NormKindName(NormKind norm) { return norm == NormKind::kRmsNorm ? "rmsnorm" : "layernorm"; }
-const char* GranularityName(ScaleGranularity g) { return g == ScaleGranularity::kRow ? "row" : "tensor"; }
-const char* WeightRuleName(WeightRule rule) { return rule == WeightRule::kAbsMean ? "absmean" : "threshold"; }
-const char* ActivationRuleName(ActivationRule rule) { return rule == ActivationRule::kInt8 ? "int8" : "none"; }
+const char* NormKindName(NormKind norm) {
+  return norm == NormKind::kRmsNorm ? "rmsnorm" : "layernorm";
+}
+const char* GranularityName(ScaleGranularity g) {
+  return g == ScaleGranularity::kRow ? "row" : "tensor";
+}
+const char* WeightRuleName(WeightRule rule) {
+  return rule == WeightRule::kAbsMean ? "absmean" : "threshold";
+}
+const char* ActivationRuleName(ActivationRule rule) {
+  return rule == ActivationRule::kInt8 ? "int8" : "none";
+}
 const char* AttentionModeName(AttentionMode mode) {
   switch (mode) {
-    case AttentionMode::kCausal: return "causal";
-    case AttentionMode::kSlidingWindow: return "sliding_window";
-    case AttentionMode::kSinks: return "sinks";
-    case AttentionMode::kBidirectional: return "bidirectional";
-    case AttentionMode::kPrefixLm: return "prefix_lm";
-    case AttentionMode::kDocument: return "document";
-    case AttentionMode::kEmbedding: return "embedding";
+    case AttentionMode::kCausal:
+      return "causal";
+    case AttentionMode::kSlidingWindow:
+      return "sliding_window";
+    case AttentionMode::kSinks:
+      return "sinks";
+    case AttentionMode::kBidirectional:
+      return "bidirectional";
+    case AttentionMode::kPrefixLm:
+      return "prefix_lm";
+    case AttentionMode::kDocument:
+      return "document";
+    case AttentionMode::kEmbedding:
+      return "embedding";
   }
   return "?";
 }
@@ -96,7 +116,8 @@ const char* AttentionModeName(AttentionMode mode) {
 void ApplyFamilyDefaults(Family family, ModelConfig* config) {
   config->family = family;
   config->tied_embeddings = family == Family::kBitnet;
-  config->granularity = family == Family::kBitnet ? ScaleGranularity::kTensor : ScaleGranularity::kRow;
+  config->granularity =
+      family == Family::kBitnet ? ScaleGranularity::kTensor : ScaleGranularity::kRow;
 }
 
 std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
@@ -111,7 +132,8 @@ std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
     out.Add({"vocab"}, "vocab is ", c.vocab, ", expected ", kByteVocabulary, " to ", 1 << 24,
             " (8 special ids and 256 bytes are the least)");
   }
-  if (!(c.rope_theta > 1.0)) out.Add({"rope_theta"}, "rope_theta is ", c.rope_theta, ", expected more than 1");
+  if (!(c.rope_theta > 1.0))
+    out.Add({"rope_theta"}, "rope_theta is ", c.rope_theta, ", expected more than 1");
   if (!(c.norm_eps > 0.0 && c.norm_eps < 1.0)) {
     out.Add({"norm_eps"}, "norm_eps is ", c.norm_eps, ", expected more than 0 and less than 1");
   }
@@ -129,8 +151,9 @@ absl::Status ValidateConfig(const ModelConfig& config) {
   const std::vector<ConfigProblem> problems = FindConfigProblems(config);
   if (problems.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "model: ",
-      absl::StrJoin(problems, "; ", [](std::string* out, const ConfigProblem& p) { out->append(p.message); })));
+      "model: ", absl::StrJoin(problems, "; ", [](std::string* out, const ConfigProblem& p) {
+        out->append(p.message);
+      })));
 }
 
 }  // namespace tritter

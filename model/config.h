@@ -13,24 +13,33 @@ namespace tritter {
 
 enum class Family { kTritter, kBitnet };
 enum class NormKind { kRmsNorm, kLayerNorm };
-enum class AttentionMode { kCausal, kSlidingWindow, kSinks, kBidirectional, kPrefixLm, kDocument, kEmbedding };
+enum class AttentionMode {
+  kCausal,
+  kSlidingWindow,
+  kSinks,
+  kBidirectional,
+  kPrefixLm,
+  kDocument,
+  kEmbedding
+};
 enum class ScaleGranularity { kRow, kTensor };
 enum class WeightRule { kAbsMean, kThreshold };
 enum class ActivationRule { kInt8, kNone };
 
 // H hidden, N query heads, K key/value heads, D head dimension, I FFN inner width, V vocabulary.
 struct ModelConfig {
-  std::string preset;             // "" when every field was given
+  std::string preset;  // "" when every field was given
   Family family = Family::kTritter;
-  int64_t hidden = 0;             // H
+  int64_t hidden = 0;  // H
   int64_t layers = 0;
-  int64_t heads = 0;              // N
-  int64_t kv_heads = 0;           // K
-  int64_t head_dim = 0;           // D
-  bool head_dim_given = false;    // then H = N·D is not asked for (true after reading YAML only where H differs from N·D)
-  int64_t ffn = 0;                // I
-  int64_t vocab = 65536;          // V
-  int64_t context = 0;            // positions
+  int64_t heads = 0;            // N
+  int64_t kv_heads = 0;         // K
+  int64_t head_dim = 0;         // D
+  bool head_dim_given = false;  // then H = N·D is not asked for (true after reading YAML only where
+                                // H differs from N·D)
+  int64_t ffn = 0;        // I
+  int64_t vocab = 65536;  // V
+  int64_t context = 0;    // positions
   double rope_theta = 500000.0;
   double norm_eps = 1e-5;
   NormKind norm = NormKind::kRmsNorm;
@@ -38,7 +47,7 @@ struct ModelConfig {
   bool bias = false;
   bool lm_head_ternary = false;
   AttentionMode attention = AttentionMode::kCausal;
-  int64_t window = 0;             // sliding_window, sinks
+  int64_t window = 0;  // sliding_window, sinks
   int64_t sinks = 0;
   WeightRule weight_rule = WeightRule::kAbsMean;
   ScaleGranularity granularity = ScaleGranularity::kRow;
@@ -49,7 +58,8 @@ struct ModelConfig {
   bool ffn_pre_norm() const { return family == Family::kBitnet; }
 };
 
-// What a family sets beside its structure: tied embeddings and the granularity of the weight scales. Keeps everything else.
+// What a family sets beside its structure: tied embeddings and the granularity of the weight
+// scales. Keeps everything else.
 void ApplyFamilyDefaults(Family family, ModelConfig* config);
 
 const char* FamilyName(Family family);                // "tritter", "bitnet"
@@ -63,11 +73,11 @@ const char* ActivationRuleName(ActivationRule rule);  // "int8", "none"
 std::vector<std::string> PresetNames();
 // Errors: NotFound with the nearest name.
 absl::StatusOr<ModelConfig> PresetConfig(absl::string_view name);
-// InvalidArgument naming the field, actual and expected value: N divisible by K, H = N·D unless head_dim is given, D even,
-// V >= 264, sinks need a window, …
+// InvalidArgument naming the field, actual and expected value: N divisible by K, H = N·D unless
+// head_dim is given, D even, V >= 264, sinks need a window, …
 absl::Status ValidateConfig(const ModelConfig& config);
-// Reads a `model:` mapping (preset, family and any field; an explicit field always wins). Problems are added to the
-// document at their key; the result is then meaningless.
+// Reads a `model:` mapping (preset, family and any field; an explicit field always wins). Problems
+// are added to the document at their key; the result is then meaningless.
 ModelConfig ReadModelConfig(YamlMap map);
 // Canonical YAML of every field, resolved; ReadModelConfig of it gives the same config back.
 std::string ModelConfigToYaml(const ModelConfig& config, int indent);
@@ -75,15 +85,18 @@ std::string ModelConfigToYaml(const ModelConfig& config, int indent);
 // Number of parameters (embedding, blocks, norms, head), by the formula of the specification.
 int64_t ParameterCount(const ModelConfig& config);
 
-// Parameters that enter a matrix product for every token: ternary matrices and the head (the embedding, when tied).
+// Parameters that enter a matrix product for every token: ternary matrices and the head (the
+// embedding, when tied).
 int64_t MatrixParameterCount(const ModelConfig& config);
 
-// One parameter of the network. Names are stable: checkpoints, optimiser groups and exports use them.
-//   embed.weight [V, H]; layers.<i>.norm_in.weight [H]; layers.<i>.attn.{q,k,v,o}.weight; layers.<i>.attn.{q_norm,k_norm}.weight
-//   [D]; layers.<i>.attn.sub_norm.weight; layers.<i>.norm_post.weight [H]; layers.<i>.ffn.{gate,up,down}.weight;
+// One parameter of the network. Names are stable: checkpoints, optimiser groups and exports use
+// them.
+//   embed.weight [V, H]; layers.<i>.norm_in.weight [H]; layers.<i>.attn.{q,k,v,o}.weight;
+//   layers.<i>.attn.{q_norm,k_norm}.weight [D]; layers.<i>.attn.sub_norm.weight;
+//   layers.<i>.norm_post.weight [H]; layers.<i>.ffn.{gate,up,down}.weight;
 //   layers.<i>.ffn.sub_norm.weight; norm.weight [H]; head.weight [V, H] (absent when tied)
-// Biases (norm: layernorm; bias: true) are "<…>.bias" after their weight; weight_rule threshold adds "<…>.scale" [out] after
-// each ternary weight.
+// Biases (norm: layernorm; bias: true) are "<…>.bias" after their weight; weight_rule threshold
+// adds "<…>.scale" [out] after each ternary weight.
 enum class ParameterKind { kEmbedding, kNorm, kBias, kTernary, kHead, kScale };
 struct ParameterSpec {
   std::string name;

@@ -1,9 +1,9 @@
 #include "model/config.h"
 
-#include <string>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <string>
 
 #include "common/testing/status_matchers.h"
 #include "common/yaml.h"
@@ -32,8 +32,10 @@ TEST(PresetConfig, EveryPresetIsValid) {
 }
 
 TEST(PresetConfig, UnknownNameSuggestsTheNearest) {
-  EXPECT_THAT(PresetConfig("nanno").status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("did you mean `nano`")));
-  EXPECT_THAT(PresetConfig("").status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nano, test")));
+  EXPECT_THAT(PresetConfig("nanno").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("did you mean `nano`")));
+  EXPECT_THAT(PresetConfig("").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nano, test")));
 }
 
 TEST(PresetConfig, FamiliesDifferAsSpecified) {
@@ -57,34 +59,42 @@ TEST(ValidateConfig, NamesFieldActualAndExpected) {
     const char* message;
   };
   const Case kCases[] = {
-      {[](ModelConfig* c) { c->kv_heads = 3; }, "kv_heads is 3, expected a divisor of heads, which is 4"},
-      {[](ModelConfig* c) { c->hidden = 130; }, "heads 4 times head_dim 32 is 128, expected hidden, which is 130"},
-      {[](ModelConfig* c) { c->head_dim = 33, c->head_dim_given = true; }, "head_dim is 33, expected an even number"},
+      {[](ModelConfig* c) { c->kv_heads = 3; },
+       "kv_heads is 3, expected a divisor of heads, which is 4"},
+      {[](ModelConfig* c) { c->hidden = 130; },
+       "heads 4 times head_dim 32 is 128, expected hidden, which is 130"},
+      {[](ModelConfig* c) { c->head_dim = 33, c->head_dim_given = true; },
+       "head_dim is 33, expected an even number"},
       {[](ModelConfig* c) { c->vocab = 263; }, "vocab is 263, expected 264"},
       {[](ModelConfig* c) { c->layers = 0; }, "layers is 0, expected 1 to 4096"},
       {[](ModelConfig* c) { c->heads = -1; }, "heads is -1, expected 1"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->sinks = 4; },
        "window is 0, expected at least 1 with attention sinks"},
-      {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->window = 64; }, "sinks is 0, expected at least 1"},
+      {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->window = 64; },
+       "sinks is 0, expected at least 1"},
       {[](ModelConfig* c) { c->window = 64; }, "window is 64, expected none with attention causal"},
       {[](ModelConfig* c) { c->sinks = 4; }, "sinks is 4, expected none with attention causal"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSlidingWindow, c->window = 1024; },
        "window is 1024, expected at most context, which is 512"},
       {[](ModelConfig* c) { c->rope_theta = 0; }, "rope_theta is 0, expected more than 1"},
       {[](ModelConfig* c) { c->norm_eps = 0; }, "norm_eps is 0, expected more than 0"},
-      {[](ModelConfig* c) { ApplyFamilyDefaults(Family::kBitnet, c), c->norm = NormKind::kLayerNorm; },
+      {[](ModelConfig* c) {
+         ApplyFamilyDefaults(Family::kBitnet, c), c->norm = NormKind::kLayerNorm;
+       },
        "norm is layernorm, expected rmsnorm with family bitnet"},
   };
   for (const Case& c : kCases) {
     ASSERT_OK_AND_ASSIGN(ModelConfig config, PresetConfig("nano"));
     c.change(&config);
-    EXPECT_THAT(ValidateConfig(config), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
+    EXPECT_THAT(ValidateConfig(config),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
   }
 }
 
 TEST(ReadModelConfig, AnExplicitFieldWinsOverPresetAndFamily) {
-  ASSERT_OK_AND_ASSIGN(const ModelConfig config,
-                       Read("{preset: nano, family: bitnet, vocab: 264, tied_embeddings: false, kv_heads: 1}"));
+  ASSERT_OK_AND_ASSIGN(
+      const ModelConfig config,
+      Read("{preset: nano, family: bitnet, vocab: 264, tied_embeddings: false, kv_heads: 1}"));
   EXPECT_EQ(config.vocab, 264);
   EXPECT_EQ(config.kv_heads, 1);
   EXPECT_EQ(config.family, Family::kBitnet);
@@ -102,7 +112,8 @@ TEST(ReadModelConfig, HeadDimFollowsHiddenAndHeadsUnlessGiven) {
 }
 
 TEST(ReadModelConfig, WorksWithoutAPreset) {
-  ASSERT_OK_AND_ASSIGN(const ModelConfig config, Read("{hidden: 96, layers: 2, heads: 3, ffn: 256, context: 64}"));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig config,
+                       Read("{hidden: 96, layers: 2, heads: 3, ffn: 256, context: 64}"));
   EXPECT_EQ(config.preset, "");
   EXPECT_EQ(config.kv_heads, 3);
   EXPECT_EQ(config.head_dim, 32);
@@ -112,11 +123,14 @@ TEST(ReadModelConfig, WorksWithoutAPreset) {
 }
 
 TEST(ReadModelConfig, PlacesAProblemAtTheKeyTheUserWrote) {
-  EXPECT_THAT(Read("preset: nano\nheads: 3\nhidden: 96\n").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("m.yaml:2:8: heads: kv_heads is 2, expected a divisor of heads, which is 3")));
+  EXPECT_THAT(
+      Read("preset: nano\nheads: 3\nhidden: 96\n").status(),
+      StatusIs(
+          absl::StatusCode::kInvalidArgument,
+          HasSubstr("m.yaml:2:8: heads: kv_heads is 2, expected a divisor of heads, which is 3")));
   EXPECT_THAT(Read("preset: nanno\n").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("m.yaml:1:9: preset: no preset is called `nanno`")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("m.yaml:1:9: preset: no preset is called `nanno`")));
 }
 
 TEST(ModelConfigToYaml, ReadsBackToTheSameText) {
@@ -127,10 +141,12 @@ TEST(ModelConfigToYaml, ReadsBackToTheSameText) {
     EXPECT_EQ(ModelConfigToYaml(again, 0), text);
     EXPECT_EQ(again.head_dim_given, config.head_dim_given);
   }
-  ASSERT_OK_AND_ASSIGN(const ModelConfig odd,
-                       Read("{preset: test, head_dim: 48, attention: sinks, window: 100, sinks: 4, norm: layernorm, bias: true, "
-                            "lm_head: ternary, weight_rule: threshold, granularity: tensor, activations: none, "
-                            "rope_theta: 10000.5, norm_eps: 1.0e-6, tied_embeddings: true}"));
+  ASSERT_OK_AND_ASSIGN(
+      const ModelConfig odd,
+      Read("{preset: test, head_dim: 48, attention: sinks, window: 100, sinks: 4, norm: layernorm, "
+           "bias: true, "
+           "lm_head: ternary, weight_rule: threshold, granularity: tensor, activations: none, "
+           "rope_theta: 10000.5, norm_eps: 1.0e-6, tied_embeddings: true}"));
   const std::string text = ModelConfigToYaml(odd, 0);
   ASSERT_OK_AND_ASSIGN(const ModelConfig again, Read(text));
   EXPECT_EQ(ModelConfigToYaml(again, 0), text);

@@ -24,11 +24,12 @@ struct Head {
 
 const std::vector<YamlField<Head>>& HeadFields() {
   static const auto* fields = new std::vector<YamlField<Head>>{
-      {"preset", absl::StrCat("one of ", absl::StrJoin(PresetNames(), ", ")), "none: then every size is given",
-       "Sizes to start from; any field given beside it wins.",
+      {"preset", absl::StrCat("one of ", absl::StrJoin(PresetNames(), ", ")),
+       "none: then every size is given", "Sizes to start from; any field given beside it wins.",
        [](YamlMap* map, Head* out) { map->Get("preset", &out->preset); }},
       {"family", "one of tritter, bitnet", "the preset's, else tritter",
-       "Which network: `tritter` (QK-norm, FFN after the residual) or `bitnet` (compatible with b1.58-2B-4T).",
+       "Which network: `tritter` (QK-norm, FFN after the residual) or `bitnet` (compatible with "
+       "b1.58-2B-4T).",
        [](YamlMap* map, Head* out) {
          std::string name;
          if (map->GetChoice("family", {"tritter", "bitnet"}, &name)) {
@@ -43,7 +44,8 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
   using C = ModelConfig;
   // Ranges are checked once, with everything else, by FindConfigProblems; here only the type.
   constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
-  const auto size = [](std::string key, int64_t C::*member, std::string range, std::string fallback, std::string meaning) {
+  const auto size = [](std::string key, int64_t C::* member, std::string range,
+                       std::string fallback, std::string meaning) {
     YamlField<C> field = IntegerField<C>(key, member, kMin, kNoLimit, fallback, meaning);
     field.type = "integer, " + range;
     return field;
@@ -51,32 +53,46 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
   static const auto* fields = new std::vector<YamlField<C>>{
       size("hidden", &C::hidden, "1 to 1048576", kFromPreset, "Width H of the residual stream."),
       size("layers", &C::layers, "1 to 4096", kFromPreset, "Number of blocks."),
-      size("heads", &C::heads, "1 to 4096", kFromPreset, "Query heads N; hidden = heads · head_dim unless head_dim is given."),
-      size("kv_heads", &C::kv_heads, "a divisor of heads", "the preset's, else heads", "Key/value heads K."),
+      size("heads", &C::heads, "1 to 4096", kFromPreset,
+           "Query heads N; hidden = heads · head_dim unless head_dim is given."),
+      size("kv_heads", &C::kv_heads, "a divisor of heads", "the preset's, else heads",
+           "Key/value heads K."),
       size("head_dim", &C::head_dim, "even, 2 to 8192", "hidden / heads", "Width D of one head."),
-      size("ffn", &C::ffn, "1 to 4194304", kFromPreset, "Inner width I of the feed-forward network."),
-      size("vocab", &C::vocab, "264 to 16777216", "the preset's, else 65536", "Vocabulary V; at least the tokenizer's."),
-      size("context", &C::context, "1 to 1073741824", kFromPreset, "Positions the model is made for."),
-      NumberField<C>("rope_theta", &C::rope_theta, -kNoBound, kNoBound, "500000.0", "Base of the rotary position angles."),
-      NumberField<C>("norm_eps", &C::norm_eps, -kNoBound, kNoBound, "1e-05", "Added to the mean square in every norm."),
-      EnumField<C>("norm", &C::norm, {"rmsnorm", "layernorm"}, "rmsnorm", "Kind of every norm (layernorm has weight and bias)."),
+      size("ffn", &C::ffn, "1 to 4194304", kFromPreset,
+           "Inner width I of the feed-forward network."),
+      size("vocab", &C::vocab, "264 to 16777216", "the preset's, else 65536",
+           "Vocabulary V; at least the tokenizer's."),
+      size("context", &C::context, "1 to 1073741824", kFromPreset,
+           "Positions the model is made for."),
+      NumberField<C>("rope_theta", &C::rope_theta, -kNoBound, kNoBound, "500000.0",
+                     "Base of the rotary position angles."),
+      NumberField<C>("norm_eps", &C::norm_eps, -kNoBound, kNoBound, "1e-05",
+                     "Added to the mean square in every norm."),
+      EnumField<C>("norm", &C::norm, {"rmsnorm", "layernorm"}, "rmsnorm",
+                   "Kind of every norm (layernorm has weight and bias)."),
       BooleanField<C>("tied_embeddings", &C::tied_embeddings, "false; true for family bitnet",
                       "The output head is the embedding."),
       BooleanField<C>("bias", &C::bias, "false", "Biases in the projections."),
       {"lm_head", "one of full, ternary", "full", "Type of the output head.",
        [](YamlMap* map, C* out) {
          std::string name;
-         if (map->GetChoice("lm_head", {"full", "ternary"}, &name)) out->lm_head_ternary = name == "ternary";
+         if (map->GetChoice("lm_head", {"full", "ternary"}, &name))
+           out->lm_head_ternary = name == "ternary";
        }},
       EnumField<C>("attention", &C::attention,
-                   {"causal", "sliding_window", "sinks", "bidirectional", "prefix_lm", "document", "embedding"}, "causal",
-                   "Which positions see each other."),
-      size("window", &C::window, "1 to context", "none", "Positions a query sees back, itself included (sliding_window, sinks)."),
+                   {"causal", "sliding_window", "sinks", "bidirectional", "prefix_lm", "document",
+                    "embedding"},
+                   "causal", "Which positions see each other."),
+      size("window", &C::window, "1 to context", "none",
+           "Positions a query sees back, itself included (sliding_window, sinks)."),
       size("sinks", &C::sinks, "at least 1", "none", "First positions that stay visible (sinks)."),
-      EnumField<C>("weight_rule", &C::weight_rule, {"absmean", "threshold"}, "absmean", "How weights become ternary."),
-      EnumField<C>("granularity", &C::granularity, {"row", "tensor"}, "row; tensor for family bitnet",
+      EnumField<C>("weight_rule", &C::weight_rule, {"absmean", "threshold"}, "absmean",
+                   "How weights become ternary."),
+      EnumField<C>("granularity", &C::granularity, {"row", "tensor"},
+                   "row; tensor for family bitnet",
                    "One weight scale per output row or per matrix."),
-      EnumField<C>("activations", &C::activations, {"int8", "none"}, "int8", "Quantisation of what enters a ternary matrix."),
+      EnumField<C>("activations", &C::activations, {"int8", "none"}, "int8",
+                   "Quantisation of what enters a ternary matrix."),
   };
   return *fields;
 }
@@ -100,7 +116,8 @@ bool StartFromHead(YamlMap* map, const Head& head, ModelConfig* config) {
   } else {
     return false;  // the reader has said that `preset` is no text
   }
-  if (head.family.has_value() && *head.family != config->family) ApplyFamilyDefaults(*head.family, config);
+  if (head.family.has_value() && *head.family != config->family)
+    ApplyFamilyDefaults(*head.family, config);
   return true;
 }
 
@@ -110,7 +127,8 @@ void DeriveHeadDim(YamlMap* map, ModelConfig* config) {
   if (!map->Has("head_dim") && (map->Has("hidden") || map->Has("heads")) && config->heads > 0) {
     config->head_dim = config->hidden / config->heads;
   }
-  config->head_dim_given = map->Has("head_dim") && config->hidden != config->heads * config->head_dim;
+  config->head_dim_given =
+      map->Has("head_dim") && config->hidden != config->heads * config->head_dim;
 }
 
 }  // namespace

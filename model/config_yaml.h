@@ -7,6 +7,7 @@
 
 namespace tritter {
 
-std::vector<YamlKeyDoc> ModelConfigKeys();  // paths without prefix, in the order of ModelConfigToYaml
+std::vector<YamlKeyDoc>
+ModelConfigKeys();  // paths without prefix, in the order of ModelConfigToYaml
 
 }  // namespace tritter

@@ -22,7 +22,8 @@ class TableBuilder {
   }
   void Ternary(const std::string& name, int64_t out, int64_t in) {
     Add(name + ".weight", {out, in}, ParameterKind::kTernary);
-    if (config_.weight_rule == WeightRule::kThreshold) Add(name + ".scale", {out}, ParameterKind::kScale);
+    if (config_.weight_rule == WeightRule::kThreshold)
+      Add(name + ".scale", {out}, ParameterKind::kScale);
   }
   void Add(std::string name, std::vector<int64_t> shape, ParameterKind kind) {
     table_.push_back({std::move(name), std::move(shape), kind});
@@ -76,12 +77,14 @@ std::vector<ParameterSpec> ParameterTable(const ModelConfig& c) {
 // V·H + layers·(2·H·N·D + 2·H·K·D + 3·H·I + norms) + H + V·H, plus what the switches add.
 int64_t ParameterCount(const ModelConfig& c) {
   const int64_t inner = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  const int64_t outputs = inner + 2 * kv + 2 * c.hidden + 2 * c.ffn;  // rows of the seven matrices of a layer
+  const int64_t outputs =
+      inner + 2 * kv + 2 * c.hidden + 2 * c.ffn;  // rows of the seven matrices of a layer
   const int64_t per_norm = c.norm == NormKind::kLayerNorm ? 2 : 1;
   int64_t norms = 2 * c.hidden;
   if (c.qk_norm()) norms += 2 * c.head_dim;
   if (c.sub_norms()) norms += inner + c.ffn;
-  int64_t layer = 2 * c.hidden * inner + 2 * c.hidden * kv + 3 * c.hidden * c.ffn + norms * per_norm;
+  int64_t layer =
+      2 * c.hidden * inner + 2 * c.hidden * kv + 3 * c.hidden * c.ffn + norms * per_norm;
   if (c.bias) layer += outputs;
   if (c.weight_rule == WeightRule::kThreshold) layer += outputs;
   int64_t head = c.tied_embeddings ? 0 : c.vocab * c.hidden;
@@ -91,7 +94,8 @@ int64_t ParameterCount(const ModelConfig& c) {
 
 int64_t MatrixParameterCount(const ModelConfig& c) {
   const int64_t inner = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  return c.layers * (2 * c.hidden * inner + 2 * c.hidden * kv + 3 * c.hidden * c.ffn) + c.vocab * c.hidden;
+  return c.layers * (2 * c.hidden * inner + 2 * c.hidden * kv + 3 * c.hidden * c.ffn) +
+         c.vocab * c.hidden;
 }
 
 }  // namespace tritter

@@ -1,8 +1,8 @@
+#include <gtest/gtest.h>
+
 #include <map>
 #include <set>
 #include <string>
-
-#include <gtest/gtest.h>
 
 #include "common/testing/status_matchers.h"
 #include "model/config.h"
@@ -24,10 +24,10 @@ int64_t Sum(const ModelConfig& config) {
 
 // Worked out from the published formula, apart from this code.
 const std::map<std::string, int64_t> kCounts = {
-    {"nano", 918912},          {"test", 36178688},       {"100M", 185618688},     {"125M", 213930240},
-    {"350M", 536924160},       {"500M", 442552320},      {"1B", 1090590720},      {"3B", 2397449216},
-    {"7B", 6207844352},        {"10B", 9261365248},      {"13B", 11681561600},    {"30B", 28068054528},
-    {"33B", 30209277696},      {"40B", 42220870656},     {"65B", 56439894016},    {"70B", 69526122496},
+    {"nano", 918912},          {"test", 36178688},   {"100M", 185618688},  {"125M", 213930240},
+    {"350M", 536924160},       {"500M", 442552320},  {"1B", 1090590720},   {"3B", 2397449216},
+    {"7B", 6207844352},        {"10B", 9261365248},  {"13B", 11681561600}, {"30B", 28068054528},
+    {"33B", 30209277696},      {"40B", 42220870656}, {"65B", 56439894016}, {"70B", 69526122496},
     {"bitnet-2B", 2412820480},
 };
 
@@ -122,7 +122,8 @@ TEST(MatrixParameterCount, CountsEveryMatrixOnceAndNoLookup) {
     ASSERT_OK_AND_ASSIGN(const ModelConfig config, PresetConfig(name));
     int64_t matrices = config.tied_embeddings ? config.vocab * config.hidden : 0;
     for (const ParameterSpec& p : ParameterTable(config)) {
-      if (p.kind == ParameterKind::kTernary || p.kind == ParameterKind::kHead) matrices += Elements(p);
+      if (p.kind == ParameterKind::kTernary || p.kind == ParameterKind::kHead)
+        matrices += Elements(p);
     }
     EXPECT_EQ(MatrixParameterCount(config), matrices) << name;
   }

@@ -1,6 +1,6 @@
-// A training run as the user writes it (run.yaml), parsed strictly and with every default resolved. The canonical YAML of
-// the result is the effective configuration that is stored, shown, hashed and sent to the workers, who parse it again
-// with the same code.
+// A training run as the user writes it (run.yaml), parsed strictly and with every default resolved.
+// The canonical YAML of the result is the effective configuration that is stored, shown, hashed and
+// sent to the workers, who parse it again with the same code.
 #pragma once
 
 #include <cstdint>
@@ -17,41 +17,43 @@ namespace tritter {
 
 struct SourceSpec {
   std::string name;
-  std::string shards;             // folder with manifest.json; absolute once resolved
+  std::string shards;  // folder with manifest.json; absolute once resolved
   double weight = 1.0;
-  double max_epochs = 4.0;        // refusal when the run would repeat the source more often
+  double max_epochs = 4.0;  // refusal when the run would repeat the source more often
 };
 
 struct RunSpec {
-  std::string name;               // [a-z0-9][a-z0-9-]{0,62}
+  std::string name;  // [a-z0-9][a-z0-9-]{0,62}
   ModelConfig model;
   std::vector<SourceSpec> sources;
-  std::map<std::string, double> decay_weights;  // data.stages.decay; empty: the same weights throughout
-  int64_t steps = 0;              // optimiser steps; from training.steps or training.tokens
-  int64_t sequence_length = 0;    // L
-  int64_t global_batch = 0;       // sequences per optimiser step
-  int64_t micro_batch = 0;        // sequences per pass; 0: derived by the coordinator
+  std::map<std::string, double>
+      decay_weights;            // data.stages.decay; empty: the same weights throughout
+  int64_t steps = 0;            // optimiser steps; from training.steps or training.tokens
+  int64_t sequence_length = 0;  // L
+  int64_t global_batch = 0;     // sequences per optimiser step
+  int64_t micro_batch = 0;      // sequences per pass; 0: derived by the coordinator
   uint64_t seed = 0;
   ScheduleSpec schedule;
-  std::string optimizer = "adamw";     // "adamw" (others are refused until they exist)
+  std::string optimizer = "adamw";  // "adamw" (others are refused until they exist)
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
   double clip_norm = 1.0;
   double z_loss = 0.0;
-  double ema_fraction = 0.01;     // window of the weight average as a fraction of the run
-  std::string precision = "auto"; // "auto", "fp32"
+  double ema_fraction = 0.01;      // window of the weight average as a fraction of the run
+  std::string precision = "auto";  // "auto", "fp32"
   std::string hybrid_mode = "off";
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";    // "auto", "cpu", "cuda"
-  int64_t checkpoint_every = 0;   // steps; 0: only at the end
+  std::string device = "auto";   // "auto", "cpu", "cuda"
+  int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t checkpoint_keep = 3;
-  int64_t evaluate_every = 0;     // steps; 0: only at the end
-  std::string export_format;      // "" or "tpack"
+  int64_t evaluate_every = 0;  // steps; 0: only at the end
+  std::string export_format;   // "" or "tpack"
   int64_t priority = 0;
 };
 
-// `base_dir`: relative paths of the YAML are resolved against it. Errors: InvalidArgument with all problems, one a line,
-// `file:line:col: path: message`.
-absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view file_name, absl::string_view base_dir);
+// `base_dir`: relative paths of the YAML are resolved against it. Errors: InvalidArgument with all
+// problems, one a line, `file:line:col: path: message`.
+absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view file_name,
+                                     absl::string_view base_dir);
 // Canonical YAML; ParseRunSpec(CanonicalYaml(s)) == s.
 std::string CanonicalYaml(const RunSpec& spec);
 

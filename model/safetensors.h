@@ -1,6 +1,7 @@
-// safetensors (exchange and checkpoint container): 8-byte little-endian header length, JSON header, data.
-// Refused with name, offset, expected and actual: header over 100 MB, overlapping or non-contiguous offsets, shape/size
-// overflow, duplicate names, non-UTF-8, trailing bytes.
+// safetensors (exchange and checkpoint container): 8-byte little-endian header length, JSON header,
+// data. Refused with name, offset, expected and actual: header over 100 MB, overlapping or
+// non-contiguous offsets, shape/size overflow, duplicate names, non-UTF-8, trailing bytes:
+// DataLoss; a dtype we do not have: Unimplemented.
 #pragma once
 
 #include <cstdint>
@@ -49,9 +50,15 @@ struct TensorToWrite {
   std::vector<int64_t> shape;
   absl::Span<const uint8_t> bytes;
 };
-struct WrittenFile { uint64_t bytes; std::string sha256; };
-// Writes and fsyncs `path` (not atomic: checkpoint shares are renamed as a folder). Hash computed while writing.
-absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path, absl::Span<const TensorToWrite> tensors,
+struct WrittenFile {
+  uint64_t bytes;
+  std::string sha256;
+};
+// Tensors are written widest type first, else in the order given, so that each lies aligned to its
+// type. Writes and fsyncs `path` (not atomic: checkpoint shares are renamed as a folder). Hash
+// computed while writing.
+absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
+                                             absl::Span<const TensorToWrite> tensors,
                                              const std::map<std::string, std::string>& metadata);
 
 }  // namespace tritter

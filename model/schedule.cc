@@ -19,18 +19,24 @@ double LrAt(int64_t step, const ScheduleSpec& spec) {
                    static_cast<double>(spec.total_steps - spec.decay_start_step);
   const double range = spec.peak - spec.min;
   switch (spec.shape) {
-    case DecayShape::kCosine: return spec.min + range * 0.5 * (1.0 + std::cos(kPi * u));
-    case DecayShape::kLinear: return spec.peak - range * u;
-    case DecayShape::kSqrt: return std::max(spec.min, spec.peak * (1.0 - std::sqrt(u)));
+    case DecayShape::kCosine:
+      return spec.min + range * 0.5 * (1.0 + std::cos(kPi * u));
+    case DecayShape::kLinear:
+      return spec.peak - range * u;
+    case DecayShape::kSqrt:
+      return std::max(spec.min, spec.peak * (1.0 - std::sqrt(u)));
   }
   return spec.peak;
 }
 
 const char* DecayShapeName(DecayShape shape) {
   switch (shape) {
-    case DecayShape::kCosine: return "cosine";
-    case DecayShape::kLinear: return "linear";
-    case DecayShape::kSqrt: return "sqrt";
+    case DecayShape::kCosine:
+      return "cosine";
+    case DecayShape::kLinear:
+      return "linear";
+    case DecayShape::kSqrt:
+      return "sqrt";
   }
   return "?";
 }

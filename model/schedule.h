@@ -1,4 +1,5 @@
-// Learning rate: WSD (warm-up, stable, decay) as a pure function of the optimiser step; never stored, always recomputed.
+// Learning rate: WSD (warm-up, stable, decay) as a pure function of the optimiser step; never
+// stored, always recomputed.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ struct ScheduleSpec {
   DecayShape shape = DecayShape::kCosine;
 };
 
-// t < W: peak (t+1)/W;  W <= t < S: peak;  t >= S with u = (t-S+1)/(T-S): cosine min + (peak-min)(1+cos πu)/2,
-// linear peak - (peak-min)u, sqrt max(min, peak (1-√u)). t in [0, T).
+// t < W: peak (t+1)/W;  W <= t < S: peak;  t >= S with u = (t-S+1)/(T-S): cosine min +
+// (peak-min)(1+cos πu)/2, linear peak - (peak-min)u, sqrt max(min, peak (1-√u)). t in [0, T).
 double LrAt(int64_t step, const ScheduleSpec& spec);
 
 const char* DecayShapeName(DecayShape shape);  // "cosine", "linear", "sqrt"

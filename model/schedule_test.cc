@@ -60,7 +60,8 @@ TEST(LrAt, AgreesWithTheGoldenTable) {
   for (const Golden& g : kGolden) {
     const ScheduleSpec spec{6e-4, 6e-5, g.warmup, g.decay_start, g.total, g.shape};
     EXPECT_NEAR(LrAt(g.step, spec), g.rate, 1e-15)
-        << DecayShapeName(g.shape) << " W " << g.warmup << " S " << g.decay_start << " T " << g.total << " t " << g.step;
+        << DecayShapeName(g.shape) << " W " << g.warmup << " S " << g.decay_start << " T "
+        << g.total << " t " << g.step;
   }
 }
 

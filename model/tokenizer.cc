@@ -8,7 +8,8 @@ namespace {
 
 // The definition that the hash stands for. A change of any id needs another text.
 constexpr char kByteDefinition[] =
-    "tritter byte tokenizer 1: pad 0, bos 1, eos 2, unk 3, text 4, code 5, image 6, audio 7, byte b is 8 + b";
+    "tritter byte tokenizer 1: pad 0, bos 1, eos 2, unk 3, text 4, code 5, image 6, audio 7, byte "
+    "b is 8 + b";
 
 class ByteTokenizerImpl : public Tokenizer {
  public:
@@ -25,7 +26,8 @@ class ByteTokenizerImpl : public Tokenizer {
     std::string text;
     text.reserve(ids.size());
     for (const int32_t id : ids) {
-      if (id >= kFirstByteId && id < kByteVocabulary) text.push_back(static_cast<char>(id - kFirstByteId));
+      if (id >= kFirstByteId && id < kByteVocabulary)
+        text.push_back(static_cast<char>(id - kFirstByteId));
     }
     return text;
   }

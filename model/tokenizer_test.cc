@@ -1,10 +1,10 @@
 #include "model/tokenizer.h"
 
+#include <gtest/gtest.h>
+
 #include <set>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "common/random.h"
 #include "model/utf8.h"
@@ -13,9 +13,11 @@ namespace tritter {
 namespace {
 
 std::string RandomBytes(Philox* random, size_t size) {
-  // Half of the bytes come from the ranges that make up multi-byte sequences, so that whole, broken and cut ones are common.
-  static constexpr uint8_t kTelling[] = {0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC1, 0xC2, 0xDF, 0xE0,
-                                         0xE2, 0xED, 0xEF, 0xF0, 0xF3, 0xF4, 0xF5, 0xFF, 'a',  0x00};
+  // Half of the bytes come from the ranges that make up multi-byte sequences, so that whole, broken
+  // and cut ones are common.
+  static constexpr uint8_t kTelling[] = {0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC1,
+                                         0xC2, 0xDF, 0xE0, 0xE2, 0xED, 0xEF, 0xF0,
+                                         0xF3, 0xF4, 0xF5, 0xFF, 'a',  0x00};
   std::string text;
   for (size_t i = 0; i < size; ++i) {
     const uint64_t r = random->Next64();
@@ -54,12 +56,14 @@ TEST(ByteTokenizer, GivesEveryByteItsId) {
 }
 
 TEST(ByteTokenizer, SpecialAndForeignIdsGiveNothing) {
-  const std::vector<int32_t> ids = {kPadId, kBosId, 8 + 'h', kEosId, kUnkId, 4, 5, 6, 7, 8 + 'i', 264, 70000, -1};
+  const std::vector<int32_t> ids = {kPadId, kBosId, 8 + 'h', kEosId, kUnkId, 4, 5,
+                                    6,      7,      8 + 'i', 264,    70000,  -1};
   EXPECT_EQ(ByteTokenizer().Decode(ids), "hi");
 }
 
 TEST(ByteTokenizer, HashIsStable) {
-  EXPECT_EQ(ByteTokenizer().hash(), "e10bc756206f70e655f178071f483310bd7a3991e63c7fee7083d2a021641fff");
+  EXPECT_EQ(ByteTokenizer().hash(),
+            "e10bc756206f70e655f178071f483310bd7a3991e63c7fee7083d2a021641fff");
 }
 
 TEST(StreamingDecoder, HoldsBytesBackUntilTheSequenceIsWhole) {
@@ -104,7 +108,8 @@ TEST(StreamingDecoder, GivesEveryScalarValueUnchanged) {
     } else if (c < 0x800) {
       text = {static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
     } else if (c < 0x10000) {
-      text = {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | ((c >> 6) & 63)), static_cast<char>(0x80 | (c & 63))};
+      text = {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | ((c >> 6) & 63)),
+              static_cast<char>(0x80 | (c & 63))};
     } else {
       text = {static_cast<char>(0xF0 | c >> 18), static_cast<char>(0x80 | ((c >> 12) & 63)),
               static_cast<char>(0x80 | ((c >> 6) & 63)), static_cast<char>(0x80 | (c & 63))};
@@ -116,8 +121,9 @@ TEST(StreamingDecoder, GivesEveryScalarValueUnchanged) {
 }
 
 TEST(IsValidUtf8, RefusesOverlongSurrogateAndTooLarge) {
-  for (const char* bad : {"\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80",
-                          "\xF5\x80\x80\x80", "\x80", "\xE2\x82", "\xFE"}) {
+  for (const char* bad :
+       {"\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xE2\x82", "\xFE"}) {
     EXPECT_FALSE(IsValidUtf8(bad)) << bad;
   }
   EXPECT_TRUE(IsValidUtf8("plain, größe, €, 🙂"));

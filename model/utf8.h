@@ -1,5 +1,5 @@
-// UTF-8 by the table of well-formed byte sequences (Unicode 15, table 3-7): no overlong forms, no surrogates, nothing
-// beyond U+10FFFF.
+// UTF-8 by the table of well-formed byte sequences (Unicode 15, table 3-7): no overlong forms, no
+// surrogates, nothing beyond U+10FFFF.
 #pragma once
 
 #include <cstddef>

@@ -13,7 +13,8 @@ std::string YamlNumber(double value) {
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   // "1e-08" is a string to strict YAML 1.2 readers of other programs, "1.0e-08" a number to all.
   const size_t exponent = text.find('e');
-  if (exponent != std::string::npos && text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  if (exponent != std::string::npos && text.find('.') == std::string::npos)
+    text.insert(exponent, ".0");
   return text;
 }
 

@@ -1,4 +1,5 @@
-// Values as canonical YAML text: one way to write each value, so that equal configurations are equal texts.
+// Values as canonical YAML text: one way to write each value, so that equal configurations are
+// equal texts.
 #pragma once
 
 #include <string>
@@ -7,8 +8,8 @@
 
 namespace tritter {
 
-// The shortest decimal text that reads back as the same double, always recognisable as a number with a fraction or an
-// exponent (1 is "1.0"). Finite values only.
+// The shortest decimal text that reads back as the same double, always recognisable as a number
+// with a fraction or an exponent (1 is "1.0"). Finite values only.
 std::string YamlNumber(double value);
 // Double-quoted, with control characters, quotes and backslashes escaped; other bytes as they are.
 std::string YamlQuoted(absl::string_view text);

@@ -1,10 +1,10 @@
 #include "model/yaml_text.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-
-#include <gtest/gtest.h>
 
 #include "common/random.h"
 

@@ -1,0 +1,148 @@
+#include "model/safetensors.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "model/safetensors_header.h"
+#include "model/utf8.h"
+
+namespace tritter {
+namespace {
+
+constexpr size_t kLengthBytes = 8;
+constexpr size_t kWriteBytes = 1 << 22;
+
+absl::StatusOr<SafetensorsHeader> ReadHeader(absl::Span<const uint8_t> file, uint64_t* data_begin) {
+  if (file.size() < kLengthBytes) {
+    return absl::DataLossError(
+        absl::StrCat("the file has ", file.size(), " bytes, expected at least 8"));
+  }
+  uint64_t length = 0;
+  for (size_t i = 0; i < kLengthBytes; ++i) length |= static_cast<uint64_t>(file[i]) << (8 * i);
+  if (length > kMaxSafetensorsHeaderBytes) {
+    return absl::DataLossError(absl::StrCat("the header says ", length, " bytes, expected at most ",
+                                            kMaxSafetensorsHeaderBytes));
+  }
+  if (length > file.size() - kLengthBytes) {
+    return absl::DataLossError(absl::StrCat("the header says ", length, " bytes but only ",
+                                            file.size() - kLengthBytes, " follow (truncated)"));
+  }
+  *data_begin = kLengthBytes + length;
+  const absl::string_view json(reinterpret_cast<const char*>(file.data()) + kLengthBytes, length);
+  if (json.empty() || json[0] != '{')
+    return absl::DataLossError("the header does not begin with `{`");
+  return ParseSafetensorsHeader(json, file.size() - *data_begin);
+}
+
+absl::Status CheckTensors(absl::Span<const TensorToWrite> tensors,
+                          const std::map<std::string, std::string>& metadata) {
+  std::set<std::string> names;
+  for (const TensorToWrite& t : tensors) {
+    uint64_t bytes = 0;
+    if (!TensorBytes(t.shape, t.dtype, &bytes) || bytes != t.bytes.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor `", t.name, "`: ", t.bytes.size(),
+                                                     " bytes given, expected ", bytes,
+                                                     " by shape and dtype"));
+    }
+    if (t.name.empty() || t.name == "__metadata__" || !IsValidUtf8(t.name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("`", t.name, "` cannot be the name of a tensor"));
+    }
+    if (!names.insert(t.name).second)
+      return absl::InvalidArgumentError(absl::StrCat("duplicate name `", t.name, "`"));
+  }
+  for (const auto& [key, value] : metadata) {
+    if (!IsValidUtf8(key) || !IsValidUtf8(value)) {
+      return absl::InvalidArgumentError(absl::StrCat("metadata `", key, "` is not UTF-8"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Appends to a file and to a hash at once.
+class HashingWriter {
+ public:
+  explicit HashingWriter(WritableFile* file) : file_(file) {}
+  absl::Status Write(const char* data, size_t size) {
+    for (size_t done = 0; done < size; done += kWriteBytes) {
+      const absl::string_view part(data + done, std::min(kWriteBytes, size - done));
+      RETURN_IF_ERROR(file_->Append(part));
+      hasher_.Update(part);
+    }
+    bytes_ += size;
+    return absl::OkStatus();
+  }
+  WrittenFile Finish() { return {bytes_, Hex(hasher_.Finish())}; }
+
+ private:
+  WritableFile* file_;
+  Sha256Hasher hasher_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(Env* env,
+                                                                       const std::string& path) {
+  std::unique_ptr<SafetensorsFile> out(new SafetensorsFile);
+  out->path_ = path;
+  ASSIGN_OR_RETURN(out->file_, env->MapFile(path));
+  const absl::Span<const uint8_t> bytes = out->file_->bytes();
+  uint64_t data_begin = 0;
+  absl::StatusOr<SafetensorsHeader> header = ReadHeader(bytes, &data_begin);
+  if (!header.ok()) return Annotate(header.status(), path);
+  out->metadata_ = std::move(header->metadata);
+  out->names_.reserve(header->entries.size());
+  for (SafetensorsEntry& e : header->entries) {
+    out->names_.push_back(e.name);
+    out->tensors_.emplace(std::move(e.name),
+                          TensorView{e.dtype, std::move(e.shape),
+                                     bytes.subspan(data_begin + e.begin, e.end - e.begin)});
+  }
+  return out;
+}
+
+absl::StatusOr<TensorView> SafetensorsFile::Get(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found != tensors_.end()) return found->second;
+  return absl::NotFoundError(absl::StrCat(path_, ": no tensor is called `", name,
+                                          "`; the file holds ", names_.size(), " tensors"));
+}
+
+absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
+                                             absl::Span<const TensorToWrite> tensors,
+                                             const std::map<std::string, std::string>& metadata) {
+  RETURN_IF_ERROR(Annotate(CheckTensors(tensors, metadata), path));
+  // Widest types first: with the data at a multiple of 8, every tensor is then aligned to its type.
+  std::vector<const TensorToWrite*> order;
+  for (const int64_t width : {8, 4, 2, 1}) {
+    for (const TensorToWrite& t : tensors) {
+      if (DTypeBytes(t.dtype) == width) order.push_back(&t);
+    }
+  }
+  std::vector<SafetensorsEntry> entries;
+  uint64_t offset = 0;
+  for (const TensorToWrite* t : order) {
+    entries.push_back({t->name, t->dtype, t->shape, offset, offset + t->bytes.size()});
+    offset += t->bytes.size();
+  }
+  const std::string header = SafetensorsHeaderText(entries, metadata);
+  if (header.size() > kLengthBytes + kMaxSafetensorsHeaderBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": the header would have ", header.size(),
+                                                   " bytes, expected at most ",
+                                                   kMaxSafetensorsHeaderBytes));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, env->NewWritableFile(path));
+  HashingWriter writer(file.get());
+  RETURN_IF_ERROR(writer.Write(header.data(), header.size()));
+  for (const TensorToWrite* t : order) {
+    RETURN_IF_ERROR(writer.Write(reinterpret_cast<const char*>(t->bytes.data()), t->bytes.size()));
+  }
+  RETURN_IF_ERROR(file->Sync());
+  RETURN_IF_ERROR(file->Close());
+  return writer.Finish();
+}
+
+}  // namespace tritter
