@@ -13,10 +13,18 @@
 
 namespace tritter {
 
-// Sum of two ranks' values is one float addition, so two ranks equal one rank that accumulates the same two micro-batches.
+// One member's view of a group of ranks. Sum of two ranks' values is one float addition, so two ranks equal one rank that
+// accumulates the same two micro-batches. With more than two the engine's ring adds, and the order is a function of
+// (element index, count, world size) alone: element e of a buffer cut into world_size blocks is summed along the ring from
+// the rank after its block's owner; every rank gets the same bits, and a repetition gives them again.
+//
+// Operations are started by one thread, in the same order on every rank; Abort may come from any thread. A failed
+// operation leaves the group unusable: destroy it and form another. Owned by the epoch. The destructor waits at most
+// two seconds for the other ranks to have finished theirs, and not at all after a failure or Abort.
 class Collective {
  public:
   // A started operation. Wait blocks; Unavailable when a peer died, Aborted after Abort, DeadlineExceeded on timeout.
+  // Destroying it without Wait leaves the buffer as it was.
   class Work {
    public:
     virtual ~Work() = default;
@@ -41,10 +49,15 @@ class Rendezvous {
   virtual ~Rendezvous() = default;
   virtual std::string address() const = 0;  // host:port
 };
-// Rank 0: opens a TCPStore on `host`, port 0.
+// Rank 0: opens a TCPStore on `host` (that address only), port 0.
+// Errors: InvalidArgument (host does not resolve), Unavailable (cannot listen there).
 absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(const std::string& host, int world_size);
-// Every rank (rank 0 passes its own Rendezvous, the others null). Blocks until all have joined or the timeout is over.
+// Every rank (rank 0 passes its own Rendezvous, the others null). Blocks until all have joined or the timeout is over;
+// `timeout` then also bounds each operation. The group's traffic goes through the interface that has `own_host`
+// ("": the host of `address`, right when all ranks are on one machine).
+// Errors: DeadlineExceeded (not everyone came), Unavailable (no store there, or a peer died meanwhile).
 absl::StatusOr<std::unique_ptr<Collective>> ConnectCollective(const std::string& address, Rendezvous* own, const std::string& prefix,
-                                                              int rank, int world_size, absl::Duration timeout);
+                                                              int rank, int world_size, absl::Duration timeout,
+                                                              const std::string& own_host = "");
 
 }  // namespace tritter
