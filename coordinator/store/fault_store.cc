@@ -1,0 +1,23 @@
+#include "coordinator/store/fault_store.h"
+
+namespace tritter {
+
+void FaultStore::FailApply(int64_t nth, StoreFault fault, bool sticky) {
+  fault_ = fault;
+  sticky_ = sticky;
+  at_ = count_ + nth;
+}
+
+absl::Status FaultStore::Apply(const WriteBatch& batch) {
+  const int64_t index = count_++;
+  const int64_t at = at_;
+  const bool fails = at >= 0 && (index == at || (sticky_ && index > at));
+  if (fails && fault_ == StoreFault::kRefuse) {
+    return absl::ResourceExhaustedError("store: injected fault: no space left on device");
+  }
+  absl::Status status = base_->Apply(batch);
+  if (fails && status.ok()) return absl::UnavailableError("store: injected fault: the answer was lost");
+  return status;
+}
+
+}  // namespace tritter

@@ -1,0 +1,96 @@
+#include "coordinator/store/sqlite_schema.h"
+
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/status_macros.h"
+
+namespace tritter {
+namespace {
+
+// Bodies are serialised messages of tritter.v1, whose fields are never renumbered.
+constexpr const char* kSteps[] = {
+    // 1: runs and their life
+    R"sql(
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+  run_id TEXT PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL, intent INTEGER NOT NULL,
+  spec_yaml TEXT NOT NULL, spec_hash TEXT NOT NULL, run_dir TEXT NOT NULL, total_steps INTEGER NOT NULL,
+  priority INTEGER NOT NULL, step INTEGER NOT NULL, best_step INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  epochs_lost INTEGER NOT NULL, failures INTEGER NOT NULL, created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL,
+  finished_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE idempotency_keys (key TEXT PRIMARY KEY, request_hash TEXT NOT NULL, run_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE epochs (
+  run_id TEXT NOT NULL, epoch INTEGER NOT NULL, live INTEGER NOT NULL, start_step INTEGER NOT NULL,
+  manifest_sha256 TEXT NOT NULL, rendezvous TEXT NOT NULL, end_reason TEXT NOT NULL, started_ms INTEGER NOT NULL,
+  ended_ms INTEGER NOT NULL, PRIMARY KEY (run_id, epoch)) WITHOUT ROWID;
+CREATE TABLE members (
+  run_id TEXT NOT NULL, epoch INTEGER NOT NULL, rank INTEGER NOT NULL, worker TEXT NOT NULL, incarnation INTEGER NOT NULL,
+  device TEXT NOT NULL, memory_bytes INTEGER NOT NULL, PRIMARY KEY (run_id, epoch, rank)) WITHOUT ROWID;
+CREATE TABLE plans (
+  run_id TEXT NOT NULL, epoch INTEGER NOT NULL, first_step INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (run_id, epoch, first_step)) WITHOUT ROWID;
+CREATE TABLE shares (
+  run_id TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, rank INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (run_id, epoch, step, rank)) WITHOUT ROWID;
+CREATE TABLE checkpoints (
+  run_id TEXT NOT NULL, step INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run_id, step)) WITHOUT ROWID;
+CREATE TABLE metrics (
+  run_id TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, superseded INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (run_id, step, epoch)) WITHOUT ROWID;
+CREATE TABLE evaluations (
+  run_id TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, source TEXT NOT NULL, weights TEXT NOT NULL,
+  superseded INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run_id, step, epoch, source, weights)) WITHOUT ROWID;
+CREATE TABLE artifacts (
+  run_id TEXT NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run_id, kind)) WITHOUT ROWID;
+CREATE TABLE events (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX events_by_run ON events (run_id, id);
+)sql",
+    // 2: reports counted once, log lines of workers
+    R"sql(
+CREATE TABLE requests (
+  run_id TEXT NOT NULL, epoch INTEGER NOT NULL, request_id TEXT NOT NULL,
+  PRIMARY KEY (run_id, epoch, request_id)) WITHOUT ROWID;
+CREATE TABLE log_lines (sequence INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX log_lines_by_run ON log_lines (run_id, sequence);
+)sql",
+};
+
+absl::Status ApplyStep(SqliteDb* db, int64_t version, const std::string& new_store_id) {
+  RETURN_IF_ERROR(db->Execute("BEGIN IMMEDIATE"));
+  absl::Status status = db->Execute(kSteps[version - 1]);
+  if (status.ok() && version == 1) {
+    status = db->Query("INSERT INTO meta (key, value) VALUES ('store_id', ?)").Bind(new_store_id).Run();
+    if (status.ok()) status = db->Execute(absl::StrCat("PRAGMA application_id = ", kStoreApplicationId));
+  }
+  if (status.ok()) status = db->Execute(absl::StrCat("PRAGMA user_version = ", version));
+  if (status.ok()) status = db->Execute("COMMIT");
+  if (!status.ok()) db->Execute("ROLLBACK").IgnoreError();
+  return status;
+}
+
+}  // namespace
+
+int64_t LatestSchemaVersion() { return std::size(kSteps); }
+
+absl::Status MigrateStore(SqliteDb* db, const std::string& new_store_id, int64_t target) {
+  ASSIGN_OR_RETURN(const int64_t application, db->Pragma("application_id"));
+  ASSIGN_OR_RETURN(const int64_t version, db->Pragma("user_version"));
+  ASSIGN_OR_RETURN(const int64_t objects, db->Pragma("schema_version"));
+  const bool empty = application == 0 && version == 0 && objects == 0;
+  if (!empty && application != kStoreApplicationId) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s is a database of another program (application id 0x%08x, expected 0x%08x); give another --data-dir",
+                        db->path(), application, kStoreApplicationId));
+  }
+  if (version > LatestSchemaVersion()) {
+    return absl::FailedPreconditionError(absl::StrCat(db->path(), " has schema version ", version,
+                                                      ", this program knows versions up to ", LatestSchemaVersion(),
+                                                      "; use the newer program or restore a backup"));
+  }
+  for (int64_t next = version + 1; next <= target; ++next) RETURN_IF_ERROR(ApplyStep(db, next, new_store_id));
+  return absl::OkStatus();
+}
+
+}  // namespace tritter
