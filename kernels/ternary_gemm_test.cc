@@ -133,7 +133,7 @@ TEST(TernaryGemm, EveryTokenCountAndBlockRemainder) {
 // Long rows of extremes: an accumulator of 16 bits, or a scaled one of 32 that is not cut in time, would overflow.
 TEST(TernaryGemm, LongRowsOfExtremesDoNotOverflow) {
   std::mt19937 rng(5);
-  for (const int64_t tokens : {1, 2, 5}) {
+  for (const int64_t tokens : {1, 2}) {
     for (const int value : {-128, 127}) {
       Problem p{17, 700001, tokens, 700016, 32, 0, 2, {}, {}};
       FillWeights(&p, &rng);
@@ -150,7 +150,7 @@ TEST(TernaryGemm, LongRowsOfExtremesDoNotOverflow) {
 // All 256 packed bytes (code 3 included) in every byte position against all 256 activations.
 TEST(TernaryGemm, AllByteValuesTimesAllInt8Values) {
   for (int byte = 0; byte < 256; ++byte) {
-    for (const int64_t tokens : {1, 4, 16}) {
+    for (const int64_t tokens : {1, 14}) {
       Problem p{16, 256, tokens, 256, 16, 0, 1, std::vector<uint8_t>(TiledBytes(16, 256), static_cast<uint8_t>(byte)), {}};
       p.x.resize(tokens * 256);
       for (int64_t i = 0; i < tokens * 256; ++i) p.x[i] = static_cast<int8_t>((i + i / 256 * 37) % 256);
