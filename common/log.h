@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -15,7 +16,9 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 struct LogField {
   // Any type that absl::StrCat takes. Values with spaces or quotes are quoted in the line.
   LogField(absl::string_view k, const absl::AlphaNum& v) : key(k), value(v.Piece()) {}
-  LogField(absl::string_view k, bool v) : key(k), value(v ? "true" : "false") {}
+  // Exactly bool: a pointer or a number must not become one on the way.
+  template <typename Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
+  LogField(absl::string_view k, Bool v) : key(k), value(v ? "true" : "false") {}
   absl::string_view key;
   std::string value;
 };

@@ -121,6 +121,8 @@ class TreeBuilder : public YAML::EventHandler {
     } else if (!f.have_key) {
       TakeKey(&f, *node);
     } else {
+      // Nothing was written: the key is the place to look at.
+      if (node->kind == Node::Kind::kNull) node->position = f.key_position;
       if (!f.drop) f.node->AddEntry({f.key, f.key_position, std::move(node)});
       f.have_key = false;
     }
@@ -167,7 +169,8 @@ void Node::AddEntry(Entry entry) {
 }
 
 std::string ChildPath(absl::string_view parent, absl::string_view key) {
-  return parent.empty() ? std::string(key) : absl::StrCat(parent, ".", key);
+  if (parent.empty() || key.empty()) return absl::StrCat(parent, key);
+  return absl::StrCat(parent, ".", key);
 }
 
 std::string Where(absl::string_view file, Position position) {

@@ -1,0 +1,97 @@
+#include "common/flags.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "common/version.h"
+
+namespace tritter {
+namespace {
+
+class Flags : public testing::Test {
+ protected:
+  Flags() : app_("test program") {
+    AddFlag(&app_, "--listen", &listen_, "address");
+    AddFlag(&app_, "-n,--max-steps", &steps_, "steps");
+    AddFlag(&app_, "--insecure", &insecure_, "no TLS");
+    AddCommonFlags(&app_, &log_);
+  }
+  void TearDown() override {
+    for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE"}) {
+      unsetenv(name);
+    }
+  }
+  std::optional<int> Parse(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "test");
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const std::optional<int> code =
+        ParseFlags(&app_, static_cast<int>(arguments.size()), arguments.data());
+    out_ = testing::internal::GetCapturedStdout();
+    err_ = testing::internal::GetCapturedStderr();
+    return code;
+  }
+
+  CLI::App app_;
+  std::string listen_ = "127.0.0.1:7000", out_, err_;
+  int steps_ = 10;
+  bool insecure_ = false;
+  LogFlags log_;
+};
+
+TEST_F(Flags, DefaultsStay) {
+  EXPECT_EQ(Parse({}), std::nullopt);
+  EXPECT_EQ(listen_, "127.0.0.1:7000");
+  EXPECT_EQ(steps_, 10);
+  EXPECT_FALSE(insecure_);
+}
+
+TEST_F(Flags, EnvironmentTwinIsReadAndTheCommandLineWins) {
+  setenv("TRITTER_LISTEN", "env:1", 1);
+  setenv("TRITTER_MAX_STEPS", "20", 1);
+  setenv("TRITTER_INSECURE", "true", 1);
+  EXPECT_EQ(Parse({"--max-steps", "30"}), std::nullopt);
+  EXPECT_EQ(listen_, "env:1");
+  EXPECT_EQ(steps_, 30);
+  EXPECT_TRUE(insecure_);
+}
+
+TEST_F(Flags, WrongUseIsExitCodeTwoOnStderr) {
+  EXPECT_EQ(Parse({"--max-steps", "many"}), kExitUsage);
+  EXPECT_THAT(err_, testing::HasSubstr("max-steps"));
+  EXPECT_EQ(out_, "");
+  EXPECT_EQ(Parse({"--unknown"}), kExitUsage);
+  EXPECT_THAT(err_, testing::HasSubstr("--unknown"));
+}
+
+TEST_F(Flags, WrongTwinIsWrongUseToo) {
+  setenv("TRITTER_MAX_STEPS", "many", 1);
+  EXPECT_EQ(Parse({}), kExitUsage);
+}
+
+TEST_F(Flags, HelpAndVersionGoToStdoutAndSucceed) {
+  EXPECT_EQ(Parse({"--help"}), 0);
+  EXPECT_THAT(out_, testing::HasSubstr("TRITTER_MAX_STEPS"));
+  EXPECT_THAT(out_, testing::HasSubstr("127.0.0.1:7000"));
+  EXPECT_EQ(Parse({"--version"}), 0);
+  EXPECT_THAT(out_, testing::HasSubstr(kVersion));
+}
+
+TEST_F(Flags, LogFlagsAreChecked) {
+  EXPECT_EQ(Parse({"--log-level", "debug", "--log-format", "json"}), std::nullopt);
+  EXPECT_EQ(log_.level, LogLevel::kDebug);
+  EXPECT_EQ(log_.format, "json");
+  EXPECT_EQ(Parse({"--log-level", "loud"}), kExitUsage);
+  EXPECT_THAT(err_, testing::HasSubstr("expected debug, info, warning or error, got loud"));
+  EXPECT_EQ(Parse({"--log-format", "xml"}), kExitUsage);
+}
+
+TEST(EnvName, ComesFromTheLongName) {
+  EXPECT_EQ(EnvName("--listen"), "TRITTER_LISTEN");
+  EXPECT_EQ(EnvName("-o,--output-format"), "TRITTER_OUTPUT_FORMAT");
+  EXPECT_EQ(EnvName("--tls,!--no-tls"), "TRITTER_TLS");
+}
+
+}  // namespace
+}  // namespace tritter
