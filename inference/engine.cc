@@ -1,0 +1,159 @@
+#include "inference/engine.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace tritter {
+namespace {
+
+// How often a blocked Score asks whether its caller has gone.
+constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file, const EngineOptions& options) {
+  const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
+  const Tokenizer& tokenizer = ByteTokenizer();
+  if (file->tokenizer_hash() != tokenizer.hash()) {
+    return absl::FailedPreconditionError(absl::StrCat("the model was trained with the tokenizer ", file->tokenizer_hash(),
+                                                      ", this server has only the byte tokenizer ", tokenizer.hash()));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model, PackedModel::Load(std::move(file), *kernel));
+  const int64_t page_bytes = KvPageLayout(model->config()).page_bytes();
+  if (options.max_kv_bytes < page_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("the KV cache may take ", options.max_kv_bytes, " bytes, one page of ",
+                                                   "16 positions of this model needs ", page_bytes));
+  }
+  return std::unique_ptr<Engine>(new Engine(std::move(model), &tokenizer, kernel, options));
+}
+
+Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer, const TernaryKernel* kernel, const EngineOptions& options)
+    : options_(options),
+      model_(std::move(model)),
+      tokenizer_(tokenizer),
+      kernel_(kernel),
+      pool_(options.threads),
+      forward_(model_.get(), kernel, &pool_),
+      pages_(KvPageLayout(model_->config()).page_floats, options.max_kv_bytes / KvPageLayout(model_->config()).page_bytes()),
+      scheduler_(options.scheduler, &forward_, &pages_, &pool_, options.clock) {
+  limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(), KvPageLayout(model_->config()).page_bytes()};
+  stats_.kv_pages_total = limits_.kv_pages;
+  stats_.kv_page_bytes = limits_.kv_page_bytes;
+  thread_ = std::thread([this] { Loop(); });
+}
+
+Engine::~Engine() {
+  {
+    MutexLock lock(&mu_);
+    stop_ = true;
+    wake_.NotifyAll();
+  }
+  thread_.join();
+}
+
+absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
+  MutexLock lock(&mu_);
+  if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
+    ++stats_.refused;
+    return absl::ResourceExhaustedError(
+        absl::StrCat(queue_.size(), " requests are waiting already, the limit is ", options_.max_queue, "; try again later"));
+  }
+  queue_.push_back(std::move(sequence));
+  ++stats_.queued;
+  wake_.NotifyAll();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Generation>> Engine::Generate(GenerateParams params) {
+  RETURN_IF_ERROR(ValidateGenerate(params, limits_));
+  auto channel = std::make_shared<RequestChannel>();
+  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_, options_.clock->Monotonic())));
+  return std::make_unique<Generation>(std::move(channel));
+}
+
+absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params, const std::function<bool()>& cancelled) {
+  RETURN_IF_ERROR(ValidateScore(params, limits_));
+  auto channel = std::make_shared<RequestChannel>();
+  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_, options_.clock->Monotonic())));
+  GenerateEvent event;
+  while (!channel->Next(kCancelPoll, &event)) {
+    if (cancelled()) channel->Cancel();
+  }
+  if (event.finish == FinishReason::kCancelled) return absl::CancelledError("scoring was cancelled");
+  if (event.finish == FinishReason::kDeadline) return absl::DeadlineExceededError("scoring did not end within its deadline");
+  return channel->TakeScores();
+}
+
+void Engine::SetObserver(Observer observer) {
+  MutexLock lock(&mu_);
+  observer_ = std::move(observer);
+}
+
+EngineStats Engine::stats() const {
+  MutexLock lock(&mu_);
+  return stats_;
+}
+
+void Engine::AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) {
+  const absl::Duration now = options_.clock->Monotonic();
+  for (auto& s : queue_) {
+    if (const FinishReason reason = s->Interruption(now); reason != FinishReason::kNone) {
+      s->Finish(reason, now);
+      finished->push_back(std::move(s));
+    }
+  }
+  std::erase(queue_, nullptr);
+  // First come, first served: a large request at the front waits for memory, and nobody overtakes it for ever.
+  while (!queue_.empty() && scheduler_.Admit(queue_.front())) queue_.pop_front();
+}
+
+void Engine::CountLocked(const std::vector<std::unique_ptr<Sequence>>& finished) {
+  stats_.queued = static_cast<int64_t>(queue_.size());
+  stats_.active = scheduler_.active();
+  stats_.kv_pages_used = pages_.used_pages();
+  for (const auto& s : finished) {
+    stats_.prompt_tokens += s->usage().prompt_tokens;
+    stats_.generated_tokens += s->usage().generated_tokens;
+    ++stats_.finished[static_cast<size_t>(s->finish_reason())];
+    if (observer_) observer_(s->usage(), s->finish_reason());
+  }
+}
+
+void Engine::Loop() {
+  std::vector<std::unique_ptr<Sequence>> finished;
+  for (;;) {
+    {
+      MutexLock lock(&mu_);
+      while (!stop_ && queue_.empty() && scheduler_.idle()) wake_.Wait(&mu_);
+      if (stop_) break;
+      AdmitLocked(&finished);
+      stats_.queued = static_cast<int64_t>(queue_.size());
+      stats_.active = scheduler_.active();
+      stats_.kv_pages_used = pages_.used_pages();
+      ++stats_.steps;
+    }
+    for (auto& s : scheduler_.Step()) finished.push_back(std::move(s));
+    if (finished.empty()) continue;
+    {
+      MutexLock lock(&mu_);
+      CountLocked(finished);
+    }
+    for (const auto& s : finished) s->Publish();
+    finished.clear();
+  }
+  finished = scheduler_.FinishAll(FinishReason::kCancelled);
+  {
+    MutexLock lock(&mu_);
+    for (auto& s : queue_) {
+      s->Finish(FinishReason::kCancelled, options_.clock->Monotonic());
+      finished.push_back(std::move(s));
+    }
+    queue_.clear();
+    CountLocked(finished);
+  }
+  for (const auto& s : finished) s->Publish();
+}
+
+}  // namespace tritter

@@ -1,0 +1,109 @@
+// Serves one packed model: many requests at once, on the CPU. Knows no RPC.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "common/mutex.h"
+#include "inference/packed_model.h"
+#include "inference/request.h"
+#include "inference/request_channel.h"
+#include "inference/scheduler.h"
+#include "model/tokenizer.h"
+
+namespace tritter {
+
+struct EngineOptions {
+  int threads = 1;
+  int64_t max_kv_bytes = int64_t{1} << 30;
+  int64_t max_queue = 64;          // requests that wait; one more is refused at once
+  SchedulerOptions scheduler;
+  const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
+  Clock* clock = Clock::Real();
+};
+
+// A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine harmlessly.
+class Generation {
+ public:
+  explicit Generation(std::shared_ptr<RequestChannel> channel) : channel_(std::move(channel)) {}
+  ~Generation() { Cancel(); }
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  // Waits for more: true with everything since the last call (the last event has a finish reason), false when nothing
+  // came within `timeout`. Not to be called after the last event.
+  bool Next(absl::Duration timeout, GenerateEvent* event) { return channel_->Next(timeout, event); }
+  // Takes effect within one token; the last event then says kCancelled.
+  void Cancel() { channel_->Cancel(); }
+
+ private:
+  std::shared_ptr<RequestChannel> channel_;
+};
+
+// Figures since the start, and the present state.
+struct EngineStats {
+  int64_t queued = 0, active = 0;
+  int64_t kv_pages_used = 0, kv_pages_total = 0, kv_page_bytes = 0;
+  int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
+  std::array<int64_t, 5> finished{};  // by FinishReason
+};
+
+// Owns the model, the KV cache and the scheduler thread. Thread-safe. Destruction ends every request as cancelled.
+class Engine {
+ public:
+  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer this build does not have;
+  // InvalidArgument when the KV memory does not hold one page.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<TpackFile> file, const EngineOptions& options);
+  ~Engine();
+
+  // Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
+  absl::StatusOr<std::unique_ptr<Generation>> Generate(GenerateParams params);
+  // Blocks; asks `cancelled` every few milliseconds. Errors: those of ValidateScore; ResourceExhausted when the queue is
+  // full; Cancelled; DeadlineExceeded.
+  absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params, const std::function<bool()>& cancelled);
+
+  // Called on the scheduler thread for every finished generation. Set once, before the first request.
+  using Observer = std::function<void(const RequestUsage& usage, FinishReason reason)>;
+  void SetObserver(Observer observer);
+
+  const PackedModel& model() const { return *model_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const TernaryKernel& kernel() const { return *kernel_; }
+  const RequestLimits& limits() const { return limits_; }
+  EngineStats stats() const;
+
+ private:
+  Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer, const TernaryKernel* kernel, const EngineOptions& options);
+  absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
+  void Loop();
+  void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);
+  void CountLocked(const std::vector<std::unique_ptr<Sequence>>& finished) REQUIRES(mu_);
+
+  const EngineOptions options_;
+  const std::unique_ptr<PackedModel> model_;
+  const Tokenizer* const tokenizer_;
+  const TernaryKernel* const kernel_;
+  RequestLimits limits_;
+
+  // Of the scheduler thread.
+  ThreadPool pool_;
+  ForwardPass forward_;
+  KvPagePool pages_;
+  Scheduler scheduler_;
+
+  mutable Mutex mu_;
+  CondVar wake_;
+  bool stop_ GUARDED_BY(mu_) = false;
+  std::deque<std::unique_ptr<Sequence>> queue_ GUARDED_BY(mu_);
+  EngineStats stats_ GUARDED_BY(mu_);
+  Observer observer_ GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+}  // namespace tritter

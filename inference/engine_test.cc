@@ -1,0 +1,280 @@
+#include "inference/engine.h"
+
+#include <atomic>
+#include <cmath>
+
+#include "common/random.h"
+#include "common/testing/fake_clock.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "inference/testing/reference_model.h"
+#include "inference/testing/tiny_models.h"
+#include "tests/testing/memory_tpack.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::unique_ptr<Engine> MakeEngine(EngineOptions options = {}, ModelConfig config = TinyConfig()) {
+  auto engine = Engine::Create(MemoryTpack::Random(config, 5), options);
+  EXPECT_OK(engine.status());
+  return *std::move(engine);
+}
+
+struct Result {
+  std::string text;
+  std::vector<int32_t> tokens;
+  FinishReason finish = FinishReason::kNone;
+  RequestUsage usage;
+};
+
+Result Collect(Generation& generation) {
+  Result r;
+  GenerateEvent event;
+  while (r.finish == FinishReason::kNone) {
+    if (!generation.Next(absl::InfiniteDuration(), &event)) continue;
+    r.text += event.text;
+    r.tokens.insert(r.tokens.end(), event.tokens.begin(), event.tokens.end());
+    r.finish = event.finish;
+    r.usage = event.usage;
+  }
+  return r;
+}
+
+Result Generate(Engine& engine, GenerateParams params) {
+  auto generation = engine.Generate(std::move(params));
+  EXPECT_OK(generation.status());
+  return generation.ok() ? Collect(**generation) : Result{};
+}
+
+GenerateParams Params(std::vector<int32_t> prompt, int64_t max_tokens) {
+  GenerateParams p;
+  p.prompt = std::move(prompt);
+  p.max_tokens = max_tokens;
+  p.ignore_eos = true;
+  return p;
+}
+
+// A random request, the same for the same number.
+GenerateParams RandomRequest(uint64_t number) {
+  Philox random(MixKey(77, number));
+  GenerateParams p = Params({kBosId}, 1 + static_cast<int64_t>(random.Below(30)));
+  for (uint64_t n = random.Below(70); n > 0; --n) p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
+  if (random.Below(3) > 0) p.sampling = {.temperature = 0.9, .top_p = 0.95, .top_k = 50, .seed = number};
+  return p;
+}
+
+TEST(Engine, GreedyTextEqualsTheReference) {
+  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
+    auto file = MemoryTpack::Random(config, 5);
+    auto engine = MakeEngine({}, config);
+    const std::vector<int32_t> prompt = {1, 80, 90, 100, 8, 9};
+    const Result r = Generate(*engine, Params(prompt, 12));
+    EXPECT_EQ(r.tokens, ReferenceModel(file.get()).Greedy(prompt, 12));
+    EXPECT_EQ(r.finish, FinishReason::kLength);
+    EXPECT_EQ(r.usage.prompt_tokens, 6);
+    EXPECT_EQ(r.usage.generated_tokens, 12);
+  }
+}
+
+TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
+  constexpr int kRequests = 16;
+  std::vector<Result> alone;
+  auto single = MakeEngine();
+  for (int i = 0; i < kRequests; ++i) alone.push_back(Generate(*single, RandomRequest(i)));
+  for (int threads : {1, 2}) {
+    for (int64_t chunk : {1, 7, 128}) {
+      EngineOptions options;
+      options.threads = threads;
+      options.scheduler.prefill_chunk = chunk;
+      options.scheduler.prefill_quantum = chunk == 128 ? 5 : 3;
+      options.scheduler.max_batch = 7;
+      auto engine = MakeEngine(options);
+      std::vector<std::unique_ptr<Generation>> running;
+      for (int i = 0; i < kRequests; ++i) {
+        ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(RandomRequest(i)));
+        running.push_back(std::move(g));
+      }
+      for (int i = 0; i < kRequests; ++i) {
+        const Result r = Collect(*running[i]);
+        EXPECT_EQ(r.tokens, alone[i].tokens) << "request " << i << ", " << threads << " threads, chunk " << chunk;
+        EXPECT_EQ(r.text, alone[i].text);
+      }
+    }
+  }
+}
+
+TEST(Engine, StopsAtAStopString) {
+  auto engine = MakeEngine();
+  GenerateParams p = Params({1, 80, 90}, 60);
+  p.sampling = {.temperature = 1.5, .seed = 3};
+  const Result free = Generate(*engine, p);
+  ASSERT_GE(free.text.size(), 12u);
+  p.stop = {free.text.substr(5, 4)};
+  const Result stopped = Generate(*engine, p);
+  EXPECT_EQ(stopped.finish, FinishReason::kStop);
+  EXPECT_EQ(stopped.text, free.text.substr(0, free.text.find(p.stop[0])));
+  EXPECT_LT(stopped.tokens.size(), free.tokens.size());
+}
+
+TEST(Engine, StopsAtAStopIdAndAtEosWithoutCountingIt) {
+  auto engine = MakeEngine();
+  GenerateParams p = Params({1, 80, 90}, 20);
+  p.sampling = {.temperature = 1.5, .seed = 3};
+  const Result free = Generate(*engine, p);
+  p.stop_ids = {free.tokens[7]};
+  const auto first = std::find(free.tokens.begin(), free.tokens.end(), free.tokens[7]) - free.tokens.begin();
+  const Result stopped = Generate(*engine, p);
+  EXPECT_EQ(stopped.finish, FinishReason::kStop);
+  EXPECT_EQ(stopped.usage.generated_tokens, first);
+  EXPECT_EQ(stopped.tokens, std::vector<int32_t>(free.tokens.begin(), free.tokens.begin() + first));
+}
+
+TEST(Engine, StreamedTextIsWholeCharactersOnly) {
+  auto engine = MakeEngine();
+  GenerateParams p = Params({1, 80, 90}, 100);
+  p.sampling = {.temperature = 3, .seed = 9};
+  auto generation = engine->Generate(p);
+  ASSERT_OK(generation.status());
+  GenerateEvent event;
+  do {
+    ASSERT_TRUE((*generation)->Next(absl::InfiniteDuration(), &event));
+    // A piece that began inside a character would start with a continuation byte.
+    if (!event.text.empty()) EXPECT_NE(static_cast<uint8_t>(event.text[0]) & 0xc0, 0x80);
+  } while (event.finish == FinishReason::kNone);
+}
+
+TEST(Engine, CancelTakesEffectAndGivesPagesBack) {
+  auto engine = MakeEngine();
+  ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(Params({1, 2, 3}, 250)));
+  g->Cancel();
+  const Result r = Collect(*g);
+  EXPECT_EQ(r.finish, FinishReason::kCancelled);
+  EXPECT_LT(r.usage.generated_tokens, 250);
+  const EngineStats stats = engine->stats();
+  EXPECT_EQ(stats.kv_pages_used, 0);
+  EXPECT_EQ(stats.finished[static_cast<size_t>(FinishReason::kCancelled)], 1);
+}
+
+TEST(Engine, DeadlineEndsARequest) {
+  FakeClock clock;
+  EngineOptions options;
+  options.clock = &clock;
+  auto engine = MakeEngine(options);
+  GenerateParams p = Params({1, 2, 3}, 10);
+  p.timeout = absl::ZeroDuration();
+  EXPECT_EQ(Generate(*engine, p).finish, FinishReason::kDeadline);
+  p.timeout = absl::Seconds(1);  // the clock stands still
+  EXPECT_EQ(Generate(*engine, p).finish, FinishReason::kLength);
+}
+
+TEST(Engine, RefusesAtOnceWhenTheQueueIsFull) {
+  EngineOptions options;
+  options.max_queue = 0;
+  auto engine = MakeEngine(options);
+  EXPECT_THAT(engine->Generate(Params({1}, 5)).status(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("the limit is 0")));
+  EXPECT_EQ(engine->stats().refused, 1);
+}
+
+TEST(Engine, WaitsForKvMemoryAndRefusesWhatNeverFits) {
+  EngineOptions options;
+  const int64_t page = KvPageLayout(TinyConfig()).page_bytes();
+  options.max_kv_bytes = 3 * page;
+  auto engine = MakeEngine(options);
+  EXPECT_THAT(engine->Generate(Params({1}, 60)).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("needs 61 positions = 4 pages")));
+  std::vector<std::unique_ptr<Generation>> running;  // two pages each: one at a time
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(Params({1, 80, 90}, 29)));
+    running.push_back(std::move(g));
+  }
+  for (auto& g : running) EXPECT_EQ(Collect(*g).usage.generated_tokens, 29);
+  EXPECT_EQ(engine->stats().kv_pages_used, 0);
+}
+
+TEST(Engine, RefusesWhatTheModelCannotTake) {
+  auto engine = MakeEngine();
+  EXPECT_THAT(engine->Generate(Params({}, 5)).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt is empty")));
+  EXPECT_THAT(engine->Generate(Params({1, 270}, 5)).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tokens.ids[1] is 270")));
+  EXPECT_THAT(engine->Generate(Params({1}, 256)).status(),
+              StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("exceed the model's context of 256")));
+  GenerateParams p = Params({1}, 5);
+  p.stop = {""};
+  EXPECT_THAT(engine->Generate(p).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop[0]")));
+  EXPECT_THAT(engine->Score({.tokens = {1}}, [] { return false; }).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least 2")));
+}
+
+TEST(Engine, FillsTheWholeContext) {
+  auto engine = MakeEngine();
+  EXPECT_EQ(Generate(*engine, Params({1}, 255)).usage.generated_tokens, 255);
+}
+
+TEST(Engine, ScoresEveryTokenAsTheReferenceDoes) {
+  auto file = MemoryTpack::Random(TinyConfig(), 5);
+  EngineOptions options;
+  options.threads = 2;
+  options.scheduler.prefill_chunk = 10;
+  auto engine = MakeEngine(options);
+  const std::vector<int32_t> tokens = {1, 80, 90, 100, 8, 9, 77, 30, 31, 32, 40, 50, 61};
+  ASSERT_OK_AND_ASSIGN(auto scores, engine->Score({.tokens = tokens, .top = 3}, [] { return false; }));
+  const auto logits = ReferenceModel(file.get()).Logits(tokens);
+  ASSERT_EQ(scores.size(), tokens.size() - 1);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    double sum = 0;
+    for (float l : logits[i]) sum += std::exp(double{l});
+    EXPECT_EQ(scores[i].id, tokens[i + 1]);
+    EXPECT_NEAR(scores[i].logprob, logits[i][tokens[i + 1]] - std::log(sum), 1e-9);
+    ASSERT_EQ(scores[i].top.size(), 3u);
+    EXPECT_EQ(scores[i].top[0].logit, *std::max_element(logits[i].begin(), logits[i].end()));
+  }
+}
+
+TEST(Engine, ScoringCanBeCancelled) {
+  auto engine = MakeEngine();
+  const std::vector<int32_t> tokens(256, 40);
+  const auto scores = engine->Score({.tokens = tokens, .timeout = absl::ZeroDuration()}, [] { return false; });
+  EXPECT_THAT(scores.status(), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("deadline")));
+}
+
+TEST(Engine, ManyRandomRequestsWithCancellationsLeaveNothingBehind) {
+  auto reference = MakeEngine();
+  EngineOptions options;
+  options.threads = 2;
+  options.max_queue = 1000;
+  options.scheduler.max_batch = 16;
+  options.max_kv_bytes = 40 * KvPageLayout(TinyConfig()).page_bytes();
+  auto engine = MakeEngine(options);
+  std::atomic<int64_t> observed{0};
+  engine->SetObserver([&](const RequestUsage&, FinishReason) { ++observed; });
+  std::vector<std::unique_ptr<Generation>> running;
+  for (uint64_t i = 0; i < 120; ++i) {
+    ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(RandomRequest(i)));
+    if (i % 5 == 0) g->Cancel();
+    running.push_back(std::move(g));
+  }
+  for (uint64_t i = 0; i < running.size(); ++i) {
+    const Result r = Collect(*running[i]);
+    if (i % 5 != 0 && i % 7 == 1) EXPECT_EQ(r.tokens, Generate(*reference, RandomRequest(i)).tokens) << i;
+  }
+  EXPECT_EQ(engine->stats().kv_pages_used, 0);
+  EXPECT_EQ(engine->stats().active, 0);
+  EXPECT_EQ(observed.load(), 120);
+}
+
+TEST(Engine, DestructionEndsRunningRequestsAsCancelled) {
+  auto engine = MakeEngine();
+  ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(Params({1, 2, 3}, 250)));
+  engine.reset();
+  const Result r = Collect(*g);
+  EXPECT_TRUE(r.finish == FinishReason::kCancelled || r.usage.generated_tokens == 250);
+}
+
+TEST(Engine, RefusesATokenizerItDoesNotHave) {
+  auto file = std::make_unique<MemoryTpack>(TinyConfig(), "abc");
+  EXPECT_THAT(Engine::Create(std::move(file), {}).status(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokenizer abc")));
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,116 @@
+// The batched, paged, threaded forward pass against the plain reference, bit for bit.
+#include "inference/forward.h"
+
+#include <algorithm>
+
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "inference/testing/reference_model.h"
+#include "inference/testing/tiny_models.h"
+#include "tests/testing/memory_tpack.h"
+
+namespace tritter {
+namespace {
+
+std::vector<int32_t> Tokens(int64_t count, int32_t start) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>((start + i * 37) % 270));
+  return tokens;
+}
+
+struct Fixture {
+  explicit Fixture(const ModelConfig& config, int threads, const TernaryKernel* kernel = &BestTernaryKernel())
+      : file(MemoryTpack::Random(config, 5)),
+        model(*PackedModel::Load(MemoryTpack::Random(config, 5), *kernel)),
+        pool(threads),
+        forward(model.get(), kernel, &pool),
+        pages(KvPageLayout(config).page_floats, 64) {}
+
+  // Logits of all tokens, computed in chunks of the given sizes (the last one repeats).
+  std::vector<std::vector<float>> Run(const std::vector<int32_t>& tokens, const std::vector<int64_t>& chunks) {
+    std::vector<float*> table;
+    pages.Take(KvPagesFor(static_cast<int64_t>(tokens.size())), &table);
+    std::vector<std::vector<float>> logits;
+    for (size_t at = 0, chunk = 0; at < tokens.size(); ++chunk) {
+      const size_t n = std::min<size_t>(chunks[std::min(chunk, chunks.size() - 1)], tokens.size() - at);
+      std::vector<ForwardRow> rows;
+      for (size_t i = 0; i < n; ++i) rows.push_back({tokens[at + i], static_cast<int64_t>(at + i), &table, true});
+      forward.Run(rows);
+      for (size_t i = 0; i < n; ++i) {
+        const auto row = forward.Logits(static_cast<int64_t>(i));
+        logits.emplace_back(row.begin(), row.end());
+      }
+      at += n;
+    }
+    pages.Return(&table);
+    return logits;
+  }
+
+  std::unique_ptr<MemoryTpack> file;
+  std::unique_ptr<PackedModel> model;
+  ThreadPool pool;
+  ForwardPass forward;
+  KvPagePool pages;
+};
+
+TEST(ForwardPass, EqualsTheReferenceBitForBitInBothFamilies) {
+  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
+    Fixture f(config, 1);
+    const std::vector<int32_t> tokens = Tokens(37, 3);
+    EXPECT_EQ(f.Run(tokens, {37}), ReferenceModel(f.file.get()).Logits(tokens));
+  }
+}
+
+TEST(ForwardPass, ChunksThreadsAndKernelsDoNotChangeABit) {
+  const std::vector<int32_t> tokens = Tokens(50, 11);
+  const auto expected = Fixture(TinyConfig(), 1).Run(tokens, {50});
+  EXPECT_EQ(Fixture(TinyConfig(), 1).Run(tokens, {1}), expected);
+  EXPECT_EQ(Fixture(TinyConfig(), 2).Run(tokens, {50}), expected);
+  EXPECT_EQ(Fixture(TinyConfig(), 3).Run(tokens, {16, 7, 1, 20}), expected);
+  for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
+    EXPECT_EQ(Fixture(TinyConfig(), 2, kernel).Run(tokens, {9}), expected) << kernel->name;
+  }
+}
+
+TEST(ForwardPass, RowsOfOtherSequencesDoNotChangeABit) {
+  Fixture f(TinyConfig(), 2);
+  const std::vector<int32_t> a = Tokens(20, 1), b = Tokens(33, 100);
+  const auto expected_a = f.Run(a, {20}), expected_b = f.Run(b, {33});
+  std::vector<float*> table_a, table_b;
+  f.pages.Take(2, &table_a);
+  f.pages.Take(3, &table_b);
+  size_t at_a = 0, at_b = 0;
+  while (at_a < a.size() || at_b < b.size()) {  // one row of a beside three of b, b in front every other time
+    std::vector<ForwardRow> rows;
+    const size_t first_a = at_a, first_b = at_b;
+    if (at_a < a.size()) rows.push_back({a[at_a], static_cast<int64_t>(at_a), &table_a, true}), ++at_a;
+    const size_t of_a = rows.size();
+    for (int i = 0; i < 3 && at_b < b.size(); ++i, ++at_b) rows.push_back({b[at_b], static_cast<int64_t>(at_b), &table_b, true});
+    const bool turned = at_b % 2 == 0;
+    if (turned) std::rotate(rows.begin(), rows.begin() + static_cast<int64_t>(of_a), rows.end());
+    f.forward.Run(rows);
+    const size_t of_b = rows.size() - of_a;
+    const auto row = [&](size_t i) {
+      const auto logits = f.forward.Logits(static_cast<int64_t>(i));
+      return std::vector<float>(logits.begin(), logits.end());
+    };
+    for (size_t i = 0; i < of_a; ++i) EXPECT_EQ(row(i + (turned ? of_b : 0)), expected_a[first_a + i]);
+    for (size_t i = 0; i < of_b; ++i) EXPECT_EQ(row(i + (turned ? 0 : of_a)), expected_b[first_b + i]);
+  }
+}
+
+TEST(ForwardPass, GivesLogitsOnlyForRowsThatWantThem) {
+  Fixture f(TinyConfig(), 1);
+  const std::vector<int32_t> tokens = Tokens(5, 8);
+  const auto expected = f.Run(tokens, {5});
+  std::vector<float*> table;
+  f.pages.Take(1, &table);
+  std::vector<ForwardRow> rows;
+  for (int64_t i = 0; i < 5; ++i) rows.push_back({tokens[i], i, &table, i == 2 || i == 4});
+  EXPECT_EQ(f.forward.Run(rows).size(), 2u * 270);
+  EXPECT_EQ(std::vector<float>(f.forward.Logits(0).begin(), f.forward.Logits(0).end()), expected[2]);
+  EXPECT_EQ(std::vector<float>(f.forward.Logits(1).begin(), f.forward.Logits(1).end()), expected[4]);
+}
+
+}  // namespace
+}  // namespace tritter

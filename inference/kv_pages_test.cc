@@ -1,0 +1,46 @@
+#include "inference/kv_pages.h"
+
+#include <set>
+
+#include "gtest/gtest.h"
+
+namespace tritter {
+namespace {
+
+TEST(KvPages, BytesAreTwoTimesLayersHeadsDimensionPositions) {
+  ModelConfig config;
+  config.layers = 4;
+  config.kv_heads = 2;
+  config.head_dim = 32;
+  const KvPageLayout layout(config);
+  EXPECT_EQ(layout.page_bytes(), 2 * 4 * 2 * 32 * 16 * 4);
+  EXPECT_EQ(layout.Offset(0, 0), 0);
+  EXPECT_EQ(layout.Offset(3, 1) + layout.head_floats, layout.page_floats);
+}
+
+TEST(KvPages, RoundsPositionsUp) {
+  EXPECT_EQ(KvPagesFor(1), 1);
+  EXPECT_EQ(KvPagesFor(16), 1);
+  EXPECT_EQ(KvPagesFor(17), 2);
+}
+
+TEST(KvPagePool, NeverGivesMoreThanItHasAndReusesWhatComesBack) {
+  KvPagePool pool(32, 5);
+  std::vector<float*> a, b;
+  ASSERT_TRUE(pool.Take(3, &a));
+  EXPECT_FALSE(pool.Take(3, &b));
+  EXPECT_TRUE(b.empty());
+  EXPECT_EQ(pool.free_pages(), 2);
+  const std::set<float*> first(a.begin(), a.end());
+  EXPECT_EQ(first.size(), 3u);
+  pool.Return(&a);
+  EXPECT_EQ(pool.used_pages(), 0);
+  ASSERT_TRUE(pool.Take(5, &b));
+  std::set<float*> all(b.begin(), b.end());
+  EXPECT_EQ(all.size(), 5u);
+  for (float* p : first) EXPECT_TRUE(all.count(p));
+  pool.Return(&b);
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,45 @@
+#include "inference/request_channel.h"
+
+#include <iterator>
+#include <utility>
+
+namespace tritter {
+
+void RequestChannel::Append(absl::string_view text, int32_t token) {
+  MutexLock lock(&mu_);
+  event_.text.append(text.data(), text.size());
+  event_.tokens.push_back(token);
+  fresh_ = true;
+  changed_.NotifyAll();
+}
+
+void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
+  MutexLock lock(&mu_);
+  scores_.insert(scores_.end(), std::make_move_iterator(scores.begin()), std::make_move_iterator(scores.end()));
+}
+
+void RequestChannel::Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage) {
+  MutexLock lock(&mu_);
+  event_.text.append(last_text.data(), last_text.size());
+  event_.finish = reason;
+  event_.usage = usage;
+  fresh_ = true;
+  changed_.NotifyAll();
+}
+
+bool RequestChannel::Next(absl::Duration timeout, GenerateEvent* event) {
+  MutexLock lock(&mu_);
+  while (!fresh_) {
+    if (!changed_.WaitFor(&mu_, timeout) && !fresh_) return false;
+  }
+  *event = std::exchange(event_, {});
+  fresh_ = false;
+  return true;
+}
+
+std::vector<PositionScore> RequestChannel::TakeScores() {
+  MutexLock lock(&mu_);
+  return std::exchange(scores_, {});
+}
+
+}  // namespace tritter

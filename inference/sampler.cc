@@ -1,0 +1,118 @@
+#include "inference/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/random.h"
+#include "kernels/float_ops.h"
+
+namespace tritter {
+namespace {
+
+// The count largest ids by (value, then smaller id), in that order.
+std::vector<int32_t> Largest(absl::Span<const float> values, std::vector<int32_t> ids, size_t count) {
+  auto before = [&](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; };
+  if (count < ids.size()) {
+    std::nth_element(ids.begin(), ids.begin() + static_cast<int64_t>(count), ids.end(), before);
+    ids.resize(count);
+  }
+  std::sort(ids.begin(), ids.end(), before);
+  return ids;
+}
+
+std::vector<int32_t> AllIds(size_t n) {
+  std::vector<int32_t> ids(n);
+  for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int32_t>(i);
+  return ids;
+}
+
+}  // namespace
+
+absl::Status ValidateSampling(const SamplingParams& params) {
+  if (!(params.temperature >= 0 && params.temperature <= 100)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sampling.temperature is ", params.temperature, ", allowed are 0 (greedy) to 100"));
+  }
+  if (!(params.top_p > 0 && params.top_p <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("sampling.top_p is ", params.top_p, ", allowed are values in (0, 1]"));
+  }
+  if (params.top_k < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("sampling.top_k is ", params.top_k, ", allowed are 0 (no limit) and more"));
+  }
+  return absl::OkStatus();
+}
+
+int32_t Greedy(absl::Span<const float> logits) {
+  size_t best = 0;
+  for (size_t i = 1; i < logits.size(); ++i) {
+    if (logits[i] > logits[best]) best = i;
+  }
+  return static_cast<int32_t>(best);
+}
+
+int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position) {
+  const int32_t best = Greedy(logits);
+  if (params.temperature == 0 || params.top_k == 1) return best;
+  // Weights relative to the best token; float, with our own exp, so that every machine gets the same ones.
+  std::vector<float> weights(logits.size());
+  const float inverse = static_cast<float>(1.0 / std::max(params.temperature, 1e-6));
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = (logits[i] - logits[best]) * inverse;
+  ExpRow(weights.data(), static_cast<int64_t>(weights.size()), weights.data());
+
+  std::vector<int32_t> ids = AllIds(logits.size());
+  if (params.top_k > 0 && params.top_k < static_cast<int64_t>(ids.size())) {
+    ids = Largest(logits, std::move(ids), static_cast<size_t>(params.top_k));
+  }
+  double mass = 0;
+  for (int32_t id : ids) mass += weights[id];
+  if (params.top_p < 1) {
+    const double wanted = params.top_p * mass;
+    // The nucleus is small as a rule: order a few candidates first, more only when they do not suffice.
+    for (size_t count = 256;; count *= 8) {
+      std::vector<int32_t> ordered = Largest(logits, ids, std::min(count, ids.size()));
+      double sum = 0;
+      size_t keep = 0;
+      while (keep < ordered.size() && sum < wanted) sum += weights[ordered[keep++]];
+      if (sum >= wanted || ordered.size() == ids.size()) {
+        ordered.resize(std::max<size_t>(keep, 1));
+        ids = std::move(ordered);
+        mass = sum;
+        break;
+      }
+    }
+  }
+  Philox random(MixKey(params.seed, static_cast<uint64_t>(position)));
+  const double target = random.Uniform() * mass;
+  double sum = 0;
+  int32_t chosen = best;
+  for (int32_t id : ids) {
+    if (weights[id] <= 0) continue;
+    chosen = id;
+    sum += weights[id];
+    if (sum > target) break;
+  }
+  return chosen;
+}
+
+PositionScore ScorePosition(absl::Span<const float> logits, int32_t id, int64_t top) {
+  const double max = logits[Greedy(logits)];
+  const double n = static_cast<double>(logits.size());
+  double sum = 0, mean = 0, squares = 0;
+  for (float l : logits) {
+    sum += std::exp(l - max);
+    mean += l;
+  }
+  mean /= n;
+  for (float l : logits) squares += (l - mean) * (l - mean);
+  const double log_sum = max + std::log(sum);
+  PositionScore score{id, logits[id] - log_sum, {}, std::sqrt(squares / n)};
+  if (top > 0) {
+    for (int32_t c : Largest(logits, AllIds(logits.size()), static_cast<size_t>(top))) {
+      score.top.push_back({c, logits[c], logits[c] - log_sum});
+    }
+  }
+  return score;
+}
+
+}  // namespace tritter

@@ -1,0 +1,64 @@
+// One request while the engine works on it. Used by the scheduler thread alone (the channel apart).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inference/request.h"
+#include "inference/request_channel.h"
+#include "inference/stop_matcher.h"
+#include "model/tokenizer.h"
+
+namespace tritter {
+
+class Sequence {
+ public:
+  // `now` values are of one monotonic clock.
+  Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now);
+  Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now);
+
+  bool scoring() const { return scoring_; }
+  int64_t score_candidates() const { return score_candidates_; }
+  const SamplingParams& sampling() const { return params_.sampling; }
+  const std::vector<int32_t>& tokens() const { return tokens_; }  // prompt and what was generated
+  int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
+  // Positions that are computed for the whole request, at most: what its pages must hold.
+  int64_t max_positions() const { return prompt_tokens_ + (scoring_ ? 0 : params_.max_tokens); }
+  // Positions to compute before the next result; more than one only in prefill.
+  int64_t pending() const { return (scoring_ ? length() - 1 : length()) - computed; }
+  bool in_prefill() const { return scoring_ || length() == prompt_tokens_; }
+
+  FinishReason Interruption(absl::Duration now) const;  // cancelled or over time, else kNone
+  void Admitted(absl::Duration now) { admitted_ = now; }
+  // Takes the next token; the request may be finished by it.
+  void Accept(int32_t token, absl::Duration now);
+  void AcceptScores(std::vector<PositionScore> scores, absl::Duration now);
+  void Finish(FinishReason reason, absl::Duration now);
+  // Tells the waiting side. Apart from Finish, so that pages and figures are settled before anybody is told.
+  void Publish() { channel_->Finish(last_text_, finish_reason_, usage_); }
+  FinishReason finish_reason() const { return finish_reason_; }
+  const RequestUsage& usage() const { return usage_; }  // complete after Finish
+
+  int64_t computed = 0;          // positions whose keys and values are stored
+  std::vector<float*> pages;     // taken by the scheduler, which gives them back
+
+ private:
+  bool EndsText(int32_t token) const;
+
+  const bool scoring_;
+  const int64_t score_candidates_;
+  GenerateParams params_;
+  const int64_t prompt_tokens_;
+  std::vector<int32_t> tokens_;
+  std::shared_ptr<RequestChannel> channel_;
+  StreamingDecoder decoder_;
+  StopMatcher matcher_;
+  absl::Duration submitted_, deadline_;
+  absl::Duration admitted_ = absl::InfiniteDuration(), first_ = absl::InfiniteDuration(), last_ = absl::ZeroDuration();
+  FinishReason finish_reason_ = FinishReason::kNone;
+  std::string last_text_;
+  RequestUsage usage_;
+};
+
+}  // namespace tritter

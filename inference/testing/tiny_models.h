@@ -1,0 +1,29 @@
+// Shapes for the engine's tests: small, with odd sizes (tails in every kernel) and grouped KV heads.
+#pragma once
+
+#include "model/config.h"
+
+namespace tritter {
+
+inline ModelConfig TinyConfig() {
+  ModelConfig c;
+  c.hidden = 40;
+  c.layers = 2;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 10;
+  c.ffn = 72;
+  c.vocab = 270;
+  c.context = 256;
+  return c;
+}
+
+inline ModelConfig TinyBitnetConfig() {
+  ModelConfig c = TinyConfig();
+  c.family = Family::kBitnet;
+  c.tied_embeddings = true;
+  c.granularity = ScaleGranularity::kTensor;
+  return c;
+}
+
+}  // namespace tritter

@@ -1,0 +1,69 @@
+#include "inference/thread_pool.h"
+
+namespace tritter {
+namespace {
+
+inline void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Returns once `value` is no longer `old`: spins, then parks on the address.
+void AwaitChange(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
+  for (int i = 0; i < spins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    Relax();
+  }
+  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads < 1 ? 1 : threads),
+      // More threads than cores: whoever spins keeps the one that is waited for from running.
+      spins_(static_cast<unsigned>(threads_) > std::thread::hardware_concurrency() ? 0 : 4000) {
+  for (int worker = 1; worker < threads_; ++worker) workers_.emplace_back([this, worker] { Work(worker); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::Run(absl::FunctionRef<void(int)> task) {
+  if (threads_ == 1) return task(0);
+  task_ = &task;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  task(0);
+  Barrier();
+}
+
+void ThreadPool::Barrier() {
+  if (threads_ == 1) return;
+  const uint32_t phase = phase_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(threads_)) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    phase_.notify_all();
+  } else {
+    AwaitChange(phase_, phase, spins_);
+  }
+}
+
+void ThreadPool::Work(int worker) {
+  uint32_t seen = 0;
+  for (;;) {
+    AwaitChange(generation_, seen, spins_);
+    ++seen;
+    if (stop_.load(std::memory_order_relaxed)) return;
+    (*task_)(worker);
+    Barrier();
+  }
+}
+
+}  // namespace tritter

@@ -1,0 +1,49 @@
+// A fixed set of threads that work on one task at a time, in lockstep: made for a decode step, which is a few hundred
+// short parallel phases. Waiting threads spin briefly (a barrier then costs a fraction of a microsecond) and park after
+// that, so that an idle or oversubscribed machine is not kept busy.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+
+namespace tritter {
+
+// Owned by the engine. Run is called by one thread at a time; that thread is worker 0.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // >= 1, the caller of Run included
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return threads_; }
+  // Calls task(worker) for worker 0 … threads-1, each on its own thread; returns when all have returned.
+  void Run(absl::FunctionRef<void(int worker)> task);
+  // Inside a task: returns once every worker has called it. Everything written before is visible after.
+  void Barrier();
+
+  // The part [begin, end) of `items` that a worker takes: contiguous, sizes differ by at most one.
+  struct Range { int64_t begin, end; };
+  Range Share(int64_t items, int worker) const {
+    return {items * worker / threads_, items * (worker + 1) / threads_};
+  }
+
+ private:
+  void Work(int worker);
+
+  const int threads_;
+  const int spins_;
+  std::atomic<uint32_t> arrived_{0};
+  std::atomic<uint32_t> phase_{0};       // of the barrier
+  std::atomic<uint32_t> generation_{0};  // of the task
+  std::atomic<bool> stop_{false};
+  const absl::FunctionRef<void(int)>* task_ = nullptr;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace tritter
