@@ -31,6 +31,22 @@ class Socket {
   int fd_;
 };
 
+using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+absl::StatusOr<AddressList> Resolve(const HostPort& address) {
+  addrinfo hints = {};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error =
+      getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(FormatHostPort(address), ": ", gai_strerror(error)));
+  }
+  return AddressList(found, freeaddrinfo);
+}
+
 absl::Status Listen(int fd, const sockaddr* address, socklen_t size, const std::string& name) {
   const int on = 1;  // as servers do: a port in TIME_WAIT counts as free
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -84,19 +100,18 @@ bool IsLoopback(absl::string_view host) {
 
 absl::Status CheckCanListen(const HostPort& address) {
   const std::string name = FormatHostPort(address);
-  addrinfo hints = {};
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints,
-                                &found);
-  if (error != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(name, ": ", gai_strerror(error)));
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
+  ASSIGN_OR_RETURN(const AddressList found, Resolve(address));
   Socket socket(found->ai_family);
   if (socket.fd() < 0) return ErrnoStatus("socket", name);
   return Listen(socket.fd(), found->ai_addr, found->ai_addrlen, name);
+}
+
+bool CanConnect(const HostPort& address) {
+  const absl::StatusOr<AddressList> found = Resolve(address);
+  if (!found.ok()) return false;
+  const addrinfo& first = **found;
+  Socket socket(first.ai_family);
+  return socket.fd() >= 0 && connect(socket.fd(), first.ai_addr, first.ai_addrlen) == 0;
 }
 
 absl::StatusOr<int> PickFreeLoopbackPort() {

@@ -25,6 +25,9 @@ bool IsLoopback(absl::string_view host);
 // (a port below 1024), InvalidArgument (not an address of this machine). Port 0 is always free.
 absl::Status CheckCanListen(const HostPort& address);
 
+// Somebody listens there: a connection was made, and closed at once. Blocks as long as connect(2) does.
+bool CanConnect(const HostPort& address);
+
 // A loopback port that was free a moment ago. Somebody may take it first: prefer listening on port 0.
 absl::StatusOr<int> PickFreeLoopbackPort();
 

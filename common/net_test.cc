@@ -50,7 +50,9 @@ TEST(CheckCanListen, SaysWhenThePortIsTaken) {
   ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
   EXPECT_THAT(CheckCanListen({"127.0.0.1", ntohs(address.sin_port)}),
               StatusIs(StatusCode::kAlreadyExists, HasSubstr("is in use")));
+  EXPECT_TRUE(CanConnect({"127.0.0.1", ntohs(address.sin_port)}));
   close(fd);
+  EXPECT_FALSE(CanConnect({"127.0.0.1", ntohs(address.sin_port)}));
   EXPECT_OK(CheckCanListen({"127.0.0.1", ntohs(address.sin_port)}));
 }
 
