@@ -1,0 +1,102 @@
+// The real binary: starts, answers, refuses bad input, and ends as SIGTERM asks.
+#include <grpcpp/grpcpp.h>
+#include <signal.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/env.h"
+#include "common/subprocess.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "inference/testing/tiny_models.h"
+#include "nlohmann/json.hpp"
+#include "tests/testing/random_model.h"
+#include "tritter/v1/inference.grpc.pb.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+class InferenceMainTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = JoinPath(::testing::TempDir(), ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_OK(Env::Real()->CreateDirs(folder_));
+    model_ = JoinPath(folder_, "tiny.tpack");
+    ready_ = JoinPath(folder_, "ready.json");
+    ASSERT_OK(WriteRandomModel(Env::Real(), model_, TinyConfig(), 5));
+  }
+  std::unique_ptr<Subprocess> Launch(std::vector<std::string> flags) {
+    SubprocessOptions options;
+    options.argv = {"inference/tritter_inference", "--model", model_, "--ready-file", ready_, "--threads", "1"};
+    options.argv.insert(options.argv.end(), flags.begin(), flags.end());
+    options.output = SubprocessOptions::Output::kPipe;
+    auto process = Subprocess::Start(options);
+    EXPECT_OK(process.status());
+    return *std::move(process);
+  }
+  std::string AwaitAddress(Subprocess& process) {
+    while (!Env::Real()->Exists(ready_)) {
+      if (process.Wait(absl::Milliseconds(10)).has_value()) {
+        ADD_FAILURE() << process.ReadOutput();
+        return "";
+      }
+    }
+    return nlohmann::json::parse(*Env::Real()->ReadFile(ready_))["address"];
+  }
+
+  std::string folder_, model_, ready_;
+};
+
+TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
+  auto process = Launch({"--listen", "127.0.0.1:0", "--verify"});
+  const std::string address = AwaitAddress(*process);
+  auto stub = v1::InferenceService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::GenerateRequest request;
+  request.set_text("x");
+  request.set_max_tokens(250);
+  request.set_ignore_eos(true);
+  auto reader = stub->Generate(&context, request);
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  process->Signal(SIGTERM);
+  while (reader->Read(&response)) {}
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(response.usage().generated_tokens(), 250);
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
+}
+
+TEST_F(InferenceMainTest, APortInUseIsAClearError) {
+  auto first = Launch({"--listen", "127.0.0.1:0"});
+  const std::string address = AwaitAddress(*first);
+  auto second = Launch({"--listen", address});
+  const auto exit = second->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(second->ReadOutput(), HasSubstr("in use"));
+}
+
+TEST_F(InferenceMainTest, ADamagedModelIsRefusedNamingTheTensor) {
+  ASSERT_OK_AND_ASSIGN(std::string bytes, Env::Real()->ReadFile(model_));
+  bytes[bytes.size() - 100] ^= 1;
+  ASSERT_OK(WriteFileAtomically(Env::Real(), model_, bytes));
+  auto process = Launch({"--listen", "127.0.0.1:0", "--verify"});
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(process->ReadOutput(), HasSubstr("DATA_LOSS"));
+}
+
+TEST_F(InferenceMainTest, WrongUseExitsWithTwo) {
+  auto process = Launch({"--listen", "0.0.0.0:0"});
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 2);
+  EXPECT_THAT(process->ReadOutput(), HasSubstr("--insecure"));
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,216 @@
+#include "inference/inference_service.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/status_macros.h"
+#include "tritter/v1/errors.pb.h"
+
+namespace tritter {
+namespace {
+
+// How often a stream without new tokens asks whether its client has gone.
+constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
+constexpr int64_t kDefaultMaxTokens = 128;
+
+v1::ErrorDetail DetailOf(const absl::Status& status) {
+  v1::ErrorDetail detail;
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      detail.set_reason(v1::ErrorDetail::UNKNOWN_MODEL);
+      detail.set_field("model");
+      detail.set_hint("leave `model` empty for the only model served, or ask GetModel for its name");
+      break;
+    case absl::StatusCode::kResourceExhausted:
+      detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
+      detail.set_hint("try again later, or ask for fewer tokens");
+      break;
+    case absl::StatusCode::kOutOfRange:
+      detail.set_reason(v1::ErrorDetail::CONTEXT_EXCEEDED);
+      detail.set_field("max_tokens");
+      detail.set_hint("shorten the prompt or lower max_tokens");
+      break;
+    default:
+      break;
+  }
+  return detail;
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()), DetailOf(status).SerializeAsString());
+}
+
+std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids = tokenizer.Encode(text);
+  ids.insert(ids.begin(), kBosId);
+  return ids;
+}
+
+absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engine& engine) {
+  GenerateParams p;
+  if (r.has_text()) {
+    p.prompt = WithBos(engine.tokenizer(), r.text());
+  } else if (r.has_tokens()) {
+    p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
+  } else {
+    return absl::InvalidArgumentError("prompt is missing; set `text` or `tokens`");
+  }
+  if (r.max_tokens() < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_tokens is ", r.max_tokens(), ", allowed are 0 (the default) and more"));
+  }
+  p.max_tokens = r.max_tokens();
+  if (p.max_tokens == 0) {  // the default gives way to a nearly full context
+    const int64_t room = engine.limits().context - static_cast<int64_t>(p.prompt.size());
+    p.max_tokens = std::clamp<int64_t>(room, 1, kDefaultMaxTokens);
+  }
+  p.sampling.temperature = r.sampling().temperature();
+  p.sampling.top_p = r.sampling().top_p() == 0 ? 1 : r.sampling().top_p();
+  p.sampling.top_k = r.sampling().top_k();
+  p.sampling.seed = r.sampling().seed();
+  p.stop.assign(r.stop().begin(), r.stop().end());
+  p.stop_ids.assign(r.stop_ids().begin(), r.stop_ids().end());
+  p.ignore_eos = r.ignore_eos();
+  return p;
+}
+
+v1::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return v1::FINISH_REASON_UNSPECIFIED;
+    case FinishReason::kStop: return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength: return v1::FINISH_REASON_LENGTH;
+    case FinishReason::kCancelled: return v1::FINISH_REASON_CANCELLED;
+    case FinishReason::kDeadline: return v1::FINISH_REASON_DEADLINE;
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+v1::GenerateResponse ToProto(const GenerateEvent& event) {
+  v1::GenerateResponse response;
+  response.set_text(event.text);
+  for (int32_t id : event.tokens) response.add_token_ids(id);
+  if (event.finish == FinishReason::kNone) return response;
+  response.set_finish_reason(ToProto(event.finish));
+  v1::Usage* usage = response.mutable_usage();
+  usage->set_prompt_tokens(static_cast<int32_t>(event.usage.prompt_tokens));
+  usage->set_generated_tokens(static_cast<int32_t>(event.usage.generated_tokens));
+  usage->set_queue_seconds(absl::ToDoubleSeconds(event.usage.queued));
+  usage->set_prefill_seconds(absl::ToDoubleSeconds(event.usage.prefill));
+  usage->set_decode_seconds(absl::ToDoubleSeconds(event.usage.decode));
+  return response;
+}
+
+}  // namespace
+
+// One of the calls that may be at work at a time, for as long as it lives.
+class InferenceRpcService::CallSlot {
+ public:
+  explicit CallSlot(InferenceRpcService* service)
+      : service_(service), taken_(service->calls_.fetch_add(1, std::memory_order_relaxed) < service->max_calls_) {}
+  ~CallSlot() { service_->calls_.fetch_sub(1, std::memory_order_relaxed); }
+  absl::Status status() const {
+    if (taken_) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat(service_->max_calls_, " calls are at work already, which is the limit; try again later"));
+  }
+
+ private:
+  InferenceRpcService* const service_;
+  const bool taken_;
+};
+
+absl::Status InferenceRpcService::CheckModel(const std::string& name) const {
+  if (name.empty() || name == served_.name) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("model \"", name, "\" is not served here, \"", served_.name, "\" is"));
+}
+
+absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context) const {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteDuration();
+  return absl::FromChrono(deadline) - clock_->Now();
+}
+
+grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+                                           grpc::ServerWriter<v1::GenerateResponse>* writer) {
+  const CallSlot slot(this);
+  if (!slot.status().ok()) return ToGrpc(slot.status());
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  absl::StatusOr<GenerateParams> params = ToParams(*request, *engine_);
+  if (!params.ok()) return ToGrpc(params.status());
+  params->timeout = TimeLeft(*context);
+  absl::StatusOr<std::unique_ptr<Generation>> generation = engine_->Generate(*std::move(params));
+  if (!generation.ok()) return ToGrpc(generation.status());
+
+  GenerateEvent event;
+  for (;;) {
+    if (!(*generation)->Next(kCancelPoll, &event)) {
+      if (context->IsCancelled()) (*generation)->Cancel();  // goes on until the engine has let go
+      continue;
+    }
+    if (!writer->Write(ToProto(event))) (*generation)->Cancel();
+    if (event.finish == FinishReason::kCancelled) return ToGrpc(absl::CancelledError("the generation was cancelled"));
+    if (event.finish == FinishReason::kDeadline) return ToGrpc(absl::DeadlineExceededError("the deadline ended the generation"));
+    if (event.finish != FinishReason::kNone) return grpc::Status::OK;
+  }
+}
+
+grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request, v1::TokenizeResponse* response) {
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  if (request->add_bos()) response->add_ids(kBosId);
+  for (int32_t id : engine_->tokenizer().Encode(request->text())) response->add_ids(id);
+  response->set_tokenizer_hash(engine_->tokenizer().hash());
+  return grpc::Status::OK;
+}
+
+grpc::Status InferenceRpcService::Score(grpc::ServerContext* context, const v1::ScoreRequest* request, v1::ScoreResponse* response) {
+  const CallSlot slot(this);
+  if (!slot.status().ok()) return ToGrpc(slot.status());
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  ScoreParams params;
+  if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
+  if (request->has_tokens()) params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
+  params.top = request->top();
+  params.timeout = TimeLeft(*context);
+  const auto scores = engine_->Score(std::move(params), [context] { return context->IsCancelled(); });
+  if (!scores.ok()) return ToGrpc(scores.status());
+  double total = 0;
+  for (const PositionScore& s : *scores) {
+    v1::ScoredToken* token = response->add_tokens();
+    token->set_id(s.id);
+    token->set_logprob(s.logprob);
+    token->set_logit_stddev(s.logit_stddev);
+    for (const Candidate& c : s.top) {
+      v1::Candidate* candidate = token->add_top();
+      candidate->set_id(c.id);
+      candidate->set_logit(c.logit);
+      candidate->set_logprob(c.logprob);
+    }
+    total += s.logprob;
+  }
+  response->set_total_logprob(total);
+  return grpc::Status::OK;
+}
+
+grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request, v1::ModelInfo* info) {
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  const ModelConfig& config = engine_->model().config();
+  const TpackFile& file = engine_->model().file();
+  info->set_name(served_.name);
+  info->set_family(config.family == Family::kBitnet ? "bitnet" : "tritter");
+  info->set_path(served_.path);
+  info->set_parameters(ParameterCount(config));
+  info->set_file_bytes(static_cast<int64_t>(file.file_bytes()));
+  info->set_context(static_cast<int32_t>(config.context));
+  info->set_vocabulary(static_cast<int32_t>(config.vocab));
+  info->set_tokenizer_hash(file.tokenizer_hash());
+  info->set_kernel(engine_->kernel().name);
+  info->set_run_id(file.provenance().run_id);
+  info->set_step(file.provenance().step);
+  info->set_config_yaml(ModelConfigToYaml(config, 0));
+  return grpc::Status::OK;
+}
+
+}  // namespace tritter

@@ -1,0 +1,206 @@
+// A real server on a loopback port and a real client.
+#include "inference/inference_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "inference/testing/tiny_models.h"
+#include "tests/testing/memory_tpack.h"
+#include "tritter/v1/errors.pb.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+class InferenceServiceTest : public ::testing::Test {
+ protected:
+  void Start(EngineOptions options = {}, int max_calls = 8) {
+    engine_ = *Engine::Create(MemoryTpack::Random(TinyConfig(), 5), options);
+    service_ = std::make_unique<InferenceRpcService>(engine_.get(), ServedModel{"tiny", "tiny.tpack"}, max_calls, Clock::Real());
+    int port = 0;
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+    stub_ = v1::InferenceService::NewStub(
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
+  }
+  void TearDown() override {
+    if (server_ != nullptr) server_->Shutdown();
+  }
+
+  struct Streamed {
+    grpc::Status status;
+    std::string text;
+    std::vector<int32_t> ids;
+    v1::GenerateResponse last;
+  };
+  Streamed Generate(const v1::GenerateRequest& request) {
+    grpc::ClientContext context;
+    Streamed s;
+    auto reader = stub_->Generate(&context, request);
+    v1::GenerateResponse r;
+    while (reader->Read(&r)) {
+      s.text += r.text();
+      s.ids.insert(s.ids.end(), r.token_ids().begin(), r.token_ids().end());
+      s.last = r;
+    }
+    s.status = reader->Finish();
+    return s;
+  }
+  static v1::GenerateRequest Request(const std::string& text, int max_tokens) {
+    v1::GenerateRequest r;
+    r.set_text(text);
+    r.set_max_tokens(max_tokens);
+    r.set_ignore_eos(true);
+    return r;
+  }
+  static v1::ErrorDetail::Reason ReasonOf(const grpc::Status& status) {
+    v1::ErrorDetail detail;
+    EXPECT_TRUE(detail.ParseFromString(status.error_details()));
+    return detail.reason();
+  }
+
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<InferenceRpcService> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::InferenceService::Stub> stub_;
+};
+
+TEST_F(InferenceServiceTest, StreamsTokensWithUsageInTheLastMessage) {
+  Start();
+  const Streamed s = Generate(Request("To be", 10));
+  ASSERT_TRUE(s.status.ok()) << s.status.error_message();
+  EXPECT_EQ(s.ids.size(), 10u);
+  EXPECT_EQ(s.last.finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(s.last.usage().prompt_tokens(), 6);  // bos and five bytes
+  EXPECT_EQ(s.last.usage().generated_tokens(), 10);
+  GenerateParams same;
+  same.prompt = {kBosId, 8 + 'T', 8 + 'o', 8 + ' ', 8 + 'b', 8 + 'e'};
+  same.max_tokens = 10;
+  same.ignore_eos = true;
+  ASSERT_OK_AND_ASSIGN(auto g, engine_->Generate(same));
+  std::vector<int32_t> ids;
+  GenerateEvent event;
+  do {
+    g->Next(absl::InfiniteDuration(), &event);
+    ids.insert(ids.end(), event.tokens.begin(), event.tokens.end());
+  } while (event.finish == FinishReason::kNone);
+  EXPECT_EQ(s.ids, ids);
+}
+
+TEST_F(InferenceServiceTest, SamplingParametersReachTheEngine) {
+  Start();
+  v1::GenerateRequest r = Request("x", 40);
+  r.mutable_sampling()->set_temperature(1.3);
+  r.mutable_sampling()->set_seed(5);
+  const Streamed a = Generate(r), again = Generate(r);
+  r.mutable_sampling()->set_seed(6);
+  const Streamed other = Generate(r);
+  EXPECT_EQ(a.ids, again.ids);
+  EXPECT_NE(a.ids, other.ids);
+  r.mutable_sampling()->set_seed(5);
+  r.add_stop_ids(a.ids[3]);
+  const Streamed stopped = Generate(r);
+  EXPECT_EQ(stopped.last.finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_LE(stopped.ids.size(), 3u);
+}
+
+TEST_F(InferenceServiceTest, ErrorsHaveACodeAndATypedReason) {
+  Start();
+  Streamed s = Generate(Request("x", 1000));
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::CONTEXT_EXCEEDED);
+  v1::GenerateRequest r = Request("x", 5);
+  r.set_model("other");
+  s = Generate(r);
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(s.status.error_message(), HasSubstr("\"other\" is not served here, \"tiny\" is"));
+  EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::UNKNOWN_MODEL);
+  EXPECT_EQ(Generate(v1::GenerateRequest()).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  r = Request("x", 5);
+  r.mutable_sampling()->set_top_p(2);
+  EXPECT_EQ(Generate(r).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(InferenceServiceTest, AFullQueueIsRefusedAtOnce) {
+  EngineOptions options;
+  options.max_queue = 0;
+  Start(options);
+  const Streamed s = Generate(Request("x", 5));
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::QUEUE_FULL);
+}
+
+TEST_F(InferenceServiceTest, TooManyCallsAreRefused) {
+  Start({}, 0);
+  const Streamed s = Generate(Request("x", 5));
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(s.status.error_message(), HasSubstr("0 calls are at work already"));
+}
+
+TEST_F(InferenceServiceTest, ADefaultLengthGivesWayToTheContext) {
+  Start();
+  const Streamed s = Generate(Request(std::string(250, 'a'), 0));
+  ASSERT_TRUE(s.status.ok()) << s.status.error_message();
+  EXPECT_EQ(s.ids.size(), 5u);  // 256 - bos - 250
+}
+
+TEST_F(InferenceServiceTest, ADisconnectedClientStopsTheWork) {
+  Start();
+  {
+    grpc::ClientContext context;
+    auto reader = stub_->Generate(&context, Request("x", 250));
+    v1::GenerateResponse r;
+    ASSERT_TRUE(reader->Read(&r));
+    context.TryCancel();
+    while (reader->Read(&r)) {}
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  server_->Shutdown();  // waits for the handler
+  EXPECT_EQ(engine_->stats().active, 0);
+  EXPECT_EQ(engine_->stats().kv_pages_used, 0);
+  EXPECT_EQ(service_->calls(), 0);
+}
+
+TEST_F(InferenceServiceTest, ScoresAndTokenizes) {
+  Start();
+  grpc::ClientContext c1, c2;
+  v1::ScoreRequest request;
+  request.set_text("abc");
+  request.set_top(2);
+  v1::ScoreResponse scores;
+  ASSERT_TRUE(stub_->Score(&c1, request, &scores).ok());
+  ASSERT_EQ(scores.tokens_size(), 3);
+  EXPECT_EQ(scores.tokens(0).id(), 8 + 'a');
+  EXPECT_EQ(scores.tokens(0).top_size(), 2);
+  EXPECT_GT(scores.tokens(0).logit_stddev(), 0);
+  EXPECT_DOUBLE_EQ(scores.total_logprob(), scores.tokens(0).logprob() + scores.tokens(1).logprob() + scores.tokens(2).logprob());
+  v1::TokenizeRequest text;
+  text.set_text("A");
+  text.set_add_bos(true);
+  v1::TokenizeResponse ids;
+  ASSERT_TRUE(stub_->Tokenize(&c2, text, &ids).ok());
+  ASSERT_EQ(ids.ids_size(), 2);
+  EXPECT_EQ(ids.ids(0), kBosId);
+  EXPECT_EQ(ids.ids(1), 8 + 'A');
+  EXPECT_EQ(ids.tokenizer_hash(), ByteTokenizer().hash());
+}
+
+TEST_F(InferenceServiceTest, DescribesTheModel) {
+  Start();
+  grpc::ClientContext context;
+  v1::ModelInfo info;
+  ASSERT_TRUE(stub_->GetModel(&context, v1::GetModelRequest(), &info).ok());
+  EXPECT_EQ(info.name(), "tiny");
+  EXPECT_EQ(info.parameters(), ParameterCount(TinyConfig()));
+  EXPECT_EQ(info.kernel(), BestTernaryKernel().name);
+  EXPECT_EQ(info.context(), 256);
+  EXPECT_THAT(info.config_yaml(), HasSubstr("hidden: 40"));
+}
+
+}  // namespace
+}  // namespace tritter

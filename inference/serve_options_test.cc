@@ -1,0 +1,50 @@
+#include "inference/serve_options.h"
+
+#include "common/flags.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ServeOptions, ModelNameComesFromTheArgumentOrTheFile) {
+  EXPECT_EQ(ParseModelArgument("a/b.tpack=chat").path, "a/b.tpack");
+  EXPECT_EQ(ParseModelArgument("a/b.tpack=chat").name, "chat");
+  EXPECT_EQ(ParseModelArgument("a/b.tpack").name, "b");
+  EXPECT_EQ(ParseModelArgument("x=1/b.tpack").path, "x=1/b.tpack");
+}
+
+TEST(ServeOptions, ReadsSizesWithUnits) {
+  CLI::App app;
+  ServeOptions o;
+  AddServeFlags(&app, &o);
+  const char* argv[] = {"x", "--model", "m", "--max-kv-memory", "512MiB"};
+  app.parse(5, argv);
+  EXPECT_EQ(o.max_kv_memory, uint64_t{512} << 20);
+}
+
+TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
+  ServeOptions o;
+  EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.listen = "0.0.0.0:8080";
+  EXPECT_THAT(CheckServeOptions(o, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
+  o.insecure = true;
+  EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.listen = "nonsense";
+  EXPECT_THAT(CheckServeOptions(o, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));
+}
+
+TEST(ServeOptions, RefusesAKernelThatThisCpuDoesNotHave) {
+  EXPECT_OK(CheckServeOptions({}, "scalar"));
+  EXPECT_THAT(CheckServeOptions({}, "avx9"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this CPU runs: scalar")));
+}
+
+TEST(ServeOptions, ReadyReportNamesTheAddress) {
+  EXPECT_EQ(ReadyJson({"127.0.0.1:5", "", "m", "avx2", 7}),
+            "{\"address\":\"127.0.0.1:5\",\"model\":\"m\",\"kernel\":\"avx2\",\"pid\":7}\n");
+}
+
+}  // namespace
+}  // namespace tritter
