@@ -2,12 +2,12 @@
 // 4t..4t+3 of 16 rows: the unsigned operand of vpdpbusd, whose signed operand is four activations of one token,
 // broadcast. Codes are 0..2 for -1..1, so a token's sum of activations is subtracted once from every row.
 //
-// - One token (decode): bound by the bytes of the weights. Masked without shifting, the four columns groups are 1, 4, 16
+// - One token (decode): bound by the bytes of the weights. Masked without shifting, the four column groups are 1, 4, 16
 //   and 64 times too large and have an accumulator each, shifted back at the end: one load, four ands and four products
 //   a tile. Four row blocks at a time share the broadcasts.
 // - 2 to kMaxGroup tokens: codes are made once in registers and used for all tokens of 2 row blocks (up to 24
 //   accumulators). Activations are first copied to [column group][token] order, so that broadcasts come from one stream.
-// - More: groups of up to kMaxGroup tokens; the codes of 2 row blocks x kPanelCols columns are unpacked once into L1 and
+// - More: groups of up to kMaxGroup tokens; the codes of 2 row blocks x kPanelCols columns are unpacked once into L2 and
 //   used by every group.
 #include "kernels/cpu/ternary_avx512_vnni.h"
 
@@ -20,8 +20,9 @@ namespace {
 
 constexpr int64_t kTileCols = 16, kTileBytes = 64;
 constexpr int64_t kMaxGroup = 12;      // tokens whose accumulators for 2 row blocks fit the registers
-constexpr int64_t kMaxTokens = 516;    // tokens packed at a time
-constexpr int64_t kPanelCols = 1024;   // columns of an unpacked panel: 2 x 16 rows take 32 KiB
+constexpr int64_t kMaxTokens = 264;    // tokens packed at a time
+constexpr int64_t kPanelCols = 2048;   // columns of an unpacked panel; with the packed tokens it fits half a MiB of L2
+constexpr int64_t kPrefetchBytes = 512;  // two streams alone do not keep memory busy: 20 % at 2 to 8 tokens
 constexpr int64_t kSingleChunk = 262144;  // columns before a 64-fold accumulator could overflow: 6144 * cols < 2^31
 
 static_assert(kMaxTokens * kPanelCols + 32 * kPanelCols <= kKernelScratchBytes);
@@ -127,7 +128,10 @@ void MultiplyGroup(const Operands& o) {
     __m512i raw[R];
     if constexpr (!kUnpacked) {
 #pragma clang loop unroll(full)
-      for (int r = 0; r < R; ++r) raw[r] = Load(w + r * block_bytes);
+      for (int r = 0; r < R; ++r) {
+        raw[r] = Load(w + r * block_bytes);
+        _mm_prefetch(w + r * block_bytes + kPrefetchBytes, _MM_HINT_T0);
+      }
     }
 #pragma clang loop unroll(full)
     for (int part = 0; part < 4; ++part) {
