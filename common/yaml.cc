@@ -27,7 +27,8 @@ struct NodeRef {
   Position position;  // of the mapping, or of the nearest one around it that is there
 
   void Report(Position at, absl::string_view key, std::string message) const {
-    state->tree.problems.push_back({at, ChildPath(path, key), std::move(message)});
+    // Without a key the problem is the mapping's own.
+    state->tree.problems.push_back({at, key.empty() ? path : ChildPath(path, key), std::move(message)});
   }
 
   // Marks the key as known. Null when it is absent or already reported as broken.

@@ -35,8 +35,8 @@ struct ModelConfig {
   int64_t heads = 0;            // N
   int64_t kv_heads = 0;         // K
   int64_t head_dim = 0;         // D
-  bool head_dim_given = false;  // then H = N·D is not asked for (true after reading YAML only where
-                                // H differs from N·D)
+  // Then H = N·D is not asked for. After reading YAML it is true only where H differs from N·D.
+  bool head_dim_given = false;
   int64_t ffn = 0;        // I
   int64_t vocab = 65536;  // V
   int64_t context = 0;    // positions

@@ -44,7 +44,7 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
   using C = ModelConfig;
   // Ranges are checked once, with everything else, by FindConfigProblems; here only the type.
   constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
-  const auto size = [](std::string key, int64_t C::* member, std::string range,
+  const auto size = [=](std::string key, int64_t C::* member, std::string range,
                        std::string fallback, std::string meaning) {
     YamlField<C> field = IntegerField<C>(key, member, kMin, kNoLimit, fallback, meaning);
     field.type = "integer, " + range;
@@ -66,7 +66,7 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
            "Positions the model is made for."),
       NumberField<C>("rope_theta", &C::rope_theta, -kNoBound, kNoBound, "500000.0",
                      "Base of the rotary position angles."),
-      NumberField<C>("norm_eps", &C::norm_eps, -kNoBound, kNoBound, "1e-05",
+      NumberField<C>("norm_eps", &C::norm_eps, -kNoBound, kNoBound, "1.0e-5",
                      "Added to the mean square in every norm."),
       EnumField<C>("norm", &C::norm, {"rmsnorm", "layernorm"}, "rmsnorm",
                    "Kind of every norm (layernorm has weight and bias)."),

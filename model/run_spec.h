@@ -54,7 +54,8 @@ struct RunSpec {
 // problems, one a line, `file:line:col: path: message`.
 absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view file_name,
                                      absl::string_view base_dir);
-// Canonical YAML; ParseRunSpec(CanonicalYaml(s)) == s.
+// Canonical YAML, the same text for the same spec on every machine; ParseRunSpec(CanonicalYaml(s))
+// == s.
 std::string CanonicalYaml(const RunSpec& spec);
 
 }  // namespace tritter

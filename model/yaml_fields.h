@@ -49,8 +49,8 @@ void AppendKeyDocs(const std::vector<YamlField<T>>& fields, absl::string_view pr
 inline constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 inline constexpr double kNoBound = std::numeric_limits<double>::infinity();
 
-template <typename T, typename Member>
-YamlField<T> IntegerField(std::string key, Member T::* member, int64_t min, int64_t max,
+template <typename T, typename Class, typename Member>
+YamlField<T> IntegerField(std::string key, Member Class::* member, int64_t min, int64_t max,
                           std::string fallback, std::string meaning) {
   const std::string type = max == kNoLimit ? absl::StrCat("integer, at least ", min)
                                            : absl::StrCat("integer, ", min, " to ", max);
@@ -60,8 +60,8 @@ YamlField<T> IntegerField(std::string key, Member T::* member, int64_t min, int6
           }};
 }
 
-template <typename T, typename Member>
-YamlField<T> NumberField(std::string key, Member T::* member, double min, double max,
+template <typename T, typename Class, typename Member>
+YamlField<T> NumberField(std::string key, Member Class::* member, double min, double max,
                          std::string fallback, std::string meaning) {
   std::string type = "number";
   if (min != -kNoBound) absl::StrAppend(&type, max == kNoBound ? ", at least " : ", ", min);
@@ -72,8 +72,8 @@ YamlField<T> NumberField(std::string key, Member T::* member, double min, double
           }};
 }
 
-template <typename T, typename Member>
-YamlField<T> BooleanField(std::string key, Member T::* member, std::string fallback,
+template <typename T, typename Class, typename Member>
+YamlField<T> BooleanField(std::string key, Member Class::* member, std::string fallback,
                           std::string meaning) {
   return {key, "true or false", std::move(fallback), std::move(meaning), [=](YamlMap* map, T* out) {
             bool value = false;
@@ -81,8 +81,8 @@ YamlField<T> BooleanField(std::string key, Member T::* member, std::string fallb
           }};
 }
 
-template <typename T, typename Member>
-YamlField<T> TextField(std::string key, Member T::* member, std::string type, std::string fallback,
+template <typename T, typename Class, typename Member>
+YamlField<T> TextField(std::string key, Member Class::* member, std::string type, std::string fallback,
                        std::string meaning) {
   return {key, std::move(type), std::move(fallback), std::move(meaning), [=](YamlMap* map, T* out) {
             std::string value;
@@ -91,8 +91,8 @@ YamlField<T> TextField(std::string key, Member T::* member, std::string type, st
 }
 
 // One of `names`; the position in the list, cast to the member's value type, is stored.
-template <typename T, typename Enum>
-YamlField<T> EnumField(std::string key, Enum T::* member, std::vector<std::string> names,
+template <typename T, typename Class, typename Enum>
+YamlField<T> EnumField(std::string key, Enum Class::* member, std::vector<std::string> names,
                        std::string fallback, std::string meaning) {
   const std::string type = absl::StrCat("one of ", absl::StrJoin(names, ", "));
   return {key, type, std::move(fallback), std::move(meaning), [=](YamlMap* map, T* out) {

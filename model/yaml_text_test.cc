@@ -17,7 +17,9 @@ TEST(YamlNumber, IsShortAndAlwaysANumber) {
   EXPECT_EQ(YamlNumber(-2.5), "-2.5");
   EXPECT_EQ(YamlNumber(0.003), "0.003");
   EXPECT_EQ(YamlNumber(1e-8), "1.0e-08");
-  EXPECT_EQ(YamlNumber(500000), "5.0e+05");
+  EXPECT_EQ(YamlNumber(500000), "500000.0");
+  EXPECT_EQ(YamlNumber(1e-5), "0.00001");
+  EXPECT_EQ(YamlNumber(1e300), "1.0e+300");
   EXPECT_EQ(YamlNumber(0.1), "0.1");
   EXPECT_EQ(YamlNumber(0.1 + 0.2), "0.30000000000000004");
 }

@@ -1,0 +1,194 @@
+#include "model/run_spec_keys.h"
+
+#include <map>
+#include <utility>
+
+namespace tritter {
+namespace {
+
+using Fields = std::vector<YamlField<RunDraft>>;
+
+// One of `available`; a word of `planned` is refused with what to do instead.
+YamlField<RunDraft> ChoiceField(std::string key, std::string RunDraft::* member,
+                                std::vector<std::string> available,
+                                std::map<std::string, std::string> planned, std::string fallback,
+                                std::string meaning) {
+  std::string type = absl::StrCat("one of ", absl::StrJoin(available, ", "));
+  return {key, std::move(type), std::move(fallback), std::move(meaning),
+          [=](YamlMap* map, RunDraft* out) {
+            std::vector<absl::string_view> choices(available.begin(), available.end());
+            for (const auto& [word, instead] : planned) choices.push_back(word);
+            std::string value;
+            if (!map->GetChoice(key, choices, &value)) return;
+            const auto refused = planned.find(value);
+            if (refused == planned.end()) {
+              out->*member = value;
+            } else {
+              map->Error(key,
+                         absl::StrCat("`", value, "` is not available yet; ", refused->second));
+            }
+          }};
+}
+
+YamlField<RunDraft> StepsField(std::string key, std::optional<StepsOrShare> RunDraft::* member,
+                               std::string fallback, std::string meaning) {
+  return {key, "steps, or a percentage of all steps", std::move(fallback), std::move(meaning),
+          [=](YamlMap* map, RunDraft* out) {
+            StepsOrShare value;
+            if (map->GetCountOrPercent(key, &value.steps, &value.share)) out->*member = value;
+          }};
+}
+
+// Numbers that must be positive, or less than one, beyond what a closed range can say.
+YamlField<RunDraft> OpenNumberField(std::string key, double RunDraft::* member, bool positive,
+                                    bool below_one, std::string fallback, std::string meaning) {
+  std::string type = positive ? "number, more than 0" : "number, at least 0";
+  if (below_one) type += ", less than 1";
+  return {key, type, std::move(fallback), std::move(meaning), [=](YamlMap* map, RunDraft* out) {
+            double value = 0;
+            if (!map->Get(key, &value)) return;
+            if (value < 0 || (positive && value == 0) || (below_one && value >= 1)) {
+              map->Error(key, absl::StrCat("is ", value, ", expected a ", type));
+            } else {
+              out->*member = value;
+            }
+          }};
+}
+
+}  // namespace
+
+const Fields& RootFields() {
+  static const auto* fields = new Fields{
+      TextField<RunDraft>("name", &RunDraft::given_name,
+                          "text: a-z, 0-9 and -, at most 63 characters, no - in front",
+                          "the preset's name in lower case, else run",
+                          "What the run is called in lists, folders and metrics."),
+      IntegerField<RunDraft>("priority", &RunDraft::priority, -1000, 1000, "0",
+                             "Runs of a higher priority leave the queue first."),
+  };
+  return *fields;
+}
+
+const std::vector<YamlField<SourceSpec>>& SourceFields() {
+  using S = SourceSpec;
+  static const auto* fields = new std::vector<YamlField<S>>{
+      TextField<S>("name", &S::name, "text: letters, digits, `.`, `_` and -, at most 64 characters",
+                   "the last part of `shards`",
+                   "What the source is called in stages, evaluations and metrics."),
+      TextField<S>("shards", &S::shards, "path", "required",
+                   "Folder with the source's manifest.json; relative to the file's own folder."),
+      NumberField<S>("weight", &S::weight, 0, kNoBound, "1.0",
+                     "Share of the samples, relative to the other sources'."),
+      {"max_epochs", "number, more than 0", "4.0",
+       "The run is refused when it would repeat the source more often.",
+       [](YamlMap* map, S* out) {
+         double value = 0;
+         if (!map->Get("max_epochs", &value)) return;
+         if (value > 0) {
+           out->max_epochs = value;
+         } else {
+           map->Error("max_epochs", absl::StrCat("is ", value, ", expected more than 0"));
+         }
+       }},
+  };
+  return *fields;
+}
+
+const Fields& TrainingFields() {
+  using D = RunDraft;
+  static const auto* fields = new Fields{
+      IntegerField<D>("steps", &D::given_steps, 1, 1'000'000'000,
+                      "required, unless tokens is given", "Optimiser steps of the whole run."),
+      IntegerField<D>("tokens", &D::given_tokens, 1, kNoLimit, "none",
+                      "Tokens to train on, instead of steps: rounded up to whole steps."),
+      IntegerField<D>("sequence_length", &D::given_sequence_length, 1, 1 << 30,
+                      "the smaller of context and 1024",
+                      "Tokens of one sequence, at most context."),
+      IntegerField<D>("global_batch", &D::global_batch, 1, 1 << 20, "32",
+                      "Sequences of one optimiser step, over all workers; at least workers.max."),
+      IntegerField<D>("micro_batch", &D::micro_batch, 0, 1 << 20, "0",
+                      "Sequences of one pass on one worker; 0: derived from the workers' memory."),
+      IntegerField<D>("seed", &D::seed, 0, kNoLimit, "0",
+                      "Key of the initial weights and of the sample order."),
+      ChoiceField("optimizer", &D::optimizer, {"adamw"}, {{"muon", "use adamw"}}, "adamw",
+                  "How gradients become steps."),
+      OpenNumberField("beta1", &D::beta1, false, true, "0.9", "Decay of the first moment."),
+      OpenNumberField("beta2", &D::beta2, false, true, "0.95", "Decay of the second moment."),
+      OpenNumberField("epsilon", &D::epsilon, true, false, "1.0e-8",
+                      "Added to the root of the second moment."),
+      OpenNumberField("weight_decay", &D::weight_decay, false, false, "0.1",
+                      "Decoupled weight decay, on matrices only."),
+      OpenNumberField("clip_norm", &D::clip_norm, true, false, "1.0",
+                      "Largest global norm of the gradient."),
+      OpenNumberField("z_loss", &D::z_loss, false, false, "0.0",
+                      "Coefficient of (log Z)² in the loss; 1.0e-5 is usual."),
+      NumberField<D>("ema_fraction", &D::ema_fraction, 0, 1, "0.01",
+                     "Window of the averaged weights as a share of the run."),
+      ChoiceField("precision", &D::precision, {"auto", "fp32"}, {{"bf16", "use auto or fp32"}},
+                  "auto", "Arithmetic of the matrix products."),
+  };
+  return *fields;
+}
+
+const Fields& LearningRateFields() {
+  using D = RunDraft;
+  static const auto* fields = new Fields{
+      {"peak", "number, more than 0", "6.0e-4", "Rate after warm-up, per optimiser step.",
+       [](YamlMap* map, D* out) { map->Get("peak", &out->schedule.peak); }},
+      {"min", "number, from 0 to less than peak", "a tenth of peak",
+       "Rate at the end of the decay.",
+       [](YamlMap* map, D* out) { map->Get("min", &out->given_min_rate); }},
+      ChoiceField("schedule", &D::schedule_kind, {"wsd", "no_stable"}, {}, "wsd",
+                  "Warm-up, stable, decay; `no_stable` decays from the end of the warm-up on."),
+      StepsField("warmup", &D::warmup, "1%, at least 1 step", "Length of the linear warm-up."),
+      StepsField("decay", &D::decay, "19%, at least 1 step", "Length of the decay, at the end."),
+      {"shape", "one of cosine, linear, sqrt", "cosine", "Curve of the decay.",
+       [](YamlMap* map, D* out) {
+         std::string name;
+         if (!map->GetChoice("shape", {"cosine", "linear", "sqrt"}, &name)) return;
+         out->schedule.shape = name == "cosine"   ? DecayShape::kCosine
+                               : name == "linear" ? DecayShape::kLinear
+                                                  : DecayShape::kSqrt;
+       }},
+  };
+  return *fields;
+}
+
+const std::vector<RunSection>& PlainSections() {
+  using D = RunDraft;
+  constexpr char kTenth[] = "a tenth of steps, at most 1000";
+  static const auto* sections = new std::vector<RunSection>{
+      {"hybrid",
+       {ChoiceField(
+           "mode", &D::hybrid_mode, {"off", "auto"},
+           {{"on", "use auto or off"}, {"shadow", "use auto or off"}}, "off",
+           "Predictive phases: `auto` allows them where they have shown a gain, which today "
+           "is nowhere, so that it is plain training like `off`.")}},
+      {"workers",
+       {IntegerField<D>("min", &D::min_workers, 1, 4096, "1", "The run waits for this many."),
+        IntegerField<D>("max", &D::given_max_workers, 1, 4096, "workers.min",
+                        "The run takes no more; at least workers.min."),
+        ChoiceField("device", &D::device, {"auto", "cpu", "cuda"}, {}, "auto",
+                    "Kind of device that workers must have.")}},
+      {"checkpoint",
+       {IntegerField<D>("every", &D::given_checkpoint_every, 0, kNoLimit, kTenth,
+                        "Steps between checkpoints; 0: one at the end only."),
+        IntegerField<D>("keep", &D::checkpoint_keep, 1, 1'000'000, "3",
+                        "Newest checkpoints that are kept.")}},
+      {"evaluation",
+       {IntegerField<D>("every", &D::given_evaluate_every, 0, kNoLimit, kTenth,
+                        "Steps between evaluations on held-out text; 0: one at the end only.")}},
+      {"export",
+       {{"format", "one of none, tpack", "none",
+         "Deployable file written when the run is complete.",
+         [](YamlMap* map, D* out) {
+           std::string name;
+           if (map->GetChoice("format", {"none", "tpack"}, &name)) {
+             out->export_format = name == "none" ? "" : name;
+           }
+         }}}},
+  };
+  return *sections;
+}
+
+}  // namespace tritter

@@ -1,0 +1,242 @@
+#include "model/run_spec_resolve.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+#include "model/config_problems.h"
+
+namespace tritter {
+namespace {
+
+constexpr int64_t kMaxSteps = 1'000'000'000;
+constexpr double kWarmupShare = 0.01, kDecayShare = 0.19;
+
+void ResolveName(RunDraft* draft) {
+  if (draft->given_name.has_value()) {
+    draft->name = *draft->given_name;
+    return;
+  }
+  draft->name = absl::AsciiStrToLower(draft->model.preset);
+  if (draft->name.empty()) draft->name = "run";
+}
+
+// Leaves steps at 0 when they cannot be known.
+void ResolveSteps(RunMaps* maps, RunDraft* draft) {
+  YamlMap& training = maps->training;
+  if (!training.Has("steps") && !training.Has("tokens")) {
+    training.Error("", "required key is missing: `steps`, or `tokens` instead of it");
+    return;
+  }
+  if (training.Has("steps") && training.Has("tokens")) {
+    training.Error("tokens", "steps are given too; give one of the two");
+  }
+  if (draft->given_steps.has_value()) {
+    draft->steps = *draft->given_steps;
+  } else if (draft->given_tokens.has_value() && draft->sequence_length > 0) {
+    const int64_t per_step = draft->global_batch * draft->sequence_length;
+    draft->steps = (*draft->given_tokens - 1) / per_step + 1;
+    if (draft->steps > kMaxSteps) {
+      training.Error("tokens", absl::StrCat("makes ", draft->steps, " steps of ", per_step,
+                                            " tokens, expected at most ", kMaxSteps));
+    }
+  }
+}
+
+int64_t ShareOf(double share, int64_t total) {
+  return static_cast<int64_t>(std::llround(share * static_cast<double>(total)));
+}
+
+// Steps that were given, or that share of all, at least one.
+int64_t InSteps(const std::optional<StepsOrShare>& given, double fallback, int64_t total) {
+  if (given.has_value() && !given->share.has_value()) return given->steps;
+  const double share = given.has_value() ? *given->share : fallback;
+  return share == 0 ? 0 : std::max<int64_t>(1, ShareOf(share, total));
+}
+
+// The decimal number a person would write: a tenth of 6e-4 is 6e-5, not 5.9999999999999995e-05.
+double Tenth(double value) {
+  double tenth = value / 10;
+  return absl::SimpleAtod(absl::StrFormat("%.15g", tenth), &tenth) ? tenth : value / 10;
+}
+
+// Where the two lengths were both given, they must fit; two shares may each be rounded up.
+bool BothTooLong(const RunDraft& d, int64_t warmup, int64_t decay) {
+  if (!d.warmup.has_value() || !d.decay.has_value()) return false;
+  if (d.warmup->share.has_value() && d.decay->share.has_value()) {
+    return *d.warmup->share + *d.decay->share > 1;
+  }
+  return warmup + decay > d.steps;
+}
+
+void ResolveSchedule(RunMaps* maps, RunDraft* d) {
+  YamlMap& rates = maps->learning_rate;
+  ScheduleSpec& s = d->schedule;
+  s.min = d->given_min_rate.value_or(Tenth(s.peak));
+  if (s.peak <= 0) rates.Error("peak", absl::StrCat("is ", s.peak, ", expected more than 0"));
+  if (s.min < 0) rates.Error("min", absl::StrCat("is ", s.min, ", expected at least 0"));
+  if (s.min >= s.peak && s.peak > 0) {
+    rates.Error("min", absl::StrCat("is ", s.min, ", expected less than peak, which is ", s.peak));
+  }
+  const bool no_stable = d->schedule_kind == "no_stable";
+  if (no_stable && rates.Has("decay")) {
+    rates.Error("decay",
+                "has no meaning with schedule no_stable: the decay begins where the warm-up ends");
+  }
+  if (d->steps == 0) return;
+
+  s.total_steps = d->steps;
+  const int64_t warmup = InSteps(d->warmup, kWarmupShare, d->steps);
+  const int64_t decay = InSteps(d->decay, kDecayShare, d->steps);
+  if (warmup > d->steps) {
+    rates.Error("warmup",
+                absl::StrCat("is ", warmup, " steps, expected at most training.steps, which is ",
+                             d->steps));
+  } else if (decay > d->steps) {
+    rates.Error(
+        "decay",
+        absl::StrCat("is ", decay, " steps, expected at most training.steps, which is ", d->steps));
+  } else if (BothTooLong(*d, warmup, decay)) {
+    rates.Error("decay", absl::StrCat("warm-up of ", warmup, " and decay of ", decay, " steps are ",
+                                      warmup + decay,
+                                      ", expected at most training.steps, which is ", d->steps));
+  }
+  s.warmup_steps = std::min(warmup, d->steps);
+  s.decay_start_step = no_stable ? s.warmup_steps : std::max(s.warmup_steps, d->steps - decay);
+}
+
+int64_t DefaultInterval(int64_t steps) {
+  return std::min<int64_t>(1000, std::max<int64_t>(1, steps / 10));
+}
+
+// What a configuration can say but this version cannot train.
+void CheckTrainable(YamlMap* model, const ModelConfig& c) {
+  struct Limit {
+    bool met;
+    const char* key;
+    std::string actual, expected;
+  };
+  const Limit limits[] = {
+      {c.family == Family::kTritter, "family", FamilyName(c.family), "tritter"},
+      {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
+       "causal"},
+      {c.norm == NormKind::kRmsNorm, "norm", NormKindName(c.norm), "rmsnorm"},
+      {c.weight_rule == WeightRule::kAbsMean, "weight_rule", WeightRuleName(c.weight_rule),
+       "absmean"},
+      {c.activations == ActivationRule::kInt8, "activations", ActivationRuleName(c.activations),
+       "int8"},
+      {!c.bias, "bias", "true", "false"},
+      {!c.lm_head_ternary, "lm_head", "ternary", "full"},
+      {c.family == Family::kBitnet || !c.tied_embeddings, "tied_embeddings", "true", "false"},
+  };
+  for (const Limit& limit : limits) {
+    if (limit.met) continue;
+    // A family that came with the preset is the preset's fault.
+    const bool from_preset = !model->Has(limit.key) && model->Has("preset");
+    model->Error(from_preset ? "preset" : limit.key,
+                 absl::StrCat(limit.key, " ", limit.actual, " cannot be trained yet; use ",
+                              limit.key, " ", limit.expected));
+  }
+}
+
+bool IsRunName(absl::string_view name) {
+  const auto plain = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
+  return !name.empty() && name.size() <= 63 && plain(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '-'; });
+}
+
+bool IsSourceName(absl::string_view name) {
+  const auto inside = [](char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+  };
+  return !name.empty() && name.size() <= 64 && absl::ascii_isalnum(name[0]) &&
+         std::all_of(name.begin(), name.end(), inside);
+}
+
+void CheckSources(RunMaps* maps, const RunDraft& d) {
+  double sum = 0;
+  for (size_t i = 0; i < d.sources.size(); ++i) {
+    const SourceSpec& source = d.sources[i];
+    YamlMap& map = maps->sources[i];
+    sum += source.weight;
+    if (!map.Has("shards")) continue;  // said already
+    if (!IsSourceName(source.name)) {
+      map.Error(
+          "name",
+          absl::StrCat("`", source.name,
+                       "` cannot name a source; expected 1 to 64 letters, digits, `.`, `_` or `-`, "
+                       "a letter or digit first"));
+    }
+    for (size_t k = 0; k < i; ++k) {
+      if (d.sources[k].name != source.name) continue;
+      map.Error("name", absl::StrCat("a source is called `", source.name, "` already (",
+                                     maps->sources[k].Where(), "); names must differ"));
+      break;
+    }
+  }
+  if (!d.sources.empty() && sum == 0)
+    maps->data.Error("sources", "every weight is 0; at least one must be more");
+}
+
+}  // namespace
+
+void ResolveDefaults(RunMaps* maps, RunDraft* draft) {
+  RunDraft& d = *draft;
+  ResolveName(&d);
+  d.max_workers = d.given_max_workers.value_or(d.min_workers);
+  if (!maps->training.present()) return;  // said already
+  const bool length_is_known =
+      d.given_sequence_length.has_value() || !maps->training.Has("sequence_length");
+  if (length_is_known) {
+    d.sequence_length = d.given_sequence_length.value_or(std::min<int64_t>(1024, d.model.context));
+  }
+  ResolveSteps(maps, &d);
+  ResolveSchedule(maps, &d);
+  d.checkpoint_every = d.given_checkpoint_every.value_or(DefaultInterval(d.steps));
+  d.evaluate_every = d.given_evaluate_every.value_or(DefaultInterval(d.steps));
+}
+
+void CheckRun(RunMaps* maps, const RunDraft& d) {
+  if (!IsRunName(d.name)) {
+    maps->root.Error(
+        "name",
+        absl::StrCat("`", d.name,
+                     "` cannot name a run; expected 1 to 63 characters of a-z, 0-9 and -, a "
+                     "letter or digit first"));
+  }
+  CheckSources(maps, d);
+  if (d.max_workers < d.min_workers) {
+    maps->workers.Error(
+        "max", absl::StrCat("is ", d.max_workers, ", expected at least workers.min, which is ",
+                            d.min_workers));
+  }
+  YamlMap& training = maps->training;
+  if (d.global_batch < d.max_workers) {
+    training.Error("global_batch",
+                   absl::StrCat("is ", d.global_batch, ", expected at least workers.max, which is ",
+                                d.max_workers, " (every worker needs a sequence)"));
+  }
+  if (d.micro_batch > d.global_batch) {
+    training.Error("micro_batch",
+                   absl::StrCat("is ", d.micro_batch, ", expected at most global_batch, which is ",
+                                d.global_batch));
+  }
+  if (maps->model.present() && FindConfigProblems(d.model).empty()) {
+    CheckTrainable(&maps->model, d.model);
+    if (d.sequence_length > d.model.context) {
+      training.Error("sequence_length",
+                     absl::StrCat("is ", d.sequence_length,
+                                  ", expected at most model.context, which is ", d.model.context));
+    }
+  }
+  int64_t tokens = d.global_batch * d.sequence_length;
+  if (__builtin_mul_overflow(tokens, d.steps, &tokens)) {
+    training.Error("steps", absl::StrCat("steps ", d.steps, " x global_batch ", d.global_batch,
+                                         " x sequence_length ", d.sequence_length,
+                                         " tokens do not fit 63 bits"));
+  }
+}
+
+}  // namespace tritter

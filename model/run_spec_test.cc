@@ -1,0 +1,290 @@
+#include "model/run_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/env.h"
+#include "common/sha256.h"
+#include "common/testing/status_matchers.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kData[] = "model: {preset: nano}\ndata: {sources: [{name: a, shards: s/a}]}\n";
+
+absl::StatusOr<RunSpec> Parse(const std::string& yaml) {
+  return ParseRunSpec(yaml, "run.yaml", "/base");
+}
+absl::StatusOr<RunSpec> Train(const std::string& training) {
+  return Parse(absl::StrCat(kData, "training: {", training, "}\n"));
+}
+
+constexpr char kExample[] = R"(name: shakespeare-nano
+model: {preset: nano, family: tritter}            # any field of the configuration may follow
+data:
+  sources:
+    - {name: shakespeare, shards: shards/shakespeare, weight: 1.0, max_epochs: 20}
+  stages: {decay: {shakespeare: 1.0}}             # other weights from the decay phase on
+training:
+  steps: 1200
+  sequence_length: 128
+  global_batch: 16                                # sequences
+  learning_rate: {peak: 3.0e-3, schedule: wsd, warmup: 50, decay: 20%, shape: cosine}
+  optimizer: adamw
+  precision: auto
+hybrid: {mode: auto}
+workers: {min: 2, max: 2, device: auto}
+checkpoint: {every: 200, keep: 3}
+evaluation: {every: 200}
+export: {format: tpack}                           # when the run is complete
+)";
+
+// The effective configuration is a contract: stored, hashed, and read by workers of the same
+// version.
+constexpr char kExampleCanonical[] = R"(name: "shakespeare-nano"
+priority: 0
+model:
+  preset: "nano"
+  family: tritter
+  hidden: 128
+  layers: 4
+  heads: 4
+  kv_heads: 2
+  head_dim: 32
+  ffn: 384
+  vocab: 512
+  context: 512
+  rope_theta: 500000.0
+  norm_eps: 0.00001
+  norm: rmsnorm
+  tied_embeddings: false
+  bias: false
+  lm_head: full
+  attention: causal
+  weight_rule: absmean
+  granularity: row
+  activations: int8
+data:
+  sources:
+    - name: "shakespeare"
+      shards: "/base/shards/shakespeare"
+      weight: 1.0
+      max_epochs: 20.0
+  stages:
+    decay:
+      "shakespeare": 1.0
+training:
+  steps: 1200
+  sequence_length: 128
+  global_batch: 16
+  micro_batch: 0
+  seed: 0
+  optimizer: adamw
+  beta1: 0.9
+  beta2: 0.95
+  epsilon: 1.0e-08
+  weight_decay: 0.1
+  clip_norm: 1.0
+  z_loss: 0.0
+  ema_fraction: 0.01
+  precision: auto
+  learning_rate:
+    peak: 0.003
+    min: 0.0003
+    schedule: wsd
+    warmup: 50
+    decay: 240
+    shape: cosine
+hybrid:
+  mode: "auto"
+workers:
+  min: 2
+  max: 2
+  device: auto
+checkpoint:
+  every: 200
+  keep: 3
+evaluation:
+  every: 200
+export:
+  format: tpack
+)";
+
+TEST(ParseRunSpec, ReadsTheExampleOfTheSpecification) {
+  ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(kExample));
+  EXPECT_EQ(spec.name, "shakespeare-nano");
+  ASSERT_EQ(spec.sources.size(), 1u);
+  EXPECT_EQ(spec.sources[0].shards, "/base/shards/shakespeare");
+  EXPECT_EQ(spec.sources[0].max_epochs, 20.0);
+  EXPECT_EQ(spec.decay_weights.at("shakespeare"), 1.0);
+  EXPECT_EQ(spec.schedule.warmup_steps, 50);
+  EXPECT_EQ(spec.schedule.decay_start_step, 960);
+  EXPECT_EQ(spec.schedule.total_steps, 1200);
+  EXPECT_EQ(spec.schedule.peak, 3e-3);
+  EXPECT_EQ(spec.schedule.min, 3e-4);
+  EXPECT_EQ(spec.hybrid_mode, "auto");
+  EXPECT_EQ(spec.min_workers, 2);
+  EXPECT_EQ(spec.export_format, "tpack");
+}
+
+TEST(CanonicalYaml, IsByteForByteWhatItWas) {
+  ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(kExample));
+  EXPECT_EQ(CanonicalYaml(spec), kExampleCanonical);
+}
+
+TEST(ParseRunSpec, ReadsTheQuickStart) {
+  ASSERT_OK_AND_ASSIGN(const std::string text,
+                       Env::Real()->ReadFile("examples/shakespeare/run.yaml"));
+  ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(text));
+  EXPECT_EQ(ParameterCount(spec.model), 855424);
+}
+
+TEST(ParseRunSpec, ResolvesEveryDefault) {
+  ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(absl::StrCat(kData, "training: {steps: 1000}\n")));
+  EXPECT_EQ(spec.name, "nano");
+  EXPECT_EQ(spec.sequence_length, 512);
+  EXPECT_EQ(spec.global_batch, 32);
+  EXPECT_EQ(spec.schedule.peak, 6e-4);
+  EXPECT_EQ(spec.schedule.min, 6e-5);
+  EXPECT_EQ(spec.schedule.warmup_steps, 10);
+  EXPECT_EQ(spec.schedule.decay_start_step, 810);
+  EXPECT_EQ(spec.min_workers, 1);
+  EXPECT_EQ(spec.max_workers, 1);
+  EXPECT_EQ(spec.checkpoint_every, 100);
+  EXPECT_EQ(spec.evaluate_every, 100);
+  EXPECT_EQ(spec.hybrid_mode, "off");
+  EXPECT_EQ(spec.export_format, "");
+  EXPECT_EQ(spec.sources[0].max_epochs, 4.0);
+  EXPECT_TRUE(spec.decay_weights.empty());
+}
+
+TEST(ParseRunSpec, ResolvesSharesToWholeSteps) {
+  struct Case {
+    int64_t steps;
+    const char* rates;
+    int64_t warmup, decay_start;
+  };
+  const Case kCases[] = {
+      {1, "{}", 1, 1},
+      {2, "{}", 1, 1},
+      {3, "{}", 1, 2},
+      {10, "{}", 1, 8},
+      {149, "{}", 1, 121},  // 1.49 and 28.31
+      {150, "{}", 2, 121},  // 1.5 goes up; 28.5 goes up
+      {100000, "{}", 1000, 81000},
+      {1200, "{warmup: 50, decay: 20%}", 50, 960},
+      {1000, "{warmup: 2.5%, decay: 125}", 25, 875},
+      {1000, "{warmup: 0, decay: 0}", 0, 1000},
+      {1000, "{warmup: 0%, decay: 0%}", 0, 1000},
+      {1000, "{warmup: 900}", 900, 900},  // the default decay gives way
+      {1000, "{schedule: no_stable}", 10, 10},
+      {1000, "{schedule: no_stable, warmup: 100}", 100, 100},
+      {5, "{warmup: 50%, decay: 50%}", 3, 3},  // 2.5 goes up twice
+  };
+  for (const Case& c : kCases) {
+    ASSERT_OK_AND_ASSIGN(const RunSpec spec,
+                         Train(absl::StrCat("steps: ", c.steps, ", learning_rate: ", c.rates)));
+    EXPECT_EQ(spec.schedule.warmup_steps, c.warmup) << c.steps << c.rates;
+    EXPECT_EQ(spec.schedule.decay_start_step, c.decay_start) << c.steps << c.rates;
+    EXPECT_EQ(spec.schedule.total_steps, c.steps);
+  }
+}
+
+TEST(ParseRunSpec, TokensBecomeWholeStepsUpwards) {
+  // 32 sequences of 512 tokens a step.
+  for (const auto& [tokens, steps] : {std::pair{1, 1}, {16384, 1}, {16385, 2}, {1638400, 100}}) {
+    ASSERT_OK_AND_ASSIGN(const RunSpec spec, Train(absl::StrCat("tokens: ", tokens)));
+    EXPECT_EQ(spec.steps, steps) << tokens;
+    EXPECT_EQ(spec.schedule.total_steps, steps);
+  }
+  EXPECT_THAT(Train("tokens: 9223372036854775807"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("training.tokens: makes")));
+}
+
+TEST(ParseRunSpec, RefusesMoreTokensThanCanBeCounted) {
+  EXPECT_THAT(
+      Parse("model: {preset: nano, context: 1073741824}\ndata: {sources: [{shards: a}]}\n"
+            "training: {steps: 1000000000, sequence_length: 1073741824, global_batch: 1048576}\n"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tokens do not fit 63 bits")));
+}
+
+TEST(ParseRunSpec, ASourceIsNamedAfterItsFolder) {
+  ASSERT_OK_AND_ASSIGN(
+      const RunSpec spec,
+      Parse("model: {preset: nano}\ndata: {sources: [{shards: x/wiki/}, {shards: /abs/code}]}\n"
+            "training: {steps: 1}\n"));
+  EXPECT_EQ(spec.sources[0].name, "wiki");
+  EXPECT_EQ(spec.sources[0].shards, "/base/x/wiki");
+  EXPECT_EQ(spec.sources[1].shards, "/abs/code");
+}
+
+TEST(ParseRunSpec, ASourceThatAStageDoesNotNameHasNoWeightInIt) {
+  ASSERT_OK_AND_ASSIGN(const RunSpec spec,
+                       Parse("model: {preset: nano}\ndata: {sources: [{shards: a}, {shards: b}], "
+                             "stages: {decay: {b: 2}}}\ntraining: {steps: 1}\n"));
+  EXPECT_EQ(spec.decay_weights.at("a"), 0.0);
+  EXPECT_EQ(spec.decay_weights.at("b"), 2.0);
+}
+
+TEST(CanonicalYaml, ReadsBackToItself) {
+  const std::string kRuns[] = {
+      kExample,
+      absl::StrCat(kData, "training: {steps: 1}\n"),
+      absl::StrCat(
+          kData,
+          "training: {steps: 7, learning_rate: {schedule: no_stable, peak: 0.1, shape: sqrt}}\n"),
+      absl::StrCat(
+          kData,
+          "training: {tokens: 123456789, seed: 9223372036854775807, beta1: 0.123456789012345678, "
+          "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_fraction: 1}\npriority: -3\n"),
+      "model: {preset: test, hidden: 384, heads: 6, kv_heads: 2, head_dim: 48, rope_theta: "
+      "12345.678}\n"
+      "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "
+      "\"b: c #d\", name: b}], "
+      "stages: {decay: {\"1\": 3}}}\ntraining: {steps: 33}\n",
+  };
+  for (const std::string& text : kRuns) {
+    ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(text));
+    const std::string canonical = CanonicalYaml(spec);
+    ASSERT_OK_AND_ASSIGN(const RunSpec again,
+                         ParseRunSpec(canonical, "effective.yaml", "/elsewhere"));
+    EXPECT_EQ(CanonicalYaml(again), canonical);
+    EXPECT_EQ(Sha256Hex(CanonicalYaml(again)), Sha256Hex(canonical));
+    EXPECT_EQ(again.schedule.decay_start_step, spec.schedule.decay_start_step);
+    EXPECT_EQ(again.model.head_dim_given, spec.model.head_dim_given);
+    EXPECT_EQ(again.seed, spec.seed);
+    EXPECT_EQ(again.beta1, spec.beta1);
+  }
+}
+
+TEST(CanonicalYaml, DiffersWhenAnythingDiffers) {
+  ASSERT_OK_AND_ASSIGN(const RunSpec base, Train("steps: 1000"));
+  for (const char* other :
+       {"steps: 1001", "steps: 1000, seed: 1", "steps: 1000, beta2: 0.951",
+        "steps: 1000, global_batch: 31", "steps: 1000, learning_rate: {shape: linear}",
+        "steps: 1000, learning_rate: {warmup: 11}"}) {
+    ASSERT_OK_AND_ASSIGN(const RunSpec spec, Train(other));
+    EXPECT_NE(CanonicalYaml(spec), CanonicalYaml(base)) << other;
+  }
+}
+
+TEST(ParseRunSpec, AnyMutationGivesAStatus) {
+  const std::string example = kExample;
+  for (size_t i = 0; i < example.size(); ++i) {
+    for (const char c : {'x', ':', '{', '\n', '\x00', '\xff'}) {
+      std::string text = example;
+      text[i] = c;
+      const absl::StatusOr<RunSpec> spec = Parse(text);
+      if (!spec.ok()) {
+        EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
+        EXPECT_EQ(spec.status().message().substr(0, 9), "run.yaml:") << spec.status();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritter
