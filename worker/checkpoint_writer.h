@@ -1,0 +1,67 @@
+// Writes this rank's share of a checkpoint while training goes on, and sees it committed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "common/clock.h"
+#include "common/env.h"
+#include "common/mutex.h"
+#include "worker/cancellation.h"
+#include "worker/coordinator_link.h"
+#include "worker/trainer.h"
+
+namespace tritter {
+
+// At most one checkpoint is in flight; a thread of its own writes it from the snapshot. Owned by the epoch, used by the
+// training thread. Share files go to checkpoints_dir/step-N.tmp-<attempt>/, durable before the coordinator hears of them.
+class CheckpointWriter {
+ public:
+  struct Options {
+    Env* env = nullptr;                          // none of these is owned
+    Clock* clock = nullptr;
+    CoordinatorLink* link = nullptr;
+    const Cancellation* cancellation = nullptr;
+    EpochId id;
+    int rank = 0;
+    int world_size = 1;
+    std::string checkpoints_dir;
+    Backoff backoff;
+    absl::Duration commit_poll = absl::Milliseconds(200);  // while shares of other ranks are missing
+    // From the writer's thread, once for each checkpoint: committed, or why not.
+    std::function<void(const CheckpointOrder&, double seconds, const absl::Status&)> on_end;
+  };
+  explicit CheckpointWriter(Options options);
+  ~CheckpointWriter();  // cancel first, or the checkpoint in flight is waited for
+
+  // Waits for the checkpoint in flight, then starts this one. Returns the failure of an earlier one, once.
+  absl::Status Start(std::unique_ptr<TrainerSnapshot> snapshot, CheckpointOrder order);
+  // The failure of an earlier checkpoint, once; OK while one is in flight.
+  absl::Status Check();
+  // Until nothing is in flight; then as Check.
+  absl::Status WaitIdle();
+
+ private:
+  struct Job {
+    std::unique_ptr<TrainerSnapshot> snapshot;
+    CheckpointOrder order;
+  };
+  void Loop();
+  absl::Status Write(const Job& job);
+  absl::Status TakeFailureLocked() REQUIRES(mu_);
+
+  const Options options_;
+  Mutex mu_;
+  CondVar changed_;
+  bool stop_ GUARDED_BY(mu_) = false;
+  bool busy_ GUARDED_BY(mu_) = false;
+  std::optional<Job> next_ GUARDED_BY(mu_);
+  absl::Status failure_ GUARDED_BY(mu_);
+  std::thread thread_;  // last: starts when the rest is there
+};
+
+}  // namespace tritter

@@ -1,0 +1,294 @@
+#include "worker/epoch_runner.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "worker/held_out_evaluation.h"
+#include "worker/start_state.h"
+
+namespace tritter {
+namespace {
+
+TrainingObserver* Silent() {
+  static TrainingObserver silent;
+  return &silent;
+}
+
+bool IsGroupFailure(EpochStage stage, const absl::Status& status) {
+  const bool collective = stage == EpochStage::kStep || stage == EpochStage::kEvaluation || stage == EpochStage::kGroup;
+  return collective && (absl::IsUnavailable(status) || absl::IsAborted(status) || absl::IsDeadlineExceeded(status));
+}
+
+}  // namespace
+
+EpochRunner::EpochRunner(Options options)
+    : options_([](Options o) {
+        if (o.observer == nullptr) o.observer = Silent();
+        return o;
+      }(std::move(options))),
+      id_(options_.assignment.id),
+      rank_(options_.assignment.rank),
+      world_size_(options_.assignment.world_size),
+      step_(options_.assignment.start_step),
+      status_{id_, options_.assignment.start_step, "joining"},
+      reporter_({.link = options_.link,
+                 .cancellation = &cancellation_,
+                 .id = id_,
+                 .request_prefix = absl::StrCat(options_.request_prefix, "-", id_.epoch),
+                 .send_metrics = rank_ == 0,
+                 .interval = options_.report_interval,
+                 .backoff = options_.backoff,
+                 .on_stale = [this](const absl::Status& s) { CancelWith(s); }}),
+      fetcher_({.link = options_.link,
+                .cancellation = &cancellation_,
+                .id = id_,
+                .rank = rank_,
+                .backoff = options_.backoff,
+                .on_wait = [this](const std::string& reason) { Log(LogLevel::kInfo, "plan_awaited", {{"reason", reason}}); }}),
+      writer_({.env = options_.env,
+               .clock = options_.clock,
+               .link = options_.link,
+               .cancellation = &cancellation_,
+               .id = id_,
+               .rank = rank_,
+               .world_size = world_size_,
+               .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
+               .backoff = options_.backoff,
+               .commit_poll = options_.commit_poll,
+               .on_end = [this](const CheckpointOrder& order, double seconds, const absl::Status& status) {
+                 options_.observer->OnCheckpoint(order.step, seconds, status);
+                 if (status.ok()) Log(LogLevel::kInfo, "checkpoint_committed", {{"step", order.step}, {"seconds", seconds}});
+               }}) {}
+
+EpochRunner::~EpochRunner() { Cancel("the runner is destroyed"); }
+
+EpochOutcome EpochRunner::Run() {
+  options_.observer->OnEpochStarted(options_.assignment);
+  const absl::Duration start = options_.clock->Monotonic();
+  absl::Status status = Prepare();
+  if (status.ok()) {
+    options_.observer->OnTrainingStarted(step_, absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
+    status = ExecutePlans();
+  }
+  if (status.ok()) status = Leave();
+  EpochOutcome outcome = Conclude(std::move(status));
+  options_.observer->OnEpochEnded(outcome.status);
+  return outcome;
+}
+
+absl::Status EpochRunner::Prepare() {
+  const Assignment& a = options_.assignment;
+  Log(LogLevel::kInfo, "epoch_joined",
+      {{"run", id_.run_id}, {"epoch", id_.epoch}, {"rank", rank_}, {"world_size", world_size_}, {"start_step", a.start_step}});
+  SetState(EpochStage::kSetUp, "joining");
+  ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
+  ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
+
+  // What can fail on this worker alone fails before the others wait for it.
+  std::optional<StartCheckpoint> checkpoint;
+  if (a.start_step > 0) {
+    SetState(EpochStage::kCheckpointRead, "joining");
+    ASSIGN_OR_RETURN(checkpoint, VerifyStartCheckpoint(options_.env, a.run_dir, id_.run_id, a.start_step, a.manifest_sha256));
+  }
+
+  SetState(EpochStage::kGroup, "joining");
+  ASSIGN_OR_RETURN(group_, JoinGroup(
+                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_, world_size_, a.collective_timeout,
+                               cancellation_,
+                               [this](const std::string& address) {
+                                 return CallUntilAnswered(
+                                     cancellation_, options_.backoff, [&] { return options_.link->PublishRendezvous(id_, address); },
+                                     [](const absl::Status&) {});
+                               },
+                               [this] { return AwaitRendezvous(); }));
+  {
+    MutexLock lock(&mu_);
+    collective_ = group_.collective.get();
+  }
+  if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());  // Cancel may have missed it
+
+  SetState(EpochStage::kSetUp, "joining");
+  ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
+  if (checkpoint.has_value()) {
+    SetState(EpochStage::kCheckpointRead, "joining");
+    RETURN_IF_ERROR(trainer_->Load(options_.env, checkpoint->folder, checkpoint->manifest));
+  } else {
+    RETURN_IF_ERROR(trainer_->InitialiseFresh());
+  }
+  if (trainer_->step() != a.start_step) {
+    return absl::DataLossError(absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
+  }
+  Log(LogLevel::kInfo, "training_started", {{"step", step_}, {"trainer", trainer_->description()}});
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::ExecutePlans() {
+  fetcher_.Prefetch(step_);
+  while (true) {
+    SetState(EpochStage::kPlan, "waiting");
+    const absl::Duration start = options_.clock->Monotonic();
+    ASSIGN_OR_RETURN(const PlanAnswer answer, fetcher_.Take(step_));
+    options_.observer->OnWait(absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
+    if (const auto* done = std::get_if<PlanDone>(&answer)) {
+      Log(LogLevel::kInfo, "epoch_complete", {{"step", step_}, {"reason", done->reason}});
+      return absl::OkStatus();
+    }
+    const Plan& plan = std::get<Plan>(answer);
+    RETURN_IF_ERROR(CheckPlan(plan, step_, spec_, rank_, world_size_));
+    Log(LogLevel::kInfo, "plan_started", {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
+    RETURN_IF_ERROR(ExecutePlan(plan));
+  }
+}
+
+absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
+  while (step_ < plan.end_step) {
+    if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());
+    stage_ = EpochStage::kCheckpointWrite;
+    RETURN_IF_ERROR(writer_.Check());
+    const StepAction action = ActionAt(plan, step_, rank_);
+    RETURN_IF_ERROR(ExecuteStep(action));
+    if (ShouldPrefetch(plan, step_)) fetcher_.Prefetch(plan.end_step);
+    if (action.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*action.checkpoint));
+    if (action.evaluate) RETURN_IF_ERROR(Evaluate());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
+  SetState(EpochStage::kStep, "training");
+  const absl::Duration start = options_.clock->Monotonic();
+  ASSIGN_OR_RETURN(const EpochData::Share share,
+                   data_->Read(action.first_slot, spec_.global_batch, action.first_position, action.count));
+  const absl::Duration read = options_.clock->Monotonic();
+  ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum, action.micro_batch, action.learning_rate));
+  step_ = trainer_->step();
+  {
+    MutexLock lock(&mu_);
+    status_.step = step_;
+  }
+  StepReport report;
+  report.step = step_;
+  report.loss = stats.loss;
+  report.grad_norm = stats.grad_norm;
+  report.learning_rate = action.learning_rate;
+  report.tokens = spec_.global_batch * spec_.sequence_length;
+  report.phase = action.phase;
+  report.step_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
+  report.data_seconds = absl::ToDoubleSeconds(read - start);
+  report.forward_seconds = stats.forward_seconds;
+  report.backward_seconds = stats.backward_seconds;
+  report.reduce_seconds = stats.reduce_seconds;
+  report.optimizer_seconds = stats.optimizer_seconds;
+  report.time = options_.clock->Now();
+  options_.observer->OnStep(report);
+  reporter_.AddStep(std::move(report));
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
+  SetState(EpochStage::kCheckpointWrite, "checkpointing");
+  const absl::Duration start = options_.clock->Monotonic();
+  RETURN_IF_ERROR(writer_.WaitIdle());  // before the copy: never two in memory
+  options_.observer->OnWait(absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
+  ASSIGN_OR_RETURN(auto snapshot, trainer_->Snapshot());
+  return writer_.Start(std::move(snapshot), order);
+}
+
+absl::Status EpochRunner::Evaluate() {
+  SetState(EpochStage::kEvaluation, "training");
+  ASSIGN_OR_RETURN(const auto reports, EvaluateHeldOut(trainer_.get(), data_.get(), rank_, world_size_, options_.clock));
+  for (const EvaluationReport& report : reports) {
+    options_.observer->OnEvaluation(report);
+    reporter_.AddEvaluation(report);
+    if (rank_ == 0) {
+      Log(LogLevel::kInfo, "evaluated",
+          {{"step", report.step}, {"source", report.source}, {"loss", report.loss}, {"bits_per_byte", report.bits_per_byte}});
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::Leave() {
+  SetState(EpochStage::kCheckpointWrite, "checkpointing");
+  RETURN_IF_ERROR(writer_.WaitIdle());
+  if (!reporter_.Flush(options_.farewell_limit)) {
+    LogWarning("reports_not_delivered", {{"run", id_.run_id}, {"epoch", id_.epoch}});
+  }
+  {
+    MutexLock lock(&mu_);
+    collective_ = nullptr;
+  }
+  trainer_.reset();
+  group_.collective.reset();  // an orderly farewell: whoever still reads the last sum gets it whole
+  return absl::OkStatus();
+}
+
+EpochOutcome EpochRunner::Conclude(absl::Status status) {
+  using Kind = EpochOutcome::Kind;
+  if (status.ok()) return {Kind::kDone, status, step_};
+  // A peer that died ends the epoch for everybody; the coordinator knows it from the peer's own stream and names the right one.
+  if (!cancellation_.cancelled() && !IsStaleEpoch(status) && IsGroupFailure(stage_, status)) {
+    LogWarning("group_broken", {{"epoch", id_.epoch}, {"step", step_}, {"status", status.ToString()}});
+    SetState(stage_, "waiting");
+    cancellation_.Sleep(options_.broken_group_grace);
+  }
+  if (cancellation_.cancelled()) return {Kind::kEnded, cancellation_.cause(), step_};
+  if (IsStaleEpoch(status)) {
+    CancelWith(status);
+    return {Kind::kEnded, status, step_};
+  }
+  const std::string failure = absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());
+  const bool permanent = IsPermanentFailure(stage_, status);
+  Log(LogLevel::kError, "epoch_failed", {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure}});
+  reporter_.Fail(failure, permanent, options_.farewell_limit);
+  CancelWith(status);
+  return {Kind::kFailed, status, step_};
+}
+
+void EpochRunner::SetRendezvous(const std::string& address) {
+  MutexLock lock(&mu_);
+  if (rendezvous_.empty()) rendezvous_ = address;
+  changed_.NotifyAll();
+}
+
+absl::StatusOr<std::string> EpochRunner::AwaitRendezvous() {
+  MutexLock lock(&mu_);
+  while (rendezvous_.empty()) {
+    if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());
+    changed_.Wait(&mu_);
+  }
+  return rendezvous_;
+}
+
+void EpochRunner::Cancel(const std::string& reason) { CancelWith(absl::CancelledError(reason)); }
+
+void EpochRunner::CancelWith(absl::Status cause) {
+  const std::string reason(cause.message());
+  if (!cancellation_.Cancel(std::move(cause))) return;
+  MutexLock lock(&mu_);
+  if (collective_ != nullptr) collective_->Abort(reason);
+  changed_.NotifyAll();
+}
+
+EpochRunner::Status EpochRunner::status() const {
+  MutexLock lock(&mu_);
+  return status_;
+}
+
+void EpochRunner::SetState(EpochStage stage, const char* state) {
+  stage_ = stage;
+  MutexLock lock(&mu_);
+  status_.state = state;
+}
+
+void EpochRunner::Log(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
+  LogEvent(level, event, fields);
+  std::string line(event);
+  for (const LogField& field : fields) absl::StrAppend(&line, " ", field.key, "=", field.value);
+  reporter_.AddLogLine({options_.clock->Now(), std::move(line)});
+}
+
+}  // namespace tritter

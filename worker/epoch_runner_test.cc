@@ -1,0 +1,369 @@
+#include "worker/epoch_runner.h"
+
+#include <thread>
+#include <vector>
+
+#include "common/sha256.h"
+#include "common/testing/fault_env.h"
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
+#include "worker/testing/fake_coordinator_link.h"
+#include "worker/testing/fake_epoch_parts.h"
+
+namespace tritter {
+namespace {
+
+using testing::HasSubstr;
+using Kind = EpochOutcome::Kind;
+
+constexpr char kSpec[] = R"(name: test
+model: {preset: nano}
+data: {sources: [{name: text, shards: /shards/text}]}
+training: {steps: 12, sequence_length: 8, global_batch: 4}
+)";
+
+class EpochRunnerTest : public testing::Test {
+ protected:
+  static Assignment Order() {
+    Assignment a;
+    a.id = {"run-1", 3};
+    a.spec_yaml = kSpec;
+    a.run_dir = "/runs/run-1";
+    return a;
+  }
+  std::unique_ptr<EpochRunner> Make(CoordinatorLink* link, Assignment assignment, Env* env = nullptr) {
+    return std::make_unique<EpochRunner>(EpochRunner::Options{
+        .parts = &parts_,
+        .link = link,
+        .env = env != nullptr ? env : &env_,
+        .clock = Clock::Real(),
+        .assignment = std::move(assignment),
+        .request_prefix = "w",
+        .backoff = {absl::Milliseconds(1), absl::Milliseconds(2)},
+        .report_interval = absl::Milliseconds(1),
+        .commit_poll = absl::Milliseconds(1),
+        .broken_group_grace = absl::Milliseconds(20)});
+  }
+  // What 12 undisturbed steps of one rank come to.
+  uint64_t UndisturbedState() {
+    FakeCoordinatorLink link({});
+    FakeEpochParts parts;
+    EpochRunner runner({.parts = &parts, .link = &link, .env = &env_, .clock = Clock::Real(), .assignment = Order()});
+    EXPECT_EQ(runner.Run().kind, Kind::kDone);
+    return parts.state();
+  }
+  // A committed checkpoint as the coordinator would leave it; returns the manifest's hash.
+  std::string Commit(const FakeCoordinatorLink::Commit& share, int64_t step) {
+    const std::string checkpoints = "/runs/run-1/checkpoints";
+    const std::string from = JoinPath(checkpoints, AttemptFolderName(step, share.order.attempt));
+    CheckpointManifest manifest;
+    manifest.run_id = "run-1";
+    manifest.step = step;
+    manifest.epoch = 3;
+    manifest.attempt = share.order.attempt;
+    manifest.spec_hash = Sha256Hex(kSpec);
+    manifest.spec_yaml = kSpec;
+    manifest.code_version = "test";
+    manifest.next_slot = step * 4;
+    manifest.files = share.files;
+    const std::string json = ManifestToJson(manifest);
+    EXPECT_OK(WriteFileAtomically(&env_, JoinPath(from, "manifest.json"), json));
+    EXPECT_OK(env_.Rename(from, JoinPath(checkpoints, CheckpointFolderName(step))));
+    return Sha256Hex(json);
+  }
+
+  MemoryEnv env_;
+  FakeEpochParts parts_;
+};
+
+TEST_F(EpochRunnerTest, ExecutesAllPlansReportsAndLeaves) {
+  FakeCoordinatorLink link({.checkpoints = {{8, "3-a"}}, .evaluate_at = {6, 12}});
+  auto runner = Make(&link, Order());
+  const EpochOutcome outcome = runner->Run();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(outcome.steps_done, 12);
+  EXPECT_EQ(parts_.steps_executed(), 12);
+
+  const auto steps = link.steps();
+  ASSERT_EQ(steps.size(), 12u);
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_EQ(steps[i].step, i + 1);
+    EXPECT_EQ(steps[i].tokens, 4 * 8);
+    EXPECT_EQ(steps[i].grad_norm, 4);  // the fake's: the weight sum of the global batch
+  }
+  EXPECT_EQ(steps[0].learning_rate, 0.5);  // warm-up of two steps to 1.0
+  EXPECT_EQ(steps[1].learning_rate, 1.0);
+  EXPECT_LT(steps[11].learning_rate, 1.0);
+
+  ASSERT_EQ(link.evaluations().size(), 2u);
+  EXPECT_EQ(link.evaluations()[0].step, 6);
+  EXPECT_EQ(link.evaluations()[0].tokens, 4 * 8);
+  EXPECT_EQ(link.evaluations()[0].loss, 0.5);
+  EXPECT_DOUBLE_EQ(link.evaluations()[0].bits_per_byte, 16 / (std::log(2.0) * 64));
+
+  ASSERT_EQ(link.commits().size(), 2u);  // waiting, then committed
+  EXPECT_EQ(link.commits()[1].order.step, 8);
+  EXPECT_TRUE(env_.Exists("/runs/run-1/checkpoints/step-00000008.tmp-3-a/share-0-of-1.safetensors"));
+  EXPECT_EQ(runner->status().step, 12);
+  EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("training_started")));
+}
+
+TEST_F(EpochRunnerTest, StateDependsOnTheStepsAndNotOnThePlansTheyCameIn) {
+  const uint64_t want = UndisturbedState();
+  for (const int64_t plan_steps : {1, 5, 12}) {
+    FakeCoordinatorLink link({.plan_steps = plan_steps});
+    EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kDone);
+    EXPECT_EQ(parts_.state(), want) << plan_steps;
+  }
+}
+
+TEST_F(EpochRunnerTest, FinishesItsPlanWithoutTheCoordinatorAndGoesOnWhenItIsBack) {
+  const uint64_t want = UndisturbedState();
+  FakeCoordinatorLink link({});
+  link.OnNextPlan([&](int64_t from_step) {
+    if (from_step == 4 && parts_.steps_executed() <= 4 && link.calls_while_away() == 0) link.GoAway();
+  });
+  auto runner = Make(&link, Order());
+  std::thread back([&] {
+    while (parts_.steps_executed() < 4) std::this_thread::yield();
+    link.AwaitRefusals(5);
+    EXPECT_EQ(parts_.steps_executed(), 4);  // the plan in hand is done, nothing beyond it
+    link.Return();
+  });
+  const EpochOutcome outcome = runner->Run();
+  back.join();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(parts_.state(), want);
+  EXPECT_EQ(link.steps().size(), 12u);  // every step once, whatever had to be sent again
+  EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("the coordinator is away")));
+}
+
+TEST_F(EpochRunnerTest, WaitsAsLongAsTheCoordinatorSaysSo) {
+  FakeCoordinatorLink link({});
+  link.MakeWait(3);
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kDone);
+  EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("a worker is still missing")));
+}
+
+TEST_F(EpochRunnerTest, LeavesAnEpochThatIsStale) {
+  FakeCoordinatorLink link({});
+  parts_.on_step = [&](int64_t step) {
+    if (step == 4) link.CloseEpoch();
+    return absl::OkStatus();
+  };
+  const EpochOutcome outcome = Make(&link, Order())->Run();
+  EXPECT_EQ(outcome.kind, Kind::kEnded);
+  EXPECT_TRUE(IsStaleEpoch(outcome.status)) << outcome.status;
+  EXPECT_TRUE(link.failure().empty());
+}
+
+TEST_F(EpochRunnerTest, CancelEndsItInMidPlan) {
+  FakeCoordinatorLink link({});
+  std::unique_ptr<EpochRunner> runner;
+  parts_.on_step = [&](int64_t step) {
+    if (step == 5) runner->Cancel("worker-b was lost");
+    return absl::OkStatus();
+  };
+  runner = Make(&link, Order());
+  const EpochOutcome outcome = runner->Run();
+  EXPECT_EQ(outcome.kind, Kind::kEnded);
+  EXPECT_THAT(outcome.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("worker-b was lost")));
+  EXPECT_EQ(outcome.steps_done, 5);
+  EXPECT_TRUE(link.failure().empty());
+}
+
+TEST_F(EpochRunnerTest, CancelEndsTheWaitForACoordinatorThatIsAway) {
+  FakeCoordinatorLink link({});
+  link.GoAway();
+  auto runner = Make(&link, Order());
+  std::thread canceller([&] {
+    link.AwaitRefusals(3);
+    runner->Cancel("shutting down");
+  });
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  canceller.join();
+}
+
+TEST_F(EpochRunnerTest, CancelEndsTheWaitForTheRendezvousAndForTheOthers) {
+  FakeCoordinatorLink link({.world_size = 2});
+  Assignment order = Order();
+  order.world_size = 2;
+  order.rank = 1;
+  {
+    auto runner = Make(&link, order);
+    std::thread canceller([&] { runner->Cancel("rank 0 was lost"); });
+    EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+    canceller.join();
+  }
+  struct Gate {
+    Mutex mu;
+    CondVar changed;
+    bool reached GUARDED_BY(mu) = false;
+    bool open GUARDED_BY(mu) = false;
+  };
+  auto gate = std::make_shared<Gate>();
+  parts_.connect = [gate](const std::string& address, int, int) -> absl::StatusOr<std::unique_ptr<Collective>> {
+    EXPECT_EQ(address, "host:7");
+    MutexLock lock(&gate->mu);
+    gate->reached = true;
+    gate->changed.NotifyAll();
+    while (!gate->open) gate->changed.Wait(&gate->mu);
+    return absl::DeadlineExceededError("nobody came");
+  };
+  auto runner = Make(&link, order);
+  runner->SetRendezvous("host:7");
+  runner->SetRendezvous("other:8");  // the first counts
+  std::thread canceller([&] {
+    {
+      MutexLock lock(&gate->mu);
+      while (!gate->reached) gate->changed.Wait(&gate->mu);
+    }
+    runner->Cancel("rank 0 was lost");
+  });
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  canceller.join();
+  MutexLock lock(&gate->mu);
+  gate->open = true;  // the abandoned attempt ends by itself
+  gate->changed.NotifyAll();
+}
+
+TEST_F(EpochRunnerTest, RankZeroPublishesWhereItListens) {
+  FakeCoordinatorLink link({.world_size = 2});
+  std::string published;
+  link.OnRendezvous([&](const std::string& address) { published = address; });
+  parts_.connect = [](const std::string&, int, int) -> absl::StatusOr<std::unique_ptr<Collective>> {
+    return absl::UnavailableError("the other one died");
+  };
+  Assignment order = Order();
+  order.world_size = 2;
+  EXPECT_EQ(Make(&link, order)->Run().kind, Kind::kFailed);
+  EXPECT_EQ(published, "fake:1");
+  EXPECT_THAT(link.failure(), HasSubstr("joining the group"));
+  EXPECT_FALSE(link.failure_is_permanent());
+}
+
+TEST_F(EpochRunnerTest, BrokenGroupIsReportedOnlyWhenTheCoordinatorDoesNotEndTheEpoch) {
+  parts_.on_step = [](int64_t step) { return step == 3 ? absl::UnavailableError("connection closed by peer") : absl::OkStatus(); };
+  {
+    FakeCoordinatorLink link({});
+    EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kFailed);
+    EXPECT_THAT(link.failure(), HasSubstr("connection closed by peer"));
+    EXPECT_FALSE(link.failure_is_permanent());
+  }
+  FakeCoordinatorLink link({});
+  auto runner = std::make_unique<EpochRunner>(EpochRunner::Options{.parts = &parts_, .link = &link, .env = &env_,
+      .clock = Clock::Real(), .assignment = Order(), .broken_group_grace = absl::Hours(1)});
+  std::thread canceller([&] {
+    while (runner->status().state != "waiting" || runner->status().step < 3) std::this_thread::yield();
+    runner->Cancel("worker-b was lost");
+  });
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  canceller.join();
+  EXPECT_TRUE(link.failure().empty());
+}
+
+TEST_F(EpochRunnerTest, NonFiniteLossIsAPermanentFailureWithItsReason) {
+  parts_.on_step = [](int64_t step) { return step == 7 ? absl::InternalError("gradient of head.weight is not finite") : absl::OkStatus(); };
+  FakeCoordinatorLink link({});
+  const EpochOutcome outcome = Make(&link, Order())->Run();
+  EXPECT_EQ(outcome.kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("training at step 7: INTERNAL: gradient of head.weight is not finite"));
+  EXPECT_TRUE(link.failure_is_permanent());
+  EXPECT_EQ(link.steps().size(), 7u);  // what was done before is reported all the same
+}
+
+TEST_F(EpochRunnerTest, UnknownPhaseIsRefused) {
+  FakeCoordinatorLink link({.phase = TrainingPhase::kPredict});
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("of phase predict"));
+  EXPECT_EQ(parts_.steps_executed(), 0);
+}
+
+TEST_F(EpochRunnerTest, MissingDataIsAPermanentFailure) {
+  parts_.open_data_status = absl::NotFoundError("/shards/text/manifest.json: no such file");
+  FakeCoordinatorLink link({});
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("/shards/text/manifest.json"));
+  EXPECT_TRUE(link.failure_is_permanent());
+}
+
+TEST_F(EpochRunnerTest, FullDiskFailsTheEpochAtTheNextStepAndLeavesNoCommit) {
+  FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}}});
+  FaultEnv full(&env_);
+  full.FailAt(1, absl::ResourceExhaustedError("no space left on device"));
+  const EpochOutcome outcome = Make(&link, Order(), &full)->Run();
+  EXPECT_EQ(outcome.kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("checkpoint of step 4: no space left on device"));
+  EXPECT_FALSE(link.failure_is_permanent());
+  EXPECT_TRUE(link.commits().empty());
+}
+
+TEST_F(EpochRunnerTest, NoShareIsReportedBeforeEveryByteIsDurable) {
+  // Whichever change of the file system fails, the coordinator does not hear of the share.
+  for (int64_t change = 1;; ++change) {
+    MemoryEnv memory;
+    FaultEnv faulty(&memory);
+    faulty.FailAt(change, absl::InternalError("input/output error"));
+    FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}}});
+    const EpochOutcome outcome = Make(&link, Order(), &faulty)->Run();
+    if (!faulty.tripped()) {
+      EXPECT_EQ(outcome.kind, Kind::kDone);
+      EXPECT_GE(change, 5);  // folder, file, bytes, two syncs
+      break;
+    }
+    EXPECT_TRUE(link.commits().empty()) << faulty.last();
+    EXPECT_EQ(outcome.kind, Kind::kFailed) << faulty.last();
+  }
+}
+
+TEST_F(EpochRunnerTest, ResumesFromACommittedCheckpointToTheSameEnd) {
+  const uint64_t want = UndisturbedState();
+  FakeCoordinatorLink first({.total_steps = 12, .checkpoints = {{8, "3-a"}}});
+  ASSERT_EQ(Make(&first, Order())->Run().kind, Kind::kDone);
+  Assignment order = Order();
+  order.id.epoch = 4;
+  order.start_step = 8;
+  order.manifest_sha256 = Commit(first.commits().back(), 8);
+
+  FakeEpochParts fresh;
+  FakeCoordinatorLink second({});
+  EpochRunner runner({.parts = &fresh, .link = &second, .env = &env_, .clock = Clock::Real(), .assignment = order});
+  const EpochOutcome outcome = runner.Run();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(fresh.steps_executed(), 4);
+  EXPECT_EQ(fresh.state(), want);
+  EXPECT_EQ(second.steps().front().step, 9);
+}
+
+TEST_F(EpochRunnerTest, DamagedCheckpointIsRefusedWithItsReason) {
+  FakeCoordinatorLink first({.checkpoints = {{8, "3-a"}}});
+  ASSERT_EQ(Make(&first, Order())->Run().kind, Kind::kDone);
+  Assignment order = Order();
+  order.start_step = 8;
+  order.manifest_sha256 = Commit(first.commits().back(), 8);
+  const std::string folder = "/runs/run-1/checkpoints/step-00000008";
+  const std::string share = JoinPath(folder, FakeShareName(0, 1));
+  ASSERT_OK_AND_ASSIGN(std::string bytes, env_.ReadFile(share));
+  ASSERT_OK_AND_ASSIGN(const std::string json, env_.ReadFile(JoinPath(folder, "manifest.json")));
+
+  const auto refusal = [&] {
+    FakeCoordinatorLink link({});
+    const int64_t before = parts_.steps_executed();
+    EXPECT_EQ(Make(&link, order)->Run().kind, Kind::kFailed);
+    EXPECT_EQ(parts_.steps_executed(), before);
+    EXPECT_FALSE(link.failure_is_permanent());
+    return link.failure();
+  };
+  std::string flipped = bytes;
+  flipped[0] ^= 1;
+  ASSERT_OK(WriteFileAtomically(&env_, share, flipped));
+  EXPECT_THAT(refusal(), testing::AllOf(HasSubstr("reading the checkpoint"), HasSubstr("share-0-of-1.safetensors")));
+  ASSERT_OK(WriteFileAtomically(&env_, share, bytes));
+  ASSERT_OK(WriteFileAtomically(&env_, JoinPath(folder, "manifest.json"), json + "\n"));
+  EXPECT_THAT(refusal(), testing::AllOf(HasSubstr("manifest.json"), HasSubstr(order.manifest_sha256)));
+  ASSERT_OK(env_.RemoveTree(folder));
+  EXPECT_THAT(refusal(), HasSubstr("NOT_FOUND"));
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,32 @@
+#include "worker/held_out_evaluation.h"
+
+#include "common/status_macros.h"
+#include "worker/plan_cursor.h"
+
+namespace tritter {
+
+absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data, int rank, int world_size, Clock* clock) {
+  std::vector<EvaluationReport> reports;
+  for (size_t i = 0; i < data->held_out().size(); ++i) {
+    const EpochData::HeldOut& source = data->held_out()[i];
+    const absl::Duration start = clock->Monotonic();
+    absl::Status reading;
+    auto result = trainer->Evaluate(data->Windows(i, rank, world_size, &reading), /*averaged=*/true);
+    // A rank that cannot read must not leave the others alone in the sum: it took part, and says so now.
+    RETURN_IF_ERROR(Annotate(reading, source.source));
+    if (!result.ok()) return result.status();
+    EvaluationReport report;
+    report.step = trainer->step();
+    report.source = source.source;
+    report.averaged = true;
+    report.tokens = result->tokens;
+    report.raw_bytes = source.raw_bytes;
+    report.loss = result->tokens > 0 ? result->nats / static_cast<double>(result->tokens) : 0.0;
+    report.bits_per_byte = BitsPerByte(result->nats, source.raw_bytes);
+    report.seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
+    reports.push_back(report);
+  }
+  return reports;
+}
+
+}  // namespace tritter

@@ -1,0 +1,119 @@
+// What the coordinator orders and what a worker tells it, as domain types: the words of workers.proto without protobuf.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "model/schedule.h"
+
+namespace tritter {
+
+// Names the group of workers whose word counts; everything that is not of the newest epoch is stale.
+struct EpochId {
+  std::string run_id;
+  uint64_t epoch = 0;
+  bool operator==(const EpochId&) const = default;
+};
+
+// An order to join an epoch.
+struct Assignment {
+  EpochId id;
+  int rank = 0;
+  int world_size = 1;
+  std::string spec_yaml;          // effective configuration
+  std::string run_dir;            // shared folder; checkpoints lie in run_dir/checkpoints
+  int64_t start_step = 0;         // 0: fresh initialisation; else load checkpoint step-N
+  std::string manifest_sha256;    // of that checkpoint's manifest.json, hex; empty when start_step is 0
+  absl::Duration collective_timeout = absl::Minutes(10);
+};
+
+enum class TrainingPhase { kUnspecified, kWarmup, kFull, kPredict, kCorrect };
+const char* TrainingPhaseName(TrainingPhase phase);
+
+struct PlanSegment {
+  int64_t first_step = 0;
+  int64_t end_step = 0;
+  TrainingPhase phase = TrainingPhase::kFull;
+  std::map<std::string, double> weights;  // curriculum weights in force, by source
+};
+
+// Positions [first_position, first_position + count) of every global batch belong to `rank`.
+struct RankShare {
+  int rank = 0;
+  int64_t first_position = 0;
+  int64_t count = 0;
+  int64_t micro_batch = 0;  // sequences per forward/backward pass
+};
+
+struct CheckpointOrder {
+  int64_t step = 0;     // state after this many optimiser steps
+  std::string attempt;  // folder step-N.tmp-<attempt>
+};
+
+// Steps [first_step, end_step) of the run, counted from 0. Every rank of the epoch gets the same plan.
+struct Plan {
+  int64_t first_step = 0;
+  int64_t end_step = 0;
+  std::vector<PlanSegment> segments;
+  ScheduleSpec learning_rate;
+  int64_t first_slot = 0;    // global sample slot of first_step
+  int64_t global_batch = 0;  // sequences per optimiser step
+  std::vector<RankShare> shares;
+  std::vector<CheckpointOrder> checkpoints;
+  std::vector<int64_t> evaluate_at;  // after this many steps are done
+};
+
+struct PlanWait {
+  absl::Duration retry_after;
+  std::string reason;
+};
+struct PlanDone {
+  std::string reason;
+};
+using PlanAnswer = std::variant<Plan, PlanWait, PlanDone>;
+
+// One optimiser step as it is reported. `step` counts steps done: the first step of a run reports 1.
+struct StepReport {
+  int64_t step = 0;
+  double loss = 0;
+  double grad_norm = 0;
+  double learning_rate = 0;
+  int64_t tokens = 0;
+  TrainingPhase phase = TrainingPhase::kFull;
+  double step_seconds = 0, data_seconds = 0, forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
+  absl::Time time;
+};
+
+struct EvaluationReport {
+  int64_t step = 0;
+  std::string source;
+  bool averaged = true;
+  double loss = 0;           // nats per predicted token
+  double bits_per_byte = 0;  // nats / (ln 2 · raw bytes)
+  int64_t tokens = 0;
+  int64_t raw_bytes = 0;
+  double seconds = 0;
+};
+
+struct LogReport {
+  absl::Time time;
+  std::string line;
+};
+
+// One message of progress. The coordinator counts a request id once, however often it is sent.
+struct Progress {
+  std::string request_id;
+  int64_t step = 0;
+  std::vector<StepReport> steps;
+  std::vector<EvaluationReport> evaluations;
+  std::vector<LogReport> log_lines;
+  std::string failure;  // not empty: the epoch failed on this worker, and why
+  bool failure_is_permanent = false;
+  bool empty() const { return steps.empty() && evaluations.empty() && log_lines.empty() && failure.empty(); }
+};
+
+}  // namespace tritter

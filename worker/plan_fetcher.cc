@@ -1,0 +1,78 @@
+#include "worker/plan_fetcher.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tritter {
+
+PlanFetcher::PlanFetcher(Options options) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+
+PlanFetcher::~PlanFetcher() {
+  {
+    MutexLock lock(&mu_);
+    stop_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void PlanFetcher::Prefetch(int64_t from_step) {
+  MutexLock lock(&mu_);
+  if (asked_ == from_step) return;
+  asked_ = from_step;
+  answer_.reset();
+  changed_.NotifyAll();
+}
+
+absl::StatusOr<PlanAnswer> PlanFetcher::Take(int64_t from_step) {
+  Prefetch(from_step);
+  MutexLock lock(&mu_);
+  while (!answer_.has_value()) {
+    if (options_.cancellation->cancelled()) return absl::AbortedError(options_.cancellation->cause().message());
+    changed_.WaitFor(&mu_, absl::Milliseconds(50));  // cancellation does not wake us
+  }
+  absl::StatusOr<PlanAnswer> answer = *std::move(answer_);
+  answer_.reset();
+  asked_.reset();
+  return answer;
+}
+
+void PlanFetcher::Loop() {
+  while (true) {
+    int64_t from_step = 0;
+    {
+      MutexLock lock(&mu_);
+      while (!stop_ && (!asked_.has_value() || answer_.has_value())) changed_.Wait(&mu_);
+      if (stop_) return;
+      from_step = *asked_;
+    }
+    absl::StatusOr<PlanAnswer> answer = Ask(from_step);
+    MutexLock lock(&mu_);
+    if (asked_ == from_step) answer_ = std::move(answer);
+    changed_.NotifyAll();
+  }
+}
+
+absl::StatusOr<PlanAnswer> PlanFetcher::Ask(int64_t from_step) {
+  const auto note = [this](const std::string& reason) {
+    if (reason != last_reason_ && options_.on_wait) options_.on_wait(reason);
+    last_reason_ = reason;
+  };
+  while (true) {
+    auto answer = CallUntilAnswered(
+        *options_.cancellation, options_.backoff, [&] { return options_.link->NextPlan(options_.id, options_.rank, from_step); },
+        [&](const absl::Status& status) { note(absl::StrCat("the coordinator is away: ", status.message())); });
+    if (!answer.ok()) return answer.status();
+    const auto* wait = std::get_if<PlanWait>(&*answer);
+    if (wait == nullptr) {
+      last_reason_.clear();
+      return answer;
+    }
+    note(wait->reason);
+    if (options_.cancellation->Sleep(wait->retry_after)) return absl::AbortedError(options_.cancellation->cause().message());
+  }
+}
+
+}  // namespace tritter

@@ -1,0 +1,122 @@
+#include "worker/progress_reporter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+
+namespace tritter {
+namespace {
+
+template <typename T>
+int64_t KeepNewest(std::vector<T>* v, size_t max) {
+  if (v->size() <= max) return 0;
+  const size_t excess = v->size() - max;
+  v->erase(v->begin(), v->begin() + static_cast<ptrdiff_t>(excess));
+  return static_cast<int64_t>(excess);
+}
+
+}  // namespace
+
+ProgressReporter::ProgressReporter(Options options) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+
+ProgressReporter::~ProgressReporter() {
+  stopping_.Cancel(absl::CancelledError("the epoch has ended"));
+  {
+    MutexLock lock(&mu_);
+    stop_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void ProgressReporter::AddStep(StepReport report) {
+  MutexLock lock(&mu_);
+  step_ = report.step;
+  if (!options_.send_metrics) return;
+  pending_.steps.push_back(std::move(report));
+  dropped_ += KeepNewest(&pending_.steps, options_.max_steps);
+}
+
+void ProgressReporter::AddEvaluation(EvaluationReport report) {
+  MutexLock lock(&mu_);
+  if (!options_.send_metrics) return;
+  pending_.evaluations.push_back(std::move(report));
+  dropped_ += KeepNewest(&pending_.evaluations, options_.max_steps);
+}
+
+void ProgressReporter::AddLogLine(LogReport line) {
+  MutexLock lock(&mu_);
+  pending_.log_lines.push_back(std::move(line));
+  dropped_ += KeepNewest(&pending_.log_lines, options_.max_log_lines);
+}
+
+bool ProgressReporter::Fail(const std::string& failure, bool permanent, absl::Duration limit) {
+  {
+    MutexLock lock(&mu_);
+    pending_.failure = failure;
+    pending_.failure_is_permanent = permanent;
+  }
+  return Flush(limit);
+}
+
+bool ProgressReporter::Flush(absl::Duration limit) {
+  Clock* clock = Clock::Real();  // a limit on a wait, not a decision
+  const absl::Duration until = clock->Monotonic() + limit;
+  MutexLock lock(&mu_);
+  urgent_ = true;
+  changed_.NotifyAll();
+  while (!DeliveredLocked() && !stop_ && !options_.cancellation->cancelled()) {
+    const absl::Duration left = until - clock->Monotonic();
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(&mu_, std::min(left, absl::Milliseconds(50)));  // cancellation does not wake us
+  }
+  return DeliveredLocked();
+}
+
+void ProgressReporter::Loop() {
+  for (int64_t sequence = 1;; ++sequence) {
+    Progress batch;
+    {
+      MutexLock lock(&mu_);
+      if (!stop_ && !urgent_) changed_.WaitFor(&mu_, options_.interval);
+      while (!stop_ && pending_.empty()) {
+        urgent_ = false;
+        changed_.NotifyAll();
+        changed_.WaitFor(&mu_, options_.interval);
+      }
+      if (stop_) return;
+      std::swap(batch, pending_);
+      batch.step = step_;
+      sending_ = true;
+      if (dropped_ > 0) {
+        batch.log_lines.push_back({absl::UnixEpoch(), absl::StrCat("progress_dropped count=", dropped_)});
+        dropped_ = 0;
+      }
+    }
+    batch.request_id = absl::StrCat(options_.request_prefix, "-", sequence);
+    Send(batch);
+    MutexLock lock(&mu_);
+    sending_ = false;
+    changed_.NotifyAll();
+  }
+}
+
+void ProgressReporter::Send(const Progress& batch) {
+  const absl::Status status = CallUntilAnswered(
+      stopping_, options_.backoff,
+      [&]() -> absl::Status {
+        if (options_.cancellation->cancelled()) return absl::AbortedError("the epoch is cancelled");
+        return options_.link->Report(options_.id, batch);
+      },
+      [](const absl::Status&) {});
+  if (status.ok() || absl::IsAborted(status)) return;
+  if (IsStaleEpoch(status)) {
+    if (options_.on_stale) options_.on_stale(status);
+    return;
+  }
+  LogWarning("report_refused", {{"request", batch.request_id}, {"steps", batch.steps.size()}, {"status", status.ToString()}});
+}
+
+}  // namespace tritter

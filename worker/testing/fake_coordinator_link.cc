@@ -1,0 +1,136 @@
+#include "worker/testing/fake_coordinator_link.h"
+
+#include <algorithm>
+
+#include "common/status_macros.h"
+
+namespace tritter {
+
+void FakeCoordinatorLink::GoAway() {
+  MutexLock lock(&mu_);
+  away_ = true;
+}
+void FakeCoordinatorLink::Return() {
+  MutexLock lock(&mu_);
+  away_ = false;
+}
+void FakeCoordinatorLink::CloseEpoch() {
+  MutexLock lock(&mu_);
+  closed_ = true;
+}
+void FakeCoordinatorLink::MakeWait(int times) {
+  MutexLock lock(&mu_);
+  waits_ = times;
+}
+std::vector<StepReport> FakeCoordinatorLink::steps() const {
+  MutexLock lock(&mu_);
+  return seen_.steps;
+}
+std::vector<EvaluationReport> FakeCoordinatorLink::evaluations() const {
+  MutexLock lock(&mu_);
+  return seen_.evaluations;
+}
+std::vector<std::string> FakeCoordinatorLink::log_lines() const {
+  MutexLock lock(&mu_);
+  std::vector<std::string> lines;
+  for (const LogReport& line : seen_.log_lines) lines.push_back(line.line);
+  return lines;
+}
+std::string FakeCoordinatorLink::failure() const {
+  MutexLock lock(&mu_);
+  return seen_.failure;
+}
+bool FakeCoordinatorLink::failure_is_permanent() const {
+  MutexLock lock(&mu_);
+  return seen_.failure_is_permanent;
+}
+int FakeCoordinatorLink::calls_while_away() const {
+  MutexLock lock(&mu_);
+  return refusals_;
+}
+std::vector<FakeCoordinatorLink::Commit> FakeCoordinatorLink::commits() const {
+  MutexLock lock(&mu_);
+  return commits_;
+}
+void FakeCoordinatorLink::AwaitRefusals(int count) {
+  MutexLock lock(&mu_);
+  while (refusals_ < count) changed_.Wait(&mu_);
+}
+void FakeCoordinatorLink::AwaitReportedStep(int64_t step) {
+  MutexLock lock(&mu_);
+  while (seen_.steps.empty() || seen_.steps.back().step < step) changed_.Wait(&mu_);
+}
+
+absl::Status FakeCoordinatorLink::ReachLocked() {
+  if (closed_) return StaleEpochError("the epoch is closed");
+  if (!away_) return absl::OkStatus();
+  ++refusals_;
+  changed_.NotifyAll();
+  return absl::UnavailableError("connection refused");
+}
+
+absl::Status FakeCoordinatorLink::PublishRendezvous(const EpochId&, const std::string& address) {
+  {
+    MutexLock lock(&mu_);
+    RETURN_IF_ERROR(ReachLocked());
+  }
+  if (on_rendezvous_) on_rendezvous_(address);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, int64_t from_step) {
+  if (on_next_plan_) on_next_plan_(from_step);
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ReachLocked());
+  if (waits_ > 0) {
+    --waits_;
+    return PlanAnswer(PlanWait{absl::Milliseconds(1), "a worker is still missing"});
+  }
+  if (from_step >= script_.total_steps) return PlanAnswer(PlanDone{"all steps are done"});
+  Plan plan;
+  plan.first_step = from_step;
+  plan.end_step = std::min(from_step + script_.plan_steps, script_.total_steps);
+  plan.segments = {{plan.first_step, plan.end_step, script_.phase, {{"text", 1.0}}}};
+  plan.learning_rate.peak = 1.0;
+  plan.learning_rate.min = 0.1;
+  plan.learning_rate.warmup_steps = 2;
+  plan.learning_rate.decay_start_step = script_.total_steps - 2;
+  plan.learning_rate.total_steps = script_.total_steps;
+  plan.global_batch = script_.global_batch;
+  plan.first_slot = from_step * script_.global_batch;
+  const int64_t each = script_.global_batch / script_.world_size;
+  for (int r = 0; r < script_.world_size; ++r) plan.shares.push_back({r, r * each, each, 1});
+  for (const CheckpointOrder& order : script_.checkpoints) {
+    if (order.step > plan.first_step && order.step <= plan.end_step) plan.checkpoints.push_back(order);
+  }
+  plan.evaluate_at = script_.evaluate_at;
+  return PlanAnswer(plan);
+}
+
+absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progress) {
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ReachLocked());
+  if (!requests_.insert(progress.request_id).second) return absl::OkStatus();
+  const auto append = [](auto* to, const auto& from) { to->insert(to->end(), from.begin(), from.end()); };
+  append(&seen_.steps, progress.steps);
+  append(&seen_.evaluations, progress.evaluations);
+  append(&seen_.log_lines, progress.log_lines);
+  if (!progress.failure.empty()) {
+    seen_.failure = progress.failure;
+    seen_.failure_is_permanent = progress.failure_is_permanent;
+  }
+  changed_.NotifyAll();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> FakeCoordinatorLink::CommitShare(const EpochId&, const CheckpointOrder& order, int rank,
+                                                      const std::vector<ManifestFile>& files) {
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ReachLocked());
+  int seen = 0;
+  for (const Commit& c : commits_) seen += c.order.step == order.step;
+  commits_.push_back({order, rank, files});
+  return seen > 0;  // the first answer is "waiting", so that the repeat is exercised
+}
+
+}  // namespace tritter

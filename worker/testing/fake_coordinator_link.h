@@ -1,0 +1,80 @@
+// A coordinator in memory: hands out plans over a run of given length, counts what it is told, can be away or have moved on.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/mutex.h"
+#include "worker/coordinator_link.h"
+
+namespace tritter {
+
+// Thread-safe. Plans have `plan_steps` steps each and shares of equal size.
+class FakeCoordinatorLink : public CoordinatorLink {
+ public:
+  struct Script {
+    int64_t total_steps = 12;
+    int64_t plan_steps = 4;
+    int64_t global_batch = 4;
+    int world_size = 1;
+    std::vector<CheckpointOrder> checkpoints;
+    std::vector<int64_t> evaluate_at;
+    TrainingPhase phase = TrainingPhase::kFull;
+  };
+  explicit FakeCoordinatorLink(Script script) : script_(std::move(script)) {}
+
+  // Every call fails with Unavailable until Return.
+  void GoAway();
+  void Return();
+  // Every call fails as for a closed epoch.
+  void CloseEpoch();
+  // Called, without locks held, at the start of each NextPlan.
+  void OnNextPlan(std::function<void(int64_t from_step)> hook) { on_next_plan_ = std::move(hook); }
+  void OnRendezvous(std::function<void(const std::string&)> hook) { on_rendezvous_ = std::move(hook); }
+  // Lets this many NextPlan calls answer "wait" first.
+  void MakeWait(int times);
+
+  // What was reported, each request id counted once.
+  std::vector<StepReport> steps() const;
+  std::vector<EvaluationReport> evaluations() const;
+  std::vector<std::string> log_lines() const;
+  std::string failure() const;
+  bool failure_is_permanent() const;
+  int calls_while_away() const;
+  struct Commit {
+    CheckpointOrder order;
+    int rank;
+    std::vector<ManifestFile> files;
+  };
+  std::vector<Commit> commits() const;  // every CommitShare that was answered
+  // Blocks until this many calls were refused because we are away.
+  void AwaitRefusals(int count);
+  void AwaitReportedStep(int64_t step);
+
+  absl::Status PublishRendezvous(const EpochId& id, const std::string& address) override;
+  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) override;
+  absl::Status Report(const EpochId& id, const Progress& progress) override;
+  absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order, int rank,
+                                   const std::vector<ManifestFile>& files) override;
+
+ private:
+  absl::Status ReachLocked() REQUIRES(mu_);
+
+  const Script script_;
+  std::function<void(int64_t)> on_next_plan_;
+  std::function<void(const std::string&)> on_rendezvous_;
+  mutable Mutex mu_;
+  CondVar changed_;
+  bool away_ GUARDED_BY(mu_) = false;
+  bool closed_ GUARDED_BY(mu_) = false;
+  int waits_ GUARDED_BY(mu_) = 0;
+  int refusals_ GUARDED_BY(mu_) = 0;
+  std::set<std::string> requests_ GUARDED_BY(mu_);
+  Progress seen_ GUARDED_BY(mu_);
+  std::vector<Commit> commits_ GUARDED_BY(mu_);
+};
+
+}  // namespace tritter
