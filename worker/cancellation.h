@@ -1,4 +1,5 @@
-// Ending an epoch from outside: a flag that every wait of the epoch listens to, and calls repeated until it is raised.
+// Ending an epoch from outside: a flag that every wait of the epoch listens to, and calls repeated
+// until it is raised.
 #pragma once
 
 #include <algorithm>
@@ -54,10 +55,12 @@ struct Backoff {
   absl::Duration max = absl::Seconds(3);
 };
 
-// Repeats `call` while the coordinator is away. `on_retry` sees each failure. Aborted (with the cause) once cancelled.
+// Repeats `call` while the coordinator is away. `on_retry` sees each failure. Aborted (with the
+// cause) once cancelled.
 template <typename Call>
 auto CallUntilAnswered(const Cancellation& cancellation, const Backoff& backoff, const Call& call,
-                       const std::function<void(const absl::Status&)>& on_retry) -> decltype(call()) {
+                       const std::function<void(const absl::Status&)>& on_retry)
+    -> decltype(call()) {
   absl::Duration pause = backoff.initial;
   while (true) {
     if (cancellation.cancelled()) return absl::AbortedError(cancellation.cause().message());

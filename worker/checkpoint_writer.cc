@@ -8,7 +8,8 @@
 
 namespace tritter {
 
-CheckpointWriter::CheckpointWriter(Options options) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+CheckpointWriter::CheckpointWriter(Options options)
+    : options_(std::move(options)), thread_([this] { Loop(); }) {}
 
 CheckpointWriter::~CheckpointWriter() {
   {
@@ -19,7 +20,8 @@ CheckpointWriter::~CheckpointWriter() {
   thread_.join();
 }
 
-absl::Status CheckpointWriter::Start(std::unique_ptr<TrainerSnapshot> snapshot, CheckpointOrder order) {
+absl::Status CheckpointWriter::Start(std::unique_ptr<TrainerSnapshot> snapshot,
+                                     CheckpointOrder order) {
   MutexLock lock(&mu_);
   while (busy_) changed_.Wait(&mu_);
   RETURN_IF_ERROR(TakeFailureLocked());
@@ -40,7 +42,9 @@ absl::Status CheckpointWriter::WaitIdle() {
   return TakeFailureLocked();
 }
 
-absl::Status CheckpointWriter::TakeFailureLocked() { return std::exchange(failure_, absl::OkStatus()); }
+absl::Status CheckpointWriter::TakeFailureLocked() {
+  return std::exchange(failure_, absl::OkStatus());
+}
 
 void CheckpointWriter::Loop() {
   while (true) {
@@ -53,8 +57,11 @@ void CheckpointWriter::Loop() {
       next_.reset();
     }
     const absl::Duration start = options_.clock->Monotonic();
-    const absl::Status status = Annotate(Write(job), absl::StrCat("checkpoint of step ", job.order.step));
-    if (options_.on_end) options_.on_end(job.order, absl::ToDoubleSeconds(options_.clock->Monotonic() - start), status);
+    const absl::Status status =
+        Annotate(Write(job), absl::StrCat("checkpoint of step ", job.order.step));
+    if (options_.on_end)
+      options_.on_end(job.order, absl::ToDoubleSeconds(options_.clock->Monotonic() - start),
+                      status);
     MutexLock lock(&mu_);
     busy_ = false;
     failure_ = status;
@@ -63,19 +70,24 @@ void CheckpointWriter::Loop() {
 }
 
 absl::Status CheckpointWriter::Write(const Job& job) {
-  const std::string folder = JoinPath(options_.checkpoints_dir, AttemptFolderName(job.order.step, job.order.attempt));
+  const std::string folder =
+      JoinPath(options_.checkpoints_dir, AttemptFolderName(job.order.step, job.order.attempt));
   RETURN_IF_ERROR(options_.env->CreateDirs(folder));
-  ASSIGN_OR_RETURN(const std::vector<ManifestFile> files,
-                   job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
+  ASSIGN_OR_RETURN(
+      const std::vector<ManifestFile> files,
+      job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
   RETURN_IF_ERROR(options_.env->SyncDir(folder));
   while (true) {
-    ASSIGN_OR_RETURN(const bool committed,
-                     CallUntilAnswered(
-                         *options_.cancellation, options_.backoff,
-                         [&] { return options_.link->CommitShare(options_.id, job.order, options_.rank, files); },
-                         [](const absl::Status&) {}));
+    ASSIGN_OR_RETURN(const bool committed, CallUntilAnswered(
+                                               *options_.cancellation, options_.backoff,
+                                               [&] {
+                                                 return options_.link->CommitShare(
+                                                     options_.id, job.order, options_.rank, files);
+                                               },
+                                               [](const absl::Status&) {}));
     if (committed) return absl::OkStatus();
-    if (options_.cancellation->Sleep(options_.commit_poll)) return absl::AbortedError(options_.cancellation->cause().message());
+    if (options_.cancellation->Sleep(options_.commit_poll))
+      return absl::AbortedError(options_.cancellation->cause().message());
   }
 }
 

@@ -17,12 +17,13 @@
 
 namespace tritter {
 
-// At most one checkpoint is in flight; a thread of its own writes it from the snapshot. Owned by the epoch, used by the
-// training thread. Share files go to checkpoints_dir/step-N.tmp-<attempt>/, durable before the coordinator hears of them.
+// At most one checkpoint is in flight; a thread of its own writes it from the snapshot. Owned by
+// the epoch, used by the training thread. Share files go to checkpoints_dir/step-N.tmp-<attempt>/,
+// durable before the coordinator hears of them.
 class CheckpointWriter {
  public:
   struct Options {
-    Env* env = nullptr;                          // none of these is owned
+    Env* env = nullptr;  // none of these is owned
     Clock* clock = nullptr;
     CoordinatorLink* link = nullptr;
     const Cancellation* cancellation = nullptr;
@@ -31,14 +32,16 @@ class CheckpointWriter {
     int world_size = 1;
     std::string checkpoints_dir;
     Backoff backoff;
-    absl::Duration commit_poll = absl::Milliseconds(200);  // while shares of other ranks are missing
+    absl::Duration commit_poll =
+        absl::Milliseconds(200);  // while shares of other ranks are missing
     // From the writer's thread, once for each checkpoint: committed, or why not.
     std::function<void(const CheckpointOrder&, double seconds, const absl::Status&)> on_end;
   };
   explicit CheckpointWriter(Options options);
   ~CheckpointWriter();  // cancel first, or the checkpoint in flight is waited for
 
-  // Waits for the checkpoint in flight, then starts this one. Returns the failure of an earlier one, once.
+  // Waits for the checkpoint in flight, then starts this one. Returns the failure of an earlier
+  // one, once.
   absl::Status Start(std::unique_ptr<TrainerSnapshot> snapshot, CheckpointOrder order);
   // The failure of an earlier checkpoint, once; OK while one is in flight.
   absl::Status Check();

@@ -9,11 +9,16 @@ constexpr char kStaleEpochUrl[] = "tritter.v1.ErrorDetail/STALE_EPOCH";
 
 const char* TrainingPhaseName(TrainingPhase phase) {
   switch (phase) {
-    case TrainingPhase::kUnspecified: return "unspecified";
-    case TrainingPhase::kWarmup: return "warmup";
-    case TrainingPhase::kFull: return "full";
-    case TrainingPhase::kPredict: return "predict";
-    case TrainingPhase::kCorrect: return "correct";
+    case TrainingPhase::kUnspecified:
+      return "unspecified";
+    case TrainingPhase::kWarmup:
+      return "warmup";
+    case TrainingPhase::kFull:
+      return "full";
+    case TrainingPhase::kPredict:
+      return "predict";
+    case TrainingPhase::kCorrect:
+      return "correct";
   }
   return "unknown";
 }
@@ -24,8 +29,12 @@ absl::Status StaleEpochError(absl::string_view message) {
   return status;
 }
 
-bool IsStaleEpoch(const absl::Status& status) { return status.GetPayload(kStaleEpochUrl).has_value(); }
+bool IsStaleEpoch(const absl::Status& status) {
+  return status.GetPayload(kStaleEpochUrl).has_value();
+}
 
-bool IsRetryable(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
+bool IsRetryable(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
 
 }  // namespace tritter

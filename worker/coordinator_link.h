@@ -1,4 +1,5 @@
-// What an epoch needs of the coordinator. The real form speaks gRPC (coordinator_client.h); tests hand in a fake.
+// What an epoch needs of the coordinator. The real form speaks gRPC (coordinator_client.h); tests
+// hand in a fake.
 #pragma once
 
 #include <string>
@@ -11,7 +12,8 @@
 
 namespace tritter {
 
-// Thread-safe. Each call is one attempt with a deadline; the caller repeats it. Errors of every call:
+// Thread-safe. Each call is one attempt with a deadline; the caller repeats it. Errors of every
+// call:
 //   Unavailable, DeadlineExceeded  the coordinator is away or slow: repeat the call
 //   FailedPrecondition with IsStaleEpoch()  the epoch is over for us: leave it
 //   anything else  a refusal: repeating cannot help
@@ -23,8 +25,8 @@ class CoordinatorLink {
   virtual absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) = 0;
   virtual absl::Status Report(const EpochId& id, const Progress& progress) = 0;
   // True when the checkpoint is committed, false while shares of other ranks are missing.
-  virtual absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order, int rank,
-                                           const std::vector<ManifestFile>& files) = 0;
+  virtual absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order,
+                                           int rank, const std::vector<ManifestFile>& files) = 0;
 };
 
 absl::Status StaleEpochError(absl::string_view message);

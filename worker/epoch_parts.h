@@ -1,5 +1,5 @@
-// What an epoch is built of. The real form (torch_parts.h) makes c10d groups, LibTorch trainers and opens shards; tests hand
-// in fakes, so that the conduct of an epoch is tested without LibTorch.
+// What an epoch is built of. The real form (torch_parts.h) makes c10d groups, LibTorch trainers and
+// opens shards; tests hand in fakes, so that the conduct of an epoch is tested without LibTorch.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,10 @@ class EpochData {
     Batch batch;            // this rank's sequences
     double weight_sum = 0;  // Σw·L over the whole global batch
   };
-  // Sequences of slots [first_slot + first_position, + count) out of the global batch [first_slot, + global_batch).
-  virtual absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position, int64_t count) = 0;
+  // Sequences of slots [first_slot + first_position, + count) out of the global batch [first_slot,
+  // + global_batch).
+  virtual absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch,
+                                     int64_t first_position, int64_t count) = 0;
 
   struct HeldOut {
     std::string source;
@@ -34,9 +36,12 @@ class EpochData {
   };
   // Sources that have held-out documents, in the order of the run.
   virtual const std::vector<HeldOut>& held_out() const = 0;
-  // Windows of this rank (window k belongs to rank k mod world_size), one after the other; false at the end. *failure
-  // must live as long as the function; it is set when reading fails, and the windows end there.
-  virtual std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank, int world_size, absl::Status* failure) = 0;
+  // Windows of this rank (window k belongs to rank k mod world_size), one after the other; false at
+  // the end. *failure must live as long as the function; it is set when reading fails, and the
+  // windows end there.
+  virtual std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
+                                                             int world_size,
+                                                             absl::Status* failure) = 0;
 };
 
 // Lives as long as the process. Thread-safe.
@@ -46,9 +51,13 @@ class EpochParts {
   virtual absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) = 0;
   virtual absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) = 0;
   // As tritter::ConnectCollective.
-  virtual absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own, const std::string& prefix, int rank,
-                                                              int world_size, absl::Duration timeout) = 0;
-  virtual absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec, Collective* collective) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address,
+                                                              Rendezvous* own,
+                                                              const std::string& prefix, int rank,
+                                                              int world_size,
+                                                              absl::Duration timeout) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
+                                                                 Collective* collective) = 0;
 };
 
 }  // namespace tritter

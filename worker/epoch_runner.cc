@@ -18,8 +18,10 @@ TrainingObserver* Silent() {
 }
 
 bool IsGroupFailure(EpochStage stage, const absl::Status& status) {
-  const bool collective = stage == EpochStage::kStep || stage == EpochStage::kEvaluation || stage == EpochStage::kGroup;
-  return collective && (absl::IsUnavailable(status) || absl::IsAborted(status) || absl::IsDeadlineExceeded(status));
+  const bool collective =
+      stage == EpochStage::kStep || stage == EpochStage::kEvaluation || stage == EpochStage::kGroup;
+  return collective && (absl::IsUnavailable(status) || absl::IsAborted(status) ||
+                        absl::IsDeadlineExceeded(status));
 }
 
 }  // namespace
@@ -47,7 +49,10 @@ EpochRunner::EpochRunner(Options options)
                 .id = id_,
                 .rank = rank_,
                 .backoff = options_.backoff,
-                .on_wait = [this](const std::string& reason) { Log(LogLevel::kInfo, "plan_awaited", {{"reason", reason}}); }}),
+                .on_wait =
+                    [this](const std::string& reason) {
+                      Log(LogLevel::kInfo, "plan_awaited", {{"reason", reason}});
+                    }}),
       writer_({.env = options_.env,
                .clock = options_.clock,
                .link = options_.link,
@@ -58,9 +63,12 @@ EpochRunner::EpochRunner(Options options)
                .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
                .backoff = options_.backoff,
                .commit_poll = options_.commit_poll,
-               .on_end = [this](const CheckpointOrder& order, double seconds, const absl::Status& status) {
+               .on_end = [this](const CheckpointOrder& order, double seconds,
+                                const absl::Status& status) {
                  options_.observer->OnCheckpoint(order.step, seconds, status);
-                 if (status.ok()) Log(LogLevel::kInfo, "checkpoint_committed", {{"step", order.step}, {"seconds", seconds}});
+                 if (status.ok())
+                   Log(LogLevel::kInfo, "checkpoint_committed",
+                       {{"step", order.step}, {"seconds", seconds}});
                }}) {}
 
 EpochRunner::~EpochRunner() { Cancel("the runner is destroyed"); }
@@ -70,7 +78,8 @@ EpochOutcome EpochRunner::Run() {
   const absl::Duration start = options_.clock->Monotonic();
   absl::Status status = Prepare();
   if (status.ok()) {
-    options_.observer->OnTrainingStarted(step_, absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
+    options_.observer->OnTrainingStarted(
+        step_, absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
     status = ExecutePlans();
   }
   if (status.ok()) status = Leave();
@@ -82,7 +91,11 @@ EpochOutcome EpochRunner::Run() {
 absl::Status EpochRunner::Prepare() {
   const Assignment& a = options_.assignment;
   Log(LogLevel::kInfo, "epoch_joined",
-      {{"run", id_.run_id}, {"epoch", id_.epoch}, {"rank", rank_}, {"world_size", world_size_}, {"start_step", a.start_step}});
+      {{"run", id_.run_id},
+       {"epoch", id_.epoch},
+       {"rank", rank_},
+       {"world_size", world_size_},
+       {"start_step", a.start_step}});
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
@@ -91,16 +104,18 @@ absl::Status EpochRunner::Prepare() {
   std::optional<StartCheckpoint> checkpoint;
   if (a.start_step > 0) {
     SetState(EpochStage::kCheckpointRead, "joining");
-    ASSIGN_OR_RETURN(checkpoint, VerifyStartCheckpoint(options_.env, a.run_dir, id_.run_id, a.start_step, a.manifest_sha256));
+    ASSIGN_OR_RETURN(checkpoint, VerifyStartCheckpoint(options_.env, a.run_dir, id_.run_id,
+                                                       a.start_step, a.manifest_sha256));
   }
 
   SetState(EpochStage::kGroup, "joining");
   ASSIGN_OR_RETURN(group_, JoinGroup(
-                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_, world_size_, a.collective_timeout,
-                               cancellation_,
+                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_,
+                               world_size_, a.collective_timeout, cancellation_,
                                [this](const std::string& address) {
                                  return CallUntilAnswered(
-                                     cancellation_, options_.backoff, [&] { return options_.link->PublishRendezvous(id_, address); },
+                                     cancellation_, options_.backoff,
+                                     [&] { return options_.link->PublishRendezvous(id_, address); },
                                      [](const absl::Status&) {});
                                },
                                [this] { return AwaitRendezvous(); }));
@@ -108,7 +123,8 @@ absl::Status EpochRunner::Prepare() {
     MutexLock lock(&mu_);
     collective_ = group_.collective.get();
   }
-  if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());  // Cancel may have missed it
+  if (cancellation_.cancelled())
+    return absl::AbortedError(cancellation_.cause().message());  // Cancel may have missed it
 
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
@@ -119,7 +135,8 @@ absl::Status EpochRunner::Prepare() {
     RETURN_IF_ERROR(trainer_->InitialiseFresh());
   }
   if (trainer_->step() != a.start_step) {
-    return absl::DataLossError(absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
+    return absl::DataLossError(
+        absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
   }
   Log(LogLevel::kInfo, "training_started", {{"step", step_}, {"trainer", trainer_->description()}});
   return absl::OkStatus();
@@ -138,7 +155,8 @@ absl::Status EpochRunner::ExecutePlans() {
     }
     const Plan& plan = std::get<Plan>(answer);
     RETURN_IF_ERROR(CheckPlan(plan, step_, spec_, rank_, world_size_));
-    Log(LogLevel::kInfo, "plan_started", {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
+    Log(LogLevel::kInfo, "plan_started",
+        {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
     RETURN_IF_ERROR(ExecutePlan(plan));
   }
 }
@@ -160,10 +178,11 @@ absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
 absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   SetState(EpochStage::kStep, "training");
   const absl::Duration start = options_.clock->Monotonic();
-  ASSIGN_OR_RETURN(const EpochData::Share share,
-                   data_->Read(action.first_slot, spec_.global_batch, action.first_position, action.count));
+  ASSIGN_OR_RETURN(const EpochData::Share share, data_->Read(action.first_slot, spec_.global_batch,
+                                                             action.first_position, action.count));
   const absl::Duration read = options_.clock->Monotonic();
-  ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum, action.micro_batch, action.learning_rate));
+  ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum,
+                                                         action.micro_batch, action.learning_rate));
   step_ = trainer_->step();
   {
     MutexLock lock(&mu_);
@@ -199,13 +218,17 @@ absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
 
 absl::Status EpochRunner::Evaluate() {
   SetState(EpochStage::kEvaluation, "training");
-  ASSIGN_OR_RETURN(const auto reports, EvaluateHeldOut(trainer_.get(), data_.get(), rank_, world_size_, options_.clock));
+  ASSIGN_OR_RETURN(const auto reports, EvaluateHeldOut(trainer_.get(), data_.get(), rank_,
+                                                       world_size_, options_.clock));
   for (const EvaluationReport& report : reports) {
     options_.observer->OnEvaluation(report);
     reporter_.AddEvaluation(report);
     if (rank_ == 0) {
       Log(LogLevel::kInfo, "evaluated",
-          {{"step", report.step}, {"source", report.source}, {"loss", report.loss}, {"bits_per_byte", report.bits_per_byte}});
+          {{"step", report.step},
+           {"source", report.source},
+           {"loss", report.loss},
+           {"bits_per_byte", report.bits_per_byte}});
     }
   }
   return absl::OkStatus();
@@ -229,9 +252,11 @@ absl::Status EpochRunner::Leave() {
 EpochOutcome EpochRunner::Conclude(absl::Status status) {
   using Kind = EpochOutcome::Kind;
   if (status.ok()) return {Kind::kDone, status, step_};
-  // A peer that died ends the epoch for everybody; the coordinator knows it from the peer's own stream and names the right one.
+  // A peer that died ends the epoch for everybody; the coordinator knows it from the peer's own
+  // stream and names the right one.
   if (!cancellation_.cancelled() && !IsStaleEpoch(status) && IsGroupFailure(stage_, status)) {
-    LogWarning("group_broken", {{"epoch", id_.epoch}, {"step", step_}, {"status", status.ToString()}});
+    LogWarning("group_broken",
+               {{"epoch", id_.epoch}, {"step", step_}, {"status", status.ToString()}});
     SetState(stage_, "waiting");
     cancellation_.Sleep(options_.broken_group_grace);
   }
@@ -240,9 +265,11 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
     CancelWith(status);
     return {Kind::kEnded, status, step_};
   }
-  const std::string failure = absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());
+  const std::string failure =
+      absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());
   const bool permanent = IsPermanentFailure(stage_, status);
-  Log(LogLevel::kError, "epoch_failed", {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure}});
+  Log(LogLevel::kError, "epoch_failed",
+      {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure}});
   reporter_.Fail(failure, permanent, options_.farewell_limit);
   CancelWith(status);
   return {Kind::kFailed, status, step_};
@@ -284,7 +311,8 @@ void EpochRunner::SetState(EpochStage stage, const char* state) {
   status_.state = state;
 }
 
-void EpochRunner::Log(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
+void EpochRunner::Log(LogLevel level, absl::string_view event,
+                      std::initializer_list<LogField> fields) {
   LogEvent(level, event, fields);
   std::string line(event);
   for (const LogField& field : fields) absl::StrAppend(&line, " ", field.key, "=", field.value);

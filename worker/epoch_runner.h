@@ -1,4 +1,5 @@
-// One epoch on one worker: form the group, get the state, execute plans, evaluate, checkpoint, report, leave.
+// One epoch on one worker: form the group, get the state, execute plans, evaluate, checkpoint,
+// report, leave.
 #pragma once
 
 #include <cstdint>
@@ -34,19 +35,21 @@ struct EpochOutcome {
   int64_t steps_done = 0;
 };
 
-// Made for one epoch, run once by the training thread; the other methods are for any thread. Training needs the coordinator
-// only to get the next plan and to commit checkpoints: while it is away the plan in hand is finished, then the epoch waits.
+// Made for one epoch, run once by the training thread; the other methods are for any thread.
+// Training needs the coordinator only to get the next plan and to commit checkpoints: while it is
+// away the plan in hand is finished, then the epoch waits.
 class EpochRunner {
  public:
   struct Options {
-    EpochParts* parts = nullptr;           // none of these is owned; parts, env and clock live as long as the process
+    EpochParts* parts =
+        nullptr;  // none of these is owned; parts, env and clock live as long as the process
     CoordinatorLink* link = nullptr;
     Env* env = nullptr;
     Clock* clock = nullptr;
     TrainingObserver* observer = nullptr;  // may be null
-    Assignment assignment;
-    std::string request_prefix;            // unique per process
-    Backoff backoff;
+    Assignment assignment = {};
+    std::string request_prefix = {};  // unique per process
+    Backoff backoff = {};
     absl::Duration report_interval = absl::Seconds(1);
     absl::Duration commit_poll = absl::Milliseconds(200);
     // A broken group is nobody's failure until the coordinator had this long to end the epoch.

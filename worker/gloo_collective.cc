@@ -1,16 +1,17 @@
 // Collective over c10d's ProcessGroupGloo.
 //
-// Gloo cannot interrupt a pending operation. So every operation works on a copy of the caller's buffer, and Wait returns as
-// soon as the operation is done *or* the group is broken (Abort, a dead peer). A broken group closes its connections, which
-// the peers notice at once, and is destroyed by a thread of its own: Gloo's threads may sit in an operation until its
-// timeout, and nobody has to wait for them.
+// Gloo cannot interrupt a pending operation. So every operation works on a copy of the caller's
+// buffer, and Wait returns as soon as the operation is done *or* the group is broken (Abort, a dead
+// peer). A broken group closes its connections, which the peers notice at once, and is destroyed by
+// a thread of its own: Gloo's threads may sit in an operation until its timeout, and nobody has to
+// wait for them.
 #include <ATen/ATen.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include <cstring>
 #include <exception>
 #include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <utility>
 #include <vector>
 
@@ -54,7 +55,8 @@ struct GroupState {
 
 class GlooCollective final : public Collective {
  public:
-  GlooCollective(c10::intrusive_ptr<c10d::Store> store, c10::intrusive_ptr<GlooGroup> group, int rank, int world_size)
+  GlooCollective(c10::intrusive_ptr<c10d::Store> store, c10::intrusive_ptr<GlooGroup> group,
+                 int rank, int world_size)
       : store_(std::move(store)), group_(std::move(group)), rank_(rank), world_size_(world_size) {}
 
   ~GlooCollective() override {
@@ -62,7 +64,8 @@ class GlooCollective final : public Collective {
       Farewell();
     }
     std::thread([store = std::move(store_), group = std::move(group_)]() mutable {
-      group.reset();  // joins Gloo's threads: at once when nothing is pending, else when the operation times out
+      group.reset();  // joins Gloo's threads: at once when nothing is pending, else when the
+                      // operation times out
       store.reset();
     }).detach();
   }
@@ -70,23 +73,29 @@ class GlooCollective final : public Collective {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
 
-  absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count, int device) override {
-    if (device >= 0) return absl::InvalidArgumentError("Gloo reduces CPU buffers; a CUDA buffer needs the NCCL collective");
+  absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count,
+                                                     int device) override {
+    if (device >= 0)
+      return absl::InvalidArgumentError(
+          "Gloo reduces CPU buffers; a CUDA buffer needs the NCCL collective");
     at::Tensor copy = at::empty({count}, at::kFloat);
     std::memcpy(copy.data_ptr(), data, sizeof(float) * count);
-    return Start(data, std::move(copy), "all-reduce", [this](std::vector<at::Tensor>& t) { return group_->allreduce(t); });
+    return Start(data, std::move(copy), "all-reduce",
+                 [this](std::vector<at::Tensor>& t) { return group_->allreduce(t); });
   }
 
   absl::Status AllReduceSum(double* data, int64_t count) override {
     at::Tensor copy = at::empty({count}, at::kDouble);
     std::memcpy(copy.data_ptr(), data, sizeof(double) * count);
-    auto work = Start(data, std::move(copy), "all-reduce", [this](std::vector<at::Tensor>& t) { return group_->allreduce(t); });
+    auto work = Start(data, std::move(copy), "all-reduce",
+                      [this](std::vector<at::Tensor>& t) { return group_->allreduce(t); });
     return work.ok() ? (*work)->Wait() : work.status();
   }
 
   absl::Status Broadcast(void* data, int64_t bytes, int root) override {
     if (root < 0 || root >= world_size_) {
-      return absl::InvalidArgumentError(absl::StrCat("broadcast from rank ", root, " in a group of ", world_size_));
+      return absl::InvalidArgumentError(
+          absl::StrCat("broadcast from rank ", root, " in a group of ", world_size_));
     }
     at::Tensor copy = at::empty({bytes}, at::kByte);
     std::memcpy(copy.data_ptr(), data, bytes);
@@ -98,14 +107,21 @@ class GlooCollective final : public Collective {
     return work.ok() ? (*work)->Wait() : work.status();
   }
 
-  void Abort(absl::string_view reason) override { (void)Break(state_, group_, absl::AbortedError(reason)); }
+  void Abort(absl::string_view reason) override {
+    (void)Break(state_, group_, absl::AbortedError(reason));
+  }
 
  private:
   class GlooWork final : public Work {
    public:
-    GlooWork(std::shared_ptr<GroupState> state, c10::intrusive_ptr<GlooGroup> group, c10::intrusive_ptr<c10d::Work> work,
-             void* out, at::Tensor copy, const char* what)
-        : state_(std::move(state)), group_(std::move(group)), future_(work->getFuture()), out_(out), copy_(std::move(copy)), what_(what) {
+    GlooWork(std::shared_ptr<GroupState> state, c10::intrusive_ptr<GlooGroup> group,
+             c10::intrusive_ptr<c10d::Work> work, void* out, at::Tensor copy, const char* what)
+        : state_(std::move(state)),
+          group_(std::move(group)),
+          future_(work->getFuture()),
+          out_(out),
+          copy_(std::move(copy)),
+          what_(what) {
       future_->addCallback([state = state_](c10::ivalue::Future&) {
         MutexLock lock(&state->mu);  // pairs with the check in Wait, so that no wake-up is lost
         state->changed.NotifyAll();
@@ -141,7 +157,8 @@ class GlooCollective final : public Collective {
   };
 
   // The first cause stays; returns it.
-  static absl::Status Break(const std::shared_ptr<GroupState>& state, const c10::intrusive_ptr<GlooGroup>& group, absl::Status cause) {
+  static absl::Status Break(const std::shared_ptr<GroupState>& state,
+                            const c10::intrusive_ptr<GlooGroup>& group, absl::Status cause) {
     {
       MutexLock lock(&state->mu);
       if (!state->broken.ok()) return state->broken;
@@ -158,18 +175,21 @@ class GlooCollective final : public Collective {
   }
 
   template <typename Launch>
-  absl::StatusOr<std::unique_ptr<Work>> Start(void* out, at::Tensor copy, const char* what, Launch launch) {
+  absl::StatusOr<std::unique_ptr<Work>> Start(void* out, at::Tensor copy, const char* what,
+                                              Launch launch) {
     if (absl::Status s = Broken(); !s.ok()) return s;
     try {
       std::vector<at::Tensor> tensors{copy};
       auto work = launch(tensors);
-      return std::unique_ptr<Work>(std::make_unique<GlooWork>(state_, group_, std::move(work), out, std::move(copy), what));
+      return std::unique_ptr<Work>(
+          std::make_unique<GlooWork>(state_, group_, std::move(work), out, std::move(copy), what));
     } catch (const std::exception& e) {
       return Break(state_, group_, FromException(e, what));
     }
   }
 
-  // A closed connection takes with it what the peer has not yet read: everybody says when his last operation is over.
+  // A closed connection takes with it what the peer has not yet read: everybody says when his last
+  // operation is over.
   void Farewell() {
     try {
       const std::string last = absl::StrCat("farewell/", world_size_);
@@ -189,9 +209,9 @@ class GlooCollective final : public Collective {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Collective>> ConnectCollective(const std::string& address, Rendezvous* own, const std::string& prefix,
-                                                              int rank, int world_size, absl::Duration timeout,
-                                                              const std::string& own_host) {
+absl::StatusOr<std::unique_ptr<Collective>> ConnectCollective(
+    const std::string& address, Rendezvous* own, const std::string& prefix, int rank,
+    int world_size, absl::Duration timeout, const std::string& own_host) {
   if (rank < 0 || rank >= world_size) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " in a group of ", world_size));
   }
@@ -203,9 +223,11 @@ absl::StatusOr<std::unique_ptr<Collective>> ConnectCollective(const std::string&
     const std::string host = own_host.empty() ? address.substr(0, address.rfind(':')) : own_host;
     auto options = c10d::ProcessGroupGloo::Options::create(limit);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host));
-    c10::intrusive_ptr<c10d::Store> prefixed = c10::make_intrusive<c10d::PrefixStore>(prefix, *std::move(store));
+    c10::intrusive_ptr<c10d::Store> prefixed =
+        c10::make_intrusive<c10d::PrefixStore>(prefix, *std::move(store));
     auto group = c10::make_intrusive<GlooGroup>(prefixed, rank, world_size, std::move(options));
-    return std::unique_ptr<Collective>(std::make_unique<GlooCollective>(std::move(prefixed), std::move(group), rank, world_size));
+    return std::unique_ptr<Collective>(
+        std::make_unique<GlooCollective>(std::move(prefixed), std::move(group), rank, world_size));
   } catch (const std::exception& e) {
     return FromException(e, what);
   }

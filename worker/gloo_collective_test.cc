@@ -27,7 +27,8 @@ std::vector<std::unique_ptr<Collective>> MakeGloo(int world_size) {
   std::vector<std::thread> threads;
   for (int r = 0; r < world_size; ++r) {
     threads.emplace_back([&, r] {
-      auto c = ConnectCollective((*rendezvous)->address(), r == 0 ? rendezvous->get() : nullptr, "run/7", r, world_size, absl::Seconds(20));
+      auto c = ConnectCollective((*rendezvous)->address(), r == 0 ? rendezvous->get() : nullptr,
+                                 "run/7", r, world_size, absl::Seconds(20));
       EXPECT_OK(c);
       if (c.ok()) group[r] = *std::move(c);
     });
@@ -43,9 +44,10 @@ std::vector<std::unique_ptr<Collective>> MakeSingle() {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CollectiveConformance,
-                         testing::Values(GroupFactory{"Single", 1, MakeSingle},                      //
-                                         GroupFactory{"GlooAlone", 1, [] { return MakeGloo(1); }},   //
-                                         GroupFactory{"GlooTwo", 2, [] { return MakeGloo(2); }},     //
+                         testing::Values(GroupFactory{"Single", 1, MakeSingle},  //
+                                         GroupFactory{"GlooAlone", 1,
+                                                      [] { return MakeGloo(1); }},                //
+                                         GroupFactory{"GlooTwo", 2, [] { return MakeGloo(2); }},  //
                                          GroupFactory{"GlooThree", 3, [] { return MakeGloo(3); }}),
                          [](const auto& info) { return info.param.name; });
 
@@ -64,7 +66,8 @@ TEST(GlooCollective, DeathOfAPeerIsUnavailableAtOnce) {
   ASSERT_OK_AND_ASSIGN(auto rendezvous, OpenRendezvous("127.0.0.1", 2));
   const pid_t peer = SpawnPeer(rendezvous->address());
   // The operation limit is far beyond the test's own: only the broken connection can end the wait.
-  ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1", 0, 2, absl::Minutes(30)));
+  ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1",
+                                                 0, 2, absl::Minutes(30)));
   double v = 1;
   ASSERT_OK(c->AllReduceSum(&v, 1));
   EXPECT_EQ(v, 3);
@@ -79,17 +82,20 @@ TEST(GlooCollective, DeathOfAPeerIsUnavailableAtOnce) {
 TEST(GlooCollective, OperationTimesOutWithDeadlineExceeded) {
   ASSERT_OK_AND_ASSIGN(auto rendezvous, OpenRendezvous("127.0.0.1", 2));
   const pid_t peer = SpawnPeer(rendezvous->address());
-  ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1", 0, 2, absl::Seconds(2)));
+  ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1",
+                                                 0, 2, absl::Seconds(2)));
   double v = 1;
   ASSERT_OK(c->AllReduceSum(&v, 1));
-  EXPECT_THAT(c->AllReduceSum(&v, 1), StatusIs(absl::StatusCode::kDeadlineExceeded, testing::_));  // the peer sleeps
+  EXPECT_THAT(c->AllReduceSum(&v, 1),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, testing::_));  // the peer sleeps
   kill(peer, SIGKILL);
   waitpid(peer, nullptr, 0);
 }
 
 TEST(GlooCollective, JoiningTimesOutWhenNotEverybodyComes) {
   ASSERT_OK_AND_ASSIGN(auto rendezvous, OpenRendezvous("127.0.0.1", 2));
-  auto c = ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1", 0, 2, absl::Milliseconds(500));
+  auto c = ConnectCollective(rendezvous->address(), rendezvous.get(), "run/1", 0, 2,
+                             absl::Milliseconds(500));
   EXPECT_THAT(c.status(), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 0 of 2")));
 }
 
@@ -105,7 +111,8 @@ TEST(GlooCollective, SaysWhenAnAddressIsWrong) {
 TEST(GlooCollective, TwoEpochsShareARendezvousWithoutMixing) {
   ASSERT_OK_AND_ASSIGN(auto rendezvous, OpenRendezvous("127.0.0.1", 1));
   for (const char* prefix : {"run/1", "run/2"}) {
-    ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), prefix, 0, 1, absl::Seconds(5)));
+    ASSERT_OK_AND_ASSIGN(auto c, ConnectCollective(rendezvous->address(), rendezvous.get(), prefix,
+                                                   0, 1, absl::Seconds(5)));
     double v = 4;
     EXPECT_OK(c->AllReduceSum(&v, 1));
     EXPECT_EQ(v, 4);

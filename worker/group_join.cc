@@ -23,9 +23,11 @@ struct Attempt {
 
 }  // namespace
 
-absl::StatusOr<Group> JoinGroup(EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
-                                const Cancellation& cancellation, const std::function<absl::Status(const std::string& address)>& publish,
-                                const std::function<absl::StatusOr<std::string>()>& await_address) {
+absl::StatusOr<Group> JoinGroup(
+    EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
+    const Cancellation& cancellation,
+    const std::function<absl::Status(const std::string& address)>& publish,
+    const std::function<absl::StatusOr<std::string>()>& await_address) {
   if (world_size == 1) return Group{nullptr, SingleProcessCollective()};
 
   auto attempt = std::make_shared<Attempt>();
@@ -38,7 +40,8 @@ absl::StatusOr<Group> JoinGroup(EpochParts* parts, const std::string& prefix, in
     ASSIGN_OR_RETURN(address, await_address());
   }
   std::thread([attempt, parts, address, prefix, rank, world_size, timeout] {
-    auto collective = parts->Connect(address, attempt->rendezvous.get(), prefix, rank, world_size, timeout);
+    auto collective =
+        parts->Connect(address, attempt->rendezvous.get(), prefix, rank, world_size, timeout);
     MutexLock lock(&attempt->mu);
     attempt->result = std::move(collective);
     attempt->done.NotifyAll();

@@ -18,11 +18,14 @@ struct Group {
   std::unique_ptr<Collective> collective;
 };
 
-// Rank 0: opens the rendezvous and makes it known through `publish`. The others get the address from `await_address`, which
-// blocks and gives Aborted when cancelled. A cancelled join returns Aborted at once; the connection attempt, which cannot be
-// interrupted, ends by itself on a detached thread within `timeout`. `parts` lives as long as the process.
-absl::StatusOr<Group> JoinGroup(EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
-                                const Cancellation& cancellation, const std::function<absl::Status(const std::string& address)>& publish,
-                                const std::function<absl::StatusOr<std::string>()>& await_address);
+// Rank 0: opens the rendezvous and makes it known through `publish`. The others get the address
+// from `await_address`, which blocks and gives Aborted when cancelled. A cancelled join returns
+// Aborted at once; the connection attempt, which cannot be interrupted, ends by itself on a
+// detached thread within `timeout`. `parts` lives as long as the process.
+absl::StatusOr<Group> JoinGroup(
+    EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
+    const Cancellation& cancellation,
+    const std::function<absl::Status(const std::string& address)>& publish,
+    const std::function<absl::StatusOr<std::string>()>& await_address);
 
 }  // namespace tritter

@@ -5,14 +5,18 @@
 
 namespace tritter {
 
-absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data, int rank, int world_size, Clock* clock) {
+absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data,
+                                                              int rank, int world_size,
+                                                              Clock* clock) {
   std::vector<EvaluationReport> reports;
   for (size_t i = 0; i < data->held_out().size(); ++i) {
     const EpochData::HeldOut& source = data->held_out()[i];
     const absl::Duration start = clock->Monotonic();
     absl::Status reading;
-    auto result = trainer->Evaluate(data->Windows(i, rank, world_size, &reading), /*averaged=*/true);
-    // A rank that cannot read must not leave the others alone in the sum: it took part, and says so now.
+    auto result =
+        trainer->Evaluate(data->Windows(i, rank, world_size, &reading), /*averaged=*/true);
+    // A rank that cannot read must not leave the others alone in the sum: it took part, and says so
+    // now.
     RETURN_IF_ERROR(Annotate(reading, source.source));
     if (!result.ok()) return result.status();
     EvaluationReport report;

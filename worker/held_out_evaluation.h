@@ -10,8 +10,11 @@
 
 namespace tritter {
 
-// Every rank calls it at the same step; each takes its windows and the trainer sums over the ranks, so that all get the same
-// figures. Averaged weights. Errors: those of Trainer::Evaluate and of reading.
-absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data, int rank, int world_size, Clock* clock);
+// Every rank calls it at the same step; each takes its windows and the trainer sums over the ranks,
+// so that all get the same figures. Averaged weights. Errors: those of Trainer::Evaluate and of
+// reading.
+absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data,
+                                                              int rank, int world_size,
+                                                              Clock* clock);
 
 }  // namespace tritter

@@ -1,4 +1,5 @@
-// What the coordinator orders and what a worker tells it, as domain types: the words of workers.proto without protobuf.
+// What the coordinator orders and what a worker tells it, as domain types: the words of
+// workers.proto without protobuf.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace tritter {
 
-// Names the group of workers whose word counts; everything that is not of the newest epoch is stale.
+// Names the group of workers whose word counts; everything that is not of the newest epoch is
+// stale.
 struct EpochId {
   std::string run_id;
   uint64_t epoch = 0;
@@ -24,10 +26,11 @@ struct Assignment {
   EpochId id;
   int rank = 0;
   int world_size = 1;
-  std::string spec_yaml;          // effective configuration
-  std::string run_dir;            // shared folder; checkpoints lie in run_dir/checkpoints
-  int64_t start_step = 0;         // 0: fresh initialisation; else load checkpoint step-N
-  std::string manifest_sha256;    // of that checkpoint's manifest.json, hex; empty when start_step is 0
+  std::string spec_yaml;   // effective configuration
+  std::string run_dir;     // shared folder; checkpoints lie in run_dir/checkpoints
+  int64_t start_step = 0;  // 0: fresh initialisation; else load checkpoint step-N
+  std::string
+      manifest_sha256;  // of that checkpoint's manifest.json, hex; empty when start_step is 0
   absl::Duration collective_timeout = absl::Minutes(10);
 };
 
@@ -54,7 +57,8 @@ struct CheckpointOrder {
   std::string attempt;  // folder step-N.tmp-<attempt>
 };
 
-// Steps [first_step, end_step) of the run, counted from 0. Every rank of the epoch gets the same plan.
+// Steps [first_step, end_step) of the run, counted from 0. Every rank of the epoch gets the same
+// plan.
 struct Plan {
   int64_t first_step = 0;
   int64_t end_step = 0;
@@ -76,7 +80,8 @@ struct PlanDone {
 };
 using PlanAnswer = std::variant<Plan, PlanWait, PlanDone>;
 
-// One optimiser step as it is reported. `step` counts steps done: the first step of a run reports 1.
+// One optimiser step as it is reported. `step` counts steps done: the first step of a run
+// reports 1.
 struct StepReport {
   int64_t step = 0;
   double loss = 0;
@@ -84,7 +89,8 @@ struct StepReport {
   double learning_rate = 0;
   int64_t tokens = 0;
   TrainingPhase phase = TrainingPhase::kFull;
-  double step_seconds = 0, data_seconds = 0, forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
+  double step_seconds = 0, data_seconds = 0, forward_seconds = 0, backward_seconds = 0,
+         reduce_seconds = 0, optimizer_seconds = 0;
   absl::Time time;
 };
 
@@ -113,7 +119,9 @@ struct Progress {
   std::vector<LogReport> log_lines;
   std::string failure;  // not empty: the epoch failed on this worker, and why
   bool failure_is_permanent = false;
-  bool empty() const { return steps.empty() && evaluations.empty() && log_lines.empty() && failure.empty(); }
+  bool empty() const {
+    return steps.empty() && evaluations.empty() && log_lines.empty() && failure.empty();
+  }
 };
 
 }  // namespace tritter

@@ -10,21 +10,26 @@ namespace tritter {
 namespace {
 
 absl::Status Expected(absl::string_view field, int64_t actual, int64_t expected) {
-  return absl::InvalidArgumentError(absl::StrCat("plan refused: ", field, " is ", actual, ", expected ", expected));
+  return absl::InvalidArgumentError(
+      absl::StrCat("plan refused: ", field, " is ", actual, ", expected ", expected));
 }
 
 absl::Status CheckSegments(const Plan& plan) {
   int64_t next = plan.first_step;
   for (const PlanSegment& segment : plan.segments) {
-    if (segment.first_step != next) return Expected("first_step of a segment", segment.first_step, next);
-    if (segment.end_step <= segment.first_step) return Expected("end_step of a segment", segment.end_step, segment.first_step + 1);
+    if (segment.first_step != next)
+      return Expected("first_step of a segment", segment.first_step, next);
+    if (segment.end_step <= segment.first_step)
+      return Expected("end_step of a segment", segment.end_step, segment.first_step + 1);
     if (segment.phase != TrainingPhase::kFull) {
-      return absl::UnimplementedError(absl::StrCat("plan refused: this worker knows phase full only, steps ", segment.first_step, " to ",
-                                                   segment.end_step, " are of phase ", TrainingPhaseName(segment.phase)));
+      return absl::UnimplementedError(absl::StrCat(
+          "plan refused: this worker knows phase full only, steps ", segment.first_step, " to ",
+          segment.end_step, " are of phase ", TrainingPhaseName(segment.phase)));
     }
     next = segment.end_step;
   }
-  return next == plan.end_step ? absl::OkStatus() : Expected("end_step of the last segment", next, plan.end_step);
+  return next == plan.end_step ? absl::OkStatus()
+                               : Expected("end_step of the last segment", next, plan.end_step);
 }
 
 // One share a rank, in rank order, without gap or overlap over the global batch.
@@ -36,21 +41,28 @@ absl::Status CheckShares(const Plan& plan, int world_size) {
   for (int r = 0; r < world_size; ++r) {
     const RankShare& share = plan.shares[r];
     if (share.rank != r) return Expected("rank of a share", share.rank, r);
-    if (share.first_position != next) return Expected(absl::StrCat("first_position of rank ", r), share.first_position, next);
+    if (share.first_position != next)
+      return Expected(absl::StrCat("first_position of rank ", r), share.first_position, next);
     if (share.count < 0) return Expected(absl::StrCat("count of rank ", r), share.count, 0);
-    if (share.micro_batch < 1) return Expected(absl::StrCat("micro_batch of rank ", r), share.micro_batch, 1);
+    if (share.micro_batch < 1)
+      return Expected(absl::StrCat("micro_batch of rank ", r), share.micro_batch, 1);
     next += share.count;
   }
-  return next == plan.global_batch ? absl::OkStatus() : Expected("sum of the shares", next, plan.global_batch);
+  return next == plan.global_batch ? absl::OkStatus()
+                                   : Expected("sum of the shares", next, plan.global_batch);
 }
 
 }  // namespace
 
-absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank, int world_size) {
+absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank,
+                       int world_size) {
   if (plan.first_step != next_step) return Expected("first_step", plan.first_step, next_step);
-  if (plan.end_step <= plan.first_step) return Expected("end_step", plan.end_step, plan.first_step + 1);
-  if (plan.end_step > plan.learning_rate.total_steps) return Expected("end_step", plan.end_step, plan.learning_rate.total_steps);
-  if (plan.global_batch != spec.global_batch) return Expected("global_batch", plan.global_batch, spec.global_batch);
+  if (plan.end_step <= plan.first_step)
+    return Expected("end_step", plan.end_step, plan.first_step + 1);
+  if (plan.end_step > plan.learning_rate.total_steps)
+    return Expected("end_step", plan.end_step, plan.learning_rate.total_steps);
+  if (plan.global_batch != spec.global_batch)
+    return Expected("global_batch", plan.global_batch, spec.global_batch);
   if (plan.first_slot != plan.first_step * plan.global_batch) {
     return Expected("first_slot", plan.first_slot, plan.first_step * plan.global_batch);
   }
@@ -58,9 +70,11 @@ absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec,
   RETURN_IF_ERROR(CheckSegments(plan));
   RETURN_IF_ERROR(CheckShares(plan, world_size));
   for (const CheckpointOrder& order : plan.checkpoints) {
-    if (order.step <= plan.first_step || order.step > plan.end_step) return Expected("step of a checkpoint", order.step, plan.end_step);
+    if (order.step <= plan.first_step || order.step > plan.end_step)
+      return Expected("step of a checkpoint", order.step, plan.end_step);
     if (order.attempt.empty() || order.attempt.find('/') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("plan refused: attempt '", order.attempt, "' of checkpoint ", order.step,
+      return absl::InvalidArgumentError(absl::StrCat("plan refused: attempt '", order.attempt,
+                                                     "' of checkpoint ", order.step,
                                                      " is not a name"));
     }
   }
@@ -82,7 +96,8 @@ StepAction ActionAt(const Plan& plan, int64_t step, int rank) {
   for (const CheckpointOrder& order : plan.checkpoints) {
     if (order.step == step + 1) action.checkpoint = order;
   }
-  action.evaluate = std::find(plan.evaluate_at.begin(), plan.evaluate_at.end(), step + 1) != plan.evaluate_at.end();
+  action.evaluate = std::find(plan.evaluate_at.begin(), plan.evaluate_at.end(), step + 1) !=
+                    plan.evaluate_at.end();
   return action;
 }
 
@@ -94,33 +109,45 @@ bool ShouldPrefetch(const Plan& plan, int64_t steps_done) {
 
 const char* EpochStageName(EpochStage stage) {
   switch (stage) {
-    case EpochStage::kSetUp: return "set-up";
-    case EpochStage::kCheckpointRead: return "reading the checkpoint";
-    case EpochStage::kGroup: return "joining the group";
-    case EpochStage::kPlan: return "plan";
-    case EpochStage::kStep: return "training";
-    case EpochStage::kEvaluation: return "evaluation";
-    case EpochStage::kCheckpointWrite: return "writing a checkpoint";
+    case EpochStage::kSetUp:
+      return "set-up";
+    case EpochStage::kCheckpointRead:
+      return "reading the checkpoint";
+    case EpochStage::kGroup:
+      return "joining the group";
+    case EpochStage::kPlan:
+      return "plan";
+    case EpochStage::kStep:
+      return "training";
+    case EpochStage::kEvaluation:
+      return "evaluation";
+    case EpochStage::kCheckpointWrite:
+      return "writing a checkpoint";
   }
   return "unknown stage";
 }
 
 bool IsPermanentFailure(EpochStage stage, const absl::Status& status) {
-  if (stage == EpochStage::kCheckpointRead || stage == EpochStage::kGroup || stage == EpochStage::kCheckpointWrite) return false;
+  if (stage == EpochStage::kCheckpointRead || stage == EpochStage::kGroup ||
+      stage == EpochStage::kCheckpointWrite)
+    return false;
   switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:     // configuration, or a plan that contradicts it
+    case absl::StatusCode::kInvalidArgument:  // configuration, or a plan that contradicts it
     case absl::StatusCode::kUnimplemented:
     case absl::StatusCode::kNotFound:            // shards
     case absl::StatusCode::kFailedPrecondition:  // tokenizer of the shards
     case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kDataLoss:            // truncated or damaged shards
-    case absl::StatusCode::kInternal:            // non-finite loss or gradient: the same again from the same state
+    case absl::StatusCode::kDataLoss:  // truncated or damaged shards
+    case absl::StatusCode::kInternal:  // non-finite loss or gradient: the same again from the same
+                                       // state
       return true;
     default:
       return false;
   }
 }
 
-double BitsPerByte(double nats, int64_t raw_bytes) { return raw_bytes > 0 ? nats / (std::log(2.0) * static_cast<double>(raw_bytes)) : 0.0; }
+double BitsPerByte(double nats, int64_t raw_bytes) {
+  return raw_bytes > 0 ? nats / (std::log(2.0) * static_cast<double>(raw_bytes)) : 0.0;
+}
 
 }  // namespace tritter

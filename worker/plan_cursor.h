@@ -1,4 +1,5 @@
-// From a plan to actions, as pure functions: what may be executed, what each step needs, when to ask for more.
+// From a plan to actions, as pure functions: what may be executed, what each step needs, when to
+// ask for more.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace tritter {
 
 // One optimiser step of one rank.
 struct StepAction {
-  int64_t step = 0;            // 0-based index of the step
+  int64_t step = 0;  // 0-based index of the step
   double learning_rate = 0;
   TrainingPhase phase = TrainingPhase::kFull;
   int64_t first_slot = 0;      // global slot of position 0 of this step's batch
@@ -23,23 +24,33 @@ struct StepAction {
   bool evaluate = false;                      // evaluate when the step is done
 };
 
-// Refuses what this worker could not execute exactly as ordered. Errors: InvalidArgument naming field, actual and expected;
-// Unimplemented for a phase other than FULL.
-absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank, int world_size);
+// Refuses what this worker could not execute exactly as ordered. Errors: InvalidArgument naming
+// field, actual and expected; Unimplemented for a phase other than FULL.
+absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank,
+                       int world_size);
 
 // `plan` has passed CheckPlan and step lies in [plan.first_step, plan.end_step).
 StepAction ActionAt(const Plan& plan, int64_t step, int rank);
 
-// Whether to ask for the plan after this one, `steps_done` being the run's steps done: in its last quarter, and never later
-// than before its last step. Late enough that pauses and checkpoint orders are fresh, early enough that nobody waits.
+// Whether to ask for the plan after this one, `steps_done` being the run's steps done: in its last
+// quarter, and never later than before its last step. Late enough that pauses and checkpoint orders
+// are fresh, early enough that nobody waits.
 bool ShouldPrefetch(const Plan& plan, int64_t steps_done);
 
 // Where in an epoch something went wrong.
-enum class EpochStage { kSetUp, kCheckpointRead, kGroup, kPlan, kStep, kEvaluation, kCheckpointWrite };
+enum class EpochStage {
+  kSetUp,
+  kCheckpointRead,
+  kGroup,
+  kPlan,
+  kStep,
+  kEvaluation,
+  kCheckpointWrite
+};
 const char* EpochStageName(EpochStage stage);
 
-// Repeating the epoch from its checkpoint cannot help: the run's data or configuration are at fault. Groups, disks and
-// checkpoints may be better next time, on this machine or another.
+// Repeating the epoch from its checkpoint cannot help: the run's data or configuration are at
+// fault. Groups, disks and checkpoints may be better next time, on this machine or another.
 bool IsPermanentFailure(EpochStage stage, const absl::Status& status);
 
 // nats / (ln 2 · raw bytes); 0 when there are no bytes.

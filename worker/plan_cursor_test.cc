@@ -25,7 +25,8 @@ Plan TwoRankPlan() {
   plan.first_step = 20;
   plan.end_step = 40;
   plan.segments = {{20, 30, TrainingPhase::kFull, {}}, {30, 40, TrainingPhase::kFull, {}}};
-  plan.learning_rate = {.peak = 1.0, .min = 0.1, .warmup_steps = 10, .decay_start_step = 35, .total_steps = 100};
+  plan.learning_rate = {
+      .peak = 1.0, .min = 0.1, .warmup_steps = 10, .decay_start_step = 35, .total_steps = 100};
   plan.first_slot = 120;
   plan.global_batch = 6;
   plan.shares = {{0, 0, 4, 2}, {1, 4, 2, 2}};
@@ -54,19 +55,29 @@ TEST(CheckPlan, RefusesWhatDoesNotFitAndSaysWhatWould) {
       {"is empty", [](Plan* p) { p->end_step = 20; }, "end_step is 20, expected 21"},
       {"goes past the end", [](Plan* p) { p->end_step = 101; }, "end_step is 101, expected 100"},
       {"has another batch", [](Plan* p) { p->global_batch = 8; }, "global_batch is 8, expected 6"},
-      {"has a shifted cursor", [](Plan* p) { p->first_slot = 126; }, "first_slot is 126, expected 120"},
-      {"has a gap between segments", [](Plan* p) { p->segments[1].first_step = 31; }, "segment is 31, expected 30"},
-      {"has an empty segment", [](Plan* p) { p->segments[0].end_step = 20; }, "end_step of a segment is 20"},
-      {"ends its segments early", [](Plan* p) { p->segments[1].end_step = 39; }, "last segment is 39, expected 40"},
+      {"has a shifted cursor", [](Plan* p) { p->first_slot = 126; },
+       "first_slot is 126, expected 120"},
+      {"has a gap between segments", [](Plan* p) { p->segments[1].first_step = 31; },
+       "segment is 31, expected 30"},
+      {"has an empty segment", [](Plan* p) { p->segments[0].end_step = 20; },
+       "end_step of a segment is 20"},
+      {"ends its segments early", [](Plan* p) { p->segments[1].end_step = 39; },
+       "last segment is 39, expected 40"},
       {"has no segments", [](Plan* p) { p->segments.clear(); }, "last segment is 20, expected 40"},
       {"lacks a share", [](Plan* p) { p->shares.pop_back(); }, "number of shares is 1, expected 2"},
-      {"swaps ranks", [](Plan* p) { std::swap(p->shares[0], p->shares[1]); }, "rank of a share is 1, expected 0"},
-      {"overlaps shares", [](Plan* p) { p->shares[1].first_position = 3; }, "of rank 1 is 3, expected 4"},
-      {"covers too little", [](Plan* p) { p->shares[1].count = 1; }, "sum of the shares is 5, expected 6"},
+      {"swaps ranks", [](Plan* p) { std::swap(p->shares[0], p->shares[1]); },
+       "rank of a share is 1, expected 0"},
+      {"overlaps shares", [](Plan* p) { p->shares[1].first_position = 3; },
+       "of rank 1 is 3, expected 4"},
+      {"covers too little", [](Plan* p) { p->shares[1].count = 1; },
+       "sum of the shares is 5, expected 6"},
       {"has a negative share", [](Plan* p) { p->shares[1].count = -2; }, "count of rank 1 is -2"},
-      {"has no micro-batch", [](Plan* p) { p->shares[0].micro_batch = 0; }, "micro_batch of rank 0 is 0"},
-      {"orders a past checkpoint", [](Plan* p) { p->checkpoints[0].step = 20; }, "step of a checkpoint is 20"},
-      {"orders a later checkpoint", [](Plan* p) { p->checkpoints[1].step = 41; }, "step of a checkpoint is 41"},
+      {"has no micro-batch", [](Plan* p) { p->shares[0].micro_batch = 0; },
+       "micro_batch of rank 0 is 0"},
+      {"orders a past checkpoint", [](Plan* p) { p->checkpoints[0].step = 20; },
+       "step of a checkpoint is 20"},
+      {"orders a later checkpoint", [](Plan* p) { p->checkpoints[1].step = 41; },
+       "step of a checkpoint is 41"},
       {"leads out of the folder", [](Plan* p) { p->checkpoints[0].attempt = "../x"; }, "'../x'"},
   };
   for (const Case& c : cases) {
@@ -79,8 +90,8 @@ TEST(CheckPlan, RefusesWhatDoesNotFitAndSaysWhatWould) {
 }
 
 TEST(CheckPlan, KnowsPhaseFullOnly) {
-  for (const TrainingPhase phase :
-       {TrainingPhase::kUnspecified, TrainingPhase::kWarmup, TrainingPhase::kPredict, TrainingPhase::kCorrect}) {
+  for (const TrainingPhase phase : {TrainingPhase::kUnspecified, TrainingPhase::kWarmup,
+                                    TrainingPhase::kPredict, TrainingPhase::kCorrect}) {
     Plan plan = TwoRankPlan();
     plan.segments[1].phase = phase;
     EXPECT_THAT(CheckPlan(plan, 20, Spec(), 0, 2),
@@ -133,15 +144,19 @@ TEST(ShouldPrefetch, AsksInTheLastQuarterAndBeforeTheLastStep) {
 }
 
 TEST(IsPermanentFailure, BlamesTheRunOnlyForWhatIsItsOwn) {
-  const absl::Status bad_data = absl::DataLossError("shard"), full = absl::ResourceExhaustedError("disk"),
-                     nan = absl::InternalError("loss is NaN"), gone = absl::UnavailableError("peer");
+  const absl::Status bad_data = absl::DataLossError("shard"),
+                     full = absl::ResourceExhaustedError("disk"),
+                     nan = absl::InternalError("loss is NaN"),
+                     gone = absl::UnavailableError("peer");
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kSetUp, absl::InvalidArgumentError("spec")));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kSetUp, absl::NotFoundError("shard")));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kStep, bad_data));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kStep, nan));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kPlan, absl::UnimplementedError("phase")));
-  EXPECT_FALSE(IsPermanentFailure(EpochStage::kCheckpointRead, bad_data));  // an older one may be whole
-  EXPECT_FALSE(IsPermanentFailure(EpochStage::kCheckpointWrite, absl::InternalError("input/output error")));
+  EXPECT_FALSE(
+      IsPermanentFailure(EpochStage::kCheckpointRead, bad_data));  // an older one may be whole
+  EXPECT_FALSE(
+      IsPermanentFailure(EpochStage::kCheckpointWrite, absl::InternalError("input/output error")));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kStep, gone));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kSetUp, full));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kGroup, absl::InvalidArgumentError("no such host")));

@@ -7,7 +7,8 @@
 
 namespace tritter {
 
-PlanFetcher::PlanFetcher(Options options) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+PlanFetcher::PlanFetcher(Options options)
+    : options_(std::move(options)), thread_([this] { Loop(); }) {}
 
 PlanFetcher::~PlanFetcher() {
   {
@@ -30,7 +31,8 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Take(int64_t from_step) {
   Prefetch(from_step);
   MutexLock lock(&mu_);
   while (!answer_.has_value()) {
-    if (options_.cancellation->cancelled()) return absl::AbortedError(options_.cancellation->cause().message());
+    if (options_.cancellation->cancelled())
+      return absl::AbortedError(options_.cancellation->cause().message());
     changed_.WaitFor(&mu_, absl::Milliseconds(50));  // cancellation does not wake us
   }
   absl::StatusOr<PlanAnswer> answer = *std::move(answer_);
@@ -62,8 +64,11 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Ask(int64_t from_step) {
   };
   while (true) {
     auto answer = CallUntilAnswered(
-        *options_.cancellation, options_.backoff, [&] { return options_.link->NextPlan(options_.id, options_.rank, from_step); },
-        [&](const absl::Status& status) { note(absl::StrCat("the coordinator is away: ", status.message())); });
+        *options_.cancellation, options_.backoff,
+        [&] { return options_.link->NextPlan(options_.id, options_.rank, from_step); },
+        [&](const absl::Status& status) {
+          note(absl::StrCat("the coordinator is away: ", status.message()));
+        });
     if (!answer.ok()) return answer.status();
     const auto* wait = std::get_if<PlanWait>(&*answer);
     if (wait == nullptr) {
@@ -71,7 +76,8 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Ask(int64_t from_step) {
       return answer;
     }
     note(wait->reason);
-    if (options_.cancellation->Sleep(wait->retry_after)) return absl::AbortedError(options_.cancellation->cause().message());
+    if (options_.cancellation->Sleep(wait->retry_after))
+      return absl::AbortedError(options_.cancellation->cause().message());
   }
 }
 

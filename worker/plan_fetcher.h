@@ -1,4 +1,5 @@
-// Asks for plans ahead of time, so that training does not wait for the coordinator and goes on while it is away.
+// Asks for plans ahead of time, so that training does not wait for the coordinator and goes on
+// while it is away.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +14,18 @@
 
 namespace tritter {
 
-// One question at a time, answered by a thread of its own. Owned by the epoch. Prefetch and Take from the training thread.
+// One question at a time, answered by a thread of its own. Owned by the epoch. Prefetch and Take
+// from the training thread.
 class PlanFetcher {
  public:
   struct Options {
-    CoordinatorLink* link = nullptr;                // not owned
-    const Cancellation* cancellation = nullptr;     // not owned
+    CoordinatorLink* link = nullptr;             // not owned
+    const Cancellation* cancellation = nullptr;  // not owned
     EpochId id;
     int rank = 0;
     Backoff backoff;
-    std::function<void(const std::string& reason)> on_wait;  // the coordinator lets us wait, or is away; once per new reason
+    std::function<void(const std::string& reason)>
+        on_wait;  // the coordinator lets us wait, or is away; once per new reason
   };
   explicit PlanFetcher(Options options);
   ~PlanFetcher();  // cancel first, or an unanswered question is waited for

@@ -19,7 +19,8 @@ int64_t KeepNewest(std::vector<T>* v, size_t max) {
 
 }  // namespace
 
-ProgressReporter::ProgressReporter(Options options) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+ProgressReporter::ProgressReporter(Options options)
+    : options_(std::move(options)), thread_([this] { Loop(); }) {}
 
 ProgressReporter::~ProgressReporter() {
   stopping_.Cancel(absl::CancelledError("the epoch has ended"));
@@ -70,7 +71,8 @@ bool ProgressReporter::Flush(absl::Duration limit) {
   while (!DeliveredLocked() && !stop_ && !options_.cancellation->cancelled()) {
     const absl::Duration left = until - clock->Monotonic();
     if (left <= absl::ZeroDuration()) return false;
-    changed_.WaitFor(&mu_, std::min(left, absl::Milliseconds(50)));  // cancellation does not wake us
+    changed_.WaitFor(&mu_,
+                     std::min(left, absl::Milliseconds(50)));  // cancellation does not wake us
   }
   return DeliveredLocked();
 }
@@ -91,7 +93,8 @@ void ProgressReporter::Loop() {
       batch.step = step_;
       sending_ = true;
       if (dropped_ > 0) {
-        batch.log_lines.push_back({absl::UnixEpoch(), absl::StrCat("progress_dropped count=", dropped_)});
+        batch.log_lines.push_back(
+            {absl::UnixEpoch(), absl::StrCat("progress_dropped count=", dropped_)});
         dropped_ = 0;
       }
     }
@@ -116,7 +119,9 @@ void ProgressReporter::Send(const Progress& batch) {
     if (options_.on_stale) options_.on_stale(status);
     return;
   }
-  LogWarning("report_refused", {{"request", batch.request_id}, {"steps", batch.steps.size()}, {"status", status.ToString()}});
+  LogWarning("report_refused", {{"request", batch.request_id},
+                                {"steps", batch.steps.size()},
+                                {"status", status.ToString()}});
 }
 
 }  // namespace tritter

@@ -1,4 +1,5 @@
-// Sends progress in batches from a thread of its own; a coordinator that is away costs nothing but memory, up to a bound.
+// Sends progress in batches from a thread of its own; a coordinator that is away costs nothing but
+// memory, up to a bound.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@
 
 namespace tritter {
 
-// Thread-safe. Owned by the epoch. A batch keeps its request id over repeats, so nothing is counted twice.
+// Thread-safe. Owned by the epoch. A batch keeps its request id over repeats, so nothing is counted
+// twice.
 class ProgressReporter {
  public:
   struct Options {
@@ -24,9 +26,10 @@ class ProgressReporter {
     bool send_metrics = true;                    // rank 0; others send log lines and failures only
     absl::Duration interval = absl::Seconds(1);  // between batches
     Backoff backoff;
-    size_t max_steps = 20000;                    // kept while the coordinator is away; the oldest go first
+    size_t max_steps = 20000;  // kept while the coordinator is away; the oldest go first
     size_t max_log_lines = 1000;
-    std::function<void(const absl::Status&)> on_stale;  // the epoch is over for us; called from the sending thread
+    std::function<void(const absl::Status&)>
+        on_stale;  // the epoch is over for us; called from the sending thread
   };
   explicit ProgressReporter(Options options);
   ~ProgressReporter();  // sends nothing more

@@ -14,17 +14,17 @@ namespace {
 class ProgressReporterTest : public testing::Test {
  protected:
   std::unique_ptr<ProgressReporter> Make(bool metrics = true, size_t max_steps = 100) {
-    return std::make_unique<ProgressReporter>(ProgressReporter::Options{
-        .link = &link_,
-        .cancellation = &cancellation_,
-        .id = {"run-1", 1},
-        .request_prefix = "w",
-        .send_metrics = metrics,
-        .interval = absl::Milliseconds(1),
-        .backoff = {absl::Milliseconds(1), absl::Milliseconds(2)},
-        .max_steps = max_steps,
-        .max_log_lines = 10,
-        .on_stale = [this](const absl::Status&) { stale_ = true; }});
+    return std::make_unique<ProgressReporter>(
+        ProgressReporter::Options{.link = &link_,
+                                  .cancellation = &cancellation_,
+                                  .id = {"run-1", 1},
+                                  .request_prefix = "w",
+                                  .send_metrics = metrics,
+                                  .interval = absl::Milliseconds(1),
+                                  .backoff = {absl::Milliseconds(1), absl::Milliseconds(2)},
+                                  .max_steps = max_steps,
+                                  .max_log_lines = 10,
+                                  .on_stale = [this](const absl::Status&) { stale_ = true; }});
   }
   static StepReport Step(int64_t n) {
     StepReport report;

@@ -6,7 +6,8 @@
 namespace tritter {
 namespace {
 
-// The group of one: every sum is the value itself. Abort still counts, so that a lone worker leaves its epoch like any other.
+// The group of one: every sum is the value itself. Abort still counts, so that a lone worker leaves
+// its epoch like any other.
 class SingleProcess final : public Collective {
  public:
   int rank() const override { return 0; }
@@ -18,7 +19,8 @@ class SingleProcess final : public Collective {
   }
   absl::Status AllReduceSum(double*, int64_t) override { return state(); }
   absl::Status Broadcast(void*, int64_t, int root) override {
-    if (root != 0) return absl::InvalidArgumentError("broadcast from a rank other than 0 in a group of one");
+    if (root != 0)
+      return absl::InvalidArgumentError("broadcast from a rank other than 0 in a group of one");
     return state();
   }
   void Abort(absl::string_view reason) override {

@@ -19,7 +19,8 @@ namespace {
 
 class TcpRendezvous final : public Rendezvous {
  public:
-  TcpRendezvous(c10::intrusive_ptr<c10d::Store> store, std::string address) : store_(std::move(store)), address_(std::move(address)) {}
+  TcpRendezvous(c10::intrusive_ptr<c10d::Store> store, std::string address)
+      : store_(std::move(store)), address_(std::move(address)) {}
   std::string address() const override { return address_; }
   const c10::intrusive_ptr<c10d::Store>& store() const { return store_; }
 
@@ -28,14 +29,16 @@ class TcpRendezvous final : public Rendezvous {
   const std::string address_;
 };
 
-// A socket that listens on `host` only; left to itself the store would listen on every interface. *port is what we got.
+// A socket that listens on `host` only; left to itself the store would listen on every interface.
+// *port is what we got.
 absl::StatusOr<int> ListenOn(const std::string& host, int* port) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
   if (const int rc = getaddrinfo(host.c_str(), nullptr, &hints, &found); rc != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("rendezvous host '", host, "' does not resolve: ", gai_strerror(rc)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("rendezvous host '", host, "' does not resolve: ", gai_strerror(rc)));
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> release(found, &freeaddrinfo);
   const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -45,7 +48,8 @@ absl::StatusOr<int> ListenOn(const std::string& host, int* port) {
       getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length) != 0) {
     const std::string why = std::strerror(errno);
     if (fd >= 0) close(fd);
-    return absl::UnavailableError(absl::StrCat("cannot listen on '", host, "' for the rendezvous: ", why));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on '", host, "' for the rendezvous: ", why));
   }
   *port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&bound)->sin6_port
                                             : reinterpret_cast<sockaddr_in*>(&bound)->sin_port);
@@ -54,7 +58,8 @@ absl::StatusOr<int> ListenOn(const std::string& host, int* port) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(const std::string& host, int world_size) {
+absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(const std::string& host,
+                                                           int world_size) {
   int port = 0;
   auto fd = ListenOn(host, &port);
   if (!fd.ok()) return fd.status();
@@ -64,35 +69,43 @@ absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(const std::string& ho
     options.isServer = true;
     options.masterListenFd = *fd;  // the store owns it from here
     options.numWorkers = world_size;
-    options.waitWorkers = false;   // whoever joins waits for the others' keys, with a timeout
+    options.waitWorkers = false;  // whoever joins waits for the others' keys, with a timeout
     auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
-    return std::unique_ptr<Rendezvous>(std::make_unique<TcpRendezvous>(std::move(store), absl::StrCat(host, ":", port)));
+    return std::unique_ptr<Rendezvous>(
+        std::make_unique<TcpRendezvous>(std::move(store), absl::StrCat(host, ":", port)));
   } catch (const std::exception& e) {
-    return absl::UnavailableError(absl::StrCat("cannot open the rendezvous on ", host, ":", port, ": ", e.what()));
+    return absl::UnavailableError(
+        absl::StrCat("cannot open the rendezvous on ", host, ":", port, ": ", e.what()));
   }
 }
 
 absl::StatusOr<c10::intrusive_ptr<c10d::Store>> StoreOf(Rendezvous* rendezvous) {
   auto* tcp = dynamic_cast<TcpRendezvous*>(rendezvous);
-  if (tcp == nullptr) return absl::InvalidArgumentError("this rendezvous was not made by OpenRendezvous");
+  if (tcp == nullptr)
+    return absl::InvalidArgumentError("this rendezvous was not made by OpenRendezvous");
   return tcp->store();
 }
 
-absl::StatusOr<c10::intrusive_ptr<c10d::Store>> ConnectStore(const std::string& address, absl::Duration timeout) {
+absl::StatusOr<c10::intrusive_ptr<c10d::Store>> ConnectStore(const std::string& address,
+                                                             absl::Duration timeout) {
   const size_t colon = address.rfind(':');
   int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port <= 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("rendezvous address '", address, "' is not host:port"));
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+      port <= 0 || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rendezvous address '", address, "' is not host:port"));
   }
   try {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(port);
     options.waitWorkers = false;
     options.timeout = std::chrono::milliseconds(absl::ToInt64Milliseconds(timeout));
-    c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(address.substr(0, colon), options);
+    c10::intrusive_ptr<c10d::Store> store =
+        c10::make_intrusive<c10d::TCPStore>(address.substr(0, colon), options);
     return store;
   } catch (const std::exception& e) {
-    return absl::UnavailableError(absl::StrCat("no rendezvous at ", address, " within ", absl::FormatDuration(timeout), ": ",
+    return absl::UnavailableError(absl::StrCat("no rendezvous at ", address, " within ",
+                                               absl::FormatDuration(timeout), ": ",
                                                std::string(e.what()).substr(0, 200)));
   }
 }

@@ -11,7 +11,8 @@ class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
   virtual void OnEpochStarted(const Assignment& assignment) {}
-  virtual void OnTrainingStarted(int64_t step, double seconds_to_ready) {}  // group formed, state there
+  virtual void OnTrainingStarted(int64_t step, double seconds_to_ready) {
+  }  // group formed, state there
   virtual void OnStep(const StepReport& report) {}
   virtual void OnEvaluation(const EvaluationReport& report) {}
   virtual void OnCheckpoint(int64_t step, double seconds, const absl::Status& status) {}

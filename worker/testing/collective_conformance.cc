@@ -40,8 +40,10 @@ TEST_P(CollectiveConformance, SumsFloatsWithTheSameBitsOnEveryRankAndEveryTime) 
       EXPECT_OK(Reduce(group_[r].get(), &second[r]));
     });
     for (int r = 0; r < world(); ++r) {
-      EXPECT_EQ(std::memcmp(first[r].data(), first[0].data(), count * sizeof(float)), 0) << "rank " << r << " count " << count;
-      EXPECT_EQ(std::memcmp(second[r].data(), first[0].data(), count * sizeof(float)), 0) << "rank " << r << " count " << count;
+      EXPECT_EQ(std::memcmp(first[r].data(), first[0].data(), count * sizeof(float)), 0)
+          << "rank " << r << " count " << count;
+      EXPECT_EQ(std::memcmp(second[r].data(), first[0].data(), count * sizeof(float)), 0)
+          << "rank " << r << " count " << count;
     }
     for (int64_t i = 0; i < count; i += 97) {
       double exact = 0;
@@ -66,17 +68,20 @@ TEST_P(CollectiveConformance, SumOfTwoRanksIsOneFloatAddition) {
     for (int64_t i = 0; i < kCount; ++i) want[i] += v[1][i];
   }
   OnEveryRank([&](int r) { EXPECT_OK(Reduce(group_[r].get(), &v[r])); });
-  for (int r = 0; r < world(); ++r) EXPECT_EQ(std::memcmp(v[r].data(), want.data(), kCount * sizeof(float)), 0) << "rank " << r;
+  for (int r = 0; r < world(); ++r)
+    EXPECT_EQ(std::memcmp(v[r].data(), want.data(), kCount * sizeof(float)), 0) << "rank " << r;
 }
 
 TEST_P(CollectiveConformance, ManyOperationsMayBePending) {
   constexpr int kBuffers = 8;
   OnEveryRank([&](int r) {
     std::vector<std::vector<float>> buffers;
-    for (int i = 0; i < kBuffers; ++i) buffers.push_back(std::vector<float>(1000 + i, static_cast<float>(r + i)));
+    for (int i = 0; i < kBuffers; ++i)
+      buffers.push_back(std::vector<float>(1000 + i, static_cast<float>(r + i)));
     std::vector<std::unique_ptr<Collective::Work>> works;
     for (auto& b : buffers) {
-      ASSERT_OK_AND_ASSIGN(auto work, group_[r]->AllReduceSum(b.data(), static_cast<int64_t>(b.size())));
+      ASSERT_OK_AND_ASSIGN(auto work,
+                           group_[r]->AllReduceSum(b.data(), static_cast<int64_t>(b.size())));
       works.push_back(std::move(work));
     }
     for (int i = kBuffers - 1; i >= 0; --i) {  // the order of waiting is free
@@ -108,14 +113,16 @@ TEST_P(CollectiveConformance, BroadcastsFromEveryRank) {
 
 TEST_P(CollectiveConformance, RefusesARootThatIsNotThere) {
   char byte = 0;
-  EXPECT_THAT(group_[0]->Broadcast(&byte, 1, world()), StatusIs(absl::StatusCode::kInvalidArgument, testing::_));
+  EXPECT_THAT(group_[0]->Broadcast(&byte, 1, world()),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::_));
 }
 
 TEST_P(CollectiveConformance, FailsEverythingWithAbortedAfterAbort) {
   OnEveryRank([&](int r) {
     group_[r]->Abort("the epoch has ended");
     std::vector<float> v(10, 1.0f);
-    EXPECT_THAT(Reduce(group_[r].get(), &v), StatusIs(absl::StatusCode::kAborted, testing::HasSubstr("epoch has ended")));
+    EXPECT_THAT(Reduce(group_[r].get(), &v),
+                StatusIs(absl::StatusCode::kAborted, testing::HasSubstr("epoch has ended")));
     double d = 1;
     EXPECT_THAT(group_[r]->AllReduceSum(&d, 1), StatusIs(absl::StatusCode::kAborted, testing::_));
     EXPECT_THAT(group_[r]->Broadcast(&d, 8, 0), StatusIs(absl::StatusCode::kAborted, testing::_));
@@ -125,15 +132,18 @@ TEST_P(CollectiveConformance, FailsEverythingWithAbortedAfterAbort) {
 TEST_P(CollectiveConformance, AbortEndsAPendingWaitAndThePeersNotice) {
   if (world() < 2) GTEST_SKIP() << "nothing is ever pending in a group of one";
   std::vector<float> v(1000, 1.0f);
-  ASSERT_OK_AND_ASSIGN(auto work, group_[0]->AllReduceSum(v.data(), 1000));  // the others never join in
+  ASSERT_OK_AND_ASSIGN(auto work,
+                       group_[0]->AllReduceSum(v.data(), 1000));  // the others never join in
   std::thread aborter([&] { group_[0]->Abort("told to leave"); });
-  EXPECT_THAT(work->Wait(), StatusIs(absl::StatusCode::kAborted, testing::HasSubstr("told to leave")));
+  EXPECT_THAT(work->Wait(),
+              StatusIs(absl::StatusCode::kAborted, testing::HasSubstr("told to leave")));
   aborter.join();
   EXPECT_EQ(v, std::vector<float>(1000, 1.0f));  // and nothing writes there later
   OnEveryRank([&](int r) {  // whoever has no connection to rank 0 learns it from a neighbour
     if (r == 0) return;
     std::vector<float> w(1000, 1.0f);
-    EXPECT_THAT(Reduce(group_[r].get(), &w), StatusIs(absl::StatusCode::kUnavailable, testing::_)) << "rank " << r;
+    EXPECT_THAT(Reduce(group_[r].get(), &w), StatusIs(absl::StatusCode::kUnavailable, testing::_))
+        << "rank " << r;
   });
 }
 

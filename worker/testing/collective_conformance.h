@@ -1,4 +1,5 @@
-// What every Collective must do. Instantiate with a factory that forms a whole group inside this process:
+// What every Collective must do. Instantiate with a factory that forms a whole group inside this
+// process:
 //   INSTANTIATE_TEST_SUITE_P(Gloo2, CollectiveConformance, testing::Values(GroupFactory{...}));
 #pragma once
 

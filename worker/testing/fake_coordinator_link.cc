@@ -101,7 +101,8 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
   const int64_t each = script_.global_batch / script_.world_size;
   for (int r = 0; r < script_.world_size; ++r) plan.shares.push_back({r, r * each, each, 1});
   for (const CheckpointOrder& order : script_.checkpoints) {
-    if (order.step > plan.first_step && order.step <= plan.end_step) plan.checkpoints.push_back(order);
+    if (order.step > plan.first_step && order.step <= plan.end_step)
+      plan.checkpoints.push_back(order);
   }
   plan.evaluate_at = script_.evaluate_at;
   return PlanAnswer(plan);
@@ -111,7 +112,9 @@ absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progres
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());
   if (!requests_.insert(progress.request_id).second) return absl::OkStatus();
-  const auto append = [](auto* to, const auto& from) { to->insert(to->end(), from.begin(), from.end()); };
+  const auto append = [](auto* to, const auto& from) {
+    to->insert(to->end(), from.begin(), from.end());
+  };
   append(&seen_.steps, progress.steps);
   append(&seen_.evaluations, progress.evaluations);
   append(&seen_.log_lines, progress.log_lines);
@@ -123,7 +126,8 @@ absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progres
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> FakeCoordinatorLink::CommitShare(const EpochId&, const CheckpointOrder& order, int rank,
+absl::StatusOr<bool> FakeCoordinatorLink::CommitShare(const EpochId&, const CheckpointOrder& order,
+                                                      int rank,
                                                       const std::vector<ManifestFile>& files) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());

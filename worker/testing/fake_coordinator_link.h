@@ -1,4 +1,5 @@
-// A coordinator in memory: hands out plans over a run of given length, counts what it is told, can be away or have moved on.
+// A coordinator in memory: hands out plans over a run of given length, counts what it is told, can
+// be away or have moved on.
 #pragma once
 
 #include <functional>
@@ -20,8 +21,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
     int64_t plan_steps = 4;
     int64_t global_batch = 4;
     int world_size = 1;
-    std::vector<CheckpointOrder> checkpoints;
-    std::vector<int64_t> evaluate_at;
+    std::vector<CheckpointOrder> checkpoints = {};
+    std::vector<int64_t> evaluate_at = {};
     TrainingPhase phase = TrainingPhase::kFull;
   };
   explicit FakeCoordinatorLink(Script script) : script_(std::move(script)) {}
@@ -33,7 +34,9 @@ class FakeCoordinatorLink : public CoordinatorLink {
   void CloseEpoch();
   // Called, without locks held, at the start of each NextPlan.
   void OnNextPlan(std::function<void(int64_t from_step)> hook) { on_next_plan_ = std::move(hook); }
-  void OnRendezvous(std::function<void(const std::string&)> hook) { on_rendezvous_ = std::move(hook); }
+  void OnRendezvous(std::function<void(const std::string&)> hook) {
+    on_rendezvous_ = std::move(hook);
+  }
   // Lets this many NextPlan calls answer "wait" first.
   void MakeWait(int times);
 

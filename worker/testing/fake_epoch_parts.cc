@@ -12,16 +12,20 @@
 
 namespace tritter {
 
-uint64_t FakeStateAfterStep(uint64_t state, const Batch& batch, double learning_rate, int64_t micro_batch) {
+uint64_t FakeStateAfterStep(uint64_t state, const Batch& batch, double learning_rate,
+                            int64_t micro_batch) {
   uint64_t bits = 0;
   std::memcpy(&bits, &learning_rate, sizeof(bits));
-  state = MixKey(state, bits, static_cast<uint64_t>(micro_batch), static_cast<uint64_t>(batch.sequences));
+  state = MixKey(state, bits, static_cast<uint64_t>(micro_batch),
+                 static_cast<uint64_t>(batch.sequences));
   for (const int64_t token : batch.tokens) state = MixKey(state, static_cast<uint64_t>(token));
   return state;
 }
 
 std::string FakeShare(uint64_t state, int64_t step) { return absl::StrCat(state, " ", step); }
-std::string FakeShareName(int rank, int world_size) { return absl::StrCat("share-", rank, "-of-", world_size, ".safetensors"); }
+std::string FakeShareName(int rank, int world_size) {
+  return absl::StrCat("share-", rank, "-of-", world_size, ".safetensors");
+}
 
 namespace {
 
@@ -29,7 +33,8 @@ class FakeSnapshot : public TrainerSnapshot {
  public:
   FakeSnapshot(uint64_t state, int64_t step) : state_(state), step_(step) {}
   int64_t step() const override { return step_; }
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder, int rank, int world_size) const override {
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
+                                                       int rank, int world_size) const override {
     const std::string name = FakeShareName(rank, world_size), contents = FakeShare(state_, step_);
     ASSIGN_OR_RETURN(auto file, env->NewWritableFile(JoinPath(folder, name)));
     RETURN_IF_ERROR(file->Append(contents));
@@ -46,16 +51,19 @@ class FakeSnapshot : public TrainerSnapshot {
 // One token a sequence: its slot.
 class FakeData : public EpochData {
  public:
-  absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position, int64_t count) override {
+  absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
+                             int64_t count) override {
     Share share;
     share.batch.sequences = count;
-    for (int64_t i = 0; i < count; ++i) share.batch.tokens.push_back(first_slot + first_position + i);
+    for (int64_t i = 0; i < count; ++i)
+      share.batch.tokens.push_back(first_slot + first_position + i);
     share.batch.weights.assign(count, 1.0f);
     share.weight_sum = static_cast<double>(global_batch);
     return share;
   }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
-  std::function<bool(std::vector<int64_t>*)> Windows(size_t, int rank, int world_size, absl::Status*) override {
+  std::function<bool(std::vector<int64_t>*)> Windows(size_t, int rank, int world_size,
+                                                     absl::Status*) override {
     return [rank, world_size, left = 4](std::vector<int64_t>* window) mutable {
       while (left > 0) {
         --left;
@@ -81,22 +89,27 @@ class FakeRendezvous : public Rendezvous {
 
 class FakeTrainer : public Trainer {
  public:
-  FakeTrainer(FakeEpochParts* parts, Collective* collective) : parts_(parts), collective_(collective) {}
+  FakeTrainer(FakeEpochParts* parts, Collective* collective)
+      : parts_(parts), collective_(collective) {}
 
   absl::Status InitialiseFresh() override {
     state_ = 1;
     step_ = 0;
     return absl::OkStatus();
   }
-  absl::Status Load(Env* env, const std::string& folder, const CheckpointManifest& manifest) override {
-    ASSIGN_OR_RETURN(const std::string share, env->ReadFile(JoinPath(folder, manifest.files[0].name)));
+  absl::Status Load(Env* env, const std::string& folder,
+                    const CheckpointManifest& manifest) override {
+    ASSIGN_OR_RETURN(const std::string share,
+                     env->ReadFile(JoinPath(folder, manifest.files[0].name)));
     const std::vector<std::string> fields = absl::StrSplit(share, ' ');
-    if (fields.size() != 2 || !absl::SimpleAtoi(fields[0], &state_) || !absl::SimpleAtoi(fields[1], &step_)) {
+    if (fields.size() != 2 || !absl::SimpleAtoi(fields[0], &state_) ||
+        !absl::SimpleAtoi(fields[1], &step_)) {
       return absl::DataLossError("not a fake share");
     }
     return absl::OkStatus();
   }
-  absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) override {
+  absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
+                                 double learning_rate) override {
     if (parts_->on_step) RETURN_IF_ERROR(parts_->on_step(step_));
     double one = 1;
     RETURN_IF_ERROR(collective_->AllReduceSum(&one, 1));
@@ -109,7 +122,8 @@ class FakeTrainer : public Trainer {
     return stats;
   }
   int64_t step() const override { return step_; }
-  absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>*)>& next, bool) override {
+  absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>*)>& next,
+                                            bool) override {
     double sums[2] = {0, 0};
     for (std::vector<int64_t> window; next(&window);) {
       sums[0] += 0.5 * static_cast<double>(window.size() - 1);
@@ -118,7 +132,9 @@ class FakeTrainer : public Trainer {
     RETURN_IF_ERROR(collective_->AllReduceSum(sums, 2));
     return EvaluationResult{sums[0], static_cast<int64_t>(sums[1])};
   }
-  absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t>, bool) override { return std::vector<float>(); }
+  absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t>, bool) override {
+    return std::vector<float>();
+  }
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return std::unique_ptr<TrainerSnapshot>(std::make_unique<FakeSnapshot>(state_, step_));
   }
@@ -158,12 +174,15 @@ absl::StatusOr<std::unique_ptr<EpochData>> FakeEpochParts::OpenData(const RunSpe
 absl::StatusOr<std::unique_ptr<Rendezvous>> FakeEpochParts::OpenRendezvous(int) {
   return std::unique_ptr<Rendezvous>(std::make_unique<FakeRendezvous>());
 }
-absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::string& address, Rendezvous*, const std::string&, int rank,
-                                                                    int world_size, absl::Duration) {
+absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::string& address,
+                                                                    Rendezvous*, const std::string&,
+                                                                    int rank, int world_size,
+                                                                    absl::Duration) {
   if (connect) return connect(address, rank, world_size);
   return absl::UnimplementedError("this test makes no groups");
 }
-absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec&, Collective* collective) {
+absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec&,
+                                                                       Collective* collective) {
   MutexLock lock(&mu_);
   collective_ = collective;
   return std::unique_ptr<Trainer>(std::make_unique<FakeTrainer>(this, collective));

@@ -1,5 +1,6 @@
-// Fakes of trainer, data and groups: the state of training is a running checksum of everything that went into it, so that a
-// step that was skipped, repeated or fed with other data or another learning rate shows.
+// Fakes of trainer, data and groups: the state of training is a running checksum of everything that
+// went into it, so that a step that was skipped, repeated or fed with other data or another
+// learning rate shows.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@
 namespace tritter {
 
 // The checksum after a step.
-uint64_t FakeStateAfterStep(uint64_t state, const Batch& batch, double learning_rate, int64_t micro_batch);
+uint64_t FakeStateAfterStep(uint64_t state, const Batch& batch, double learning_rate,
+                            int64_t micro_batch);
 
 class FakeEpochParts : public EpochParts {
  public:
@@ -20,7 +22,9 @@ class FakeEpochParts : public EpochParts {
   std::function<absl::Status(int64_t step)> on_step;
   absl::Status open_data_status;
   // Groups of several come from here.
-  std::function<absl::StatusOr<std::unique_ptr<Collective>>(const std::string& address, int rank, int world_size)> connect;
+  std::function<absl::StatusOr<std::unique_ptr<Collective>>(const std::string& address, int rank,
+                                                            int world_size)>
+      connect;
 
   // Of the newest trainer, after its last step.
   uint64_t state() const;
@@ -29,9 +33,12 @@ class FakeEpochParts : public EpochParts {
 
   absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override;
   absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override;
-  absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own, const std::string& prefix, int rank,
-                                                      int world_size, absl::Duration timeout) override;
-  absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec, Collective* collective) override;
+  absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
+                                                      const std::string& prefix, int rank,
+                                                      int world_size,
+                                                      absl::Duration timeout) override;
+  absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
+                                                         Collective* collective) override;
 
  private:
   friend class FakeTrainer;
