@@ -1,0 +1,154 @@
+#include "worker/agent.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+
+namespace tritter {
+namespace {
+
+const char* KindName(EpochOutcome::Kind kind) {
+  switch (kind) {
+    case EpochOutcome::Kind::kDone:
+      return "done";
+    case EpochOutcome::Kind::kEnded:
+      return "ended";
+    case EpochOutcome::Kind::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+WorkerAgent::WorkerAgent(Options options) : options_(std::move(options)) {}
+
+WorkerAgent::~WorkerAgent() { EndActive("the worker ends"); }
+
+void WorkerAgent::OnAssignment(const Assignment& assignment) {
+  {
+    MutexLock lock(&mu_);
+    uint64_t& newest = newest_epoch_[assignment.id.run_id];
+    if (assignment.id.epoch <= newest) return;  // a repeat, or older than what we know
+    if (draining_) {
+      LogInfo(
+          "assignment_declined",
+          {{"run", assignment.id.run_id}, {"epoch", assignment.id.epoch}, {"reason", "draining"}});
+      return;
+    }
+    newest = assignment.id.epoch;
+  }
+  EndActive(absl::StrCat("epoch ", assignment.id.epoch, " of run ", assignment.id.run_id,
+                         " was assigned"));
+  auto active = std::make_shared<Active>();
+  EpochRunner::Options epoch = options_.epoch;
+  epoch.assignment = assignment;
+  active->id = assignment.id;
+  active->runner = std::make_unique<EpochRunner>(std::move(epoch));
+  MutexLock lock(&mu_);
+  active->thread = std::thread([this, active] { Train(active); });
+  active_ = std::move(active);
+}
+
+void WorkerAgent::Train(const std::shared_ptr<Active>& active) {
+  EpochRunner* runner = nullptr;
+  {
+    MutexLock lock(&mu_);
+    runner = active->runner.get();
+  }
+  const EpochOutcome outcome = runner->Run();
+  LogInfo("epoch_left", {{"run", active->id.run_id},
+                         {"epoch", active->id.epoch},
+                         {"outcome", KindName(outcome.kind)},
+                         {"step", outcome.steps_done},
+                         {"reason", std::string(outcome.status.message())}});
+  std::unique_ptr<EpochRunner> ended;  // the network's memory is free while we are idle
+  {
+    MutexLock lock(&mu_);
+    ended = std::move(active->runner);
+  }
+  ended.reset();
+  MutexLock lock(&mu_);
+  active->done = true;
+  changed_.NotifyAll();
+}
+
+void WorkerAgent::EndActive(const std::string& reason) {
+  const absl::Duration until = options_.epoch.clock->Monotonic() + options_.end_limit;
+  std::shared_ptr<Active> active;
+  {
+    MutexLock lock(&mu_);
+    active = std::move(active_);
+    active_ = nullptr;
+    if (active == nullptr) return;
+    if (active->runner != nullptr) active->runner->Cancel(reason);
+    while (!active->done) {
+      const absl::Duration left = until - options_.epoch.clock->Monotonic();
+      if (left <= absl::ZeroDuration()) break;
+      changed_.WaitFor(&mu_, left);
+    }
+    if (!active->done && options_.exit_process) {
+      options_.exit_process(
+          kExitRestart, absl::StrCat("training did not leave epoch ", active->id.epoch, " within ",
+                                     absl::FormatDuration(options_.end_limit)));
+    }
+  }
+  active->thread.join();
+}
+
+void WorkerAgent::OnRendezvous(const EpochId& id, const std::string& address) {
+  MutexLock lock(&mu_);
+  if (active_ != nullptr && active_->id == id && active_->runner != nullptr)
+    active_->runner->SetRendezvous(address);
+}
+
+void WorkerAgent::OnEndEpoch(const EpochId& id, const std::string& reason) {
+  {
+    MutexLock lock(&mu_);
+    uint64_t& newest = newest_epoch_[id.run_id];
+    newest = std::max(newest, id.epoch);  // an assignment to it that comes late is stale
+    if (active_ == nullptr || active_->id != id) return;
+  }
+  EndActive(reason);
+}
+
+void WorkerAgent::OnSuperseded(const std::string& reason) {
+  LogWarning("superseded", {{"reason", reason}});
+  {
+    MutexLock lock(&mu_);
+    draining_ = true;
+  }
+  EndActive(absl::StrCat("superseded: ", reason));
+  if (options_.on_superseded) options_.on_superseded(reason);
+}
+
+HeartbeatState WorkerAgent::Heartbeat() {
+  MutexLock lock(&mu_);
+  HeartbeatState heartbeat;
+  if (active_ != nullptr && active_->runner != nullptr) {
+    const EpochRunner::Status status = active_->runner->status();
+    heartbeat.id = status.id;
+    heartbeat.step = status.step;
+    heartbeat.state = status.state;
+  }
+  heartbeat.draining = draining_;
+  if (draining_) heartbeat.state = "draining";
+  return heartbeat;
+}
+
+bool WorkerAgent::Drain(absl::Duration limit) {
+  const absl::Duration until = options_.epoch.clock->Monotonic() + limit;
+  MutexLock lock(&mu_);
+  draining_ = true;
+  while (active_ != nullptr && !active_->done) {
+    const absl::Duration left = until - options_.epoch.clock->Monotonic();
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(&mu_, left);
+  }
+  return true;
+}
+
+void WorkerAgent::Shutdown(const std::string& reason) { EndActive(reason); }
+
+}  // namespace tritter

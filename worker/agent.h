@@ -1,0 +1,68 @@
+// The worker as the coordinator sees it: takes assignments, runs one epoch at a time on a training
+// thread, ends it when told.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "common/mutex.h"
+#include "worker/command_handler.h"
+#include "worker/epoch_runner.h"
+
+namespace tritter {
+
+// Wait until training has left an epoch this long; then the process is ended, and its supervisor
+// starts it anew.
+inline constexpr absl::Duration kEpochEndLimit = absl::Seconds(5);
+// Exit code that asks for the restart.
+inline constexpr int kExitRestart = 75;
+
+// Owned by main. Commands from the session's thread, Drain and Shutdown from main.
+class WorkerAgent : public CommandHandler {
+ public:
+  struct Options {
+    EpochRunner::Options epoch;  // assignment is filled in for each epoch
+    absl::Duration end_limit = kEpochEndLimit;
+    // Ends the process at once, without clean-up: something hangs. Does not return (in tests it
+    // may).
+    std::function<void(int exit_code, const std::string& reason)> exit_process;
+    std::function<void(const std::string& reason)> on_superseded;
+  };
+  explicit WorkerAgent(Options options);
+  ~WorkerAgent() override;
+
+  void OnAssignment(const Assignment& assignment) override;
+  void OnRendezvous(const EpochId& id, const std::string& address) override;
+  void OnEndEpoch(const EpochId& id, const std::string& reason) override;
+  void OnSuperseded(const std::string& reason) override;
+  HeartbeatState Heartbeat() override;
+
+  // Planned leave: heartbeats say so from now on and no assignment is taken. Returns when the epoch
+  // at work has ended, or false after `limit`.
+  bool Drain(absl::Duration limit);
+  // Ends the epoch at work.
+  void Shutdown(const std::string& reason);
+
+ private:
+  struct Active {
+    EpochId id;
+    std::unique_ptr<EpochRunner> runner;  // null once it has ended
+    bool done = false;
+    std::thread thread;
+  };
+  void Train(const std::shared_ptr<Active>& active);
+  void EndActive(const std::string& reason);
+
+  const Options options_;
+  Mutex mu_;
+  CondVar changed_;
+  std::shared_ptr<Active> active_ GUARDED_BY(mu_);                // its fields too
+  std::map<std::string, uint64_t> newest_epoch_ GUARDED_BY(mu_);  // by run
+  bool draining_ GUARDED_BY(mu_) = false;
+};
+
+}  // namespace tritter

@@ -1,0 +1,185 @@
+#include "worker/agent.h"
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
+#include "worker/testing/fake_coordinator_link.h"
+#include "worker/testing/fake_epoch_parts.h"
+
+namespace tritter {
+namespace {
+
+constexpr char kSpec[] = R"(name: test
+model: {preset: nano}
+data: {sources: [{name: text, shards: /shards/text}]}
+training: {steps: 12, sequence_length: 8, global_batch: 4}
+)";
+
+// A step that stays where it is until it is let go; the collective's abort does not help it.
+class Gate {
+ public:
+  void Enter() {
+    MutexLock lock(&mu_);
+    entered_ = true;
+    changed_.NotifyAll();
+    while (!open_) changed_.Wait(&mu_);
+  }
+  void AwaitEntered() {
+    MutexLock lock(&mu_);
+    while (!entered_) changed_.Wait(&mu_);
+  }
+  void Open() {
+    MutexLock lock(&mu_);
+    open_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  bool entered_ GUARDED_BY(mu_) = false;
+  bool open_ GUARDED_BY(mu_) = false;
+};
+
+class WorkerAgentTest : public testing::Test {
+ protected:
+  WorkerAgentTest() { Build(absl::Seconds(60)); }
+  void Build(absl::Duration end_limit) {
+    WorkerAgent::Options options;
+    options.epoch.parts = &parts_;
+    options.epoch.link = &link_;
+    options.epoch.env = &env_;
+    options.epoch.clock = Clock::Real();
+    options.epoch.request_prefix = "w";
+    options.epoch.backoff = {absl::Milliseconds(1), absl::Milliseconds(2)};
+    options.epoch.report_interval = absl::Milliseconds(1);
+    options.end_limit = end_limit;
+    options.exit_process = [this](int code, const std::string&) {
+      exit_code_ = code;
+      gate_.Open();
+    };
+    options.on_superseded = [this](const std::string&) { superseded_ = true; };
+    agent_ = std::make_unique<WorkerAgent>(std::move(options));
+  }
+  static Assignment Order(uint64_t epoch) {
+    Assignment a;
+    a.id = {"run-1", epoch};
+    a.spec_yaml = kSpec;
+    a.run_dir = "/runs/run-1";
+    return a;
+  }
+  // Trains forever at step 2 of the first epoch, or until the epoch is ended.
+  void HoldAtStepTwo() {
+    parts_.on_step = [this](int64_t step) {
+      if (step == 2) gate_.Enter();
+      return absl::OkStatus();
+    };
+  }
+
+  MemoryEnv env_;
+  FakeEpochParts parts_;
+  FakeCoordinatorLink link_{{}};
+  Gate gate_;
+  std::atomic<int> exit_code_{-1};
+  std::atomic<bool> superseded_{false};
+  std::unique_ptr<WorkerAgent> agent_;
+};
+
+TEST_F(WorkerAgentTest, IsIdleUntilItIsAssignedAndAfterTheEpoch) {
+  EXPECT_EQ(agent_->Heartbeat().state, "idle");
+  HoldAtStepTwo();
+  agent_->OnAssignment(Order(1));
+  gate_.AwaitEntered();
+  const HeartbeatState busy = agent_->Heartbeat();
+  EXPECT_EQ(busy.id, (EpochId{"run-1", 1}));
+  EXPECT_EQ(busy.state, "training");
+  EXPECT_EQ(busy.step, 2);
+  gate_.Open();
+  ASSERT_TRUE(agent_->Drain(absl::Seconds(60)));
+  EXPECT_EQ(agent_->Heartbeat().id.run_id, "");
+  EXPECT_EQ(parts_.steps_executed(), 12);
+}
+
+TEST_F(WorkerAgentTest, RepeatedAndOlderAssignmentsChangeNothing) {
+  HoldAtStepTwo();
+  agent_->OnAssignment(Order(5));
+  gate_.AwaitEntered();
+  agent_->OnAssignment(Order(5));
+  agent_->OnAssignment(Order(4));
+  EXPECT_EQ(agent_->Heartbeat().id.epoch, 5u);
+  agent_->OnEndEpoch({"run-1", 4}, "an old order that comes late");
+  EXPECT_EQ(agent_->Heartbeat().id.epoch, 5u);
+  gate_.Open();
+  EXPECT_TRUE(agent_->Drain(absl::Seconds(60)));
+  EXPECT_EQ(parts_.steps_executed(), 12);
+}
+
+TEST_F(WorkerAgentTest, AssignmentThatComesAfterItsEndIsIgnored) {
+  agent_->OnEndEpoch({"run-1", 2}, "worker-b was lost");
+  agent_->OnAssignment(Order(2));
+  EXPECT_EQ(agent_->Heartbeat().state, "idle");
+}
+
+TEST_F(WorkerAgentTest, EndEpochLeavesItAndTheNextOneIsTaken) {
+  link_.GoAway();
+  agent_->OnAssignment(Order(1));
+  link_.AwaitRefusals(2);
+  agent_->OnEndEpoch({"run-1", 1}, "worker-b was lost");
+  EXPECT_EQ(agent_->Heartbeat().state, "idle");
+  link_.Return();
+  agent_->OnAssignment(Order(2));
+  EXPECT_TRUE(agent_->Drain(absl::Seconds(60)));
+  EXPECT_EQ(parts_.steps_executed(), 12);
+  EXPECT_EQ(exit_code_, -1);
+}
+
+TEST_F(WorkerAgentTest, NewerAssignmentReplacesTheEpochAtWork) {
+  link_.GoAway();
+  agent_->OnAssignment(Order(1));
+  link_.AwaitRefusals(2);
+  link_.Return();
+  agent_->OnAssignment(Order(2));
+  EXPECT_EQ(agent_->Heartbeat().id.epoch, 2u);
+  EXPECT_TRUE(agent_->Drain(absl::Seconds(60)));
+}
+
+TEST_F(WorkerAgentTest, ProcessAsksForARestartWhenTrainingDoesNotLeave) {
+  Build(absl::Milliseconds(20));
+  HoldAtStepTwo();
+  agent_->OnAssignment(Order(1));
+  gate_.AwaitEntered();
+  agent_->OnEndEpoch({"run-1", 1}, "worker-b was lost");
+  EXPECT_EQ(exit_code_, kExitRestart);
+}
+
+TEST_F(WorkerAgentTest, DrainingTakesNoAssignmentAndSaysSo) {
+  EXPECT_TRUE(agent_->Drain(absl::ZeroDuration()));
+  EXPECT_EQ(agent_->Heartbeat().state, "draining");
+  EXPECT_TRUE(agent_->Heartbeat().draining);
+  agent_->OnAssignment(Order(1));
+  EXPECT_EQ(agent_->Heartbeat().id.run_id, "");
+}
+
+TEST_F(WorkerAgentTest, DrainGivesUpAfterItsLimit) {
+  HoldAtStepTwo();
+  agent_->OnAssignment(Order(1));
+  gate_.AwaitEntered();
+  EXPECT_FALSE(agent_->Drain(absl::Milliseconds(5)));
+  gate_.Open();
+  agent_->Shutdown("the worker ends");
+}
+
+TEST_F(WorkerAgentTest, SupersededEndsTheWork) {
+  link_.GoAway();
+  agent_->OnAssignment(Order(1));
+  link_.AwaitRefusals(1);
+  agent_->OnSuperseded("incarnation 7 is newer");
+  EXPECT_TRUE(superseded_);
+  EXPECT_EQ(agent_->Heartbeat().id.run_id, "");
+}
+
+}  // namespace
+}  // namespace tritter

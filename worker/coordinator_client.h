@@ -1,0 +1,97 @@
+// The worker's side of workers.proto: registration, the session with heartbeats and commands, and
+// the calls of an epoch.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "common/mutex.h"
+#include "tritter/v1/workers.grpc.pb.h"
+#include "worker/cancellation.h"
+#include "worker/command_handler.h"
+#include "worker/coordinator_link.h"
+
+namespace tritter {
+
+// What this process is; constant for its life.
+struct WorkerDescription {
+  std::string name;
+  uint64_t incarnation = 0;
+  std::string host;
+  std::string device;
+  int threads = 1;
+  int64_t memory_bytes = 0;
+  std::string code_version;
+  int64_t pid = 0;
+};
+
+// Two threads: one keeps a session open (registers first, and again when the coordinator does not
+// know us; reconnects for ever), one sends heartbeats into it. A broken session ends no work: the
+// epoch goes on with the plan in hand and the next session tells the coordinator so. Calls of
+// CoordinatorLink are thread-safe; each has a deadline.
+class CoordinatorClient : public CoordinatorLink {
+ public:
+  struct Options {
+    std::shared_ptr<grpc::Channel> channel;  // ConnectToCoordinator
+    WorkerDescription worker;
+    absl::Duration call_deadline = absl::Seconds(3);
+    Backoff reconnect = {absl::Milliseconds(100), absl::Seconds(2)};
+  };
+  explicit CoordinatorClient(Options options);
+  ~CoordinatorClient() override;
+
+  // Opens the session; commands go to `handler`, which outlives Stop.
+  void Start(CommandHandler* handler);
+  // Closes the session and waits for the threads.
+  void Stop();
+  // A heartbeat now (the state has changed in a way that should not wait).
+  void Nudge();
+  // A session is open.
+  bool connected() const;
+
+  absl::Status PublishRendezvous(const EpochId& id, const std::string& address) override;
+  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) override;
+  absl::Status Report(const EpochId& id, const Progress& progress) override;
+  absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order, int rank,
+                                   const std::vector<ManifestFile>& files) override;
+
+ private:
+  using Stream = grpc::ClientReaderWriter<v1::Heartbeat, v1::Command>;
+
+  void SessionLoop();
+  absl::Status Register();
+  absl::Status RunSession();  // until it breaks; why
+  void HeartbeatLoop(Stream* stream);
+  void Dispatch(const v1::Command& command);
+  v1::Heartbeat MakeHeartbeat();
+
+  template <typename Request>
+  Request Make(const EpochId& id) const;
+  template <typename Response, typename Request, typename Method>
+  absl::StatusOr<Response> Call(Method method, const Request& request);
+  absl::Status FromCall(const grpc::Status& status);
+
+  const Options options_;
+  const std::unique_ptr<v1::WorkerService::Stub> stub_;
+  CommandHandler* handler_ = nullptr;
+  Cancellation stop_;
+
+  mutable Mutex mu_;
+  CondVar heartbeat_due_;
+  bool registered_ GUARDED_BY(mu_) = false;
+  bool in_session_ GUARDED_BY(mu_) = false;
+  bool superseded_ GUARDED_BY(mu_) = false;
+  bool nudged_ GUARDED_BY(mu_) = false;
+  grpc::ClientContext* session_ GUARDED_BY(mu_) = nullptr;  // for TryCancel
+  absl::Duration heartbeat_interval_ GUARDED_BY(mu_) = absl::Seconds(1);
+  std::thread thread_;
+};
+
+// Reconnects quickly: a restarted coordinator should be back in sight within a second.
+std::shared_ptr<grpc::Channel> ConnectToCoordinator(
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+
+}  // namespace tritter
