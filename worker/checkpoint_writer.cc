@@ -56,20 +56,21 @@ void CheckpointWriter::Loop() {
       job = *std::move(next_);
       next_.reset();
     }
+    CheckpointEnd end;
+    end.order = job.order;
     const absl::Duration start = options_.clock->Monotonic();
-    const absl::Status status =
-        Annotate(Write(job), absl::StrCat("checkpoint of step ", job.order.step));
-    if (options_.on_end)
-      options_.on_end(job.order, absl::ToDoubleSeconds(options_.clock->Monotonic() - start),
-                      status);
+    end.status = Annotate(Write(job, &end), absl::StrCat("checkpoint of step ", job.order.step));
+    end.seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
+    if (options_.on_end) options_.on_end(end);
     MutexLock lock(&mu_);
     busy_ = false;
-    failure_ = status;
+    failure_ = end.status;
     changed_.NotifyAll();
   }
 }
 
-absl::Status CheckpointWriter::Write(const Job& job) {
+absl::Status CheckpointWriter::Write(const Job& job, CheckpointEnd* end) {
+  const absl::Duration start = options_.clock->Monotonic();
   const std::string folder =
       JoinPath(options_.checkpoints_dir, AttemptFolderName(job.order.step, job.order.attempt));
   RETURN_IF_ERROR(options_.env->CreateDirs(folder));
@@ -77,6 +78,8 @@ absl::Status CheckpointWriter::Write(const Job& job) {
       const std::vector<ManifestFile> files,
       job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
   RETURN_IF_ERROR(options_.env->SyncDir(folder));
+  end->write_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
+  for (const ManifestFile& file : files) end->bytes += file.bytes;
   while (true) {
     ASSIGN_OR_RETURN(const bool committed, CallUntilAnswered(
                                                *options_.cancellation, options_.backoff,

@@ -14,6 +14,7 @@
 #include "worker/cancellation.h"
 #include "worker/coordinator_link.h"
 #include "worker/trainer.h"
+#include "worker/training_observer.h"
 
 namespace tritter {
 
@@ -35,7 +36,7 @@ class CheckpointWriter {
     absl::Duration commit_poll =
         absl::Milliseconds(200);  // while shares of other ranks are missing
     // From the writer's thread, once for each checkpoint: committed, or why not.
-    std::function<void(const CheckpointOrder&, double seconds, const absl::Status&)> on_end;
+    std::function<void(const CheckpointEnd&)> on_end;
   };
   explicit CheckpointWriter(Options options);
   ~CheckpointWriter();  // cancel first, or the checkpoint in flight is waited for
@@ -54,7 +55,7 @@ class CheckpointWriter {
     CheckpointOrder order;
   };
   void Loop();
-  absl::Status Write(const Job& job);
+  absl::Status Write(const Job& job, CheckpointEnd* end);
   absl::Status TakeFailureLocked() REQUIRES(mu_);
 
   const Options options_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "tritter/v1/errors.pb.h"
 #include "worker/plan_proto.h"
@@ -87,9 +88,12 @@ void CoordinatorClient::SessionLoop() {
     }
     absl::Status status = registered ? absl::OkStatus() : Register();
     if (status.ok()) {
-      last_problem.clear();
-      pause = options_.reconnect.initial;
+      const absl::Duration start = Clock::Real()->Monotonic();
       status = RunSession();
+      if (Clock::Real()->Monotonic() - start > options_.reconnect.max) {  // it was a good one
+        last_problem.clear();
+        pause = options_.reconnect.initial;
+      }
     }
     if (stop_.cancelled()) return;
     bool superseded = false;
@@ -152,7 +156,6 @@ absl::Status CoordinatorClient::RunSession() {
     in_session_ = false;
     heartbeat_due_.NotifyAll();
   }
-  context.TryCancel();  // a heartbeat may be stuck in a full stream
   heartbeats.join();
   {
     MutexLock lock(&mu_);

@@ -63,25 +63,19 @@ EpochRunner::EpochRunner(Options options)
                .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
                .backoff = options_.backoff,
                .commit_poll = options_.commit_poll,
-               .on_end = [this](const CheckpointOrder& order, double seconds,
-                                const absl::Status& status) {
-                 options_.observer->OnCheckpoint(order.step, seconds, status);
-                 if (status.ok())
-                   Log(LogLevel::kInfo, "checkpoint_committed",
-                       {{"step", order.step}, {"seconds", seconds}});
+               .on_end = [this](const CheckpointEnd& end) {
+                 options_.observer->OnCheckpoint(end);
+                 if (!end.status.ok()) return;  // surfaces at the next step
+                 Log(LogLevel::kInfo, "checkpoint_committed",
+                     {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
                }}) {}
 
 EpochRunner::~EpochRunner() { Cancel("the runner is destroyed"); }
 
 EpochOutcome EpochRunner::Run() {
   options_.observer->OnEpochStarted(options_.assignment);
-  const absl::Duration start = options_.clock->Monotonic();
   absl::Status status = Prepare();
-  if (status.ok()) {
-    options_.observer->OnTrainingStarted(
-        step_, absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
-    status = ExecutePlans();
-  }
+  if (status.ok()) status = ExecutePlans();
   if (status.ok()) status = Leave();
   EpochOutcome outcome = Conclude(std::move(status));
   options_.observer->OnEpochEnded(outcome.status);
@@ -146,9 +140,7 @@ absl::Status EpochRunner::ExecutePlans() {
   fetcher_.Prefetch(step_);
   while (true) {
     SetState(EpochStage::kPlan, "waiting");
-    const absl::Duration start = options_.clock->Monotonic();
     ASSIGN_OR_RETURN(const PlanAnswer answer, fetcher_.Take(step_));
-    options_.observer->OnWait(absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
     if (const auto* done = std::get_if<PlanDone>(&answer)) {
       Log(LogLevel::kInfo, "epoch_complete", {{"step", step_}, {"reason", done->reason}});
       return absl::OkStatus();
@@ -202,16 +194,14 @@ absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   report.reduce_seconds = stats.reduce_seconds;
   report.optimizer_seconds = stats.optimizer_seconds;
   report.time = options_.clock->Now();
-  options_.observer->OnStep(report);
+  options_.observer->OnStep(report, action.count * spec_.sequence_length);
   reporter_.AddStep(std::move(report));
   return absl::OkStatus();
 }
 
 absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
   SetState(EpochStage::kCheckpointWrite, "checkpointing");
-  const absl::Duration start = options_.clock->Monotonic();
   RETURN_IF_ERROR(writer_.WaitIdle());  // before the copy: never two in memory
-  options_.observer->OnWait(absl::ToDoubleSeconds(options_.clock->Monotonic() - start));
   ASSIGN_OR_RETURN(auto snapshot, trainer_->Snapshot());
   return writer_.Start(std::move(snapshot), order);
 }

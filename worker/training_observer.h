@@ -6,17 +6,23 @@
 
 namespace tritter {
 
+// How a checkpoint went on this worker.
+struct CheckpointEnd {
+  CheckpointOrder order;
+  double write_seconds = 0;  // until this worker's share was durable
+  uint64_t bytes = 0;        // of the share; 0 when it did not become durable
+  double seconds = 0;        // until it was committed, or failed
+  absl::Status status;
+};
+
 // Called from the training and writer threads; thread-safe and quick. Lives as long as the process.
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
   virtual void OnEpochStarted(const Assignment& assignment) {}
-  virtual void OnTrainingStarted(int64_t step, double seconds_to_ready) {
-  }  // group formed, state there
-  virtual void OnStep(const StepReport& report) {}
+  virtual void OnStep(const StepReport& report, int64_t own_tokens) {}
   virtual void OnEvaluation(const EvaluationReport& report) {}
-  virtual void OnCheckpoint(int64_t step, double seconds, const absl::Status& status) {}
-  virtual void OnWait(double seconds) {}  // for a plan or an unfinished checkpoint
+  virtual void OnCheckpoint(const CheckpointEnd& end) {}
   virtual void OnEpochEnded(const absl::Status& status) {}
 };
 

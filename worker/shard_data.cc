@@ -1,0 +1,140 @@
+#include "worker/shard_data.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "curation/sample_order.h"
+#include "curation/shard_reader.h"
+
+namespace tritter {
+namespace {
+
+// From the first decay step on the decay weights hold, where the run has some; a source not named
+// there gets nothing.
+std::vector<MixStage> StagesOf(const RunSpec& spec) {
+  MixStage stable, decay;
+  for (const SourceSpec& source : spec.sources) {
+    stable.weights.push_back(source.weight);
+    const auto it = spec.decay_weights.find(source.name);
+    decay.weights.push_back(it == spec.decay_weights.end() ? 0.0 : it->second);
+  }
+  if (spec.decay_weights.empty()) return {stable};
+  decay.first_slot = static_cast<uint64_t>(spec.schedule.decay_start_step * spec.global_batch);
+  if (decay.first_slot == 0) return {decay};
+  return {stable, decay};
+}
+
+absl::Status CheckIds(absl::Span<const int64_t> ids, int64_t vocabulary,
+                      const std::string& source) {
+  const auto bad =
+      std::find_if(ids.begin(), ids.end(), [&](int64_t id) { return id < 0 || id >= vocabulary; });
+  if (bad == ids.end()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("source ", source, ": token id ", *bad,
+                                          ", the model's vocabulary is ", vocabulary));
+}
+
+class ShardData final : public EpochData {
+ public:
+  struct Source {
+    std::string name;
+    std::unique_ptr<TokenSource> train;
+  };
+  ShardData(const RunSpec& spec, std::vector<Source> sources,
+            std::vector<std::unique_ptr<TokenSource>> held_out_tokens,
+            std::vector<HeldOut> held_out, SampleOrder order)
+      : length_(spec.sequence_length),
+        vocabulary_(spec.model.vocab),
+        sources_(std::move(sources)),
+        held_out_tokens_(std::move(held_out_tokens)),
+        held_out_(std::move(held_out)),
+        order_(std::move(order)) {}
+
+  absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
+                             int64_t count) override {
+    Share share;
+    share.batch.sequences = count;
+    share.batch.tokens.resize(count * (length_ + 1));
+    share.batch.weights.resize(count);
+    for (int64_t position = 0; position < global_batch; ++position) {
+      const SampleRef ref = order_.At(static_cast<uint64_t>(first_slot + position));
+      const Source& source = sources_[ref.source];
+      const uint64_t first_token = ref.sample * static_cast<uint64_t>(length_);
+      const float weight = source.train->WeightAt(first_token);
+      share.weight_sum += static_cast<double>(weight) * static_cast<double>(length_);
+      const int64_t row = position - first_position;
+      if (row < 0 || row >= count) continue;
+      share.batch.weights[row] = weight;
+      const auto out = absl::MakeSpan(share.batch.tokens).subspan(row * (length_ + 1), length_ + 1);
+      RETURN_IF_ERROR(Annotate(source.train->Read(first_token, out), source.name));
+      RETURN_IF_ERROR(CheckIds(out, vocabulary_, source.name));
+    }
+    return share;
+  }
+
+  const std::vector<HeldOut>& held_out() const override { return held_out_; }
+
+  std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
+                                                     int world_size,
+                                                     absl::Status* failure) override {
+    const TokenSource* tokens = held_out_tokens_[held_out_index].get();
+    const std::string& name = held_out_[held_out_index].source;
+    const uint64_t length = static_cast<uint64_t>(length_), total = tokens->tokens();
+    // Window k predicts tokens [k·L + 1, min((k + 1)·L, total - 1)]: every token but the very
+    // first, once.
+    return [=, this, k = static_cast<uint64_t>(rank)](std::vector<int64_t>* window) mutable {
+      const uint64_t first = k * length;
+      k += static_cast<uint64_t>(world_size);
+      if (first + 1 >= total) return false;
+      window->resize(std::min(length + 1, total - first));
+      *failure = tokens->Read(first, absl::MakeSpan(*window));
+      if (failure->ok()) *failure = CheckIds(*window, vocabulary_, name);
+      return failure->ok();
+    };
+  }
+
+ private:
+  const int64_t length_;
+  const int64_t vocabulary_;
+  const std::vector<Source> sources_;
+  const std::vector<std::unique_ptr<TokenSource>> held_out_tokens_;
+  const std::vector<HeldOut> held_out_;
+  const SampleOrder order_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec& spec) {
+  std::vector<ShardData::Source> sources;
+  std::vector<std::unique_ptr<TokenSource>> held_out_tokens;
+  std::vector<EpochData::HeldOut> held_out;
+  std::vector<OrderedSource> ordered;
+  std::string tokenizer_hash;  // all sources must have the same
+  for (const SourceSpec& source : spec.sources) {
+    ASSIGN_OR_RETURN(auto train,
+                     TokenSource::Open(env, source.shards, Split::kTrain, tokenizer_hash));
+    tokenizer_hash = train->tokenizer_hash();
+    const uint64_t samples = train->Samples(spec.sequence_length);
+    if (samples == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("source ", source.name, " has ",
+                                                     train->tokens(), " tokens, one sample needs ",
+                                                     spec.sequence_length + 1));
+    }
+    ordered.push_back({source.name, samples});
+    sources.push_back({source.name, std::move(train)});
+    ASSIGN_OR_RETURN(auto held,
+                     TokenSource::Open(env, source.shards, Split::kHeldOut, tokenizer_hash));
+    if (held->tokens() < 2) continue;
+    held_out.push_back({source.name, static_cast<int64_t>(held->raw_bytes())});
+    held_out_tokens.push_back(std::move(held));
+  }
+  ASSIGN_OR_RETURN(SampleOrder order,
+                   SampleOrder::Create(spec.seed, std::move(ordered), StagesOf(spec)));
+  return std::unique_ptr<EpochData>(std::make_unique<ShardData>(
+      spec, std::move(sources), std::move(held_out_tokens), std::move(held_out), std::move(order)));
+}
+
+}  // namespace tritter
