@@ -1,0 +1,134 @@
+#include "worker/worker_options.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/flags.h"
+#include "common/net.h"
+#include "common/status_macros.h"
+#include "kernels/ternary_gemm.h"
+#include "nlohmann/json.hpp"
+
+namespace tritter {
+namespace {
+
+absl::Status CheckAddress(absl::string_view flag, const std::string& address, bool insecure) {
+  absl::StatusOr<HostPort> parsed = ParseHostPort(address);
+  if (!parsed.ok()) return Annotate(parsed.status(), flag);
+  if (IsLoopback(parsed->host) || insecure) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, " ", address, " is beyond this machine and the traffic is not encrypted; use a ",
+      "loopback address, or say --insecure when the network is trusted"));
+}
+
+absl::Status CheckName(const std::string& name) {
+  const bool good =
+      !name.empty() && name.size() <= 128 && std::all_of(name.begin(), name.end(), [](char c) {
+        return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
+      });
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--name is '", name, "', expected 1 to 128 letters, digits, '-', '_' or '.'"));
+}
+
+absl::Status CheckKernel(const char* kernel_name) {
+  if (kernel_name == nullptr) return absl::OkStatus();
+  std::string names;
+  for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
+    if (absl::string_view(kernel->name) == kernel_name) return absl::OkStatus();
+    absl::StrAppend(&names, names.empty() ? "" : ", ", kernel->name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
+}
+
+}  // namespace
+
+void AddWorkerFlags(CLI::App* app, WorkerOptions* o) {
+  AddFlag(app, "--coordinator", &o->coordinator, "address of the coordinator");
+  AddFlag(app, "--name", &o->name,
+          "name of this worker, unique in the cluster; default: the host's");
+  AddFlag(app, "--threads", &o->threads, "threads that compute; 0: one per core");
+  AddFlag(app, "--device", &o->device, "where to train")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  AddFlag(app, "--advertise-host", &o->advertise_host,
+          "address under which the other workers reach this one");
+  AddFlag(app, "--listen", &o->listen,
+          "address of gRPC health and reflection; port 0 takes a free one");
+  AddFlag(app, "--metrics-listen", &o->metrics_listen,
+          "address of /metrics; port 0 takes a free one; empty: none");
+  AddFlag(app, "--ready-file", &o->ready_file,
+          "JSON with the addresses, written once the worker is up");
+  AddFlag(app, "--leave-seconds", &o->leave_seconds,
+          "time the coordinator gets to end the epoch after SIGTERM");
+  AddFlag(app, "--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
+}
+
+absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions o, const std::string& host_name,
+                                                   int cores, const char* kernel_name) {
+  if (o.name.empty()) o.name = host_name;
+  if (o.threads == 0) o.threads = std::max(1, cores);
+  RETURN_IF_ERROR(CheckName(o.name));
+  RETURN_IF_ERROR(CheckAddress("--coordinator", o.coordinator, o.insecure));
+  RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
+  if (!o.metrics_listen.empty())
+    RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
+  if (!IsLoopback(o.advertise_host) && !o.insecure) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--advertise-host ", o.advertise_host, ": traffic between workers is not encrypted; use a ",
+        "loopback address, or say --insecure when the network is trusted"));
+  }
+  if (o.threads < 1 || o.threads > 1024) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads is ", o.threads, ", allowed are 0 to 1024"));
+  }
+  if (!(o.leave_seconds >= 0 && o.leave_seconds <= 3600)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--leave-seconds is ", o.leave_seconds, ", allowed are 0 to 3600"));
+  }
+  RETURN_IF_ERROR(CheckKernel(kernel_name));
+  return o;
+}
+
+absl::StatusOr<std::string> ResolveDevice(const std::string& wanted, int cuda_devices) {
+  if (wanted == "cpu" || (wanted == "auto" && cuda_devices == 0)) return std::string("cpu");
+  if (cuda_devices > 0) return std::string("cuda:0");
+  return absl::FailedPreconditionError(
+      "--device is cuda, but no CUDA device can be used: this machine has none, or this build has "
+      "no CUDA backend; use --device=cpu or auto");
+}
+
+int64_t UsableMemoryBytes(Env* env) {
+  int64_t limit = 0;
+  if (const auto info = env->ReadFile("/proc/meminfo"); info.ok()) {
+    for (absl::string_view line : absl::StrSplit(*info, '\n')) {
+      const std::vector<absl::string_view> words =
+          absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+      int64_t kib = 0;
+      if (words.size() >= 2 && words[0] == "MemTotal:" && absl::SimpleAtoi(words[1], &kib))
+        limit = kib * 1024;
+    }
+  }
+  int64_t group = 0;
+  if (const auto max = env->ReadFile("/sys/fs/cgroup/memory.max");
+      max.ok() && absl::SimpleAtoi(*max, &group) && group > 0) {
+    limit = limit == 0 ? group : std::min(limit, group);
+  }
+  return limit / 5 * 4;
+}
+
+std::string WorkerReadyJson(const WorkerReady& ready) {
+  nlohmann::ordered_json json;
+  json["name"] = ready.name;
+  json["incarnation"] = absl::StrCat(ready.incarnation);  // as text: JSON numbers end at 2^53
+  json["device"] = ready.device;
+  json["address"] = ready.health_address;
+  if (!ready.metrics_address.empty()) json["metrics_address"] = ready.metrics_address;
+  json["pid"] = ready.pid;
+  return json.dump() + "\n";
+}
+
+}  // namespace tritter

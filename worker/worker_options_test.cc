@@ -1,0 +1,93 @@
+#include "worker/worker_options.h"
+
+#include <functional>
+
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
+#include "nlohmann/json.hpp"
+
+namespace tritter {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(WorkerOptions, TakesNameAndThreadsFromTheMachine) {
+  ASSERT_OK_AND_ASSIGN(const WorkerOptions o, ResolveWorkerOptions({}, "host-7", 6, nullptr));
+  EXPECT_EQ(o.name, "host-7");
+  EXPECT_EQ(o.threads, 6);
+  WorkerOptions given;
+  given.name = "worker-a";
+  given.threads = 1;
+  ASSERT_OK_AND_ASSIGN(const WorkerOptions kept,
+                       ResolveWorkerOptions(given, "host-7", 6, "scalar"));
+  EXPECT_EQ(kept.name, "worker-a");
+  EXPECT_EQ(kept.threads, 1);
+}
+
+TEST(WorkerOptions, RefusesWhatCannotBeRightAndNamesTheFlag) {
+  struct Case {
+    std::function<void(WorkerOptions*)> spoil;
+    const char* message;
+  };
+  for (const Case& c : std::vector<Case>{
+           {[](WorkerOptions* o) { o->coordinator = "10.0.0.1:7070"; },
+            "--coordinator 10.0.0.1:7070"},
+           {[](WorkerOptions* o) { o->coordinator = "nonsense"; }, "--coordinator"},
+           {[](WorkerOptions* o) { o->listen = "0.0.0.0:80"; }, "--listen 0.0.0.0:80"},
+           {[](WorkerOptions* o) { o->metrics_listen = "0.0.0.0:80"; }, "--metrics-listen"},
+           {[](WorkerOptions* o) { o->advertise_host = "10.0.0.2"; }, "--advertise-host 10.0.0.2"},
+           {[](WorkerOptions* o) { o->name = "a b"; }, "--name is 'a b'"},
+           {[](WorkerOptions* o) { o->name = std::string(129, 'x'); }, "--name"},
+           {[](WorkerOptions* o) { o->threads = -1; }, "--threads is -1"},
+           {[](WorkerOptions* o) { o->leave_seconds = -1; }, "--leave-seconds is -1"},
+       }) {
+    WorkerOptions o;
+    c.spoil(&o);
+    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
+  }
+  EXPECT_THAT(ResolveWorkerOptions({}, "host", 2, "warp").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalar")));
+  WorkerOptions trusted;
+  trusted.insecure = true;
+  trusted.coordinator = "10.0.0.1:7070";
+  trusted.advertise_host = "10.0.0.2";
+  EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr));
+}
+
+TEST(ResolveDevice, NeverFallsBackSilently) {
+  EXPECT_THAT(ResolveDevice("auto", 0), IsOk());
+  EXPECT_EQ(*ResolveDevice("auto", 0), "cpu");
+  EXPECT_EQ(*ResolveDevice("auto", 2), "cuda:0");
+  EXPECT_EQ(*ResolveDevice("cpu", 2), "cpu");
+  EXPECT_EQ(*ResolveDevice("cuda", 1), "cuda:0");
+  EXPECT_THAT(ResolveDevice("cuda", 0).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device=cpu")));
+}
+
+TEST(UsableMemory, IsFourFifthsOfTheLowerLimit) {
+  MemoryEnv env;
+  EXPECT_EQ(UsableMemoryBytes(&env), 0);
+  ASSERT_OK(env.CreateDirs("/proc"));
+  ASSERT_OK(WriteFileAtomically(&env, "/proc/meminfo", "MemTotal:       1000 kB\nMemFree: 5 kB\n"));
+  EXPECT_EQ(UsableMemoryBytes(&env), 819200);
+  ASSERT_OK(env.CreateDirs("/sys/fs/cgroup"));
+  ASSERT_OK(WriteFileAtomically(&env, "/sys/fs/cgroup/memory.max", "max\n"));
+  EXPECT_EQ(UsableMemoryBytes(&env), 819200);
+  ASSERT_OK(WriteFileAtomically(&env, "/sys/fs/cgroup/memory.max", "500000\n"));
+  EXPECT_EQ(UsableMemoryBytes(&env), 400000);
+}
+
+TEST(WorkerReady, IsJsonWithTheWholeIncarnation) {
+  WorkerReady ready;
+  ready.name = "worker-a";
+  ready.incarnation = 18446744073709551615u;
+  ready.health_address = "127.0.0.1:5";
+  const auto json = nlohmann::json::parse(WorkerReadyJson(ready));
+  EXPECT_EQ(json["incarnation"], "18446744073709551615");
+  EXPECT_EQ(json["address"], "127.0.0.1:5");
+  EXPECT_FALSE(json.contains("metrics_address"));
+}
+
+}  // namespace
+}  // namespace tritter
