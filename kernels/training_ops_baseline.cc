@@ -1,0 +1,3 @@
+#define TRITTER_TRAINING_OPS_NAME "baseline"
+#define TRITTER_TRAINING_OPS_TABLE kBaselineTrainingOps
+#include "kernels/training_ops_lanes.inc"

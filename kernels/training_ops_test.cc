@@ -1,0 +1,221 @@
+// Every instruction set against plain formulas in double; the quantisers bit for bit against kernels/quantise.h.
+#include "kernels/training_ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/quantise.h"
+
+namespace tritter {
+namespace {
+
+using Floats = std::vector<float>;
+using Doubles = std::vector<double>;
+
+Floats Random(std::mt19937& rng, int64_t n, float scale = 1.0f) {
+  std::normal_distribution<float> normal(0.0f, scale);
+  Floats v(n);
+  for (float& x : v) x = normal(rng);
+  return v;
+}
+Doubles Widen(const Floats& v) { return Doubles(v.begin(), v.end()); }
+
+// ‖a - b‖ / ‖b‖.
+double Error(const Floats& a, const Doubles& b) {
+  double difference = 0, norm = 1e-30;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    norm += b[i] * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+class TrainingOpsTest : public ::testing::TestWithParam<const TrainingOps*> {
+ protected:
+  const TrainingOps& ops() { return *GetParam(); }
+  std::mt19937 rng_{7};
+};
+
+TEST_P(TrainingOpsTest, RmsNormBackwardIsTheDerivativeOfTheNorm) {
+  for (int64_t n : {1, 7, 16, 32, 50, 128}) {
+    const int64_t rows = 5;
+    const double eps = 1e-5;
+    const Floats x = Random(rng_, rows * n, 2.0f), w = Random(rng_, n), dy = Random(rng_, rows * n);
+    Floats dx(rows * n), dw(n, 0.5f);
+    ops().rms_norm_backward_rows(x.data(), w.data(), dy.data(), eps, rows, n, dx.data(), dw.data());
+    Doubles want_dx(rows * n), want_dw(n, 0.5);
+    for (int64_t t = 0; t < rows; ++t) {
+      double squares = 0, products = 0;
+      for (int64_t i = 0; i < n; ++i) squares += double{x[t * n + i]} * x[t * n + i];
+      const double r = 1.0 / std::sqrt(squares / n + eps);
+      for (int64_t i = 0; i < n; ++i) products += double{dy[t * n + i]} * w[i] * x[t * n + i] * r;
+      for (int64_t i = 0; i < n; ++i) {
+        const double xhat = x[t * n + i] * r;
+        want_dw[i] += dy[t * n + i] * xhat;
+        want_dx[t * n + i] = r * (double{dy[t * n + i]} * w[i] - xhat * products / n);
+      }
+    }
+    EXPECT_LT(Error(dw, want_dw), 1e-6) << n;
+    if (n > 1) EXPECT_LT(Error(dx, want_dx), 2e-6) << n;  // with one element the derivative nearly vanishes
+  }
+}
+
+TEST_P(TrainingOpsTest, QuantisersGiveTheBitsOfTheSharedOnes) {
+  for (int64_t n : {1, 15, 16, 100, 384}) {
+    const int64_t rows = 9;
+    Floats x = Random(rng_, rows * n, 3.0f);
+    x[0] = 0.0f;
+    Floats xq(rows * n), inv(rows), scales(rows), want_scales(rows);
+    ops().quantise_activations_to_float(x.data(), rows, n, xq.data(), inv.data());
+    std::vector<int8_t> want(n), q(rows * n), want_q(rows * n);
+    for (int64_t t = 0; t < rows; ++t) {
+      EXPECT_EQ(inv[t], QuantiseActivationsInt8(x.data() + t * n, n, want.data()));
+      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(xq[t * n + i], static_cast<float>(want[i])) << t << " " << i;
+    }
+    for (bool per_row : {true, false}) {
+      ops().quantise_weight_rows(x.data(), rows, n, per_row, q.data(), scales.data());
+      QuantiseWeights(x.data(), rows, n, per_row, want_q.data(), want_scales.data());
+      EXPECT_EQ(q, want_q);
+      EXPECT_EQ(scales, want_scales);
+    }
+  }
+}
+
+TEST_P(TrainingOpsTest, ScalesAreAppliedInTheOrderOfServing) {
+  for (int64_t n : {3, 16, 41}) {
+    const int64_t tokens = 4;
+    std::vector<int32_t> acc(tokens * n);
+    Floats from_float(tokens * n), y(tokens * n), z(tokens * n);
+    for (size_t i = 0; i < acc.size(); ++i) from_float[i] = static_cast<float>(acc[i] = static_cast<int32_t>(rng_() % 100000) - 50000);
+    const Floats scales = Random(rng_, n), inv = Random(rng_, tokens);
+    for (bool per_row : {true, false}) {
+      ops().apply_scales_rows(acc.data(), scales.data(), per_row, inv.data(), tokens, n, y.data());
+      ops().apply_scales_float_rows(from_float.data(), scales.data(), per_row, inv.data(), tokens, n, z.data());
+      for (int64_t i = 0; i < tokens * n; ++i) {
+        ASSERT_EQ(y[i], DequantiseDot(acc[i], scales[per_row ? i % n : 0], inv[i / n]));
+        ASSERT_EQ(z[i], y[i]);
+      }
+    }
+    std::vector<int8_t> codes(tokens * n);
+    for (int8_t& c : codes) c = static_cast<int8_t>(rng_());
+    ops().dequantise_codes(codes.data(), inv.data(), true, tokens, n, y.data());
+    for (int64_t i = 0; i < tokens * n; ++i) ASSERT_EQ(y[i], static_cast<float>(codes[i]) * inv[i / n]);
+  }
+}
+
+TEST_P(TrainingOpsTest, GatedRelu2Backward) {
+  const int64_t n = 37;
+  const Floats gate = Random(rng_, n), up = Random(rng_, n), dh = Random(rng_, n);
+  Floats dgate(n), dup(n);
+  ops().relu2_mul_backward(gate.data(), up.data(), dh.data(), n, dgate.data(), dup.data());
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = std::max(gate[i], 0.0f);
+    EXPECT_FLOAT_EQ(dgate[i], dh[i] * up[i] * 2 * g);
+    EXPECT_FLOAT_EQ(dup[i], dh[i] * g * g);
+  }
+}
+
+TEST_P(TrainingOpsTest, CrossEntropyAndItsGradient) {
+  for (int64_t vocabulary : {5, 16, 264}) {
+    const int64_t tokens = 6;
+    const double z_loss = 1e-2, scale = 0.25;
+    Floats logits = Random(rng_, tokens * vocabulary, 4.0f);
+    const Floats before = logits, weights = {1, 2, 0.5, 1, 0, 1};
+    const std::vector<int64_t> targets = {0, vocabulary - 1, 3, -1, 2, 1};
+    const double loss = ops().softmax_cross_entropy_rows(logits.data(), targets.data(), weights.data(), scale, z_loss, tokens, vocabulary);
+    double want = 0;
+    Doubles gradient(tokens * vocabulary, 0.0);
+    for (int64_t t = 0; t < tokens; ++t) {
+      if (targets[t] < 0) continue;
+      double sum = 0;
+      for (int64_t v = 0; v < vocabulary; ++v) sum += std::exp(double{before[t * vocabulary + v]});
+      const double lse = std::log(sum);
+      want += weights[t] * (lse - before[t * vocabulary + targets[t]] + z_loss * lse * lse);
+      for (int64_t v = 0; v < vocabulary; ++v) {
+        const double p = std::exp(before[t * vocabulary + v] - lse);
+        gradient[t * vocabulary + v] = scale * weights[t] * (p * (1 + 2 * z_loss * lse) - (v == targets[t] ? 1 : 0));
+      }
+    }
+    EXPECT_NEAR(loss, want, 1e-5 * std::abs(want));
+    EXPECT_LT(Error(logits, gradient), 1e-6) << vocabulary;
+  }
+}
+
+TEST_P(TrainingOpsTest, CausalAttentionAndItsGradient) {
+  for (const auto& [length, d] : std::vector<std::pair<int64_t, int64_t>>{{1, 2}, {7, 16}, {33, 32}, {40, 24}, {50, 64}, {129, 32}}) {
+    const int64_t stride = d + 5;
+    const Floats q = Random(rng_, length * stride), k = Random(rng_, length * stride), v = Random(rng_, length * stride);
+    const Floats dout = Random(rng_, length * stride);
+    Floats scratch(CausalAttentionScratch(length, d)), out(length * stride), lse(length);
+    ops().causal_attention_forward(q.data(), stride, k.data(), stride, v.data(), stride, length, d, scratch.data(), out.data(), stride,
+                                   lse.data());
+    Floats dq(length * stride, 0.0f), dk(length * stride, 1.0f), dv(length * stride, 1.0f);
+    ops().causal_attention_backward(q.data(), stride, k.data(), stride, v.data(), stride, out.data(), stride, lse.data(), dout.data(),
+                                    stride, length, d, scratch.data(), dq.data(), stride, dk.data(), dv.data(), stride);
+    const double scale = 1.0 / std::sqrt(static_cast<double>(d));
+    Doubles want_out(length * stride, 0.0), want_dq(length * stride, 0.0), want_dk(length * stride, 1.0), want_dv(length * stride, 1.0);
+    for (int64_t i = 0; i < length; ++i) {
+      Doubles p(i + 1), dp(i + 1, 0.0);
+      double sum = 0, delta = 0;
+      for (int64_t j = 0; j <= i; ++j) {
+        double s = 0;
+        for (int64_t c = 0; c < d; ++c) s += double{q[i * stride + c]} * k[j * stride + c];
+        sum += p[j] = std::exp(s * scale);
+      }
+      EXPECT_NEAR(lse[i], std::log(sum), 1e-5);
+      for (int64_t j = 0; j <= i; ++j) {
+        p[j] /= sum;
+        for (int64_t c = 0; c < d; ++c) {
+          want_out[i * stride + c] += p[j] * v[j * stride + c];
+          dp[j] += double{dout[i * stride + c]} * v[j * stride + c];
+          want_dv[j * stride + c] += p[j] * dout[i * stride + c];
+        }
+        delta += p[j] * dp[j];
+      }
+      for (int64_t j = 0; j <= i; ++j) {
+        for (int64_t c = 0; c < d; ++c) {
+          want_dq[i * stride + c] += p[j] * (dp[j] - delta) * scale * k[j * stride + c];
+          want_dk[j * stride + c] += p[j] * (dp[j] - delta) * scale * q[i * stride + c];
+        }
+      }
+    }
+    EXPECT_LT(Error(out, want_out), 1e-6) << length << " " << d;
+    EXPECT_LT(Error(dq, want_dq), 2e-6) << length << " " << d;
+    EXPECT_LT(Error(dk, want_dk), 2e-6) << length << " " << d;
+    EXPECT_LT(Error(dv, want_dv), 2e-6) << length << " " << d;
+  }
+}
+
+TEST_P(TrainingOpsTest, AdamWFollowsThePaper) {
+  const int64_t n = 21;
+  const Floats g = Random(rng_, n);
+  Floats w = Random(rng_, n), m = Random(rng_, n), v = Random(rng_, n), average = w;
+  for (float& x : v) x = std::abs(x);
+  const Doubles w0 = Widen(w), m0 = Widen(m), v0 = Widen(v);
+  const AdamWStep step = {0.5f, 0.9f, 0.95f, 0.7f, 0.6f, 1e-8f, 1e-2f, 0.1f, 0.75f};
+  ops().adamw_rows(step, g.data(), n, w.data(), m.data(), v.data(), average.data());
+  for (int64_t i = 0; i < n; ++i) {
+    const double gi = 0.5 * g[i], mi = 0.9 * m0[i] + 0.1 * gi, vi = 0.95 * v0[i] + 0.05 * gi * gi;
+    const double wi = w0[i] * (1 - 1e-3) - 1e-2 * (mi / 0.7) / (std::sqrt(vi / 0.6) + 1e-8);
+    EXPECT_NEAR(m[i], mi, 1e-6);
+    EXPECT_NEAR(v[i], vi, 1e-6);
+    EXPECT_NEAR(w[i], wi, 1e-6);
+    EXPECT_NEAR(average[i], 0.75 * w0[i] + 0.25 * wi, 1e-6);
+  }
+}
+
+TEST_P(TrainingOpsTest, SumOfSquares) {
+  const Floats x = Random(rng_, 1003);
+  double want = 0;
+  for (float v : x) want += double{v} * v;
+  EXPECT_NEAR(ops().sum_squares(x.data(), 1003), want, 1e-12 * want);
+}
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, TrainingOpsTest, ::testing::ValuesIn(SupportedTrainingOps()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+}  // namespace
+}  // namespace tritter
