@@ -1,0 +1,152 @@
+#include "worker/bit_linear.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "kernels/float_ops.h"
+#include "kernels/training_ops.h"
+
+namespace tritter {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, BitLinear* layer) {
+    layer->RefreshCodes();
+    at::Tensor x8 = at::empty(x.sizes(), at::kChar), inv = at::empty({x.size(0)});
+    layer->context_.parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
+      const int64_t n = layer->in_;
+      QuantiseRows(x.data_ptr<float>() + first * n, end - first, n, x8.mutable_data_ptr<int8_t>() + first * n, n,
+                   inv.mutable_data_ptr<float>() + first);
+    });
+    ctx->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
+    ctx->save_for_backward({x8, inv});
+    return layer->Multiply(x8, inv);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
+    auto* layer = reinterpret_cast<BitLinear*>(ctx->saved_data["layer"].toInt());
+    const variable_list saved = ctx->get_saved_variables();
+    return {layer->Backward(saved[0], saved[1], dy[0].contiguous()), at::Tensor()};
+  }
+};
+
+namespace {
+bool HasDotProductInstructions() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni");
+#else
+  return false;
+#endif
+}
+
+IntegerGemm ChooseIntegerGemm() {
+  if (!HasDotProductInstructions()) return IntegerGemm::kFloat;
+  try {
+    // The extreme operands: a kernel that saturates on the way shows here.
+    const at::Tensor x = at::full({33, 200}, -128, at::kChar), q = at::ones({48, 200}, at::kChar);
+    const at::Tensor y = at::_int_mm(x, q.t());
+    return y.eq(-128 * 200).all().item<bool>() ? IntegerGemm::kInt8 : IntegerGemm::kFloat;
+  } catch (const c10::Error&) {
+    return IntegerGemm::kFloat;
+  }
+}
+}  // namespace
+
+IntegerGemm BestIntegerGemm() {
+  static const IntegerGemm best = ChooseIntegerGemm();
+  return best;
+}
+
+absl::StatusOr<std::unique_ptr<Linear>> BitLinear::Create(const LayerContext& context, const LinearRequest& request) {
+  ASSIGN_OR_RETURN(ParameterSlot slot, context.parameters->FindAdjacent(request.names));
+  std::vector<int64_t> part_rows;
+  for (const std::string& name : request.names) {
+    ASSIGN_OR_RETURN(const ParameterSlot* part, context.parameters->Find(name));
+    part_rows.push_back(part->spec.shape[0]);
+  }
+  return std::unique_ptr<Linear>(new BitLinear(context, std::move(slot), std::move(part_rows)));
+}
+
+BitLinear::BitLinear(const LayerContext& context, ParameterSlot slot, std::vector<int64_t> part_rows)
+    : context_(context), slot_(std::move(slot)), part_rows_(std::move(part_rows)), in_(slot_.spec.shape[1]),
+      out_(slot_.spec.shape[0]),
+      // Sums of floats that hold integers are exact below 2^24 only.
+      gemm_(127 * in_ < (1 << 24) ? BestIntegerGemm() : IntegerGemm::kInt8) {}
+
+at::Tensor BitLinear::Forward(const at::Tensor& x) { return BitLinearFunction::apply(x, this); }
+
+void BitLinear::RefreshCodes() {
+  if (version_ == context_.parameters->version()) return;
+  if (!codes_.defined()) {
+    codes_ = at::empty({out_, in_}, at::kChar);
+    scales_ = at::empty({out_});
+  }
+  const float* w = context_.parameters->weight() + slot_.offset;
+  int8_t* q = codes_.mutable_data_ptr<int8_t>();
+  float* scales = scales_.mutable_data_ptr<float>();
+  if (context_.config->granularity == ScaleGranularity::kRow) {
+    context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
+      QuantiseWeightRows(w + first * in_, end - first, in_, true, q + first * in_, scales + first);
+    });
+  } else {
+    for (int64_t rows : part_rows_) {
+      QuantiseWeightRows(w, rows, in_, false, q, scales);
+      std::fill(scales + 1, scales + rows, scales[0]);
+      w += rows * in_;
+      q += rows * in_;
+      scales += rows;
+    }
+  }
+  version_ = context_.parameters->version();
+}
+
+at::Tensor BitLinear::Multiply(const at::Tensor& x8, const at::Tensor& inv) {
+  const int64_t tokens = x8.size(0);
+  at::Tensor y = at::empty({tokens, out_});
+  float* result = y.mutable_data_ptr<float>();
+  const float* scales = scales_.data_ptr<float>();
+  const float* inverse = inv.data_ptr<float>();
+  if (gemm_ == IntegerGemm::kInt8) {
+    const at::Tensor acc = at::_int_mm(x8, codes_.t());
+    context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
+      ApplyScalesRows(acc.data_ptr<int32_t>() + first * out_, scales, true, inverse + first, end - first, out_,
+                      result + first * out_);
+    });
+  } else {
+    at::mm_out(y, x8.to(at::kFloat), codes_.to(at::kFloat).t());
+    context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
+      ApplyScalesFloatRows(result + first * out_, scales, true, inverse + first, end - first, out_, result + first * out_);
+    });
+  }
+  return y;
+}
+
+at::Tensor BitLinear::Backward(const at::Tensor& x8, const at::Tensor& inv, const at::Tensor& dy) {
+  const int64_t tokens = x8.size(0);
+  at::Tensor x = at::empty({tokens, in_}), w = at::empty({out_, in_}), dx = at::empty({tokens, in_});
+  context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
+    DequantiseCodes(x8.data_ptr<int8_t>() + first * in_, inv.data_ptr<float>() + first, true, end - first, in_,
+                    x.mutable_data_ptr<float>() + first * in_);
+  });
+  context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
+    DequantiseCodes(codes_.data_ptr<int8_t>() + first * in_, scales_.data_ptr<float>() + first, true, end - first, in_,
+                    w.mutable_data_ptr<float>() + first * in_);
+  });
+  at::Tensor dw = at::from_blob(context_.sink->Begin(slot_.offset, slot_.size), {out_, in_});
+  at::mm_out(dw, dy.t(), x);
+  context_.sink->Commit(slot_.offset, slot_.size);
+  at::mm_out(dx, dy, w);
+  return dx;
+}
+
+LinearFactory BitLinearFactory(const LayerContext& context) {
+  return [context](const LinearRequest& request) { return BitLinear::Create(context, request); };
+}
+
+}  // namespace tritter

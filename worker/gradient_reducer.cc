@@ -1,0 +1,65 @@
+#include "worker/gradient_reducer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace tritter {
+
+GradientReducer::GradientReducer(ParameterStore* parameters, Collective* collective, int64_t bucket_floats)
+    : parameters_(parameters), collective_(collective) {
+  for (const ParameterSlot& slot : parameters->slots()) {
+    if (buckets_.empty() || buckets_.back().size + slot.size > bucket_floats) {
+      buckets_.emplace_back();
+      buckets_.back().offset = slot.offset;
+    }
+    buckets_.back().size += slot.size;
+  }
+}
+
+void GradientReducer::BeginStep() {
+  status_ = absl::OkStatus();
+  for (Bucket& bucket : buckets_) {
+    bucket.missing = bucket.size;
+    bucket.work = nullptr;
+  }
+}
+
+void GradientReducer::Ready(int64_t offset, int64_t size) {
+  if (collective_->world_size() == 1) return;
+  for (Bucket& bucket : buckets_) {
+    // Stacked matrices may lie across a border.
+    const int64_t overlap =
+        std::min(offset + size, bucket.offset + bucket.size) - std::max(offset, bucket.offset);
+    if (overlap <= 0) continue;
+    bucket.missing -= overlap;
+    if (bucket.missing > 0 || !status_.ok()) continue;
+    absl::StatusOr<std::unique_ptr<Collective::Work>> work =
+        collective_->AllReduceSum(parameters_->gradient() + bucket.offset, bucket.size);
+    if (work.ok()) {
+      bucket.work = *std::move(work);
+    } else {
+      status_ = work.status();
+    }
+  }
+}
+
+absl::Status GradientReducer::Finish() {
+  if (collective_->world_size() == 1) return absl::OkStatus();
+  for (Bucket& bucket : buckets_) {
+    if (bucket.work == nullptr) {
+      if (status_.ok()) {
+        status_ = absl::InternalError(absl::StrCat("gradient bucket at ", bucket.offset, " lacks ", bucket.missing, " values"));
+      }
+      continue;
+    }
+    const absl::Status done = bucket.work->Wait();
+    if (status_.ok()) status_ = done;
+    bucket.work = nullptr;
+  }
+  return status_;
+}
+
+}  // namespace tritter

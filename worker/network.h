@@ -1,0 +1,50 @@
+// The network of family `tritter` for training: embeddings in, hidden vectors out (docs: specification of the model).
+//   n = RMSNorm(x); h = x + O(attention(Q(n), K(n), V(n))); y = RMSNorm(h + down(relu(gate(h))^2 * up(h)))
+// The head is the loss's (worker/loss.h). LibTorch.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/bit_linear.h"
+#include "worker/linear.h"
+#include "worker/qat_ops.h"
+
+namespace tritter {
+
+// One layer of the network; attention with a gated FFN here, others (state-space, recurrent) beside it.
+class Block {
+ public:
+  virtual ~Block() = default;
+  // x [T, H] -> [T, H]. `rope` and this block live until the backward pass is over.
+  virtual at::Tensor Forward(const at::Tensor& x, SequenceShape shape, const RopeTables& rope) = 0;
+};
+
+// Owned by the trainer; one thread. The context's objects outlive it.
+class Network {
+ public:
+  // Errors: Unimplemented (a switch this network has not: family bitnet, LayerNorm, bias, …), NotFound.
+  static absl::StatusOr<std::unique_ptr<Network>> Create(const LayerContext& context, const LinearFactory& linears);
+
+  // Rows of the embedding, [T, H], a leaf that collects its gradient. tokens [T].
+  at::Tensor Embed(const std::vector<int64_t>& tokens) const;
+  // After the final norm: [T, H]. Positions of every sequence start at `first_position`.
+  at::Tensor Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position = 0);
+  // Adds the rows of the embedding's gradient up, in token order, into the sink.
+  void CommitEmbeddingGradient(const at::Tensor& gradient, const std::vector<int64_t>& tokens) const;
+
+ private:
+  explicit Network(const LayerContext& context) : context_(context) {}
+
+  LayerContext context_;
+  ParameterSlot embedding_, final_norm_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  RopeTables rope_;
+  int64_t rope_first_ = 0, rope_length_ = 0;
+};
+
+// Errors: Unimplemented with the switch that is not there yet.
+absl::Status CheckSupported(const ModelConfig& config);
+
+}  // namespace tritter

@@ -1,0 +1,58 @@
+// Every trained number of one rank: weights, gradients, Adam moments and averaged weights, each kind one flat array in
+// the canonical order of the parameter table. Neighbours in the table are neighbours in memory, so that projections
+// that share an input (q, k, v; gate, up) are one matrix, gradient buckets are ranges, and a snapshot is four copies.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/config.h"
+#include "worker/float_buffer.h"
+
+namespace tritter {
+
+// Floats [offset, offset + size) of every flat array.
+struct ParameterSlot {
+  ParameterSpec spec;
+  int64_t offset = 0;
+  int64_t size = 0;
+};
+
+// Owned by the trainer; not thread-safe. Holds no LibTorch type.
+class ParameterStore {
+ public:
+  explicit ParameterStore(const ModelConfig& config);
+
+  const std::vector<ParameterSlot>& slots() const { return slots_; }
+  int64_t size() const { return weight_.size(); }
+  // Errors: NotFound.
+  absl::StatusOr<const ParameterSlot*> Find(absl::string_view name) const;
+  // The range of several parameters that follow each other in the table. Errors: NotFound, FailedPrecondition (a gap).
+  absl::StatusOr<ParameterSlot> FindAdjacent(const std::vector<std::string>& names) const;
+
+  float* weight() { return weight_.data(); }
+  float* gradient() { return gradient_.data(); }
+  float* adam_m() { return adam_m_.data(); }
+  float* adam_v() { return adam_v_.data(); }
+  float* average() { return average_.data(); }
+  const float* weight() const { return weight_.data(); }
+  const float* gradient() const { return gradient_.data(); }
+  const float* adam_m() const { return adam_m_.data(); }
+  const float* adam_v() const { return adam_v_.data(); }
+  const float* average() const { return average_.data(); }
+
+  // Counts changes of the weights; what is derived from them (ternary codes) is valid for one version only. Whoever
+  // writes through weight() calls MarkChanged afterwards.
+  uint64_t version() const { return version_; }
+  void MarkChanged() { ++version_; }
+
+ private:
+  std::vector<ParameterSlot> slots_;
+  FloatBuffer weight_, gradient_, adam_m_, adam_v_, average_;
+  uint64_t version_ = 1;
+};
+
+}  // namespace tritter

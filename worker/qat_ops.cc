@@ -1,0 +1,223 @@
+#include "worker/qat_ops.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "kernels/float_ops.h"
+#include "kernels/training_ops.h"
+
+namespace tritter {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+namespace {
+
+template <typename T>
+int64_t Address(const T* object) {
+  return reinterpret_cast<int64_t>(object);
+}
+template <typename T>
+const T* Saved(AutogradContext* ctx, const char* key) {
+  return reinterpret_cast<const T*>(ctx->saved_data[key].toInt());
+}
+
+// Sums the parts' partial gradients of one norm weight into the sink, in order of the parts.
+void CommitParts(const LayerContext& context, const ParameterSlot& slot, const std::vector<float>& parts) {
+  float* sum = context.sink->Begin(slot.offset, slot.size);
+  std::copy(parts.begin(), parts.begin() + slot.size, sum);
+  for (size_t at = slot.size; at < parts.size(); at += slot.size) AddRow(parts.data() + at, slot.size, sum);
+  context.sink->Commit(slot.offset, slot.size);
+}
+
+struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& a, const std::optional<at::Tensor>& b, const LayerContext* context,
+                            const ParameterSlot* slot) {
+    const at::Tensor x = b.has_value() ? a + *b : a;
+    at::Tensor y = at::empty(x.sizes());
+    const int64_t n = slot->size;
+    const float* w = context->parameters->weight() + slot->offset;
+    context->parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
+      RmsNormRows(x.data_ptr<float>() + first * n, w, static_cast<float>(context->config->norm_eps), end - first, n,
+                  y.mutable_data_ptr<float>() + first * n);
+    });
+    ctx->saved_data["context"] = Address(context);
+    ctx->saved_data["slot"] = Address(slot);
+    ctx->saved_data["two"] = b.has_value();
+    ctx->save_for_backward({x});
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto* context = Saved<LayerContext>(ctx, "context");
+    const auto* slot = Saved<ParameterSlot>(ctx, "slot");
+    const at::Tensor x = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
+    at::Tensor dx = at::empty(x.sizes());
+    const int64_t n = slot->size;
+    std::vector<float> dw(n * context->parallel->parts(), 0.0f);
+    const float* w = context->parameters->weight() + slot->offset;
+    context->parallel->Run(x.size(0), [&](int part, int64_t first, int64_t end) {
+      RmsNormBackwardRows(x.data_ptr<float>() + first * n, w, dy.data_ptr<float>() + first * n,
+                          static_cast<float>(context->config->norm_eps), end - first, n, dx.mutable_data_ptr<float>() + first * n,
+                          dw.data() + part * n);
+    });
+    CommitParts(*context, *slot, dw);
+    return {dx, ctx->saved_data["two"].toBool() ? dx : at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+// The numbers that both directions of attention need.
+struct AttentionCall {
+  const LayerContext* context;
+  const AttentionSlots* slots;
+  const RopeTables* rope;
+  SequenceShape shape;
+};
+
+struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const AttentionCall& call) {
+    const ModelConfig& config = *call.context->config;
+    const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, length = call.shape.length;
+    const int64_t width = (n + 2 * k) * d, heads = n + k, tokens = qkv.size(0);
+    const float eps = static_cast<float>(config.norm_eps);
+    const float* weight = call.context->parameters->weight();
+    // Normalised and rotated q and k, [T, N + K, D]; v stays where it is.
+    at::Tensor qk = at::empty({tokens, heads * d}), out = at::empty({tokens, n * d});
+    at::Tensor lse = at::empty({call.shape.sequences, n, length});
+    const float* in = qkv.data_ptr<float>();
+    float* rotated = qk.mutable_data_ptr<float>();
+    call.context->parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
+      for (int64_t t = first; t < end; ++t) {
+        float* row = rotated + t * heads * d;
+        RmsNormRows(in + t * width, weight + call.slots->q_norm.offset, eps, n, d, row);
+        RmsNormRows(in + t * width + n * d, weight + call.slots->k_norm.offset, eps, k, d, row + n * d);
+        const int64_t at = t % length * (d / 2);
+        for (int64_t h = 0; h < heads; ++h) RopeInPlace(row + h * d, &call.rope->cos[at], &call.rope->sin[at], d);
+      }
+    });
+    const int64_t scratch = CausalAttentionScratch(length, d);
+    FloatBuffer buffer(scratch * call.context->parallel->parts());
+    call.context->parallel->Run(call.shape.sequences * n, [&](int part, int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t b = i / n, h = i % n, group = h / (n / k);
+        const float* q_row = rotated + b * length * heads * d + h * d;
+        const float* k_row = rotated + b * length * heads * d + (n + group) * d;
+        CausalAttentionForward(q_row, heads * d, k_row, heads * d, in + b * length * width + (n + k + group) * d, width, length, d,
+                               buffer.data() + part * scratch, out.mutable_data_ptr<float>() + b * length * n * d + h * d, n * d,
+                               lse.mutable_data_ptr<float>() + i * length);
+      }
+    });
+    ctx->saved_data["context"] = Address(call.context);
+    ctx->saved_data["slots"] = Address(call.slots);
+    ctx->saved_data["rope"] = Address(call.rope);
+    ctx->saved_data["sequences"] = call.shape.sequences;
+    ctx->save_for_backward({qkv, qk, out, lse});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto* context = Saved<LayerContext>(ctx, "context");
+    const auto* slots = Saved<AttentionSlots>(ctx, "slots");
+    const auto* rope = Saved<RopeTables>(ctx, "rope");
+    const ModelConfig& config = *context->config;
+    const variable_list saved = ctx->get_saved_variables();
+    const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, group = n / k;
+    const int64_t tokens = saved[0].size(0), sequences = ctx->saved_data["sequences"].toInt(), length = tokens / sequences;
+    const int64_t width = (n + 2 * k) * d, heads = n + k;
+    const at::Tensor dout = grads[0].contiguous();
+    at::Tensor dqkv = at::zeros({tokens, width});
+    const float* in = saved[0].data_ptr<float>();
+    const float* rotated = saved[1].data_ptr<float>();
+    const float* out = saved[2].data_ptr<float>();
+    const float* lse = saved[3].data_ptr<float>();
+    float* d_in = dqkv.mutable_data_ptr<float>();
+    const int64_t scratch = CausalAttentionScratch(length, d);
+    FloatBuffer buffer(scratch * context->parallel->parts());
+    // One key head with all its query heads at a time: their gradients add up in order.
+    context->parallel->Run(sequences * k, [&](int part, int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t b = i / k, g = i % k, row = b * length;
+        for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+          CausalAttentionBackward(rotated + row * heads * d + h * d, heads * d, rotated + row * heads * d + (n + g) * d, heads * d,
+                                  in + row * width + (n + k + g) * d, width, out + row * n * d + h * d, n * d,
+                                  lse + (b * n + h) * length, dout.data_ptr<float>() + row * n * d + h * d, n * d, length, d,
+                                  buffer.data() + part * scratch, d_in + row * width + h * d, width,
+                                  d_in + row * width + (n + g) * d, d_in + row * width + (n + k + g) * d, width);
+        }
+      }
+    });
+    const float eps = static_cast<float>(config.norm_eps);
+    const float* weight = context->parameters->weight();
+    const int parts = context->parallel->parts();
+    std::vector<float> dq_norm(d * parts, 0.0f), dk_norm(d * parts, 0.0f);
+    context->parallel->Run(tokens, [&](int part, int64_t first, int64_t end) {
+      for (int64_t t = first; t < end; ++t) {
+        float* row = d_in + t * width;
+        const int64_t at = t % length * (d / 2);
+        for (int64_t h = 0; h < heads; ++h) RopeInPlace(row + h * d, &rope->cos[at], &rope->minus_sin[at], d);
+        RmsNormBackwardRows(in + t * width, weight + slots->q_norm.offset, row, eps, n, d, row, dq_norm.data() + part * d);
+        RmsNormBackwardRows(in + t * width + n * d, weight + slots->k_norm.offset, row + n * d, eps, k, d, row + n * d,
+                            dk_norm.data() + part * d);
+      }
+    });
+    CommitParts(*context, slots->q_norm, dq_norm);
+    CommitParts(*context, slots->k_norm, dk_norm);
+    return {dqkv, at::Tensor()};
+  }
+};
+
+struct GatedRelu2Function : torch::autograd::Function<GatedRelu2Function> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up, const LayerContext* context) {
+    const int64_t inner = gate_up.size(1) / 2;
+    at::Tensor h = at::empty({gate_up.size(0), inner});
+    context->parallel->Run(gate_up.size(0), [&](int, int64_t first, int64_t end) {
+      for (int64_t t = first; t < end; ++t) {
+        const float* row = gate_up.data_ptr<float>() + t * 2 * inner;
+        Relu2Mul(row, row + inner, inner, h.mutable_data_ptr<float>() + t * inner);
+      }
+    });
+    ctx->saved_data["context"] = Address(context);
+    ctx->save_for_backward({gate_up});
+    return h;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto* context = Saved<LayerContext>(ctx, "context");
+    const at::Tensor gate_up = ctx->get_saved_variables()[0], dh = grads[0].contiguous();
+    at::Tensor dx = at::empty(gate_up.sizes());
+    const int64_t inner = gate_up.size(1) / 2;
+    context->parallel->Run(gate_up.size(0), [&](int, int64_t first, int64_t end) {
+      for (int64_t t = first; t < end; ++t) {
+        const float* row = gate_up.data_ptr<float>() + t * 2 * inner;
+        float* d = dx.mutable_data_ptr<float>() + t * 2 * inner;
+        Relu2MulBackward(row, row + inner, dh.data_ptr<float>() + t * inner, inner, d, d + inner);
+      }
+    });
+    return {dx, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+RopeTables MakeRopeTables(const ModelConfig& config, int64_t first_position, int64_t length) {
+  RopeTables tables;
+  const int64_t half = config.head_dim / 2;
+  tables.cos.resize(length * half);
+  tables.sin.resize(length * half);
+  RopeTable(config.rope_theta, config.head_dim, first_position, length, tables.cos.data(), tables.sin.data());
+  tables.minus_sin.reserve(tables.sin.size());
+  for (float s : tables.sin) tables.minus_sin.push_back(-s);
+  return tables;
+}
+
+at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a, const at::Tensor& b) {
+  return AddRmsNormFunction::apply(a, b.defined() ? std::optional<at::Tensor>(b) : std::nullopt, &context, &slot);
+}
+at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots, const RopeTables& rope, SequenceShape shape,
+                           const at::Tensor& qkv) {
+  return AttentionFunction::apply(qkv, AttentionCall{&context, &slots, &rope, shape});
+}
+at::Tensor GatedRelu2(const LayerContext& context, const at::Tensor& gate_up) { return GatedRelu2Function::apply(gate_up, &context); }
+
+}  // namespace tritter

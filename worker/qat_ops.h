@@ -1,0 +1,38 @@
+// The differentiable operations of a block beside its linear layers, each one autograd node over the kernels of
+// kernels/float_ops.h (forward: the arithmetic of serving) and kernels/training_ops.h (backward). LibTorch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "worker/bit_linear.h"
+
+namespace tritter {
+
+// Rotary tables of the positions [first_position, first_position + length): rows of D/2.
+struct RopeTables {
+  std::vector<float> cos, sin, minus_sin;
+};
+RopeTables MakeRopeTables(const ModelConfig& config, int64_t first_position, int64_t length);
+
+// Sequences of one pass. Tokens are ordered by sequence, then position: T = sequences * length.
+struct SequenceShape {
+  int64_t sequences = 0;
+  int64_t length = 0;
+};
+
+// RMSNorm of a (+ b where defined) with the weight in `slot`. a, b [T, H].
+at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a, const at::Tensor& b);
+
+struct AttentionSlots {
+  ParameterSlot q_norm, k_norm;  // [D]
+};
+// QK-norm, RoPE and causal attention. qkv [T, (N + 2K) D] -> [T, N D].
+at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots, const RopeTables& rope, SequenceShape shape,
+                           const at::Tensor& qkv);
+
+// relu(gate)^2 * up of rows [gate | up]. gate_up [T, 2 I] -> [T, I].
+at::Tensor GatedRelu2(const LayerContext& context, const at::Tensor& gate_up);
+
+}  // namespace tritter

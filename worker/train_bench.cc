@@ -1,0 +1,168 @@
+// Trains a small model on a text file in one process and prints milliseconds per step by part, and held-out bits per
+// byte. Documents are separated by blank lines; one is held out when SHA-256(content) mod 1000 < 100. Example:
+//   train_bench --text input.txt --steps 400 --sequence 128 --batch 16 --peak 3e-3
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "common/clock.h"
+#include "common/env.h"
+#include "common/random.h"
+#include "common/sha256.h"
+#include "model/tokenizer.h"
+#include "worker/collective.h"
+#include "worker/trainer.h"
+
+namespace tritter {
+namespace {
+
+struct Corpus {
+  std::vector<int64_t> train, held_out;
+  int64_t held_out_bytes = 0;
+};
+
+Corpus SplitText(const std::string& text) {
+  Corpus corpus;
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t end = std::min(text.find("\n\n", at), text.size());
+    const std::string document = text.substr(at, end - at);
+    at = end + 2;
+    if (document.empty()) continue;
+    const bool held_out = DigestMod(Sha256(document), 1000) < 100;
+    std::vector<int64_t>& tokens = held_out ? corpus.held_out : corpus.train;
+    for (unsigned char c : document) tokens.push_back(kFirstByteId + c);
+    tokens.push_back(kEosId);
+    if (held_out) corpus.held_out_bytes += static_cast<int64_t>(document.size());
+  }
+  return corpus;
+}
+
+Batch BatchAt(const Corpus& corpus, const RunSpec& spec, int64_t step) {
+  const int64_t length = spec.sequence_length, samples = (static_cast<int64_t>(corpus.train.size()) - 1) / length;
+  Batch batch;
+  batch.sequences = spec.global_batch;
+  batch.weights.assign(spec.global_batch, 1.0f);
+  for (int64_t i = 0; i < spec.global_batch; ++i) {
+    const int64_t slot = step * spec.global_batch + i;
+    const int64_t k = static_cast<int64_t>(Permutation(MixKey(spec.seed, slot / samples), samples)(slot % samples));
+    batch.tokens.insert(batch.tokens.end(), corpus.train.begin() + k * length, corpus.train.begin() + (k + 1) * length + 1);
+  }
+  return batch;
+}
+
+int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evaluate_every, int64_t window) {
+  const auto text = Env::Real()->ReadFile(path);
+  if (!text.ok()) return std::fprintf(stderr, "%s\n", text.status().ToString().c_str()), 1;
+  const Corpus corpus = SplitText(*text);
+  const auto collective = SingleProcessCollective();
+  Trainer::Options options;
+  options.spec = spec;
+  options.collective = collective.get();
+  options.threads = threads;
+  auto trainer = Trainer::Create(options);
+  if (trainer.ok()) {
+    if (const absl::Status s = (*trainer)->InitialiseFresh(); !s.ok()) trainer = s;
+  }
+  if (!trainer.ok()) return std::fprintf(stderr, "%s\n", trainer.status().ToString().c_str()), 1;
+  std::printf("%s; %zu training tokens, %zu held out\n", (*trainer)->description().c_str(), corpus.train.size(), corpus.held_out.size());
+  StepStats sum;
+  double seconds = 0, loss = 0;
+  int64_t since = 0;
+  for (int64_t step = 0; step < spec.steps; ++step) {
+    const Batch batch = BatchAt(corpus, spec, step);
+    const absl::Duration begin = Clock::Real()->Monotonic();
+    const auto stats = (*trainer)->Step(batch, static_cast<double>(batch.sequences * spec.sequence_length),
+                                        spec.micro_batch > 0 ? spec.micro_batch : batch.sequences, LrAt(step, spec.schedule));
+    if (!stats.ok()) return std::fprintf(stderr, "%s\n", stats.status().ToString().c_str()), 1;
+    seconds += absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin);
+    sum.forward_seconds += stats->forward_seconds;
+    sum.backward_seconds += stats->backward_seconds;
+    sum.reduce_seconds += stats->reduce_seconds;
+    sum.optimizer_seconds += stats->optimizer_seconds;
+    loss += stats->loss;
+    ++since;
+    const bool last = step + 1 == spec.steps;
+    if (!last && (evaluate_every == 0 || (step + 1) % evaluate_every != 0)) continue;
+    const double n = static_cast<double>(since) / 1e3;
+    std::printf("step %ld loss %.4f norm %.3f | ms %.2f: forward %.2f backward %.2f reduce %.2f optimizer %.2f", step + 1,
+                loss / static_cast<double>(since), stats->grad_norm, seconds / n, sum.forward_seconds / n, sum.backward_seconds / n,
+                sum.reduce_seconds / n, sum.optimizer_seconds / n);
+    sum = {};
+    seconds = loss = 0;
+    since = 0;
+    for (bool averaged : {true, false}) {
+      size_t at = 0;
+      const absl::Duration start = Clock::Real()->Monotonic();
+      const auto result = (*trainer)->Evaluate(
+          [&](std::vector<int64_t>* out) {
+            if (at + 1 >= corpus.held_out.size()) return false;
+            const size_t end = std::min(at + window + 1, corpus.held_out.size());
+            out->assign(corpus.held_out.begin() + at, corpus.held_out.begin() + end);
+            at = end - 1;
+            return true;
+          },
+          averaged);
+      if (!result.ok()) return std::fprintf(stderr, "%s\n", result.status().ToString().c_str()), 1;
+      std::printf(" | %s %.4f bits/byte (%.1f s)", averaged ? "averaged" : "raw",
+                  result->nats / std::log(2.0) / static_cast<double>(corpus.held_out_bytes),
+                  absl::ToDoubleSeconds(Clock::Real()->Monotonic() - start));
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace tritter
+
+int main(int argc, char** argv) {
+  CLI::App app{"Times training of a small model on a text file"};
+  std::string text, preset = "nano", shape = "cosine";
+  tritter::RunSpec spec;
+  spec.steps = 100;
+  spec.sequence_length = 128;
+  spec.global_batch = 16;
+  double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3;
+  int threads = 1;
+  int64_t evaluate_every = 0, window = 0, vocabulary = tritter::kByteVocabulary;
+  app.add_option("--text", text, "UTF-8 text, documents separated by blank lines")->required()->check(CLI::ExistingFile);
+  app.add_option("--preset", preset, "model preset");
+  app.add_option("--vocab", vocabulary, "vocabulary");
+  app.add_option("--steps", spec.steps, "optimiser steps");
+  app.add_option("--sequence", spec.sequence_length, "tokens a sequence");
+  app.add_option("--batch", spec.global_batch, "sequences a step");
+  app.add_option("--micro", spec.micro_batch, "sequences a pass; 0: all");
+  app.add_option("--peak", peak, "peak learning rate");
+  app.add_option("--min", min, "final learning rate as a fraction of the peak");
+  app.add_option("--warmup", warmup, "fraction of the steps");
+  app.add_option("--decay", decay, "fraction of the steps");
+  app.add_option("--shape", shape, "cosine, linear or sqrt");
+  app.add_option("--weight-decay", spec.weight_decay, "AdamW");
+  app.add_option("--beta2", spec.beta2, "AdamW");
+  app.add_option("--ema", spec.ema_fraction, "window of the weight average as a fraction of the run");
+  app.add_option("--seed", spec.seed, "seed");
+  app.add_option("--threads", threads, "threads");
+  app.add_option("--evaluate-every", evaluate_every, "steps; 0: at the end only");
+  app.add_option("--window", window, "held-out window; 0: the sequence length");
+  CLI11_PARSE(app, argc, argv);
+  const auto model = tritter::PresetConfig(preset);
+  if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 1;
+  spec.model = *model;
+  spec.model.vocab = vocabulary;
+  spec.schedule.peak = peak;
+  spec.schedule.min = min * peak;
+  spec.schedule.total_steps = spec.steps;
+  spec.schedule.warmup_steps = std::max<int64_t>(1, std::llround(warmup * static_cast<double>(spec.steps)));
+  spec.schedule.decay_start_step =
+      std::max(spec.schedule.warmup_steps, spec.steps - std::max<int64_t>(1, std::llround(decay * static_cast<double>(spec.steps))));
+  spec.schedule.shape = shape == "linear" ? tritter::DecayShape::kLinear
+                        : shape == "sqrt" ? tritter::DecayShape::kSqrt
+                                          : tritter::DecayShape::kCosine;
+  return tritter::Run(spec, text, threads, evaluate_every, window > 0 ? window : spec.sequence_length);
+}

@@ -1,0 +1,216 @@
+#include "worker/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock.h"
+#include "common/status_macros.h"
+#include "kernels/ternary_gemm.h"
+#include "kernels/training_ops.h"
+#include "worker/evaluation.h"
+#include "worker/gradient_reducer.h"
+#include "worker/initialise.h"
+#include "worker/loss.h"
+#include "worker/network.h"
+#include "worker/optimizer.h"
+#include "worker/parallel.h"
+#include "worker/serving_forward.h"
+#include "worker/state_share.h"
+
+namespace tritter {
+namespace {
+
+constexpr int64_t kBucketFloats = int64_t{1} << 18;  // 1 MiB
+
+// Seconds of each part of a step.
+class Stopwatch {
+ public:
+  double Lap() {
+    const absl::Duration now = Clock::Real()->Monotonic();
+    return absl::ToDoubleSeconds(now - std::exchange(last_, now));
+  }
+
+ private:
+  absl::Duration last_ = Clock::Real()->Monotonic();
+};
+
+class CpuTrainer : public Trainer {
+ public:
+  explicit CpuTrainer(const Options& options)
+      : options_(options), spec_(options.spec), parameters_(spec_.model), sink_(&parameters_), parallel_(options.threads),
+        reducer_(&parameters_, options.collective, kBucketFloats) {
+    sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
+  }
+
+  absl::Status Build() {
+    context_ = LayerContext{&spec_.model, &parameters_, &sink_, &parallel_};
+    ASSIGN_OR_RETURN(network_, Network::Create(context_, BitLinearFactory(context_)));
+    ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, spec_.z_loss));
+    return absl::OkStatus();
+  }
+
+  absl::Status InitialiseFresh() override {
+    InitialiseParameters(spec_.seed, spec_.model.layers, &parameters_);
+    step_ = 0;
+    return absl::OkStatus();
+  }
+
+  absl::Status Load(Env* env, const std::string& folder, const CheckpointManifest& manifest) override {
+    RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_));
+    step_ = manifest.step;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) override;
+  int64_t step() const override { return step_; }
+
+  absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
+    ServingForward forward(spec_.model, parameters_, averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+    return EvaluateWindows(&forward, spec_.model.vocab, next, options_.collective);
+  }
+
+  absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens, bool averaged) override {
+    ServingForward forward(spec_.model, parameters_, averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+    return forward.Logits(tokens);
+  }
+
+  absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override { return CopyState(parameters_, step_); }
+  std::string StateHash() override { return HashState(parameters_); }
+  std::string description() const override {
+    return absl::StrCat("cpu, fp32, ", options_.threads, options_.threads == 1 ? " thread, " : " threads, ",
+                        BestIntegerGemm() == IntegerGemm::kInt8 ? "int8" : "float", " products, kernels ",
+                        SupportedTrainingOps().back()->name, "/", BestTernaryKernel().name);
+  }
+
+ private:
+  // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
+  absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale, StepStats* stats);
+  absl::Status CheckBatch(const Batch& batch, double weight_sum, int64_t micro_batch) const;
+
+  const Options options_;
+  const RunSpec spec_;
+  ParameterStore parameters_;
+  GradientSink sink_;
+  ParallelRows parallel_;
+  GradientReducer reducer_;
+  LayerContext context_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<HiddenLoss> loss_;
+  int64_t step_ = 0;
+};
+
+absl::Status CpuTrainer::CheckBatch(const Batch& batch, double weight_sum, int64_t micro_batch) const {
+  const int64_t width = spec_.sequence_length + 1;
+  if (batch.sequences < 1 || static_cast<int64_t>(batch.tokens.size()) != batch.sequences * width ||
+      static_cast<int64_t>(batch.weights.size()) != batch.sequences) {
+    return absl::InvalidArgumentError(absl::StrCat("batch of ", batch.sequences, " sequences has ", batch.tokens.size(),
+                                                   " tokens and ", batch.weights.size(), " weights, expected ", width,
+                                                   " tokens and one weight each"));
+  }
+  if (micro_batch < 1 || !(weight_sum > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("micro_batch ", micro_batch, " and weight sum ", weight_sum, " must be positive"));
+  }
+  for (int64_t token : batch.tokens) {
+    if (token < 0 || token >= spec_.model.vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", token, " is outside the vocabulary of ", spec_.model.vocab, "; were the shards made with another tokenizer?"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale, StepStats* stats) {
+  Stopwatch watch;
+  const int64_t length = spec_.sequence_length;
+  std::vector<int64_t> inputs, targets;
+  std::vector<float> weights;
+  for (int64_t s = first; s < first + count; ++s) {
+    const int64_t* tokens = batch.tokens.data() + s * (length + 1);
+    inputs.insert(inputs.end(), tokens, tokens + length);
+    targets.insert(targets.end(), tokens + 1, tokens + length + 1);
+    weights.insert(weights.end(), length, batch.weights[s]);
+  }
+  const at::Tensor embedded = network_->Embed(inputs);
+  const at::Tensor hidden = network_->Forward(embedded, {count, length});
+  const LossResult result = loss_->Compute(hidden.detach(), targets, weights, gradient_scale);
+  stats->loss += result.loss;
+  stats->forward_seconds += watch.Lap();
+  if (!std::isfinite(result.loss)) {
+    const std::string tensor = FirstNonFinite(parameters_);
+    return absl::InternalError(absl::StrCat("the loss of step ", step_, " is ", result.loss, "; first bad tensor: ",
+                                            tensor.empty() ? "none of the weights (activations)" : tensor));
+  }
+  hidden.backward(result.hidden_gradient);
+  network_->CommitEmbeddingGradient(embedded.grad(), inputs);
+  stats->backward_seconds += watch.Lap();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) {
+  RETURN_IF_ERROR(CheckBatch(batch, weight_sum, micro_batch));
+  StepStats stats;
+  try {
+    reducer_.BeginStep();
+    const float gradient_scale = static_cast<float>(1.0 / weight_sum);
+    for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
+      const int64_t count = std::min(micro_batch, batch.sequences - first);
+      sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
+      RETURN_IF_ERROR(RunMicroBatch(batch, first, count, gradient_scale, &stats));
+    }
+    Stopwatch watch;
+    RETURN_IF_ERROR(reducer_.Finish());
+    RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
+    stats.loss /= weight_sum;
+    stats.reduce_seconds = watch.Lap();
+    stats.grad_norm = GradientNorm(parameters_, &parallel_);
+    if (!std::isfinite(stats.grad_norm)) {
+      return absl::InternalError(absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
+                                              "); first bad tensor: ", FirstNonFinite(parameters_)));
+    }
+    ++step_;
+    AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);
+    stats.optimizer_seconds = watch.Lap();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory in step ", step_, " with micro-batches of ", micro_batch,
+                                                     " sequences; set training.micro_batch lower"));
+  } catch (const c10::Error& error) {
+    return absl::InternalError(absl::StrCat("LibTorch in step ", step_, ": ", error.what_without_backtrace()));
+  }
+  return stats;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options) {
+  if (options.collective == nullptr) return absl::InvalidArgumentError("a trainer needs a collective");
+  if (options.device != "cpu") {
+    return absl::InvalidArgumentError(absl::StrCat("device ", options.device, ": this build trains on cpu only"));
+  }
+  const RunSpec& spec = options.spec;
+  RETURN_IF_ERROR(ValidateConfig(spec.model));
+  if (spec.optimizer != "adamw") {
+    return absl::InvalidArgumentError(absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
+  }
+  if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
+    return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ", spec.sequence_length, ", expected 1 to ",
+                                                   spec.model.context, " (model.context)"));
+  }
+  at::set_num_threads(std::max(options.threads, 1));
+  try {
+    auto trainer = std::make_unique<CpuTrainer>(options);
+    RETURN_IF_ERROR(trainer->Build());
+    return std::unique_ptr<Trainer>(std::move(trainer));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory: ", ParameterCount(spec.model),
+                                                     " parameters need 20 bytes each for the training state"));
+  }
+}
+
+}  // namespace tritter
