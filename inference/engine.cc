@@ -57,6 +57,7 @@ absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
   MutexLock lock(&mu_);
   if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
     ++stats_.refused;
+    if (observer_ != nullptr) observer_->OnRefused();
     return absl::ResourceExhaustedError(
         absl::StrCat(queue_.size(), " requests are waiting already, the limit is ", options_.max_queue, "; try again later"));
   }
@@ -86,7 +87,7 @@ absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params, con
   return channel->TakeScores();
 }
 
-void Engine::SetObserver(Observer observer) {
+void Engine::SetObserver(std::shared_ptr<EngineObserver> observer) {
   MutexLock lock(&mu_);
   observer_ = std::move(observer);
 }
@@ -109,41 +110,42 @@ void Engine::AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) {
   while (!queue_.empty() && scheduler_.Admit(queue_.front())) queue_.pop_front();
 }
 
-void Engine::CountLocked(const std::vector<std::unique_ptr<Sequence>>& finished) {
-  stats_.queued = static_cast<int64_t>(queue_.size());
-  stats_.active = scheduler_.active();
-  stats_.kv_pages_used = pages_.used_pages();
-  for (const auto& s : finished) {
-    stats_.prompt_tokens += s->usage().prompt_tokens;
-    stats_.generated_tokens += s->usage().generated_tokens;
-    ++stats_.finished[static_cast<size_t>(s->finish_reason())];
-    if (observer_) observer_(s->usage(), s->finish_reason());
+void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, StepReport report) {
+  std::shared_ptr<EngineObserver> observer;
+  {
+    MutexLock lock(&mu_);
+    stats_.queued = report.queued = static_cast<int64_t>(queue_.size());
+    stats_.active = report.active = scheduler_.active();
+    stats_.kv_pages_used = report.kv_pages_used = pages_.used_pages();
+    for (const auto& s : finished) {
+      stats_.prompt_tokens += s->usage().prompt_tokens;
+      stats_.generated_tokens += s->usage().generated_tokens;
+      ++stats_.finished[static_cast<size_t>(s->finish_reason())];
+    }
+    observer = observer_;
   }
+  if (observer != nullptr) {
+    observer->OnStep(report);
+    for (const auto& s : finished) observer->OnFinish(s->usage(), s->finish_reason());
+  }
+  for (const auto& s : finished) s->Publish();
 }
 
 void Engine::Loop() {
-  std::vector<std::unique_ptr<Sequence>> finished;
   for (;;) {
+    std::vector<std::unique_ptr<Sequence>> finished;
     {
       MutexLock lock(&mu_);
       while (!stop_ && queue_.empty() && scheduler_.idle()) wake_.Wait(&mu_);
       if (stop_) break;
       AdmitLocked(&finished);
-      stats_.queued = static_cast<int64_t>(queue_.size());
-      stats_.active = scheduler_.active();
-      stats_.kv_pages_used = pages_.used_pages();
       ++stats_.steps;
     }
-    for (auto& s : scheduler_.Step()) finished.push_back(std::move(s));
-    if (finished.empty()) continue;
-    {
-      MutexLock lock(&mu_);
-      CountLocked(finished);
-    }
-    for (const auto& s : finished) s->Publish();
-    finished.clear();
+    StepReport report;
+    for (auto& s : scheduler_.Step(&report)) finished.push_back(std::move(s));
+    Settle(finished, std::move(report));
   }
-  finished = scheduler_.FinishAll(FinishReason::kCancelled);
+  std::vector<std::unique_ptr<Sequence>> finished = scheduler_.FinishAll(FinishReason::kCancelled);
   {
     MutexLock lock(&mu_);
     for (auto& s : queue_) {
@@ -151,9 +153,8 @@ void Engine::Loop() {
       finished.push_back(std::move(s));
     }
     queue_.clear();
-    CountLocked(finished);
   }
-  for (const auto& s : finished) s->Publish();
+  Settle(finished, {});
 }
 
 }  // namespace tritter

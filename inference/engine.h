@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/mutex.h"
+#include "inference/engine_observer.h"
 #include "inference/packed_model.h"
 #include "inference/request.h"
 #include "inference/request_channel.h"
@@ -68,9 +69,8 @@ class Engine {
   // full; Cancelled; DeadlineExceeded.
   absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params, const std::function<bool()>& cancelled);
 
-  // Called on the scheduler thread for every finished generation. Set once, before the first request.
-  using Observer = std::function<void(const RequestUsage& usage, FinishReason reason)>;
-  void SetObserver(Observer observer);
+  // Set once, before the first request.
+  void SetObserver(std::shared_ptr<EngineObserver> observer);
 
   const PackedModel& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -83,7 +83,8 @@ class Engine {
   absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
   void Loop();
   void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);
-  void CountLocked(const std::vector<std::unique_ptr<Sequence>>& finished) REQUIRES(mu_);
+  // Counts, reports and publishes what a step brought.
+  void Settle(const std::vector<std::unique_ptr<Sequence>>& finished, StepReport report);
 
   const EngineOptions options_;
   const std::unique_ptr<PackedModel> model_;
@@ -102,7 +103,7 @@ class Engine {
   bool stop_ GUARDED_BY(mu_) = false;
   std::deque<std::unique_ptr<Sequence>> queue_ GUARDED_BY(mu_);
   EngineStats stats_ GUARDED_BY(mu_);
-  Observer observer_ GUARDED_BY(mu_);
+  std::shared_ptr<EngineObserver> observer_ GUARDED_BY(mu_);
   std::thread thread_;
 };
 

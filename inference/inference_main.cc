@@ -4,6 +4,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -18,9 +19,12 @@
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "inference/engine.h"
+#include "inference/engine_metrics.h"
 #include "inference/inference_service.h"
 #include "inference/serve_options.h"
 #include "model/tpack.h"
+#include "monitoring/exposer.h"
+#include "monitoring/registry.h"
 
 namespace tritter {
 namespace {
@@ -74,7 +78,9 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
 
 absl::Status Serve(const ServeOptions& o) {
   const ModelArgument model = ParseModelArgument(o.model);
+  Registry registry("inference");  // outlives the engine, which reports to it
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(o, model.path));
+  engine->SetObserver(std::make_shared<EngineMetrics>(&registry, model.name, engine->kernel().name, engine->limits()));
   InferenceRpcService service(engine.get(), {model.name, model.path}, o.max_streams, Clock::Real());
   ReadyReport ready;
   ready.model = model.name;
@@ -82,11 +88,19 @@ absl::Status Serve(const ServeOptions& o) {
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server, StartServer(o, &service, &ready.address));
   server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(), true);
+  std::atomic<bool> draining{false};
+  std::unique_ptr<Exposer> exposer;
+  if (!o.metrics_listen.empty()) {
+    const auto health = [&draining] { return draining ? absl::UnavailableError("draining") : absl::OkStatus(); };
+    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
+    ready.metrics_address = exposer->address();
+  }
   if (!o.ready_file.empty()) RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
-  LogInfo("serving", {{"address", ready.address}, {"model", model.name}});
+  LogInfo("serving", {{"address", ready.address}, {"metrics", ready.metrics_address}, {"model", model.name}});
 
   WaitForShutdown();
   LogInfo("draining", {{"signal", ShutdownSignal()}, {"calls", service.calls()}, {"grace_seconds", o.grace_seconds}});
+  draining = true;
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));
   server->Wait();

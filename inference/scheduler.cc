@@ -54,7 +54,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::TakeFinished() {
   return finished;
 }
 
-std::vector<std::unique_ptr<Sequence>> Scheduler::Step() {
+std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   const absl::Duration before = clock_->Monotonic();
   for (const auto& s : active_) {
     if (const FinishReason reason = s->Interruption(before); reason != FinishReason::kNone) s->Finish(reason, before);
@@ -85,12 +85,17 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step() {
   const absl::Duration after = clock_->Monotonic();
   for (Work& w : work) {
     if (w.positions == 0) continue;
-    const bool complete = w.positions == w.sequence->pending();
-    w.sequence->computed += w.positions;
-    if (w.sequence->scoring()) {
-      w.sequence->AcceptScores(std::move(w.scores), after);
+    Sequence& s = *w.sequence;
+    const bool complete = w.positions == s.pending();
+    (s.in_prefill() ? report->prompt_positions : report->decoding) += w.positions;
+    s.computed += w.positions;
+    if (s.scoring()) {
+      s.AcceptScores(std::move(w.scores), after);
     } else if (complete) {
-      w.sequence->Accept(w.token, after);
+      const int64_t length = s.length();
+      s.Accept(w.token, after);
+      report->generated_tokens += s.length() - length;
+      if (s.token_gap().has_value()) report->inter_token.push_back(*s.token_gap());
     }
   }
   for (auto& s : TakeFinished()) finished.push_back(std::move(s));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "inference/engine_observer.h"
 #include "inference/forward.h"
 #include "inference/kv_pages.h"
 #include "inference/sequence.h"
@@ -31,7 +32,7 @@ class Scheduler {
   // Takes the request and its pages; false when there is no room now (the caller keeps it).
   bool Admit(std::unique_ptr<Sequence>& sequence);
   // Ends what is cancelled or over time, then computes one step. Returns what finished, without pages, not yet published.
-  std::vector<std::unique_ptr<Sequence>> Step();
+  std::vector<std::unique_ptr<Sequence>> Step(StepReport* report);
   std::vector<std::unique_ptr<Sequence>> FinishAll(FinishReason reason);
 
  private:

@@ -40,6 +40,7 @@ bool Sequence::EndsText(int32_t token) const {
 }
 
 void Sequence::Accept(int32_t token, absl::Duration now) {
+  if (first_ != absl::InfiniteDuration()) token_gap_ = now - last_;
   first_ = std::min(first_, now);
   last_ = now;
   if (EndsText(token)) {

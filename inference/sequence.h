@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Sequence {
   void Accept(int32_t token, absl::Duration now);
   void AcceptScores(std::vector<PositionScore> scores, absl::Duration now);
   void Finish(FinishReason reason, absl::Duration now);
+  // Between the last accepted token and the one before; nothing for a request's first.
+  std::optional<absl::Duration> token_gap() const { return token_gap_; }
   // Tells the waiting side. Apart from Finish, so that pages and figures are settled before anybody is told.
   void Publish() { channel_->Finish(last_text_, finish_reason_, usage_); }
   FinishReason finish_reason() const { return finish_reason_; }
@@ -56,6 +59,7 @@ class Sequence {
   StopMatcher matcher_;
   absl::Duration submitted_, deadline_;
   absl::Duration admitted_ = absl::InfiniteDuration(), first_ = absl::InfiniteDuration(), last_ = absl::ZeroDuration();
+  std::optional<absl::Duration> token_gap_;
   FinishReason finish_reason_ = FinishReason::kNone;
   std::string last_text_;
   RequestUsage usage_;

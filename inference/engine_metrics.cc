@@ -1,0 +1,55 @@
+#include "inference/engine_metrics.h"
+
+#include "absl/time/time.h"
+
+namespace tritter {
+
+EngineMetrics::EngineMetrics(Registry* registry, const std::string& model, const std::string& kernel, const RequestLimits& limits)
+    : page_bytes_(static_cast<double>(limits.kv_page_bytes)),
+      running_(registry->GetGauge("tritter_requests_running")),
+      waiting_(registry->GetGauge("tritter_requests_waiting")),
+      kv_used_(registry->GetGauge("tritter_kv_cache_used_bytes")),
+      ok_(registry->GetCounter("tritter_requests_total", {{"outcome", "ok"}})),
+      cancelled_(registry->GetCounter("tritter_requests_total", {{"outcome", "cancelled"}})),
+      refused_(registry->GetCounter("tritter_requests_total", {{"outcome", "refused"}})),
+      failed_(registry->GetCounter("tritter_requests_total", {{"outcome", "failed"}})),
+      prompt_tokens_(registry->GetCounter("tritter_prompt_tokens_total")),
+      generated_tokens_(registry->GetCounter("tritter_generated_tokens_total")),
+      first_token_(registry->GetHistogram("tritter_time_to_first_token_seconds")),
+      inter_token_(registry->GetHistogram("tritter_inter_token_seconds")),
+      queue_(registry->GetHistogram("tritter_queue_seconds")),
+      batch_(registry->GetHistogram("tritter_batch_size")) {
+  registry->GetGauge("tritter_kv_cache_capacity_bytes").Set(page_bytes_ * static_cast<double>(limits.kv_pages));
+  registry->GetGauge("tritter_kernel_info", {{"kernel", kernel}}).Set(1);
+  registry->GetGauge("tritter_model_info", {{"model", model}}).Set(1);
+}
+
+void EngineMetrics::OnStep(const StepReport& report) {
+  running_.Set(static_cast<double>(report.active));
+  waiting_.Set(static_cast<double>(report.queued));
+  kv_used_.Set(page_bytes_ * static_cast<double>(report.kv_pages_used));
+  if (report.decoding > 0) batch_.Observe(static_cast<double>(report.decoding));
+  prompt_tokens_.Increment(static_cast<double>(report.prompt_positions));
+  generated_tokens_.Increment(static_cast<double>(report.generated_tokens));
+  for (absl::Duration gap : report.inter_token) inter_token_.Observe(absl::ToDoubleSeconds(gap));
+}
+
+void EngineMetrics::OnFinish(const RequestUsage& usage, FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+    case FinishReason::kLength:
+      ok_.Increment();
+      first_token_.Observe(absl::ToDoubleSeconds(usage.queued + usage.prefill));
+      break;
+    case FinishReason::kCancelled:
+      cancelled_.Increment();
+      break;
+    case FinishReason::kDeadline:
+    case FinishReason::kNone:
+      failed_.Increment();
+      break;
+  }
+  queue_.Observe(absl::ToDoubleSeconds(usage.queued));
+}
+
+}  // namespace tritter

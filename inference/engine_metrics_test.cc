@@ -1,0 +1,57 @@
+#include "inference/engine_metrics.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+
+RequestLimits Limits() {
+  RequestLimits limits;
+  limits.kv_pages = 10;
+  limits.kv_page_bytes = 1024;
+  return limits;
+}
+
+TEST(EngineMetrics, NamesModelAndKernelAndCapacity) {
+  Registry registry("inference");
+  EngineMetrics metrics(&registry, "chat", "avx2", Limits());
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_kernel_info{kernel=\"avx2\"} 1"));
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_model_info{model=\"chat\"} 1"));
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_kv_cache_capacity_bytes 10240"));
+}
+
+TEST(EngineMetrics, CountsStepsAndOutcomes) {
+  Registry registry("inference");
+  EngineMetrics metrics(&registry, "chat", "avx2", Limits());
+  StepReport step;
+  step.active = 3;
+  step.queued = 2;
+  step.kv_pages_used = 4;
+  step.decoding = 3;
+  step.prompt_positions = 7;
+  step.generated_tokens = 3;
+  step.inter_token = {absl::Milliseconds(5), absl::Milliseconds(6)};
+  metrics.OnStep(step);
+  metrics.OnFinish({}, FinishReason::kStop);
+  metrics.OnFinish({}, FinishReason::kLength);
+  metrics.OnFinish({}, FinishReason::kCancelled);
+  metrics.OnFinish({}, FinishReason::kDeadline);
+  metrics.OnRefused();
+  const std::string text = registry.Text();
+  EXPECT_THAT(text, HasSubstr("tritter_requests_running 3"));
+  EXPECT_THAT(text, HasSubstr("tritter_requests_waiting 2"));
+  EXPECT_THAT(text, HasSubstr("tritter_kv_cache_used_bytes 4096"));
+  EXPECT_THAT(text, HasSubstr("tritter_generated_tokens_total 3"));
+  EXPECT_THAT(text, HasSubstr("tritter_prompt_tokens_total 7"));
+  EXPECT_THAT(text, HasSubstr("tritter_inter_token_seconds_count 2"));
+  EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"ok\"} 2"));
+  EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"cancelled\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"failed\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"refused\"} 1"));
+}
+
+}  // namespace
+}  // namespace tritter
