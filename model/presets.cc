@@ -20,6 +20,7 @@ constexpr Family kT = Family::kTritter;
 constexpr Family kB = Family::kBitnet;
 
 // In order of size.
+// clang-format off
 constexpr Preset kPresets[] = {
     //  name          H   layers  N   K    D      I  context      V
     {"nano",        128,    4,   4,   2,  32,   384,    512,    512, kT},
@@ -40,6 +41,7 @@ constexpr Preset kPresets[] = {
     {"65B",        8192,   80,  64,   8, 128, 22016, 131072,  65536, kT},
     {"70B",        8192,   80,  64,   8, 128, 28672, 131072,  65536, kT},
 };
+// clang-format on
 
 }  // namespace
 
@@ -68,9 +70,10 @@ absl::StatusOr<ModelConfig> PresetConfig(absl::string_view name) {
   }
   const std::vector<std::string> names = PresetNames();
   const std::string nearest = NearestWord(name, names);
-  return absl::NotFoundError(absl::StrCat(
-      "no preset is called `", name, "`", nearest.empty() ? "" : absl::StrCat(" (did you mean `", nearest, "`?)"),
-      "; there are ", absl::StrJoin(names, ", ")));
+  return absl::NotFoundError(
+      absl::StrCat("no preset is called `", name, "`",
+                   nearest.empty() ? "" : absl::StrCat(" (did you mean `", nearest, "`?)"),
+                   "; there are ", absl::StrJoin(names, ", ")));
 }
 
 }  // namespace tritter
