@@ -1,0 +1,207 @@
+// Start, recovery, threads and what every part uses.
+#include "coordinator/coordinator.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/checkpoint_files.h"
+#include "coordinator/errors.h"
+
+namespace tritter {
+
+Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions options)
+    : store_(d.store),
+      env_(d.env),
+      clock_(d.clock),
+      catalog_(d.catalog),
+      exporter_(d.exporter),
+      options_(std::move(options)) {}
+
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(const CoordinatorDependencies& dependencies,
+                                                                CoordinatorOptions options) {
+  std::unique_ptr<Coordinator> out(new Coordinator(dependencies, std::move(options)));
+  RETURN_IF_ERROR(out->Load());
+  if (out->options_.background) out->background_ = std::thread([c = out.get()] { c->RunBackground(); });
+  return out;
+}
+
+Coordinator::~Coordinator() {
+  Stop();
+  if (background_.joinable()) background_.join();
+  if (export_thread_.joinable()) export_thread_.join();
+}
+
+void Coordinator::Stop() {
+  MutexLock lock(&mu_);
+  stopping_ = true;
+  for (auto& [name, worker] : workers_.all()) {
+    if (worker.sink != nullptr) worker.sink->Close(absl::UnavailableError("the coordinator is stopping; reconnect"));
+  }
+  changed_.NotifyAll();
+  wake_.NotifyAll();
+}
+
+absl::Status Coordinator::Load() {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(coordinator_id_, store_->StoreId());
+  ASSIGN_OR_RETURN(const int64_t last_event, store_->LastEventId());
+  next_event_id_ = last_event + 1;
+  ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store_->Runs());
+  for (RunRecord& record : runs) RETURN_IF_ERROR(LoadRun(std::move(record)));
+  ASSIGN_OR_RETURN(std::vector<EpochRecord> epochs, store_->LiveEpochs());
+  for (EpochRecord& record : epochs) {
+    const auto it = runs_.find(record.run_id);
+    if (it == runs_.end()) continue;
+    EpochEntry epoch;
+    ASSIGN_OR_RETURN(epoch.plans, store_->Plans(record.run_id, record.epoch));
+    ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares, store_->Shares(record.run_id, record.epoch));
+    for (const ShareRecord& s : shares) epoch.shares[s.step][s.rank] = s.share;
+    for (const MemberRecord& member : record.members) {
+      workers_.Await(member, record.run_id, record.epoch, clock_->Monotonic());
+    }
+    if (!it->second.recent_metrics.empty()) {
+      epoch.seconds_per_step = it->second.recent_metrics.back().second.step_seconds();
+    }
+    epoch.record = std::move(record);
+    it->second.epoch = std::move(epoch);
+    LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
+  }
+  for (auto& [id, run] : runs_) {
+    if (!IsFinal(run.record.state)) RETURN_IF_ERROR(RecoverFolders(&run));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::LoadRun(RunRecord record) {
+  RunEntry run;
+  absl::StatusOr<RunSpec> spec = ParseRunSpec(record.spec_yaml, record.run_id, "/");
+  if (!spec.ok() && !IsFinal(record.state)) {
+    // Written by another version. The run is not touched; it waits with this reason.
+    LogError("run_spec_unreadable", {{"run", record.run_id}, {"error", std::string(spec.status().message())}});
+    record.state = v1::RUN_STATE_FAILED;
+    record.reason = absl::StrCat("its stored configuration cannot be read: ", std::string(spec.status().message()));
+  }
+  if (spec.ok()) {
+    run.spec = *std::move(spec);
+    run.parameters = ParameterCount(run.spec.model);
+  }
+  ASSIGN_OR_RETURN(run.checkpoints, store_->Checkpoints(record.run_id));
+  ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
+  const int64_t recent = std::max<int64_t>(1, record.step - 20);
+  ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics, store_->Metrics(record.run_id, recent, 0));
+  for (const v1::StepMetrics& m : metrics) run.Remember(m);
+  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points, store_->Evaluations(record.run_id, 0, 0));
+  for (const v1::EvaluationPoint& p : points) run.Remember(p);
+  const std::string id = record.run_id;
+  run.record = std::move(record);
+  runs_[id] = std::move(run);
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::RecoverFolders(RunEntry* run) {
+  std::set<int64_t> recorded;
+  for (const v1::Checkpoint& c : run->checkpoints) recorded.insert(c.step());
+  const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
+  ASSIGN_OR_RETURN(RecoveredFolders found,
+                   RecoverCheckpointFolders(env_, run->CheckpointDir(), run->record.run_id, recorded, live));
+  for (const std::string& name : found.removed) {
+    LogInfo("checkpoint_attempt_removed", {{"run", run->record.run_id}, {"folder", name}});
+  }
+  if (found.adopted.empty()) return absl::OkStatus();
+  WriteBatch batch;
+  for (v1::Checkpoint& c : found.adopted) {
+    c.set_committed_ms(NowMs());
+    batch.checkpoints.push_back({run->record.run_id, c});
+    batch.events.push_back(NewEvent(run->record.run_id, "checkpoint_adopted",
+                                    absl::StrCat("checkpoint of step ", c.step(),
+                                                 " was complete on disk but not yet recorded: adopted")));
+  }
+  RETURN_IF_ERROR(store_->Apply(batch));
+  ASSIGN_OR_RETURN(run->checkpoints, store_->Checkpoints(run->record.run_id));
+  Touch(run);
+  return absl::OkStatus();
+}
+
+void Coordinator::RunBackground() {
+  while (true) {
+    {
+      MutexLock lock(&mu_);
+      if (!kicked_ && !stopping_) wake_.WaitFor(&mu_, options_.tick);
+      if (stopping_) return;
+      kicked_ = false;
+    }
+    Tick();
+  }
+}
+
+void Coordinator::Tick() {
+  MutexLock ticking(&tick_mu_);
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;
+    CheckWorkers();
+    CheckEpochs();
+  }
+  RetryCommits();
+  Place();
+  StartExports();
+}
+
+v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind, const std::string& message) {
+  v1::Event event;
+  event.set_id(next_event_id_++);
+  event.set_time_ms(NowMs());
+  event.set_run_id(run_id);
+  event.set_kind(kind);
+  event.set_message(message);
+  LogInfo(kind, {{"run", run_id}, {"message", message}});
+  return event;
+}
+
+void Coordinator::Touch(RunEntry* run) {
+  ++run->version;
+  changed_.NotifyAll();
+}
+
+absl::StatusOr<RunEntry*> Coordinator::FindRun(const std::string& name) {
+  if (const auto it = runs_.find(name); it != runs_.end()) return &it->second;
+  RunEntry* newest = nullptr;
+  for (auto& [id, run] : runs_) {
+    if (run.record.name != name) continue;
+    if (newest == nullptr || run.record.created_ms >= newest->record.created_ms) newest = &run;
+  }
+  if (newest == nullptr) return UnknownRunError(name);
+  return newest;
+}
+
+absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity& worker, const std::string& run_id,
+                                                       uint64_t epoch) {
+  RETURN_IF_ERROR(workers_.Check(worker));
+  const auto it = runs_.find(run_id);
+  if (it == runs_.end()) return UnknownRunError(run_id);
+  RunEntry* run = &it->second;
+  if (!run->epoch.has_value() || run->epoch->record.epoch != epoch) {
+    return StaleEpochError(run_id, epoch, run->record.epoch, epoch > run->record.epoch ? "does not exist" : "is closed");
+  }
+  const int rank = run->epoch->RankOf(worker.name());
+  if (rank < 0 || run->epoch->record.members[rank].incarnation != worker.incarnation()) {
+    return StaleEpochError(run_id, epoch, run->record.epoch, absl::StrCat("does not have ", worker.name(), " as a member"));
+  }
+  return Fenced{run, &*run->epoch, rank};
+}
+
+CoordinatorStats Coordinator::Stats() {
+  MutexLock lock(&mu_);
+  CoordinatorStats out = stats_;
+  for (const auto& [id, run] : runs_) ++out.runs_by_state[StateName(run.record.state)];
+  for (const WorkerView& w : workers_.Views(clock_->Monotonic(), {})) {
+    static constexpr const char* kNames[] = {"idle", "training", "leaving", "draining", "lost"};
+    ++out.workers_by_state[kNames[static_cast<int>(w.standing)]];
+  }
+  return out;
+}
+
+}  // namespace tritter

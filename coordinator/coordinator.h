@@ -1,0 +1,203 @@
+// The coordinator: admits runs, forms epochs of workers, hands out plans, commits checkpoints, and goes on whatever dies.
+// It gathers snapshots for the decisions in decide/ and carries their actions out; it knows no RPC.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/env.h"
+#include "common/mutex.h"
+#include "coordinator/data_catalog.h"
+#include "coordinator/decide/admission.h"
+#include "coordinator/decide/loss.h"
+#include "coordinator/decide/plan.h"
+#include "coordinator/decide/run_life.h"
+#include "coordinator/decide/world.h"
+#include "coordinator/run_entry.h"
+#include "coordinator/store/store.h"
+#include "coordinator/worker_registry.h"
+#include "tritter/v1/runs.pb.h"
+#include "tritter/v1/workers.pb.h"
+
+namespace tritter {
+
+// Writes the deployable file of a completed run.
+using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
+    const std::string& checkpoint_folder, const std::string& path, const std::string& format)>;
+
+struct CoordinatorOptions {
+  std::string data_dir;             // absolute; runs lie in data_dir/runs/<run_id>
+  std::vector<std::string> roots;   // data of runs must lie below one of them; empty: anywhere
+  bool background = true;           // own threads for ticks and exports; else the caller calls Tick
+  absl::Duration tick = absl::Milliseconds(200);
+  absl::Duration collective_timeout = absl::Seconds(60);
+  absl::Duration forget_lost_workers = absl::Hours(1);
+  AdmissionOptions admission;
+  LivenessOptions liveness;
+  PlanOptions plan;
+  WorldOptions world;
+  RetryOptions retry;
+};
+
+struct CoordinatorDependencies {
+  Store* store = nullptr;
+  Env* env = nullptr;
+  Clock* clock = nullptr;
+  DataCatalog* catalog = nullptr;
+  ExportFunction exporter;
+};
+
+// Where a watcher is. Starts empty.
+struct WatchCursor {
+  uint64_t version = 0;
+  uint64_t sequence = 0;
+  int64_t event_id = 0;
+};
+
+// Counts and gauges for the metrics page.
+struct CoordinatorStats {
+  std::map<std::string, int64_t> runs_by_state;
+  std::map<std::string, int64_t> workers_by_state;
+  int64_t epochs_formed = 0, epochs_lost = 0, checkpoints_committed = 0, steps_reported = 0, steps_superseded = 0;
+};
+
+// Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one while an export runs) unless background is off.
+// Typed errors (coordinator/errors.h) throughout; ResourceExhausted and the like come from the store: nothing is lost then,
+// and the call may be repeated.
+class Coordinator {
+ public:
+  // Loads the store, tidies checkpoint folders, waits for the members of live epochs.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Start(const CoordinatorDependencies& dependencies,
+                                                            CoordinatorOptions options);
+  // Ends sessions and threads; live epochs stay live in the store and go on when a coordinator starts again.
+  ~Coordinator();
+
+  // --- runs: errors as RunService says ---
+  absl::StatusOr<v1::SubmitRunResponse> Submit(const v1::SubmitRunRequest& request);
+  absl::StatusOr<v1::ValidateRunResponse> Validate(const v1::ValidateRunRequest& request);
+  absl::StatusOr<v1::Run> Get(const std::string& run);
+  v1::ListRunsResponse List(int64_t limit);
+  absl::StatusOr<v1::Run> Pause(const std::string& run);
+  absl::StatusOr<v1::Run> Resume(const std::string& run);
+  absl::StatusOr<v1::Run> Cancel(const std::string& run, bool now);
+  absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
+  absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const v1::ListMetricsRequest& request);
+  absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run);
+  v1::ListWorkersResponse ListWorkers();
+  // Waits up to `wait` for a change beyond the cursor. False: nothing new. `ended`: the run is in a final state and the update
+  // (if any) is the last. Cancelled when the coordinator stops.
+  absl::StatusOr<bool> Watch(const std::string& run, absl::Duration wait, WatchCursor* cursor, v1::RunUpdate* update,
+                             bool* ended);
+  // Log lines after `*sequence`, which moves; `tail` bounds the first read. `ended` as above.
+  absl::StatusOr<std::vector<v1::LogLine>> Logs(const std::string& run, int64_t tail, int64_t* sequence, bool* ended);
+
+  // --- workers: errors as WorkerService says ---
+  absl::StatusOr<v1::RegisterResponse> Register(const v1::RegisterRequest& request);
+  // The session's id. Commands that the worker may have missed are pushed at once.
+  absl::StatusOr<uint64_t> OpenSession(const v1::Heartbeat& first, std::shared_ptr<CommandSink> sink);
+  absl::Status Beat(uint64_t session, const v1::Heartbeat& heartbeat);
+  void CloseSession(uint64_t session);
+  absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& request);
+  absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& request);
+  absl::Status Report(const v1::ReportRequest& request);
+  absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& request);
+
+  // One round of decisions: losses, ends of epochs, retries of commits, placement, exports.
+  void Tick();
+  CoordinatorStats Stats();
+  // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the destructor calls it.
+  void Stop();
+
+ private:
+  Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
+  absl::Status Load();
+  absl::Status LoadRun(RunRecord record) REQUIRES(mu_);
+  absl::Status RecoverFolders(RunEntry* run) REQUIRES(mu_);
+  void RunBackground();
+
+  int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
+  v1::Event NewEvent(const std::string& run_id, const std::string& kind, const std::string& message) REQUIRES(mu_);
+  void Touch(RunEntry* run) REQUIRES(mu_);
+  absl::StatusOr<RunEntry*> FindRun(const std::string& run) REQUIRES(mu_);
+  // The live epoch the request names, with the sender's rank. UNKNOWN_WORKER, STALE_INCARNATION, UNKNOWN_RUN, STALE_EPOCH.
+  struct Fenced {
+    RunEntry* run = nullptr;
+    EpochEntry* epoch = nullptr;
+    int rank = 0;
+  };
+  absl::StatusOr<Fenced> Fence(const v1::WorkerIdentity& worker, const std::string& run_id, uint64_t epoch)
+      REQUIRES(mu_);
+
+  // runs
+  struct Prepared {
+    RunSpec spec;
+    std::string yaml, hash;
+  };
+  absl::StatusOr<Prepared> Prepare(const std::string& yaml, const std::string& file_name, const std::string& base_dir);
+  absl::Status Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) REQUIRES(mu_);
+  absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash, bool* known)
+      REQUIRES(mu_);
+  absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind) REQUIRES(mu_);
+  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping);
+
+  // workers and epochs
+  void SendStanding(const WorkerEntry& worker) REQUIRES(mu_);
+  void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
+  v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
+  void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
+  void EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
+  absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers, const std::string& reason)
+      REQUIRES(mu_);
+  void SetWaiting(RunEntry* run, const std::string& reason) REQUIRES(mu_);
+
+  // parts of a tick
+  void CheckWorkers() REQUIRES(mu_);
+  void CheckEpochs() REQUIRES(mu_);
+  void FinishIfTrained(RunEntry* run) REQUIRES(mu_);
+  void RetryCommits();
+  void Place();
+  std::vector<Placement> Decide() REQUIRES(mu_);
+  void ChooseResume(const std::string& run_id);
+  void StartExports();
+  void ExportRun(const std::string& run_id);
+
+  // checkpoints
+  absl::Status TakeShare(const Fenced& at, const v1::CommitShareRequest& request) REQUIRES(mu_);
+  absl::Status CheckFiles(const RunEntry& run, const v1::CommitShareRequest& request) REQUIRES(mu_);
+  // Commits the checkpoint of `step` when every share is there. The lock is given up while files are written.
+  absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step) REQUIRES(mu_);
+  absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint, std::vector<std::string>* folders_to_remove)
+      REQUIRES(mu_);
+
+  Store* const store_;
+  Env* const env_;
+  Clock* const clock_;
+  DataCatalog* const catalog_;
+  const ExportFunction exporter_;
+  const CoordinatorOptions options_;
+  std::string coordinator_id_;
+
+  Mutex tick_mu_;  // one tick at a time; taken before mu_
+  Mutex mu_;
+  CondVar changed_;  // watchers
+  CondVar wake_;     // the background thread
+  std::map<std::string, RunEntry> runs_ GUARDED_BY(mu_);  // by id; never erased
+  WorkerRegistry workers_ GUARDED_BY(mu_);
+  int64_t next_event_id_ GUARDED_BY(mu_) = 1;
+  CoordinatorStats stats_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+  bool kicked_ GUARDED_BY(mu_) = false;
+  std::thread background_;
+  std::thread export_thread_;
+};
+
+}  // namespace tritter

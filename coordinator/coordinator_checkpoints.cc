@@ -1,0 +1,228 @@
+// Shares in, committed checkpoints out.
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/checkpoint_files.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/errors.h"
+
+namespace tritter {
+namespace {
+
+constexpr absl::Duration kCommitRetry = absl::Seconds(2);
+
+bool IsPlainName(const std::string& name) {
+  if (name.empty() || name.size() > 255 || name[0] == '.' || name == "manifest.json") return false;
+  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
+}
+
+bool IsSha256(const std::string& text) {
+  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
+         });
+}
+
+CheckpointManifest ManifestOf(const RunEntry& run, int64_t step) {
+  const EpochEntry& epoch = *run.epoch;
+  CheckpointManifest m;
+  m.run_id = run.record.run_id;
+  m.step = step;
+  m.epoch = epoch.record.epoch;
+  m.attempt = AttemptName(m.epoch);
+  m.spec_hash = run.record.spec_hash;
+  m.spec_yaml = run.record.spec_yaml;
+  m.next_slot = step * run.spec.global_batch;
+  for (const auto& [rank, share] : epoch.shares.at(step)) {
+    for (const v1::CheckpointFile& f : share.files()) {
+      m.files.push_back({f.name(), static_cast<uint64_t>(f.bytes()), f.sha256()});
+    }
+  }
+  std::sort(m.files.begin(), m.files.end(), [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
+  return m;
+}
+
+}  // namespace
+
+absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareRequest& request) {
+  if (request.files_size() == 0 || request.files_size() > 1000) {
+    return CheckpointRejectedError("files", absl::StrCat(request.files_size()), "1 to 1000", "a share names its files");
+  }
+  const std::string folder = JoinPath(run.CheckpointDir(), AttemptFolderName(request.step(), request.attempt()));
+  std::set<std::string> names;
+  for (const auto& [rank, share] : run.epoch->shares.contains(request.step())
+                                       ? run.epoch->shares.at(request.step())
+                                       : std::map<int32_t, v1::CommitShareRequest>()) {
+    if (rank == request.rank()) continue;
+    for (const v1::CheckpointFile& f : share.files()) names.insert(f.name());
+  }
+  for (const v1::CheckpointFile& f : request.files()) {
+    if (!IsPlainName(f.name())) {
+      return CheckpointRejectedError("files.name", f.name(), "letters, digits, '-', '_', '.'", "a bad file name");
+    }
+    if (!names.insert(f.name()).second) {
+      return CheckpointRejectedError("files.name", f.name(), "a name of its own", "two files have one name");
+    }
+    if (!IsSha256(f.sha256())) {
+      return CheckpointRejectedError("files.sha256", f.sha256(), "64 hexadecimal digits", "a bad hash");
+    }
+    absl::StatusOr<uint64_t> size = env_->FileSize(JoinPath(folder, f.name()));
+    if (!size.ok() || static_cast<int64_t>(*size) != f.bytes()) {
+      return CheckpointRejectedError("files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
+                                     absl::StrCat(f.bytes()), absl::StrCat(f.name(), " on the shared file system"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareRequest& request) {
+  EpochEntry& epoch = *at.epoch;
+  if (request.rank() != at.rank) {
+    return CheckpointRejectedError("rank", absl::StrCat(request.rank()), absl::StrCat(at.rank), "another rank's share");
+  }
+  if (request.attempt() != AttemptName(epoch.record.epoch)) {
+    return CheckpointRejectedError("attempt", request.attempt(), AttemptName(epoch.record.epoch), "another attempt");
+  }
+  if (!epoch.OrdersCheckpoint(request.step())) {
+    return CheckpointRejectedError("step", absl::StrCat(request.step()), "a step whose checkpoint was ordered",
+                                   "no plan of the epoch orders it");
+  }
+  const auto& shares = epoch.shares[request.step()];
+  if (const auto it = shares.find(request.rank()); it != shares.end()) {
+    bool same = it->second.files_size() == request.files_size();
+    for (int i = 0; same && i < request.files_size(); ++i) {
+      same = it->second.files(i).SerializeAsString() == request.files(i).SerializeAsString();
+    }
+    if (same) return absl::OkStatus();  // a repeat
+    return CheckpointRejectedError("files", "other files", "those of the first report", "a share is reported once");
+  }
+  RETURN_IF_ERROR(CheckFiles(*at.run, request));
+  WriteBatch batch;
+  batch.shares = {{request.run_id(), request.epoch(), request.step(), request.rank(), request}};
+  RETURN_IF_ERROR(store_->Apply(batch));
+  epoch.shares[request.step()][request.rank()] = request;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::CommitShareResponse> Coordinator::CommitShare(const v1::CommitShareRequest& request) {
+  v1::CommitShareResponse out;
+  out.set_state(v1::CommitShareResponse::WAITING);
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(workers_.Check(request.worker()));
+  if (const auto it = runs_.find(request.run_id()); it != runs_.end()) {
+    for (const v1::Checkpoint& c : it->second.checkpoints) {
+      if (c.step() == request.step() && c.epoch() == request.epoch()) {
+        out.set_state(v1::CommitShareResponse::COMMITTED);
+        return out;
+      }
+    }
+  }
+  ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
+  RETURN_IF_ERROR(TakeShare(at, request));
+  ASSIGN_OR_RETURN(const bool committed, CommitIfComplete(request.run_id(), request.epoch(), request.step()));
+  if (committed) out.set_state(v1::CommitShareResponse::COMMITTED);
+  return out;
+}
+
+absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step) {
+  RunEntry& run = runs_.at(run_id);
+  if (run.committing || !run.epoch.has_value() || run.epoch->record.epoch != epoch) return false;
+  const auto it = run.epoch->shares.find(step);
+  if (it == run.epoch->shares.end() || it->second.size() < run.epoch->record.members.size()) return false;
+  CheckpointManifest manifest = ManifestOf(run, step);
+  if (const WorkerEntry* first = workers_.Find(run.epoch->record.members[0].worker); first != nullptr) {
+    manifest.code_version = first->info.code_version();
+  }
+  const std::string dir = run.CheckpointDir();
+  run.committing = true;
+  mu_.Unlock();
+  absl::StatusOr<v1::Checkpoint> checkpoint = CommitCheckpointFolder(env_, dir, manifest);
+  mu_.Lock();
+  run.committing = false;  // runs are never erased
+  absl::Status status = checkpoint.status();
+  std::vector<std::string> folders;
+  if (status.ok()) status = RecordCommit(&run, *std::move(checkpoint), &folders);
+  if (!status.ok()) {
+    run.commit_retry_at = clock_->Monotonic() + kCommitRetry;
+    status = Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
+    LogWarning("checkpoint_commit_failed", {{"run", run_id}, {"error", std::string(status.message())}});
+    if (run.record.reason != status.message()) {
+      run.record.reason = std::string(status.message());
+      Touch(&run);
+    }
+    return status;
+  }
+  mu_.Unlock();
+  for (const std::string& folder : folders) {
+    if (absl::Status s = env_->RemoveTree(folder); !s.ok()) {
+      LogWarning("checkpoint_not_removed", {{"folder", folder}, {"error", std::string(s.message())}});
+    }
+  }
+  mu_.Lock();
+  return true;
+}
+
+absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint, std::vector<std::string>* folders) {
+  const std::string& id = run->record.run_id;
+  checkpoint.set_committed_ms(NowMs());
+  std::vector<v1::Checkpoint> kept = run->checkpoints;
+  kept.push_back(checkpoint);
+  std::vector<int64_t> steps;
+  for (const v1::Checkpoint& c : kept) steps.push_back(c.step());
+  const RetentionDecision retention = DecideRetention(steps, run->spec.checkpoint_keep, checkpoint.step());
+  WriteBatch batch;
+  batch.checkpoints = {{id, checkpoint}};
+  for (const int64_t step : retention.drop) {
+    batch.dropped_checkpoints.push_back({id, step});
+    std::erase_if(kept, [&](const v1::Checkpoint& c) {
+      if (c.step() != step) return false;
+      folders->push_back(c.path());
+      return true;
+    });
+  }
+  batch.events = {NewEvent(id, "checkpoint_committed",
+                           absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes; ",
+                                        retention.reason))};
+  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+    folders->clear();
+    return s;
+  }
+  run->checkpoints = std::move(kept);
+  run->resume.reset();
+  ++stats_.checkpoints_committed;
+  if (run->epoch.has_value()) {
+    run->epoch->progress = true;
+    run->epoch->shares.erase(checkpoint.step());
+    if (run->record.state == v1::RUN_STATE_RUNNING) {
+      run->record.reason = absl::StrCat("trains; newest checkpoint: step ", checkpoint.step());
+    }
+  }
+  Touch(run);
+  return absl::OkStatus();
+}
+
+void Coordinator::RetryCommits() {
+  MutexLock lock(&mu_);
+  struct Due {
+    std::string run_id;
+    uint64_t epoch;
+    int64_t step;
+  };
+  std::vector<Due> due;
+  const absl::Duration now = clock_->Monotonic();
+  for (auto& [id, run] : runs_) {
+    if (!run.epoch.has_value() || run.committing || now < run.commit_retry_at) continue;
+    for (const auto& [step, shares] : run.epoch->shares) {
+      if (shares.size() == run.epoch->record.members.size()) due.push_back({id, run.epoch->record.epoch, step});
+    }
+  }
+  for (const Due& d : due) CommitIfComplete(d.run_id, d.epoch, d.step).status().IgnoreError();  // logged there
+}
+
+}  // namespace tritter

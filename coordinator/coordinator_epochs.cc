@@ -1,0 +1,318 @@
+// Epochs: ended by losses, complaints and completion; formed from healthy workers.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/checkpoint_files.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/decide/memory.h"
+#include "coordinator/decide/schedule.h"
+#include "coordinator/decide/words.h"
+
+namespace tritter {
+namespace {
+
+// A reason without its figures: ages move all the time and are no news.
+std::string Shape(const std::string& reason) {
+  std::string out;
+  for (const char c : reason) {
+    if (!absl::ascii_isdigit(static_cast<unsigned char>(c)) && c != '.') out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+void Coordinator::CheckWorkers() {
+  const absl::Duration now = clock_->Monotonic();
+  for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {
+    LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
+    const std::string cause = absl::StrCat("worker ", worker->name, " lost: ", worker->lost_why);
+    if (worker->run_id.empty()) {
+      WriteBatch batch;
+      batch.events = {NewEvent("", "worker_lost", cause)};
+      store_->Apply(batch).IgnoreError();  // an event only; the loss itself is a fact without it
+    }
+    if (worker->session != 0 && worker->sink != nullptr) {
+      // Silent: should it speak again it opens a session anew.
+      worker->sink->Close(absl::AbortedError(absl::StrCat("worker ", worker->name, " was ", worker->lost_why)));
+      workers_.Detach(worker, now);
+    }
+  }
+  for (auto& [name, worker] : workers_.all()) {
+    if (worker.lost && !worker.run_id.empty()) {
+      const WorkerEntry lost = worker;
+      EndEpochOfLost(lost, absl::StrCat("worker ", lost.name, " lost: ", lost.lost_why));
+    }
+  }
+  workers_.Forget(now, options_.forget_lost_workers);
+}
+
+void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) {
+  const auto it = runs_.find(worker.run_id);
+  if (it == runs_.end()) return;
+  RunEntry& run = it->second;
+  if (!run.epoch.has_value() || run.epoch->record.epoch != worker.epoch) return;
+  EpochEnd end;
+  end.cause = cause;
+  end.progress = run.epoch->progress;
+  const int rank = run.epoch->RankOf(worker.name);
+  if (run.epoch->done.contains(rank)) {
+    // It had nothing left to do. The epoch is as good as ended when the others have left too.
+    run.epoch->left.insert(rank);
+    if (run.epoch->left.size() < run.epoch->record.members.size()) return;
+    end = {.clean = true};
+  }
+  EndEpoch(&run, end);
+}
+
+void Coordinator::CheckEpochs() {
+  const absl::Duration now = clock_->Monotonic();
+  for (auto& [id, run] : runs_) {
+    if (!run.epoch.has_value()) FinishIfTrained(&run);
+    if (!run.epoch.has_value() || !run.epoch->complaint.has_value()) continue;
+    const Complaint& complaint = *run.epoch->complaint;
+    bool detached = false;  // a member may be about to be lost: then that is the cause
+    for (const MemberRecord& member : run.epoch->record.members) {
+      const WorkerEntry* worker = workers_.Find(member.worker);
+      detached = detached || worker == nullptr || worker->session == 0;
+    }
+    const absl::Duration waited = now - complaint.at;
+    if (!complaint.permanent && waited < options_.liveness.blame_window) continue;
+    if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) continue;
+    EndEpoch(&run, {.permanent = complaint.permanent, .progress = run.epoch->progress, .cause = complaint.text});
+  }
+}
+
+// The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
+void Coordinator::FinishIfTrained(RunEntry* run) {
+  if (!NeedsWorkers(run->record.state) || run->committing || run->committed_step() < run->record.total_steps) return;
+  const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
+                                              !run->spec.export_format.empty(), options_.retry);
+  RunRecord next = run->record;
+  next.state = verdict.state;
+  next.reason = verdict.reason;
+  next.step = run->committed_step();
+  ChangeState(run, next, absl::StrCat("run_", StateName(next.state))).status().IgnoreError();  // the next tick tries again
+}
+
+void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
+  EpochRecord ended = run->epoch->record;
+  ended.live = false;
+  ended.ended_ms = NowMs();
+  ended.end_reason = end.clean ? run->epoch->done_reason : end.cause;
+  if (!end.clean && run->epoch->complaint.has_value() && run->epoch->complaint->text != end.cause) {
+    absl::StrAppend(&ended.end_reason, " (", run->epoch->complaint->text, ")");
+  }
+  EpochEnd named = end;
+  named.cause = ended.end_reason;
+  const RunVerdict verdict =
+      DecideAfterEpoch(run->record, named, run->committed_step(), !run->spec.export_format.empty(), options_.retry);
+  RunRecord next = run->record;
+  next.state = verdict.state;
+  next.reason = verdict.reason;
+  next.failures = verdict.failures;
+  next.epochs_lost += !end.clean;
+  next.intent = Intent::kRun;
+  if (verdict.state != v1::RUN_STATE_RUNNING) next.step = run->committed_step();
+  if (IsFinal(next.state)) next.finished_ms = NowMs();
+  WriteBatch batch;
+  batch.runs = {next};
+  batch.epochs = {ended};
+  batch.forget_epochs = {{ended.run_id, ended.epoch}};
+  batch.events = {NewEvent(ended.run_id, end.clean ? "epoch_completed" : "epoch_lost",
+                           absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
+  if (next.state != v1::RUN_STATE_RUNNING) {
+    batch.events.push_back(NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
+  }
+  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+    // Nothing has changed; the next tick finds the same facts and tries again.
+    LogError("epoch_end_not_stored", {{"run", ended.run_id}, {"error", std::string(s.message())}});
+    run->epoch->complaint = Complaint{0, ended.end_reason, end.permanent, clock_->Monotonic()};
+    return;
+  }
+  const absl::Duration now = clock_->Monotonic();
+  for (const MemberRecord& member : ended.members) {
+    WorkerEntry* worker = workers_.Find(member.worker);
+    if (worker == nullptr || worker->run_id != ended.run_id || worker->epoch != ended.epoch) continue;
+    workers_.Release(worker, now);
+    if (end.clean || worker->sink == nullptr) continue;
+    v1::Command command;
+    command.mutable_end_epoch()->set_run_id(ended.run_id);
+    command.mutable_end_epoch()->set_epoch(ended.epoch);
+    command.mutable_end_epoch()->set_reason(ended.end_reason);
+    worker->sink->Push(command);  // it counts as leaving until a heartbeat says that it is idle
+  }
+  run->record = std::move(next);
+  run->last_epoch = std::move(ended);
+  run->last_end_clean = end.clean;
+  run->cause = end.clean ? "" : run->last_epoch.end_reason;
+  run->epoch.reset();
+  run->resume.reset();
+  run->not_before = now + verdict.retry_after;
+  stats_.epochs_lost += !end.clean;
+  Touch(run);
+  kicked_ = true;
+  wake_.NotifyAll();
+}
+
+v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
+  const EpochRecord& epoch = run.epoch->record;
+  v1::Command command;
+  v1::Assignment* a = command.mutable_assignment();
+  a->set_run_id(epoch.run_id);
+  a->set_epoch(epoch.epoch);
+  a->set_rank(rank);
+  a->set_world_size(static_cast<int32_t>(epoch.members.size()));
+  a->set_spec_yaml(run.record.spec_yaml);
+  a->set_run_dir(run.record.run_dir);
+  a->set_start_step(epoch.start_step);
+  a->set_manifest_sha256(epoch.manifest_sha256);
+  a->set_collective_timeout_ms(absl::ToInt64Milliseconds(options_.collective_timeout));
+  int32_t next = 0;
+  for (const MemberRecord& member : epoch.members) {
+    v1::RunMember* m = a->add_members();
+    m->set_worker(member.worker);
+    m->set_incarnation(member.incarnation);
+    m->set_rank(next++);
+    m->set_device(member.device);
+  }
+  return command;
+}
+
+absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string>& names, const std::string& reason) {
+  const ResumeDecision& resume = *run->resume;
+  EpochEntry epoch;
+  EpochRecord& e = epoch.record;
+  e.run_id = run->record.run_id;
+  e.epoch = run->record.epoch + 1;
+  e.start_step = resume.step;
+  e.started_ms = NowMs();
+  for (const std::string& name : names) {
+    const WorkerEntry* worker = workers_.Find(name);
+    e.members.push_back({name, worker->incarnation, worker->info.device(), worker->info.memory_bytes()});
+  }
+  std::vector<v1::Checkpoint> checkpoints = run->checkpoints;
+  WriteBatch batch;
+  for (const int64_t step : resume.skipped) {
+    batch.dropped_checkpoints.push_back({e.run_id, step});
+    std::erase_if(checkpoints, [&](const v1::Checkpoint& c) { return c.step() == step; });
+  }
+  if (!checkpoints.empty()) e.manifest_sha256 = checkpoints.back().manifest_sha256();
+  RunRecord next = run->record;
+  next.state = v1::RUN_STATE_RUNNING;
+  next.epoch = e.epoch;
+  next.step = resume.step;
+  next.reason = absl::StrCat("epoch ", e.epoch, " ", reason, " trains ", resume.reason);
+  if (next.started_ms == 0) next.started_ms = e.started_ms;
+  batch.runs = {next};
+  batch.epochs = {e};
+  batch.superseded = {{e.run_id, resume.step}};
+  batch.events = {NewEvent(e.run_id, "epoch_formed", next.reason)};
+  RETURN_IF_ERROR(store_->Apply(batch));
+  stats_.steps_superseded += std::max<int64_t>(0, run->record.step - resume.step);
+  run->record = std::move(next);
+  run->checkpoints = std::move(checkpoints);
+  run->resume.reset();
+  run->epoch = std::move(epoch);
+  run->last_end_clean = false;
+  run->cause.clear();
+  ++stats_.epochs_formed;
+  for (size_t i = 0; i < names.size(); ++i) {
+    WorkerEntry* worker = workers_.Find(names[i]);
+    workers_.Assign(worker, run->record.run_id, run->record.epoch, clock_->Monotonic());
+    if (worker->sink != nullptr) worker->sink->Push(AssignmentFor(*run, static_cast<int>(i)));
+  }
+  Touch(run);
+  return absl::OkStatus();
+}
+
+void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
+  const std::string full = run->cause.empty() ? reason : absl::StrCat(reason, "; the last epoch ended: ", run->cause);
+  if (run->record.reason == full) return;
+  const bool news = Shape(run->record.reason) != Shape(full);
+  run->record.reason = full;
+  if (!news) return;
+  Touch(run);
+  WriteBatch batch;
+  batch.runs = {run->record};
+  batch.events = {NewEvent(run->record.run_id, "run_waiting", full)};
+  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+    LogWarning("reason_not_stored", {{"run", run->record.run_id}, {"error", std::string(s.message())}});
+  }
+}
+
+std::vector<Placement> Coordinator::Decide() {
+  const absl::Duration now = clock_->Monotonic();
+  std::map<std::string, std::string> names;
+  std::vector<WaitingRun> waiting;
+  for (auto& [id, run] : runs_) {
+    names[id] = run.record.name;
+    if (!NeedsWorkers(run.record.state) || run.epoch.has_value()) continue;
+    WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, ""};
+    w.needs = {run.spec.min_workers, run.spec.max_workers, run.spec.device,
+               TrainingBytes(run.spec, run.parameters, run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
+    if (run.committing) w.blocked = "a checkpoint is being committed";
+    if (now < run.not_before) {
+      w.blocked = absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures, " of ",
+                               options_.retry.budget, " without progress)");
+    }
+    waiting.push_back(std::move(w));
+  }
+  if (waiting.empty()) return {};
+  return Schedule(waiting, workers_.Views(now, names), options_.world);
+}
+
+void Coordinator::ChooseResume(const std::string& run_id) {
+  std::vector<v1::Checkpoint> checkpoints;
+  {
+    MutexLock lock(&mu_);
+    RunEntry& run = runs_.at(run_id);
+    if (absl::Status s = RecoverFolders(&run); !s.ok()) {
+      SetWaiting(&run, absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
+      return;
+    }
+    checkpoints = run.checkpoints;
+  }
+  std::vector<CheckedCheckpoint> checked;
+  for (auto it = checkpoints.rbegin(); it != checkpoints.rend(); ++it) {
+    checked.push_back({it->step(), VerifyRecordedCheckpoint(env_, *it)});
+    if (checked.back().status.ok()) break;
+  }
+  MutexLock lock(&mu_);
+  runs_.at(run_id).resume = DecideResume(checked);
+}
+
+void Coordinator::Place() {
+  std::vector<std::string> unverified;
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;
+    for (const Placement& p : Decide()) {
+      if (!p.members.empty() && !runs_.at(p.run_id).resume.has_value()) unverified.push_back(p.run_id);
+    }
+  }
+  for (const std::string& id : unverified) ChooseResume(id);
+  MutexLock lock(&mu_);
+  std::vector<std::string> names;
+  for (const auto& [name, worker] : workers_.all()) names.push_back(name);  // the order of Views
+  for (const Placement& p : Decide()) {
+    RunEntry& run = runs_.at(p.run_id);
+    if (p.members.empty()) {
+      SetWaiting(&run, p.reason);
+      continue;
+    }
+    if (!run.resume.has_value()) continue;  // placed only now: the next tick verifies
+    std::vector<std::string> members;
+    for (const int m : p.members) members.push_back(names[m]);
+    if (absl::Status s = FormEpoch(&run, members, p.reason); !s.ok()) {
+      run.record.reason = absl::StrCat("its epoch cannot be stored: ", std::string(s.message()));
+      LogError("epoch_not_stored", {{"run", p.run_id}, {"error", std::string(s.message())}});
+    }
+  }
+}
+
+}  // namespace tritter

@@ -1,0 +1,72 @@
+// Completed runs become deployable files, in the background.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "coordinator/coordinator.h"
+
+namespace tritter {
+
+void Coordinator::StartExports() {
+  std::string run_id;
+  {
+    MutexLock lock(&mu_);
+    for (auto& [id, run] : runs_) {
+      if (run.exporting) return;  // one at a time
+      if (run.record.state == v1::RUN_STATE_EXPORTING && run_id.empty()) run_id = id;
+    }
+    if (run_id.empty() || stopping_) return;
+    runs_.at(run_id).exporting = true;
+  }
+  if (export_thread_.joinable()) export_thread_.join();  // the one before has ended
+  if (options_.background) {
+    export_thread_ = std::thread([this, run_id] { ExportRun(run_id); });
+  } else {
+    ExportRun(run_id);
+  }
+}
+
+// Writes the file anew when a coordinator died during it: the write is atomic.
+void Coordinator::ExportRun(const std::string& run_id) {
+  std::string folder, path, format;
+  {
+    MutexLock lock(&mu_);
+    const RunEntry& run = runs_.at(run_id);
+    format = run.spec.export_format;
+    const std::string extension = format == "safetensors" ? "safetensors" : "tpack";
+    path = JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", extension));
+    folder = run.checkpoints.empty() ? "" : run.checkpoints.back().path();
+  }
+  absl::StatusOr<v1::Artifact> artifact = absl::FailedPreconditionError("the run has no checkpoint");
+  if (!folder.empty()) {
+    absl::Status made = env_->CreateDirs(Dirname(path));
+    artifact = made.ok() ? exporter_(folder, path, format) : absl::StatusOr<v1::Artifact>(made);
+  }
+  MutexLock lock(&mu_);
+  RunEntry& run = runs_.at(run_id);
+  run.exporting = false;
+  RunRecord next = run.record;
+  next.finished_ms = NowMs();
+  WriteBatch batch;
+  if (artifact.ok()) {
+    next.state = v1::RUN_STATE_COMPLETED;
+    next.reason = absl::StrCat("trained ", next.total_steps, " steps; exported ", artifact->path());
+    batch.artifacts = {{run_id, *artifact}};
+  } else {
+    next.state = v1::RUN_STATE_FAILED;
+    next.reason = absl::StrCat("trained ", next.total_steps, " steps, but the export failed: ",
+                               std::string(artifact.status().message()), "; the checkpoint is whole, `tritterctl export` "
+                               "writes it again");
+  }
+  batch.runs = {next};
+  batch.events = {NewEvent(run_id, artifact.ok() ? "run_completed" : "run_failed", next.reason)};
+  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+    LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
+    return;  // still EXPORTING: the next tick exports again
+  }
+  run.record = std::move(next);
+  if (artifact.ok()) run.artifacts = {*std::move(artifact)};
+  Touch(&run);
+}
+
+}  // namespace tritter

@@ -1,0 +1,200 @@
+// Plans out, progress in.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/decide/memory.h"
+#include "coordinator/errors.h"
+
+namespace tritter {
+namespace {
+
+constexpr int kMaxStepsInReport = 10000;
+constexpr int kMaxEvaluationsInReport = 1000;
+constexpr int kMaxLinesInReport = 500;
+constexpr size_t kMaxLineBytes = 4096;
+constexpr size_t kMaxFailureBytes = 16384;
+constexpr double kSmoothing = 0.2;  // weight of the newest step in the step time
+
+void SetDone(const std::string& reason, v1::NextPlanResponse* out) { out->mutable_done()->set_reason(reason); }
+
+// The least memory of the members that said how much they have; 0: nobody did.
+int64_t LeastMemory(const EpochRecord& epoch) {
+  int64_t least = 0;
+  for (const MemberRecord& m : epoch.members) {
+    if (m.memory_bytes > 0 && (least == 0 || m.memory_bytes < least)) least = m.memory_bytes;
+  }
+  return least;
+}
+
+absl::Status CheckReport(const v1::ReportRequest& r) {
+  if (r.steps_size() > kMaxStepsInReport || r.evaluations_size() > kMaxEvaluationsInReport ||
+      r.log_lines_size() > kMaxLinesInReport) {
+    return absl::InvalidArgumentError(absl::StrCat("a report takes at most ", kMaxStepsInReport, " steps, ",
+                                                   kMaxEvaluationsInReport, " evaluations and ", kMaxLinesInReport,
+                                                   " lines; send several"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanRequest& request) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
+  EpochEntry& epoch = *at.epoch;
+  if (request.rank() != at.rank) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank is ", request.rank(), ", ", request.worker().name(), " has rank ", at.rank));
+  }
+  v1::NextPlanResponse out;
+  const int64_t from = request.from_step();
+  for (const v1::Plan& plan : epoch.plans) {
+    if (plan.first_step() == from) {
+      *out.mutable_plan() = plan;
+      return out;
+    }
+  }
+  if (from != epoch.planned_end()) {
+    return absl::InvalidArgumentError(absl::StrCat("from_step is ", from, ", no plan of epoch ", request.epoch(),
+                                                   " begins there; the plans so far end at ", epoch.planned_end()));
+  }
+  if (epoch.done.contains(at.rank) || !epoch.done.empty()) {  // nobody goes on where another has stopped
+    epoch.done.insert(at.rank);
+    SetDone(epoch.done_reason, &out);
+    return out;
+  }
+  PlanInputs in;
+  in.spec = &at.run->spec;
+  in.epoch = epoch.record.epoch;
+  in.world_size = static_cast<int32_t>(epoch.record.members.size());
+  in.micro_batch = DeriveMicroBatch(at.run->spec, at.run->parameters, LeastMemory(epoch.record));
+  in.start_step = epoch.record.start_step;
+  in.from_step = from;
+  in.previous_length = epoch.plans.empty() ? 0 : epoch.plans.back().end_step() - epoch.plans.back().first_step();
+  in.seconds_per_step = epoch.seconds_per_step;
+  in.committed_step = at.run->committed_step();
+  in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
+  if (at.run->record.intent != Intent::kRun) {
+    in.stop = at.run->record.intent == Intent::kPause ? "pause asked for" : "cancel asked for";
+  }
+  for (const MemberRecord& member : epoch.record.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    if (in.stop.empty() && worker != nullptr && worker->last.draining()) {
+      in.stop = absl::StrCat("worker ", member.worker, " is leaving");
+    }
+  }
+  PlanDecision decision = DecideNextPlan(in, options_.plan);
+  switch (decision.kind) {
+    case PlanDecision::Kind::kWait:
+      out.mutable_wait()->set_retry_after_ms(absl::ToInt64Milliseconds(decision.retry_after));
+      out.mutable_wait()->set_reason(decision.reason);
+      return out;
+    case PlanDecision::Kind::kDone:
+      epoch.done_reason = decision.reason;
+      epoch.done.insert(at.rank);
+      SetDone(decision.reason, &out);
+      return out;
+    case PlanDecision::Kind::kPlan:
+      break;
+  }
+  WriteBatch batch;
+  batch.plans = {{request.run_id(), request.epoch(), decision.plan}};
+  RETURN_IF_ERROR(store_->Apply(batch));
+  epoch.plans.push_back(decision.plan);
+  *out.mutable_plan() = std::move(decision.plan);
+  return out;
+}
+
+absl::Status Coordinator::Report(const v1::ReportRequest& request) {
+  RETURN_IF_ERROR(CheckReport(request));
+  MutexLock lock(&mu_);
+  absl::StatusOr<Fenced> fenced = Fence(request.worker(), request.run_id(), request.epoch());
+  RunEntry* run = nullptr;
+  EpochEntry* epoch = nullptr;
+  int rank = -1;
+  if (fenced.ok()) {
+    run = fenced->run;
+    epoch = fenced->epoch;
+    rank = fenced->rank;
+  } else {
+    // The last report of an epoch that ended as it should still counts.
+    const auto it = runs_.find(request.run_id());
+    if (it == runs_.end() || !it->second.last_end_clean || it->second.epoch.has_value() ||
+        it->second.last_epoch.epoch != request.epoch() || !workers_.Check(request.worker()).ok()) {
+      return fenced.status();
+    }
+    const auto& members = it->second.last_epoch.members;
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (members[i].worker == request.worker().name()) rank = static_cast<int>(i);
+    }
+    if (rank < 0) return fenced.status();
+    run = &it->second;
+  }
+  const RequestRecord id{request.run_id(), request.epoch(), request.request_id()};
+  if (!id.request_id.empty()) {
+    ASSIGN_OR_RETURN(const bool seen, store_->RequestSeen(id));
+    if (seen) return absl::OkStatus();
+  }
+
+  const int64_t first = epoch != nullptr ? epoch->record.start_step : run->last_epoch.start_step;
+  const int64_t end = epoch != nullptr ? epoch->planned_end() : run->record.total_steps;
+  WriteBatch batch;
+  if (!id.request_id.empty() && epoch != nullptr) batch.requests = {id};
+  RunRecord next = run->record;
+  double seconds = epoch != nullptr ? epoch->seconds_per_step : 0;
+  if (rank == 0) {
+    for (const v1::StepMetrics& m : request.steps()) {
+      if (m.step() <= first || m.step() > end) {
+        return absl::InvalidArgumentError(absl::StrCat("steps: ", m.step(), " lies outside the plans of epoch ",
+                                                       request.epoch(), " (", first + 1, " to ", end, ")"));
+      }
+      MetricRecord record{request.run_id(), m};
+      record.metrics.set_epoch(request.epoch());
+      if (record.metrics.time_ms() == 0) record.metrics.set_time_ms(NowMs());
+      batch.metrics.push_back(std::move(record));
+      next.step = std::max<int64_t>(next.step, m.step());
+      if (m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
+        seconds = seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
+      }
+    }
+    for (const v1::EvaluationPoint& p : request.evaluations()) {
+      batch.evaluations.push_back({request.run_id(), request.epoch(), p});
+    }
+  }
+  for (const v1::LogLine& line : request.log_lines()) {
+    LogRecord record{0, request.run_id(), line};
+    record.line.set_worker(request.worker().name());
+    if (record.line.line().size() > kMaxLineBytes) record.line.mutable_line()->resize(kMaxLineBytes);
+    batch.log_lines.push_back(std::move(record));
+  }
+  const bool progress = next.step > next.best_step;
+  next.best_step = std::max(next.best_step, next.step);
+  batch.runs = {next};
+  const bool empty = batch.metrics.empty() && batch.evaluations.empty() && batch.log_lines.empty();
+  if (!empty) RETURN_IF_ERROR(store_->Apply(batch));
+  run->record = std::move(next);
+  for (const MetricRecord& m : batch.metrics) run->Remember(m.metrics);
+  for (const EvaluationRecord& e : batch.evaluations) run->Remember(e.point);
+  stats_.steps_reported += static_cast<int64_t>(batch.metrics.size());
+  if (!empty) Touch(run);
+  if (epoch == nullptr) return absl::OkStatus();
+  epoch->seconds_per_step = seconds;
+  epoch->progress = epoch->progress || progress;
+  if (request.failure().empty()) return absl::OkStatus();
+  const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() && !epoch->complaint->permanent;
+  if (!epoch->complaint.has_value() || graver) {
+    epoch->complaint = Complaint{rank,
+                                 absl::StrCat("worker ", request.worker().name(), " (rank ", rank, ") failed: ",
+                                              request.failure().substr(0, kMaxFailureBytes)),
+                                 request.failure_is_permanent(), clock_->Monotonic()};
+  }
+  kicked_ = true;
+  wake_.NotifyAll();
+  return absl::OkStatus();
+}
+
+}  // namespace tritter

@@ -1,0 +1,282 @@
+// Runs as people see them: submit, look at, pause, resume, cancel.
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/random.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/errors.h"
+
+namespace tritter {
+namespace {
+
+constexpr size_t kMaxYamlBytes = size_t{1} << 20;
+constexpr size_t kMaxKeyLength = 128;
+constexpr int64_t kMaxListed = 10000;
+
+absl::Status SpecError(absl::string_view message) {
+  return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::INVALID_RUN_SPEC, message, "");
+}
+
+}  // namespace
+
+absl::StatusOr<Coordinator::Prepared> Coordinator::Prepare(const std::string& yaml, const std::string& file_name,
+                                                           const std::string& base_dir) {
+  if (yaml.size() > kMaxYamlBytes) {
+    return SpecError(absl::StrCat("the run has ", yaml.size(), " bytes, at most ", kMaxYamlBytes, " are taken"));
+  }
+  if (!base_dir.empty() && !absl::StartsWith(base_dir, "/")) {
+    return SpecError(absl::StrCat("base_dir is \"", base_dir, "\", expected an absolute folder"));
+  }
+  absl::StatusOr<RunSpec> spec = ParseRunSpec(yaml, file_name.empty() ? "run.yaml" : file_name, base_dir);
+  if (!spec.ok()) return SpecError(spec.status().message());
+  Prepared out;
+  out.yaml = CanonicalYaml(*spec);
+  out.hash = Sha256Hex(out.yaml);
+  out.spec = *std::move(spec);
+  return out;
+}
+
+absl::Status Coordinator::Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) {
+  AdmissionFacts facts;
+  facts.parameters = ParameterCount(spec.model);
+  facts.sources = sources;
+  facts.roots = options_.roots;
+  for (const auto& [name, worker] : workers_.all()) {
+    if (!worker.lost) facts.workers.push_back({name, worker.info.memory_bytes()});
+  }
+  for (const auto& [id, run] : runs_) facts.queued += run.record.state == v1::RUN_STATE_QUEUED;
+  return CheckAdmission(spec, facts, options_.admission);
+}
+
+absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& key, const std::string& hash,
+                                                            bool* known) {
+  v1::SubmitRunResponse out;
+  *known = false;
+  if (key.empty()) return out;
+  ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> record, store_->FindKey(key));
+  if (!record.has_value()) return out;
+  *known = true;
+  if (record->request_hash != hash) {
+    v1::ErrorDetail detail;
+    detail.set_reason(v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
+    detail.set_field("idempotency_key");
+    detail.set_actual(hash);
+    detail.set_expected(record->request_hash);
+    detail.set_hint("use another key for another run");
+    return TypedError(absl::StatusCode::kAlreadyExists, detail,
+                      absl::StrCat("key \"", key, "\" was used for run ", record->run_id, " with another configuration"));
+  }
+  if (!runs_.contains(record->run_id)) {  // the answer of an earlier write was lost
+    ASSIGN_OR_RETURN(const std::vector<RunRecord> stored, store_->Runs());
+    for (const RunRecord& r : stored) {
+      if (r.run_id == record->run_id) RETURN_IF_ERROR(LoadRun(r));
+    }
+  }
+  *out.mutable_run() = DescribeRun(runs_[record->run_id]);
+  out.set_repeated(true);
+  return out;
+}
+
+absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunRequest& request) {
+  const std::string& key = request.idempotency_key();
+  if (key.size() > kMaxKeyLength) {
+    return SpecError(absl::StrCat("idempotency_key has ", key.size(), " characters, at most ", kMaxKeyLength, " are taken"));
+  }
+  ASSIGN_OR_RETURN(Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
+  bool known = false;
+  {
+    MutexLock lock(&mu_);
+    absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, run.hash, &known);
+    if (known || !earlier.ok()) return earlier;
+    RETURN_IF_ERROR(Admit(run.spec, {}));  // roots and queue, before anything is opened
+  }
+  const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
+
+  MutexLock lock(&mu_);
+  absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, run.hash, &known);
+  if (known || !earlier.ok()) return earlier;
+  RETURN_IF_ERROR(Admit(run.spec, sources));
+  RunEntry entry;
+  RunRecord& r = entry.record;
+  r.run_id = RandomId("r");
+  r.name = run.spec.name;
+  r.state = v1::RUN_STATE_QUEUED;
+  r.reason = "queued";
+  r.spec_yaml = run.yaml;
+  r.spec_hash = run.hash;
+  r.run_dir = JoinPath(options_.data_dir, absl::StrCat("runs/", r.run_id));
+  r.total_steps = run.spec.steps;
+  r.priority = run.spec.priority;
+  r.created_ms = NowMs();
+  entry.spec = std::move(run.spec);
+  entry.parameters = ParameterCount(entry.spec.model);
+  RETURN_IF_ERROR(env_->CreateDirs(entry.CheckpointDir()));
+  absl::Status status = WriteFileAtomically(env_, JoinPath(r.run_dir, "spec.yaml"), r.spec_yaml);
+  if (status.ok()) {
+    WriteBatch batch;
+    batch.runs = {r};
+    if (!key.empty()) batch.keys = {{key, r.spec_hash, r.run_id}};
+    batch.events = {NewEvent(r.run_id, "run_submitted", absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
+    status = store_->Apply(batch);
+  }
+  if (!status.ok()) {
+    if (status.code() != absl::StatusCode::kUnavailable) env_->RemoveTree(r.run_dir).IgnoreError();
+    return status;
+  }
+  v1::SubmitRunResponse out;
+  const std::string id = r.run_id;
+  RunEntry& kept = runs_[id] = std::move(entry);
+  *out.mutable_run() = DescribeRun(kept);
+  Touch(&kept);
+  kicked_ = true;
+  wake_.NotifyAll();
+  return out;
+}
+
+absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(const v1::ValidateRunRequest& request) {
+  ASSIGN_OR_RETURN(const Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
+  {
+    MutexLock lock(&mu_);
+    RETURN_IF_ERROR(Admit(run.spec, {}));
+  }
+  const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(Admit(run.spec, sources));
+  v1::ValidateRunResponse out;
+  out.set_spec_yaml(run.yaml);
+  return out;
+}
+
+absl::StatusOr<v1::Run> Coordinator::Get(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
+  return DescribeRun(*run);
+}
+
+v1::ListRunsResponse Coordinator::List(int64_t limit) {
+  MutexLock lock(&mu_);
+  std::vector<const RunEntry*> all;
+  for (const auto& [id, run] : runs_) all.push_back(&run);
+  std::sort(all.begin(), all.end(), [](const RunEntry* a, const RunEntry* b) {
+    return std::tie(b->record.created_ms, b->record.run_id) < std::tie(a->record.created_ms, a->record.run_id);
+  });
+  const size_t n = limit <= 0 ? 100 : static_cast<size_t>(std::min(limit, kMaxListed));
+  if (all.size() > n) all.resize(n);
+  v1::ListRunsResponse out;
+  for (const RunEntry* run : all) *out.add_runs() = DescribeRun(*run);
+  return out;
+}
+
+absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next, const std::string& kind) {
+  if (IsFinal(next.state) && next.finished_ms == 0) next.finished_ms = NowMs();
+  WriteBatch batch;
+  batch.runs = {next};
+  batch.events = {NewEvent(next.run_id, kind, next.reason)};
+  RETURN_IF_ERROR(store_->Apply(batch));
+  run->record = std::move(next);
+  Touch(run);
+  kicked_ = true;
+  wake_.NotifyAll();
+  return DescribeRun(*run);
+}
+
+absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent intent, v1::RunState stopping) {
+  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const bool pause = intent == Intent::kPause;
+  RunRecord next = run->record;
+  next.intent = intent;
+  if (run->epoch.has_value()) {
+    next.state = stopping;
+    next.reason = absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step,
+                               "; a checkpoint is taken at the end of the plan in hand");
+    return ChangeState(run, std::move(next), pause ? "run_pausing" : "run_cancelling");
+  }
+  const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),
+                                              !run->spec.export_format.empty(), options_.retry);
+  next.state = verdict.state;
+  next.reason = verdict.reason;
+  next.step = run->committed_step();
+  next.intent = Intent::kRun;
+  return ChangeState(run, std::move(next), pause ? "run_paused" : "run_cancelled");
+}
+
+absl::StatusOr<v1::Run> Coordinator::Pause(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const v1::RunState state = run->record.state;
+  if (state == v1::RUN_STATE_PAUSED || state == v1::RUN_STATE_PAUSING) return DescribeRun(*run);
+  if (!NeedsWorkers(state)) return WrongStateError(name, "pause", StateName(state));
+  return AskToStop(name, Intent::kPause, v1::RUN_STATE_PAUSING);
+}
+
+absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const v1::RunState state = run->record.state;
+  if (NeedsWorkers(state)) return DescribeRun(*run);
+  if (state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
+    return WrongStateError(name, "resume", StateName(state));
+  }
+  RunRecord next = run->record;
+  next.intent = Intent::kRun;
+  next.failures = 0;
+  next.state = run->epoch.has_value() ? v1::RUN_STATE_RUNNING : v1::RUN_STATE_QUEUED;
+  next.reason = absl::StrCat("resumed at step ", run->epoch.has_value() ? next.step : run->committed_step());
+  run->not_before = absl::ZeroDuration();
+  return ChangeState(run, std::move(next), "run_resumed");
+}
+
+absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const v1::RunState state = run->record.state;
+  if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now)) return DescribeRun(*run);
+  if (IsFinal(state) || state == v1::RUN_STATE_EXPORTING) return WrongStateError(name, "cancel", StateName(state));
+  ASSIGN_OR_RETURN(v1::Run described, AskToStop(name, Intent::kCancel, v1::RUN_STATE_CANCELLING));
+  if (now && run->epoch.has_value()) {
+    EndEpoch(run, {.cause = "cancelled at once"});
+    return DescribeRun(*run);
+  }
+  return described;
+}
+
+absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(const v1::ListEventsRequest& request) {
+  MutexLock lock(&mu_);
+  std::string id;
+  if (!request.run().empty()) {
+    ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
+    id = run->record.run_id;
+  }
+  const int64_t limit = request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListed);
+  ASSIGN_OR_RETURN(const std::vector<v1::Event> events, store_->Events(id, request.after_id(), limit));
+  v1::ListEventsResponse out;
+  for (const v1::Event& e : events) *out.add_events() = e;
+  return out;
+}
+
+absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(const v1::ListMetricsRequest& request) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
+  const std::string& id = run->record.run_id;
+  ASSIGN_OR_RETURN(const auto steps, store_->Metrics(id, request.first_step(), request.last_step()));
+  ASSIGN_OR_RETURN(const auto points, store_->Evaluations(id, request.first_step(), request.last_step()));
+  v1::ListMetricsResponse out;
+  for (const v1::StepMetrics& m : steps) *out.add_steps() = m;
+  for (const v1::EvaluationPoint& p : points) *out.add_evaluations() = p;
+  return out;
+}
+
+absl::StatusOr<v1::ListCheckpointsResponse> Coordinator::ListCheckpoints(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
+  v1::ListCheckpointsResponse out;
+  for (const v1::Checkpoint& c : run->checkpoints) *out.add_checkpoints() = c;
+  return out;
+}
+
+}  // namespace tritter

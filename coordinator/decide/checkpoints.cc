@@ -1,0 +1,37 @@
+#include "coordinator/decide/checkpoints.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/decide/words.h"
+
+namespace tritter {
+
+RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep, int64_t newest_verified) {
+  RetentionDecision out;
+  keep = std::max<int64_t>(1, keep);
+  const int64_t excess = static_cast<int64_t>(steps.size()) - keep;
+  for (int64_t i = 0; i < excess; ++i) {
+    if (steps[i] != newest_verified) out.drop.push_back(steps[i]);
+  }
+  out.reason = absl::StrCat("keeps the newest ", keep, " of ", Count(static_cast<int64_t>(steps.size()), "checkpoint"));
+  return out;
+}
+
+ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
+  ResumeDecision out;
+  std::string skipped;
+  for (const CheckedCheckpoint& c : checked) {
+    if (c.status.ok()) {
+      out.step = c.step;
+      break;
+    }
+    out.skipped.push_back(c.step);
+    absl::StrAppend(&skipped, skipped.empty() ? "" : "; ", "step ", c.step, ": ", std::string(c.status.message()));
+  }
+  out.reason = out.step > 0 ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";
+  if (!skipped.empty()) absl::StrAppend(&out.reason, " (skipped ", skipped, ")");
+  return out;
+}
+
+}  // namespace tritter

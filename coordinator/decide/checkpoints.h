@@ -1,0 +1,35 @@
+// Which checkpoints stay, and from which one training goes on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace tritter {
+
+struct RetentionDecision {
+  std::vector<int64_t> drop;  // steps
+  std::string reason;
+};
+
+// Keeps the newest `keep` (at least one) of the steps, oldest first, and always `newest_verified` (0: none).
+RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep, int64_t newest_verified);
+
+// A committed checkpoint that was looked at, newest first, up to and including the first good one.
+struct CheckedCheckpoint {
+  int64_t step = 0;
+  absl::Status status;
+};
+
+struct ResumeDecision {
+  int64_t step = 0;                   // 0: from the beginning
+  std::vector<int64_t> skipped;       // unusable, newest first
+  std::string reason;                 // names the skipped ones and why
+};
+
+ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked);
+
+}  // namespace tritter

@@ -1,0 +1,39 @@
+#include "coordinator/decide/checkpoints.h"
+
+#include <gmock/gmock.h>
+
+namespace tritter {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+TEST(DecideRetention, KeepsTheNewest) {
+  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 2, 800).drop, ElementsAre(200, 400));
+  EXPECT_THAT(DecideRetention({200, 400}, 3, 400).drop, IsEmpty());
+  EXPECT_THAT(DecideRetention({}, 3, 0).drop, IsEmpty());
+}
+
+TEST(DecideRetention, NeverDropsTheNewestVerifiedOne) {
+  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 1, 400).drop, ElementsAre(200, 600));
+}
+
+TEST(DecideRetention, KeepsAtLeastOne) { EXPECT_THAT(DecideRetention({200, 400}, 0, 0).drop, ElementsAre(200)); }
+
+TEST(DecideResume, TakesTheNewestGoodOneAndSaysWhatItSkipped) {
+  const ResumeDecision d =
+      DecideResume({{600, absl::DataLossError("share-0: hash differs")}, {400, absl::OkStatus()}});
+  EXPECT_EQ(d.step, 400);
+  EXPECT_THAT(d.skipped, ElementsAre(600));
+  EXPECT_EQ(d.reason, "from the checkpoint of step 400 (skipped step 600: share-0: hash differs)");
+}
+
+TEST(DecideResume, BeginsAgainWhenNoneIsGood) {
+  EXPECT_EQ(DecideResume({}).reason, "from the beginning");
+  const ResumeDecision d = DecideResume({{200, absl::NotFoundError("manifest.json is missing")}});
+  EXPECT_EQ(d.step, 0);
+  EXPECT_EQ(d.reason, "from the beginning (skipped step 200: manifest.json is missing)");
+}
+
+}  // namespace
+}  // namespace tritter

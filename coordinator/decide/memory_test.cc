@@ -1,0 +1,50 @@
+#include "coordinator/decide/memory.h"
+
+#include <gtest/gtest.h>
+
+namespace tritter {
+namespace {
+
+RunSpec Nano() {
+  RunSpec s;
+  s.model.hidden = 128;
+  s.model.layers = 4;
+  s.model.heads = 4;
+  s.model.kv_heads = 2;
+  s.model.head_dim = 32;
+  s.model.ffn = 384;
+  s.model.vocab = 264;
+  s.sequence_length = 128;
+  s.global_batch = 16;
+  s.max_workers = 2;
+  return s;
+}
+
+TEST(TrainingBytes, CountsThirtySixBytesAParameterAndActivationsByTheMicroBatch) {
+  const int64_t one = TrainingBytes(Nano(), 1000, 1), two = TrainingBytes(Nano(), 1000, 2);
+  EXPECT_EQ(TrainingBytes(Nano(), 2000, 1) - one, 36 * 1000);
+  EXPECT_EQ(one - 36 * 1000, two - one);
+  EXPECT_GT(two, one);
+}
+
+TEST(DeriveMicroBatch, IsTheShareOfTheLargestWorldWhateverTheWorldIs) {
+  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 0), 8);
+  RunSpec odd = Nano();
+  odd.max_workers = 32;
+  EXPECT_EQ(DeriveMicroBatch(odd, 1000, 0), 1);
+}
+
+TEST(DeriveMicroBatch, TakesWhatTheRunSaysUnchanged) {
+  RunSpec s = Nano();
+  s.micro_batch = 5;
+  EXPECT_EQ(DeriveMicroBatch(s, 1000, 1), 5);
+}
+
+TEST(DeriveMicroBatch, IsHalvedUntilItFits) {
+  const int64_t limit = TrainingBytes(Nano(), 1000, 3);
+  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, limit), 2);
+  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 1), 1);
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,137 @@
+#include "coordinator/decide/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace tritter {
+namespace {
+
+const char* ShapeName(DecayShape shape) {
+  switch (shape) {
+    case DecayShape::kCosine:
+      return "cosine";
+    case DecayShape::kLinear:
+      return "linear";
+    case DecayShape::kSqrt:
+      return "sqrt";
+  }
+  return "cosine";
+}
+
+int64_t Length(const PlanInputs& in, const PlanOptions& options) {
+  if (!in.stop.empty()) return 1;  // the next possible step
+  int64_t steps = options.first_steps;
+  if (in.seconds_per_step > 0) {
+    const double wanted = absl::ToDoubleSeconds(options.target) / in.seconds_per_step;
+    steps = static_cast<int64_t>(std::clamp(std::floor(wanted), 1.0, 1e9));
+  }
+  if (in.previous_length > 0) steps = std::min(steps, std::max<int64_t>(1, in.previous_length * options.growth));
+  return std::max<int64_t>(1, steps);
+}
+
+void AddSegment(const RunSpec& spec, int64_t first, int64_t end, bool decay, v1::Plan* plan) {
+  if (first >= end) return;
+  v1::PlanSegment* segment = plan->add_segments();
+  segment->set_first_step(first);
+  segment->set_end_step(end);
+  segment->set_phase(v1::PHASE_FULL);
+  for (const SourceSpec& source : spec.sources) {
+    double weight = source.weight;
+    if (decay) {
+      const auto it = spec.decay_weights.find(source.name);
+      weight = it == spec.decay_weights.end() ? 0.0 : it->second;
+    }
+    v1::SourceWeight* w = segment->add_weights();
+    w->set_source(source.name);
+    w->set_weight(weight);
+  }
+}
+
+v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
+  const RunSpec& spec = *in.spec;
+  const int64_t first = in.from_step;
+  const int64_t end = std::min(spec.steps, first + Length(in, options));
+  v1::Plan plan;
+  plan.set_first_step(first);
+  plan.set_end_step(end);
+  const int64_t border =
+      spec.decay_weights.empty() ? end : std::clamp(spec.schedule.decay_start_step, first, end);
+  AddSegment(spec, first, border, false, &plan);
+  AddSegment(spec, border, end, true, &plan);
+  v1::LearningRate* lr = plan.mutable_learning_rate();
+  lr->set_peak(spec.schedule.peak);
+  lr->set_min(spec.schedule.min);
+  lr->set_warmup_steps(spec.schedule.warmup_steps);
+  lr->set_decay_start_step(spec.schedule.decay_start_step);
+  lr->set_total_steps(spec.schedule.total_steps);
+  lr->set_shape(ShapeName(spec.schedule.shape));
+  plan.set_first_slot(first * spec.global_batch);
+  plan.set_global_batch(static_cast<int32_t>(spec.global_batch));
+  for (const v1::RankShare& share : EqualShares(spec.global_batch, in.world_size, in.micro_batch)) {
+    *plan.add_shares() = share;
+  }
+  std::vector<int64_t> checkpoints = StepsDue(first, end, spec.checkpoint_every, spec.steps);
+  if (!in.stop.empty() && (checkpoints.empty() || checkpoints.back() != end)) checkpoints.push_back(end);
+  for (const int64_t step : checkpoints) {
+    v1::CheckpointOrder* order = plan.add_checkpoints();
+    order->set_step(step);
+    order->set_attempt(AttemptName(in.epoch));
+  }
+  for (const int64_t step : StepsDue(first, end, spec.evaluate_every, spec.steps)) plan.add_evaluate_at(step);
+  return plan;
+}
+
+}  // namespace
+
+std::string AttemptName(uint64_t epoch) { return absl::StrCat("e", epoch); }
+
+std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t total) {
+  std::vector<int64_t> out;
+  if (every > 0) {
+    for (int64_t s = (first / every + 1) * every; s <= end; s += every) out.push_back(s);
+  }
+  if (first < total && total <= end && (out.empty() || out.back() != total)) out.push_back(total);
+  return out;
+}
+
+std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size, int64_t micro_batch) {
+  std::vector<v1::RankShare> out;
+  int64_t position = 0;
+  for (int32_t rank = 0; rank < world_size; ++rank) {
+    const int64_t count = global_batch / world_size + (rank < global_batch % world_size);
+    v1::RankShare share;
+    share.set_rank(rank);
+    share.set_first_position(static_cast<int32_t>(position));
+    share.set_count(static_cast<int32_t>(count));
+    share.set_micro_batch(static_cast<int32_t>(std::max<int64_t>(1, std::min(micro_batch, count))));
+    out.push_back(share);
+    position += count;
+  }
+  return out;
+}
+
+PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
+  PlanDecision out;
+  const bool complete = in.from_step >= in.spec->steps;
+  const bool saved = in.committed_step == in.from_step || in.from_step == 0;
+  if (complete || (!in.stop.empty() && (saved || in.checkpoint_ordered))) {
+    const std::string why = complete ? absl::StrCat("all ", in.spec->steps, " steps are done") : in.stop;
+    if (saved) {
+      out.kind = PlanDecision::Kind::kDone;
+      out.reason = why;
+      return out;
+    }
+    out.retry_after = options.retry;
+    out.reason = absl::StrCat(why, "; the checkpoint of step ", in.from_step, " is being written");
+    return out;
+  }
+  out.kind = PlanDecision::Kind::kPlan;
+  out.plan = BuildPlan(in, options);
+  out.reason = in.stop.empty() ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
+                               : absl::StrCat(in.stop, "; one more step with a checkpoint at ", out.plan.end_step());
+  return out;
+}
+
+}  // namespace tritter

@@ -1,0 +1,81 @@
+#include "coordinator/decide/run_life.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/decide/words.h"
+
+namespace tritter {
+namespace {
+
+std::string Lost(const RunRecord& run, const EpochEnd& end, int64_t committed) {
+  if (end.clean || run.step <= committed) return "";
+  return absl::StrCat("; steps ", committed + 1, " to ", run.step, " are lost: ", end.cause);
+}
+
+absl::Duration RetryDelay(int64_t failures, const RetryOptions& options) {
+  if (failures < 2) return absl::ZeroDuration();  // the first time is bad luck
+  absl::Duration delay = options.first_delay;
+  for (int64_t i = 2; i < failures && delay < options.longest_delay; ++i) delay *= 2;
+  return std::min(delay, options.longest_delay);
+}
+
+}  // namespace
+
+std::string StateName(v1::RunState state) {
+  std::string name = v1::RunState_Name(state);
+  constexpr size_t kPrefix = sizeof("RUN_STATE_") - 1;
+  return name.size() > kPrefix ? absl::AsciiStrToLower(name.substr(kPrefix)) : absl::StrCat("state ", state);
+}
+
+bool IsFinal(v1::RunState state) {
+  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED || state == v1::RUN_STATE_CANCELLED;
+}
+
+bool NeedsWorkers(v1::RunState state) { return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING; }
+
+RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed, bool exports,
+                            const RetryOptions& options) {
+  RunVerdict out;
+  if (committed >= run.total_steps) {
+    out.state = exports ? v1::RUN_STATE_EXPORTING : v1::RUN_STATE_COMPLETED;
+    out.reason = exports ? absl::StrCat("trained ", run.total_steps, " steps; exporting")
+                         : absl::StrCat("trained ", run.total_steps, " steps");
+    return out;
+  }
+  if (end.permanent) {
+    out.state = v1::RUN_STATE_FAILED;
+    out.reason = end.cause;
+    return out;
+  }
+  if (run.intent == Intent::kCancel) {
+    out.state = v1::RUN_STATE_CANCELLED;
+    out.reason = absl::StrCat("cancelled at step ", committed, Lost(run, end, committed));
+    return out;
+  }
+  if (run.intent == Intent::kPause) {
+    out.state = v1::RUN_STATE_PAUSED;
+    out.reason = absl::StrCat("paused at step ", committed, Lost(run, end, committed));
+    return out;
+  }
+  if (end.clean) {  // told to stop, and the wish was taken back meanwhile
+    out.reason = absl::StrCat("goes on from step ", committed);
+    return out;
+  }
+  out.failures = end.progress ? 1 : run.failures + 1;
+  if (out.failures >= options.budget) {
+    out.state = v1::RUN_STATE_FAILED;
+    out.reason = absl::StrCat("gave up after ", Count(out.failures, "epoch"), " without progress; the last: ", end.cause);
+    return out;
+  }
+  out.retry_after = RetryDelay(out.failures, options);
+  out.reason = end.cause;
+  if (out.retry_after > absl::ZeroDuration()) {
+    absl::StrAppend(&out.reason, "; tries again in ", Seconds(out.retry_after), " (", out.failures, " of ",
+                    options.budget, " without progress)");
+  }
+  return out;
+}
+
+}  // namespace tritter

@@ -1,0 +1,83 @@
+#include "coordinator/decide/run_life.h"
+
+#include <gmock/gmock.h>
+
+namespace tritter {
+namespace {
+
+using testing::HasSubstr;
+
+RunRecord MakeRun(Intent intent = Intent::kRun) {
+  RunRecord r;
+  r.name = "run";
+  r.state = v1::RUN_STATE_RUNNING;
+  r.intent = intent;
+  r.total_steps = 1000;
+  r.step = 240;
+  return r;
+}
+EpochEnd Loss() { return {.cause = "worker w-1 lost: stream broken"}; }
+
+TEST(DecideAfterEpoch, GoesOnAfterALossAtOnce) {
+  const RunVerdict v = DecideAfterEpoch(MakeRun(), Loss(), 200, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(v.reason, "worker w-1 lost: stream broken");
+  EXPECT_EQ(v.failures, 1);
+  EXPECT_EQ(v.retry_after, absl::ZeroDuration());
+}
+
+TEST(DecideAfterEpoch, ExportsOrCompletesWhenTheLastStepIsCommittedHoweverTheEpochEnded) {
+  for (const EpochEnd& end : {EpochEnd{.clean = true}, Loss()}) {
+    EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, true).state, v1::RUN_STATE_EXPORTING);
+    EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, false).state, v1::RUN_STATE_COMPLETED);
+    EXPECT_EQ(DecideAfterEpoch(MakeRun(Intent::kCancel), end, 1000, false).state, v1::RUN_STATE_COMPLETED);
+  }
+}
+
+TEST(DecideAfterEpoch, FailsAtOnceWhenRetryingCannotHelp) {
+  const RunVerdict v = DecideAfterEpoch(MakeRun(), {.permanent = true, .cause = "worker w-0: shard x is truncated"}, 200, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
+  EXPECT_EQ(v.reason, "worker w-0: shard x is truncated");
+}
+
+TEST(DecideAfterEpoch, PausesAndCancels) {
+  RunVerdict v = DecideAfterEpoch(MakeRun(Intent::kPause), {.clean = true}, 241, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_PAUSED);
+  EXPECT_EQ(v.reason, "paused at step 241");
+  v = DecideAfterEpoch(MakeRun(Intent::kCancel), {.clean = true}, 241, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_CANCELLED);
+}
+
+TEST(DecideAfterEpoch, SaysWhatIsLostWhenAPauseMeetsALoss) {
+  const RunVerdict v = DecideAfterEpoch(MakeRun(Intent::kPause), Loss(), 200, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_PAUSED);
+  EXPECT_EQ(v.reason, "paused at step 200; steps 201 to 240 are lost: worker w-1 lost: stream broken");
+}
+
+TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
+  RunRecord run = MakeRun();
+  std::vector<absl::Duration> delays;
+  for (int i = 0; i < 4; ++i) {
+    const RunVerdict v = DecideAfterEpoch(run, Loss(), 200, true);
+    EXPECT_EQ(v.state, v1::RUN_STATE_RUNNING) << i;
+    delays.push_back(v.retry_after);
+    run.failures = v.failures;
+  }
+  EXPECT_THAT(delays, testing::ElementsAre(absl::ZeroDuration(), absl::Seconds(1), absl::Seconds(2), absl::Seconds(4)));
+  RunVerdict v = DecideAfterEpoch(run, Loss(), 200, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
+  EXPECT_EQ(v.reason, "gave up after 5 epochs without progress; the last: worker w-1 lost: stream broken");
+  EpochEnd moved = Loss();
+  moved.progress = true;
+  v = DecideAfterEpoch(run, moved, 400, true);
+  EXPECT_EQ(v.state, v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(v.failures, 1);
+}
+
+TEST(StateName, IsTheWordInLowerCase) {
+  EXPECT_EQ(StateName(v1::RUN_STATE_CANCELLING), "cancelling");
+  EXPECT_THAT(StateName(static_cast<v1::RunState>(77)), HasSubstr("77"));
+}
+
+}  // namespace
+}  // namespace tritter

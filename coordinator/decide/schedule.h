@@ -1,0 +1,36 @@
+// Which waiting runs get which workers now: priority first, then age.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "coordinator/decide/world.h"
+
+namespace tritter {
+
+struct WaitingRun {
+  std::string run_id;
+  std::string name;
+  int64_t priority = 0;
+  int64_t created_ms = 0;
+  WorldNeeds needs;
+  std::string blocked;  // not empty: why it cannot start now whatever workers there are
+};
+
+struct Placement {
+  std::string run_id;
+  std::vector<int> members;  // indices into the workers; empty: waits
+  std::string reason;        // of the placement or of the waiting; never empty
+};
+
+// Indices of the runs, first served first.
+std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs);
+
+// One placement for each run, in queue order. A run that waits for workers which exist keeps them from those behind it; a
+// run that asks for more than there are does not.
+std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs, absl::Span<const WorkerView> workers,
+                                const WorldOptions& options = {});
+
+}  // namespace tritter

@@ -1,0 +1,51 @@
+// Who trains a run: workers chosen for a new epoch, or the sentence that says what is missing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace tritter {
+
+enum class Standing {
+  kIdle,      // healthy and free
+  kBusy,      // at work for `run_name`
+  kLeaving,   // told to leave an epoch, has not confirmed it yet
+  kDraining,  // is about to go: gets no more work
+  kLost,
+};
+
+struct WorkerView {
+  std::string name;
+  Standing standing = Standing::kIdle;
+  std::string device;          // "cpu …" or "cuda:0 …"
+  int64_t memory_bytes = 0;    // 0: unknown
+  std::string run_name;        // kBusy, kLeaving
+  std::string why;             // kLost: what happened
+  absl::Duration since;        // how long it has been in this standing
+};
+
+struct WorldNeeds {
+  int64_t min_workers = 1, max_workers = 1;
+  std::string device = "auto";  // "auto", "cpu", "cuda"
+  int64_t memory_bytes = 0;     // of each worker
+};
+
+struct WorldOptions {
+  // With fewer than max_workers the newest arrival is given this long for others to follow.
+  absl::Duration settle = absl::Seconds(2);
+};
+
+struct WorldDecision {
+  std::vector<int> members;  // indices into the workers, by rank; empty: not now
+  bool possible = false;     // enough suitable workers live, free or busy: waiting will do
+  std::string reason;
+};
+
+// Ranks go by the workers' names, so that the same workers get the same ranks.
+WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers, const WorldOptions& options = {});
+
+}  // namespace tritter

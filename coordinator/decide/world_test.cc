@@ -1,0 +1,91 @@
+#include "coordinator/decide/world.h"
+
+#include <gmock/gmock.h>
+
+namespace tritter {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+WorkerView Idle(const std::string& name, absl::Duration since = absl::Minutes(1)) {
+  return {name, Standing::kIdle, "cpu avx512", int64_t{4} << 30, "", "", since};
+}
+WorkerView With(WorkerView w, Standing standing, const std::string& run, const std::string& why, absl::Duration since) {
+  w.standing = standing;
+  w.run_name = run;
+  w.why = why;
+  w.since = since;
+  return w;
+}
+
+TEST(FormWorld, RanksByName) {
+  const auto d = FormWorld({2, 2}, {Idle("w-1"), Idle("w-0")});
+  EXPECT_THAT(d.members, ElementsAre(1, 0));
+  EXPECT_EQ(d.reason, "formed of w-0 and w-1");
+}
+
+TEST(FormWorld, TakesNoMoreThanMaxWorkers) {
+  EXPECT_THAT(FormWorld({1, 2}, {Idle("c"), Idle("b"), Idle("a")}).members, ElementsAre(2, 1));
+}
+
+TEST(FormWorld, SaysThatNobodyIsRegistered) {
+  const auto d = FormWorld({2, 2}, {});
+  EXPECT_THAT(d.members, IsEmpty());
+  EXPECT_FALSE(d.possible);
+  EXPECT_EQ(d.reason, "needs 2 workers, none is registered");
+}
+
+TEST(FormWorld, NamesTheLostWorkerAndWhen) {
+  const auto d = FormWorld(
+      {2, 2}, {Idle("worker-a"), With(Idle("worker-b"), Standing::kLost, "", "stream broken", absl::Seconds(41))});
+  EXPECT_THAT(d.members, IsEmpty());
+  EXPECT_FALSE(d.possible);
+  EXPECT_EQ(d.reason, "needs 2 workers, 1 healthy; worker-b lost 41 s ago (stream broken)");
+}
+
+struct ObstacleCase {
+  WorkerView worker;
+  WorldNeeds needs;
+  std::string reason;
+  bool possible;
+};
+
+TEST(FormWorld, NamesEveryKindOfObstacle) {
+  const ObstacleCase cases[] = {
+      {With(Idle("w"), Standing::kBusy, "other", "", absl::Seconds(1)), {1, 1}, "w works for other", true},
+      {With(Idle("w"), Standing::kLeaving, "other", "", absl::Seconds(1)), {1, 1}, "w is still leaving other", true},
+      {With(Idle("w"), Standing::kDraining, "", "", absl::Seconds(1)), {1, 1}, "w is draining", false},
+      {Idle("w"), {1, 1, "cuda"}, "w is a cpu worker, the run asks for cuda", false},
+      {Idle("w"), {1, 1, "auto", int64_t{8} << 30}, "w has 4.0 GiB, the run needs 8.0 GiB", false},
+  };
+  for (const ObstacleCase& c : cases) {
+    const auto d = FormWorld(c.needs, {c.worker});
+    EXPECT_THAT(d.members, IsEmpty()) << c.reason;
+    EXPECT_EQ(d.reason, "needs 1 worker, 0 healthy; " + c.reason);
+    EXPECT_EQ(d.possible, c.possible) << c.reason;
+  }
+}
+
+TEST(FormWorld, WaitsAMomentForMoreThanTheMinimum) {
+  const auto early = FormWorld({1, 2}, {Idle("w", absl::Milliseconds(500))});
+  EXPECT_THAT(early.members, IsEmpty());
+  EXPECT_TRUE(early.possible);
+  EXPECT_THAT(early.reason, HasSubstr("waits 1.5 s for more"));
+  EXPECT_THAT(FormWorld({1, 2}, {Idle("w", absl::Seconds(2))}).members, ElementsAre(0));
+  EXPECT_THAT(FormWorld({1, 1}, {Idle("w", absl::ZeroDuration())}).members, ElementsAre(0));
+}
+
+TEST(FormWorld, KeepsTheReasonShortWithManyWorkers) {
+  std::vector<WorkerView> many;
+  for (int i = 0; i < 50; ++i) {
+    many.push_back(With(Idle("w" + std::to_string(i)), Standing::kBusy, "x", "", absl::Seconds(1)));
+  }
+  const auto d = FormWorld({1, 1}, many);
+  EXPECT_THAT(d.reason, HasSubstr("44 more"));
+  EXPECT_LT(d.reason.size(), 250u);
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,80 @@
+// What the coordinator holds in memory of one run and of its live epoch. The store has everything that must survive.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "coordinator/decide/checkpoints.h"
+#include "coordinator/decide/plan.h"
+#include "coordinator/store/records.h"
+#include "model/run_spec.h"
+#include "tritter/v1/runs.pb.h"
+#include "tritter/v1/workers.pb.h"
+
+namespace tritter {
+
+// A worker's word that its epoch has failed. It waits a moment for the loss that may lie behind it.
+struct Complaint {
+  int rank = 0;
+  std::string text;
+  bool permanent = false;
+  absl::Duration at;  // Clock::Monotonic
+};
+
+struct EpochEntry {
+  EpochRecord record;
+  std::vector<v1::Plan> plans;  // handed out, in order, without gaps
+  std::map<int64_t, std::map<int32_t, v1::CommitShareRequest>> shares;  // by step, by rank
+  std::set<int> done;           // ranks that were told Done
+  std::set<int> left;           // of those, who has left
+  std::string done_reason;
+  double seconds_per_step = 0;  // smoothed
+  bool progress = false;        // beyond what was ever reached, or a checkpoint was committed
+  std::optional<Complaint> complaint;
+
+  int64_t planned_end() const { return plans.empty() ? record.start_step : plans.back().end_step(); }
+  int RankOf(const std::string& worker) const;           // -1: no member
+  bool OrdersCheckpoint(int64_t step) const;
+};
+
+struct RunEntry {
+  RunRecord record;
+  RunSpec spec;
+  int64_t parameters = 0;
+  std::optional<EpochEntry> epoch;             // live
+  bool last_end_clean = false;                 // of the newest epoch, once ended
+  EpochRecord last_epoch;                      // newest ended one, for late reports
+  std::vector<v1::Checkpoint> checkpoints;     // committed, oldest first
+  std::vector<v1::Artifact> artifacts;
+  std::optional<ResumeDecision> resume;        // verified for the next epoch
+  bool committing = false;                     // files of a checkpoint are being committed
+  bool exporting = false;
+  absl::Duration not_before;                   // Clock::Monotonic: next epoch
+  absl::Duration commit_retry_at;
+  std::string cause;                           // why the last epoch ended
+  // For watchers: bounded, by increasing sequence.
+  uint64_t version = 1;
+  uint64_t next_sequence = 1;
+  std::deque<std::pair<uint64_t, v1::StepMetrics>> recent_metrics;
+  std::deque<std::pair<uint64_t, v1::EvaluationPoint>> recent_evaluations;
+  std::map<std::string, v1::EvaluationPoint> last_evaluation;  // by source, averaged weights
+
+  int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
+  void Remember(const v1::StepMetrics& metrics);
+  void Remember(const v1::EvaluationPoint& point);
+  std::string CheckpointDir() const;           // run_dir/checkpoints
+};
+
+inline constexpr size_t kRecentMetrics = 512;
+
+// The message people see. Without last_evaluation and the like when there are none.
+v1::Run DescribeRun(const RunEntry& run);
+
+}  // namespace tritter

@@ -1,0 +1,68 @@
+#include "coordinator/shard_catalog.h"
+
+#include <memory>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "curation/sample_order.h"
+#include "curation/shard_manifest.h"
+#include "curation/shard_reader.h"
+
+namespace tritter {
+namespace {
+
+absl::Status Fill(Env* env, const SourceSpec& source, int64_t length, SourceFacts* facts) {
+  ASSIGN_OR_RETURN(const ShardManifest manifest, ReadShardManifest(env, source.shards));
+  ASSIGN_OR_RETURN(const std::unique_ptr<TokenSource> tokens,
+                   TokenSource::Open(env, source.shards, Split::kTrain, manifest.tokenizer_hash));
+  facts->samples = tokens->Samples(length);
+  facts->tokenizer_hash = manifest.tokenizer_hash;
+  facts->vocabulary = manifest.vocabulary;
+  return absl::OkStatus();
+}
+
+// How many samples of each source the run draws.
+absl::StatusOr<std::vector<uint64_t>> Draws(const RunSpec& spec, const std::vector<SourceFacts>& facts) {
+  std::vector<OrderedSource> sources;
+  MixStage stable, decay;
+  for (size_t i = 0; i < facts.size(); ++i) {
+    sources.push_back({facts[i].name, facts[i].samples});
+    stable.weights.push_back(spec.sources[i].weight);
+    const auto it = spec.decay_weights.find(facts[i].name);
+    decay.weights.push_back(it == spec.decay_weights.end() ? 0.0 : it->second);
+  }
+  decay.first_slot = static_cast<uint64_t>(spec.schedule.decay_start_step * spec.global_batch);
+  std::vector<MixStage> stages = {stable};
+  if (!spec.decay_weights.empty()) {
+    if (decay.first_slot == 0) stages.clear();
+    stages.push_back(decay);
+  }
+  ASSIGN_OR_RETURN(const SampleOrder order, SampleOrder::Create(spec.seed, std::move(sources), std::move(stages)));
+  return order.Counts(static_cast<uint64_t>(spec.steps * spec.global_batch));
+}
+
+}  // namespace
+
+std::vector<SourceFacts> ShardCatalog::Inspect(const RunSpec& spec) {
+  std::vector<SourceFacts> out;
+  bool whole = true;
+  for (const SourceSpec& source : spec.sources) {
+    SourceFacts facts;
+    facts.name = source.name;
+    facts.status = Fill(env_, source, spec.sequence_length, &facts);
+    whole = whole && facts.status.ok() && facts.samples > 0;
+    out.push_back(std::move(facts));
+  }
+  if (!whole || out.empty()) return out;
+  absl::StatusOr<std::vector<uint64_t>> draws = Draws(spec, out);
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (draws.ok()) {
+      out[i].slots = (*draws)[i];
+    } else {
+      out[i].status = draws.status();
+    }
+  }
+  return out;
+}
+
+}  // namespace tritter

@@ -1,0 +1,167 @@
+#include "coordinator/worker_registry.h"
+
+#include <utility>
+
+#include "coordinator/errors.h"
+
+namespace tritter {
+
+Standing WorkerRegistry::StandingOf(const WorkerEntry& w) {
+  if (w.lost) return Standing::kLost;
+  if (!w.run_id.empty()) return Standing::kBusy;
+  if (w.session == 0) return Standing::kLeaving;  // not (or no longer) attached: decided within the grace
+  if (w.last.draining()) return Standing::kDraining;
+  return w.last.run_id().empty() ? Standing::kIdle : Standing::kLeaving;
+}
+
+WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms) {
+  const std::string& name = request.worker().name();
+  WorkerEntry replaced;
+  WorkerEntry& worker = workers_[name];
+  const bool same = worker.name == name && worker.incarnation == request.worker().incarnation();
+  if (!same) {
+    replaced = std::exchange(worker, WorkerEntry());
+    worker.name = name;
+    worker.incarnation = request.worker().incarnation();
+    worker.started = worker.standing_since = now;
+  }
+  worker.info = request;
+  worker.last_seen_ms = now_ms;
+  if (worker.session == 0 && !worker.awaited) {  // it has the grace of a broken stream to open one
+    worker.detached_at = now;
+    if (worker.lost) worker.standing_since = now;
+    worker.lost = false;
+  }
+  return replaced;
+}
+
+void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch, absl::Duration now) {
+  WorkerEntry& worker = workers_[member.worker];
+  worker.name = member.worker;
+  worker.incarnation = member.incarnation;
+  worker.info.mutable_worker()->set_name(member.worker);
+  worker.info.mutable_worker()->set_incarnation(member.incarnation);
+  worker.info.set_device(member.device);
+  worker.info.set_memory_bytes(member.memory_bytes);
+  worker.awaited = true;
+  worker.started = worker.standing_since = now;
+  worker.run_id = run_id;
+  worker.epoch = epoch;
+  worker.joined = true;
+}
+
+WorkerEntry* WorkerRegistry::Find(const std::string& name) {
+  const auto it = workers_.find(name);
+  return it == workers_.end() ? nullptr : &it->second;
+}
+
+WorkerEntry* WorkerRegistry::BySession(uint64_t session) {
+  if (session == 0) return nullptr;
+  for (auto& [name, worker] : workers_) {
+    if (worker.session == session) return &worker;
+  }
+  return nullptr;
+}
+
+absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
+  const WorkerEntry* worker = Find(id.name());
+  if (worker == nullptr) return UnknownWorkerError(id.name());
+  if (worker->incarnation != id.incarnation()) {
+    return StaleIncarnationError(id.name(), id.incarnation(), worker->incarnation);
+  }
+  return absl::OkStatus();
+}
+
+uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now,
+                                int64_t now_ms) {
+  worker->session = next_session_++;
+  worker->sink = std::move(sink);
+  worker->awaited = false;
+  if (worker->lost) worker->standing_since = now;
+  worker->lost = false;
+  worker->last_heartbeat = now;
+  worker->last_seen_ms = now_ms;
+  return worker->session;
+}
+
+void WorkerRegistry::Detach(WorkerEntry* worker, absl::Duration now) {
+  worker->session = 0;
+  worker->sink.reset();
+  worker->detached_at = now;
+}
+
+void WorkerRegistry::Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now, int64_t now_ms) {
+  const Standing before = StandingOf(*worker);
+  worker->last = heartbeat;
+  worker->last_heartbeat = now;
+  worker->last_seen_ms = now_ms;
+  if (worker->lost) worker->lost = false;  // a silent host that speaks again; its epoch is gone
+  if (!worker->run_id.empty() && heartbeat.run_id() == worker->run_id && heartbeat.epoch() == worker->epoch) {
+    worker->joined = true;
+  }
+  if (StandingOf(*worker) != before) worker->standing_since = now;
+}
+
+void WorkerRegistry::Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch, absl::Duration now) {
+  worker->run_id = run_id;
+  worker->epoch = epoch;
+  worker->joined = false;
+  worker->standing_since = now;
+}
+
+void WorkerRegistry::Release(WorkerEntry* worker, absl::Duration now) {
+  worker->run_id.clear();
+  worker->epoch = 0;
+  worker->joined = false;
+  worker->standing_since = now;
+}
+
+std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now, const LivenessOptions& options) {
+  std::vector<WorkerEntry*> out;
+  for (auto& [name, worker] : workers_) {
+    if (worker.lost) continue;
+    Liveness liveness;
+    liveness.attached = worker.session != 0;
+    liveness.awaited = worker.awaited;
+    if (!liveness.attached) liveness.detached_for = now - worker.detached_at;
+    liveness.silent_for = now - worker.last_heartbeat;
+    liveness.awaited_for = now - worker.started;
+    std::optional<std::string> why = DecideLoss(liveness, options);
+    if (!why.has_value()) continue;
+    worker.lost = true;
+    worker.awaited = false;
+    worker.lost_why = *std::move(why);
+    worker.standing_since = now;
+    out.push_back(&worker);
+  }
+  return out;
+}
+
+void WorkerRegistry::Forget(absl::Duration now, absl::Duration age) {
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    const WorkerEntry& w = it->second;
+    const bool gone = w.lost && w.run_id.empty() && w.session == 0 && now - w.standing_since > age;
+    it = gone ? workers_.erase(it) : std::next(it);
+  }
+}
+
+std::vector<WorkerView> WorkerRegistry::Views(absl::Duration now,
+                                              const std::map<std::string, std::string>& run_names) const {
+  std::vector<WorkerView> out;
+  for (const auto& [name, worker] : workers_) {
+    WorkerView view;
+    view.name = name;
+    view.standing = StandingOf(worker);
+    view.device = worker.info.device();
+    view.memory_bytes = worker.info.memory_bytes();
+    const std::string& run = worker.run_id.empty() ? worker.last.run_id() : worker.run_id;
+    const auto it = run_names.find(run);
+    view.run_name = it == run_names.end() ? "an earlier epoch" : it->second;
+    view.why = worker.lost_why;
+    view.since = now - worker.standing_since;
+    out.push_back(std::move(view));
+  }
+  return out;
+}
+
+}  // namespace tritter

@@ -1,0 +1,81 @@
+// The workers the coordinator knows: identity, session, liveness, and which epoch each belongs to.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "coordinator/decide/loss.h"
+#include "coordinator/decide/world.h"
+#include "coordinator/store/records.h"
+#include "tritter/v1/workers.pb.h"
+
+namespace tritter {
+
+// The way to a worker's open stream. Thread-safe; never blocks.
+class CommandSink {
+ public:
+  virtual ~CommandSink() = default;
+  virtual void Push(const v1::Command& command) = 0;
+  virtual void Close(const absl::Status& status) = 0;  // ends the stream; further pushes are dropped
+};
+
+// All times are Clock::Monotonic.
+struct WorkerEntry {
+  std::string name;
+  uint64_t incarnation = 0;
+  v1::RegisterRequest info;
+  uint64_t session = 0;                  // 0: none is open
+  std::shared_ptr<CommandSink> sink;
+  bool awaited = false;                  // member of a live epoch that has not come back since the start
+  bool lost = false;
+  std::string lost_why;
+  absl::Duration started, detached_at, last_heartbeat, standing_since;
+  int64_t last_seen_ms = 0;
+  v1::Heartbeat last;                    // newest heartbeat of this incarnation
+  std::string run_id;                    // live epoch it is a member of, or empty
+  uint64_t epoch = 0;
+  bool joined = false;                   // has reported that epoch in a heartbeat
+};
+
+// Not thread-safe: guarded by the coordinator's mutex.
+class WorkerRegistry {
+ public:
+  // Registers an incarnation. The entry it replaces (another incarnation of that name), or an empty one.
+  WorkerEntry Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
+  // A member of a live epoch that was stored before the coordinator started.
+  void Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch, absl::Duration now);
+
+  WorkerEntry* Find(const std::string& name);
+  WorkerEntry* BySession(uint64_t session);
+  // NotFound UNKNOWN_WORKER, FailedPrecondition STALE_INCARNATION.
+  absl::Status Check(const v1::WorkerIdentity& worker);
+
+  uint64_t Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now, int64_t now_ms);
+  void Detach(WorkerEntry* worker, absl::Duration now);
+  void Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now, int64_t now_ms);
+  void Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch, absl::Duration now);
+  void Release(WorkerEntry* worker, absl::Duration now);
+
+  // Marks those that are lost now, and returns them.
+  std::vector<WorkerEntry*> MarkLost(absl::Duration now, const LivenessOptions& options);
+  // Forgets workers lost for longer than `age`.
+  void Forget(absl::Duration now, absl::Duration age);
+
+  // `run_name`: the name of a run by its id.
+  std::vector<WorkerView> Views(absl::Duration now, const std::map<std::string, std::string>& run_names) const;
+  std::map<std::string, WorkerEntry>& all() { return workers_; }
+  const std::map<std::string, WorkerEntry>& all() const { return workers_; }
+
+ private:
+  static Standing StandingOf(const WorkerEntry& worker);
+
+  std::map<std::string, WorkerEntry> workers_;
+  uint64_t next_session_ = 1;
+};
+
+}  // namespace tritter
