@@ -21,6 +21,7 @@
 #include "coordinator/decide/loss.h"
 #include "coordinator/decide/plan.h"
 #include "coordinator/decide/run_life.h"
+#include "coordinator/decide/schedule.h"
 #include "coordinator/decide/world.h"
 #include "coordinator/run_entry.h"
 #include "coordinator/store/store.h"
@@ -147,7 +148,7 @@ class Coordinator {
   absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash, bool* known)
       REQUIRES(mu_);
   absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind) REQUIRES(mu_);
-  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping);
+  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping) REQUIRES(mu_);
 
   // workers and epochs
   void SendStanding(const WorkerEntry& worker) REQUIRES(mu_);

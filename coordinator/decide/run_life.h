@@ -19,7 +19,7 @@ struct EpochEnd {
   bool clean = false;          // every member was told Done and has left
   bool permanent = false;      // a worker says that retrying cannot help
   bool progress = false;       // it went beyond what was ever reached, or committed a checkpoint
-  std::string cause;           // e.g. "worker w-1 lost: stream broken"; empty when clean
+  std::string cause = {};           // e.g. "worker w-1 lost: stream broken"; empty when clean
 };
 
 struct RunVerdict {
