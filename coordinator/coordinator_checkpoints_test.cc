@@ -1,0 +1,145 @@
+// Shares and commits through the coordinator.
+#include "absl/strings/str_cat.h"
+#include "common/sha256.h"
+#include "common/testing/status_matchers.h"
+#include "coordinator/errors.h"
+#include "coordinator/testing/coordinator_fixture.h"
+#include "model/checkpoint_manifest.h"
+
+namespace tritter {
+namespace {
+
+using testing::HasSubstr;
+using Code = absl::StatusCode;
+
+// One live epoch of two ranks whose plan orders a checkpoint at step 2; no agent acts on its own.
+class CheckpointsTest : public CoordinatorFixture {
+ protected:
+  void SetUp() override {
+    Start();
+    id_ = Submit(RunYaml("run", 100, 2, "checkpoint: {every: 2, keep: 2}\n"));
+    AddWorker("w-0");
+    AddWorker("w-1");
+    RoundsUntil([&] { return Get(id_).epoch() == 1 && agents_[0]->plan().has_value(); });
+  }
+
+  v1::CommitShareRequest Share(int rank, const std::string& content = "state") {
+    const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName(2, "e1");
+    EXPECT_OK(env_.CreateDirs(folder));
+    const std::string name = absl::StrCat("share-", rank, "-of-2.safetensors");
+    EXPECT_OK(WriteFileAtomically(&env_, folder + "/" + name, content));
+    v1::CommitShareRequest r;
+    *r.mutable_worker() = agents_[rank]->Identity();
+    r.set_run_id(id_);
+    r.set_epoch(1);
+    r.set_step(2);
+    r.set_attempt("e1");
+    r.set_rank(rank);
+    v1::CheckpointFile* f = r.add_files();
+    f->set_name(name);
+    f->set_bytes(static_cast<int64_t>(content.size()));
+    f->set_sha256(Sha256Hex(content));
+    return r;
+  }
+
+  std::string id_;
+};
+
+TEST_F(CheckpointsTest, CommitsWhenTheLastShareIsInAndAnswersRepeatsTheSame) {
+  EXPECT_EQ(coordinator_->CommitShare(Share(0))->state(), v1::CommitShareResponse::WAITING);
+  EXPECT_EQ(coordinator_->CommitShare(Share(0))->state(), v1::CommitShareResponse::WAITING);
+  const v1::CommitShareRequest last = Share(1);
+  EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
+  EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
+  EXPECT_EQ(Get(id_).committed_step(), 2);
+  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m, ReadManifest(&env_, Get(id_).run_dir() + "/checkpoints/step-00000002"));
+  EXPECT_EQ(m.next_slot, 32);
+  EXPECT_EQ(m.spec_hash, Get(id_).spec_hash());
+  EXPECT_EQ(m.code_version, "0.1.0");
+  EXPECT_EQ(m.files.size(), 2u);
+}
+
+TEST_F(CheckpointsTest, ARepeatAfterTheEpochIsClosedStillSaysCommitted) {
+  const v1::CommitShareRequest last = Share(1);
+  ASSERT_OK(coordinator_->CommitShare(Share(0)));
+  ASSERT_OK(coordinator_->CommitShare(last));
+  ASSERT_OK(agents_[0]->Fail("x", false));
+  live_.clear();
+  Rounds(15);
+  EXPECT_EQ(Get(id_).epochs_lost(), 1);
+  EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
+}
+
+TEST_F(CheckpointsTest, SharesSurviveARestartOfTheCoordinator) {
+  ASSERT_OK(coordinator_->CommitShare(Share(0)));
+  Stop();
+  Start();
+  EXPECT_EQ(coordinator_->CommitShare(Share(1))->state(), v1::CommitShareResponse::COMMITTED);
+}
+
+TEST_F(CheckpointsTest, RefusesSharesThatAreNotWhatWasOrdered) {
+  struct Case {
+    std::string field;
+    std::function<void(v1::CommitShareRequest*)> change;
+  };
+  const Case cases[] = {
+      {"rank", [](auto* r) { r->set_rank(0); }},
+      {"attempt", [](auto* r) { r->set_attempt("e2"); }},
+      {"step", [](auto* r) { r->set_step(3); }},
+      {"files", [](auto* r) { r->clear_files(); }},
+      {"files.name", [](auto* r) { r->mutable_files(0)->set_name("../escape"); }},
+      {"files.name", [](auto* r) { r->mutable_files(0)->set_name("manifest.json"); }},
+      {"files.sha256", [](auto* r) { r->mutable_files(0)->set_sha256("abc"); }},
+      {"files.bytes", [](auto* r) { r->mutable_files(0)->set_bytes(7); }},
+      {"files.bytes", [](auto* r) { r->mutable_files(0)->set_name("share-7.safetensors"); }},
+  };
+  for (const Case& c : cases) {
+    v1::CommitShareRequest share = Share(1);
+    c.change(&share);
+    const absl::Status s = coordinator_->CommitShare(share).status();
+    ASSERT_THAT(s, StatusIs(Code::kFailedPrecondition)) << c.field;
+    EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::CHECKPOINT_REJECTED) << c.field;
+    EXPECT_EQ(DetailOf(s)->field(), c.field);
+  }
+  ASSERT_OK(coordinator_->CommitShare(Share(1)));
+  EXPECT_THAT(coordinator_->CommitShare(Share(1, "other")), StatusIs(Code::kFailedPrecondition, HasSubstr("reported once")));
+}
+
+TEST_F(CheckpointsTest, ACommitThatFailsIsTriedAgain) {
+  ASSERT_OK(coordinator_->CommitShare(Share(0)));
+  const v1::CommitShareRequest last = Share(1);
+  store_.FailApply(1, StoreFault::kRefuse);  // the share is stored, the commit is not
+  EXPECT_THAT(coordinator_->CommitShare(last), StatusIs(Code::kResourceExhausted, HasSubstr("checkpoint of step 2")));
+  EXPECT_EQ(Get(id_).committed_step(), 0);
+  EXPECT_THAT(Get(id_).reason(), HasSubstr("cannot be committed yet"));
+  clock_.Advance(absl::Seconds(2.5));
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id_).committed_step(), 2);
+}
+
+TEST_F(CheckpointsTest, AFolderRenamedButNotRecordedIsAdoptedAtTheStart) {
+  ASSERT_OK(coordinator_->CommitShare(Share(0)));
+  store_.FailApply(1, StoreFault::kRefuse, /*sticky=*/true);
+  EXPECT_FALSE(coordinator_->CommitShare(Share(1)).ok());
+  Stop();
+  store_.Heal();
+  Start();
+  EXPECT_EQ(Get(id_).committed_step(), 2);
+  EXPECT_THAT(EventKinds(id_), testing::Contains("checkpoint_adopted"));
+}
+
+TEST_F(CheckpointsTest, LeftoversOfDeadAttemptsAreRemovedBeforeTheNextEpoch) {
+  ASSERT_OK(coordinator_->CommitShare(Share(0)));
+  const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName(2, "e1");
+  ASSERT_TRUE(env_.IsDirectory(folder));
+  ASSERT_OK(agents_[0]->Fail("x", false));
+  std::erase(live_, agents_[0].get());
+  agents_[0]->Act();
+  RoundsUntil([&] { return !Get(id_).reason().empty() && Get(id_).epochs_lost() == 1; });
+  live_.push_back(agents_[0].get());
+  RoundsUntil([&] { return Get(id_).epoch() == 2; });
+  EXPECT_FALSE(env_.IsDirectory(folder));
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,322 @@
+// Epochs: formed, lost, fenced, and living through restarts of the coordinator.
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "common/testing/status_matchers.h"
+#include "coordinator/errors.h"
+#include "coordinator/testing/coordinator_fixture.h"
+
+namespace tritter {
+namespace {
+
+using testing::Contains;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using Code = absl::StatusCode;
+
+class EpochsTest : public CoordinatorFixture {
+ protected:
+  void SetUp() override { Start(); }
+  // The curve has every step once.
+  void ExpectWholeCurve(const std::string& id, int64_t steps) {
+    v1::ListMetricsRequest request;
+    request.set_run(id);
+    ASSERT_OK_AND_ASSIGN(const auto metrics, coordinator_->ListMetrics(request));
+    ASSERT_EQ(metrics.steps_size(), steps);
+    for (int64_t i = 0; i < steps; ++i) EXPECT_EQ(metrics.steps(static_cast<int>(i)).step(), i + 1);
+  }
+};
+
+TEST_F(EpochsTest, TwoWorkersTrainARunToItsEnd) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(a->rank(), 0);
+  EXPECT_EQ(b->rank(), 1);
+  EXPECT_THAT(a->trained(), SizeIs(100));
+  EXPECT_THAT(b->trained(), SizeIs(100));
+  EXPECT_EQ(Get(id).committed_step(), 100);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  ASSERT_OK_AND_ASSIGN(const auto checkpoints, coordinator_->ListCheckpoints(id));
+  ASSERT_THAT(checkpoints.checkpoints(), SizeIs(2));  // keep: 2
+  EXPECT_EQ(checkpoints.checkpoints(0).step(), 80);
+  EXPECT_THAT(*env_.ListDir(Get(id).run_dir() + "/checkpoints"), SizeIs(2));
+  ExpectWholeCurve(id, 100);
+  EXPECT_THAT(Get(id).last_evaluation(), SizeIs(1));
+}
+
+TEST_F(EpochsTest, EveryRankGetsTheSamePlansAlsoWhenItAsksAgain) {
+  Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return a->plans.size() >= 2 && b->plans.size() >= 2; });
+  for (const auto& [first, plan] : b->plans) {
+    EXPECT_EQ(plan.SerializeAsString(), a->plans.at(first).SerializeAsString());
+  }
+  v1::NextPlanRequest request;
+  *request.mutable_worker() = a->Identity();
+  request.set_run_id(a->run_id());
+  request.set_epoch(a->epoch());
+  request.set_from_step(0);
+  EXPECT_EQ(coordinator_->NextPlan(request)->plan().SerializeAsString(), a->plans.at(0).SerializeAsString());
+  request.set_from_step(3);
+  EXPECT_THAT(coordinator_->NextPlan(request), StatusIs(Code::kInvalidArgument, HasSubstr("from_step is 3")));
+  request.set_from_step(0);
+  request.set_rank(1);
+  EXPECT_THAT(coordinator_->NextPlan(request), StatusIs(Code::kInvalidArgument, HasSubstr("has rank 0")));
+}
+
+TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).committed_step() == 40 && Get(id).step() >= 47; });
+  Kill(b);
+  RoundsUntil([&] { return a->idle(); }, 20);
+  Rounds(1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("worker w-1 lost: stream broken"));
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  FakeAgent* again = AddWorker("w-1", 2);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).epoch(), 2u);
+  ASSERT_THAT(again->assignments(), SizeIs(1));
+  EXPECT_EQ(again->assignments()[0], std::make_pair(uint64_t{2}, int64_t{40}));
+  ExpectWholeCurve(id, 100);
+  EXPECT_GT(*memory_store_.SupersededSteps(id), 0);
+  const auto kinds = EventKinds(id);
+  EXPECT_THAT(kinds, Contains("epoch_lost"));
+}
+
+TEST_F(EpochsTest, TheBrokenStreamIsNoticedWithinASecond) {
+  const std::string id = Submit(RunYaml("run", 1000, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Kill(b);
+  Rounds(9);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_TRUE(a->idle());
+}
+
+TEST_F(EpochsTest, ASilentWorkerIsLostAfterTheTimeoutAndItsLateWordsAreRefused) {
+  const std::string id = Submit(RunYaml("run", 1000, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Silence(b);
+  Rounds(45);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  Rounds(10);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_TRUE(a->idle());
+  EXPECT_THAT(Get(id).reason(), HasSubstr("w-1 lost: silent for 5"));
+  b->Act();  // wakes up
+  EXPECT_EQ(DetailOf(b->last_error()) ? DetailOf(b->last_error())->reason() : v1::ErrorDetail::REASON_UNSPECIFIED,
+            v1::ErrorDetail::REASON_UNSPECIFIED);  // its session is closed
+  EXPECT_OK(b->Connect());
+  live_.push_back(b);
+  RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() >= 3; });
+}
+
+TEST_F(EpochsTest, StaleEpochsAndIncarnationsAreRefusedWithTypedErrors) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* w = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(id).step() >= 25; });
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(9);
+  absl::Status s = coordinator_->Report(report);
+  EXPECT_THAT(s, StatusIs(Code::kFailedPrecondition, HasSubstr("does not exist")));
+  report.set_epoch(1);
+  ASSERT_OK(w->Fail("NaN in layers.0", false));
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  s = coordinator_->Report(report);
+  ASSERT_THAT(s, StatusIs(Code::kFailedPrecondition, HasSubstr("epoch 1")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::STALE_EPOCH);
+  EXPECT_EQ(DetailOf(s)->current_epoch(), 2u);
+  report.mutable_worker()->set_incarnation(77);
+  s = coordinator_->Report(report);
+  ASSERT_THAT(s, StatusIs(Code::kFailedPrecondition));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::STALE_INCARNATION);
+  report.mutable_worker()->set_name("stranger");
+  s = coordinator_->Report(report);
+  ASSERT_THAT(s, StatusIs(Code::kNotFound));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::UNKNOWN_WORKER);
+}
+
+TEST_F(EpochsTest, ANewProcessOfTheSameNameSupersedesTheOld) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* old = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  FakeAgent* fresh = AddWorker("w", 2);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  old->Act();
+  EXPECT_TRUE(old->superseded());
+  std::erase(live_, old);
+  RoundsUntil([&] { return !fresh->assignments().empty(); });
+  EXPECT_EQ(fresh->assignments()[0], std::make_pair(uint64_t{2}, int64_t{20}));
+}
+
+TEST_F(EpochsTest, ARestartedCoordinatorGoesOnWithTheSameEpoch) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 33; });
+  const std::string store_id = *memory_store_.StoreId();
+  Stop();
+  Start();
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  EXPECT_THAT(Get(id).members(), SizeIs(2));
+  clock_.Advance(absl::Seconds(4));  // within the grace
+  coordinator_->Tick();
+  ASSERT_OK(a->Connect());
+  ASSERT_OK(b->Connect());
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  for (FakeAgent* w : {a, b}) {
+    EXPECT_THAT(w->assignments(), SizeIs(1));
+    EXPECT_THAT(w->trained(), SizeIs(100));  // no step repeated
+  }
+  ExpectWholeCurve(id, 100);
+}
+
+TEST_F(EpochsTest, AMemberThatDoesNotComeBackAfterARestartIsLostAfterTheGrace) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 33; });
+  Stop();
+  Start();
+  ASSERT_OK(a->Connect());
+  Silence(b);
+  Rounds(95);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  Rounds(10);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("did not come back within 10 s"));
+  AddWorker("w-1", 2);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ExpectWholeCurve(id, 100);
+}
+
+TEST_F(EpochsTest, APermanentFailureFailsTheRunWithItsReason) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  ASSERT_OK(w->Fail("/data/text/shard-0: truncated at byte 17", true));
+  Rounds(2);
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+  EXPECT_EQ(Get(id).reason(), "worker w (rank 0) failed: /data/text/shard-0: truncated at byte 17");
+  EXPECT_TRUE(w->idle());
+}
+
+TEST_F(EpochsTest, FailingWithoutProgressUsesUpTheBudget) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  for (int i = 0; i < 20 && Get(id).state() != v1::RUN_STATE_FAILED; ++i) {
+    RoundsUntil([&] { return w->step() == 5 || Get(id).state() == v1::RUN_STATE_FAILED; });
+    if (!w->idle()) w->Fail("loss is not finite", false).IgnoreError();
+    RoundsUntil([&] { return w->idle() || Get(id).state() == v1::RUN_STATE_FAILED; });
+  }
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("gave up after 5 epochs without progress; the last: worker w (rank 0) failed: "
+                                          "loss is not finite"));
+}
+
+TEST_F(EpochsTest, ASurvivorsComplaintIsNotTakenForTheCause) {
+  const std::string id = Submit(RunYaml("run", 1000, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  ASSERT_OK(a->Fail("collective: connection closed by peer", false));  // heard before the broken stream
+  Kill(b);
+  Rounds(10);
+  ASSERT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("worker w-1 lost: stream broken (worker w-0 (rank 0) failed: collective"));
+}
+
+TEST_F(EpochsTest, ADrainingWorkerLeavesWithACheckpointAndNoLostStep) {
+  const std::string id = Submit(RunYaml("run", 200, 1, "checkpoint: {every: 1000}\n"));
+  FakeAgent* w = AddWorker("w-0");
+  RoundsUntil([&] { return Get(id).step() >= 12; });
+  w->draining = true;
+  RoundsUntil([&] { return w->idle(); });
+  Rounds(2);
+  const int64_t at = Get(id).committed_step();
+  EXPECT_GE(at, 12);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("w-0 is draining"));
+  FakeAgent* other = AddWorker("w-1");
+  RoundsUntil([&] { return !other->assignments().empty(); });
+  EXPECT_EQ(other->assignments()[0].second, at);
+}
+
+TEST_F(EpochsTest, ADamagedCheckpointIsSkippedAndNamed) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 40; });
+  ASSERT_OK(WriteFileAtomically(&env_, Get(id).run_dir() + "/checkpoints/step-00000040/share-0-of-1.safetensors", "x"));
+  ASSERT_OK(w->Fail("out of memory", false));
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  EXPECT_THAT(Get(id).reason(), HasSubstr("trains from the checkpoint of step 20 (skipped step 40: "));
+  EXPECT_EQ(Get(id).committed_step(), 20);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ExpectWholeCurve(id, 100);
+}
+
+TEST_F(EpochsTest, RepeatedReportsCountOnce) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(1);
+  report.set_request_id("same");
+  report.add_log_lines()->set_line("only once");
+  ASSERT_OK(coordinator_->Report(report));
+  ASSERT_OK(coordinator_->Report(report));
+  int64_t sequence = 0;
+  bool ended = false;
+  int seen = 0;
+  ASSERT_OK_AND_ASSIGN(const auto lines, coordinator_->Logs(id, 0, &sequence, &ended));
+  for (const auto& line : lines) seen += line.line() == "only once";
+  EXPECT_EQ(seen, 1);
+}
+
+TEST_F(EpochsTest, ReportsBeyondThePlansAreRefused) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(1);
+  report.add_steps()->set_step(99);
+  EXPECT_THAT(coordinator_->Report(report), StatusIs(Code::kInvalidArgument, HasSubstr("steps: 99")));
+}
+
+// Whatever write of the store fails, once or with its answer lost, the run ends with a whole curve.
+TEST_F(EpochsTest, ARunSurvivesTheFailureOfAnySingleWrite) {
+  for (const StoreFault fault : {StoreFault::kRefuse, StoreFault::kLoseAnswer}) {
+    for (int64_t nth = 0; nth < 60; nth += 3) {
+      const std::string name = absl::StrCat("run-", static_cast<int>(fault), "-", nth);
+      const std::string id = Submit(RunYaml(name, 30, 1));
+      FakeAgent* w = AddWorker(name, 5);
+      store_.FailApply(nth, fault);
+      RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED || Get(id).state() == v1::RUN_STATE_FAILED; });
+      EXPECT_EQ(Get(id).state(), v1::RUN_STATE_COMPLETED) << name << " " << Get(id).reason();
+      store_.Heal();
+      Kill(w);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,216 @@
+// Runs as people see them: submission, states, watching.
+#include "absl/strings/str_cat.h"
+#include "common/testing/status_matchers.h"
+#include "coordinator/errors.h"
+#include "coordinator/testing/coordinator_fixture.h"
+
+namespace tritter {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::SizeIs;
+using Code = absl::StatusCode;
+
+class RunsTest : public CoordinatorFixture {
+ protected:
+  void SetUp() override { Start(); }
+  v1::SubmitRunRequest Request(const std::string& yaml, const std::string& key = "") {
+    v1::SubmitRunRequest r;
+    r.set_yaml(yaml);
+    r.set_idempotency_key(key);
+    r.set_base_dir("/");
+    return r;
+  }
+};
+
+TEST_F(RunsTest, SubmitQueuesAndKeepsTheEffectiveConfiguration) {
+  const v1::Run run = Get(Submit(RunYaml("first", 100, 2)));
+  EXPECT_EQ(run.state(), v1::RUN_STATE_QUEUED);
+  EXPECT_EQ(run.name(), "first");
+  EXPECT_EQ(run.total_steps(), 100);
+  EXPECT_EQ(*env_.ReadFile(run.run_dir() + "/spec.yaml"), run.spec_yaml());
+  EXPECT_THAT(run.spec_yaml(), HasSubstr("checkpoint"));
+  EXPECT_EQ(Get("first").run_id(), run.run_id());  // by name too
+}
+
+TEST_F(RunsTest, SubmitWithTheSameKeyIsTheSameRun) {
+  const std::string id = Submit(RunYaml("first", 100, 2), "key");
+  ASSERT_OK_AND_ASSIGN(const auto again, coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
+  EXPECT_TRUE(again.repeated());
+  EXPECT_EQ(again.run().run_id(), id);
+  const absl::Status other = coordinator_->Submit(Request(RunYaml("other", 100, 2), "key")).status();
+  EXPECT_THAT(other, StatusIs(Code::kAlreadyExists, HasSubstr("another configuration")));
+  EXPECT_EQ(DetailOf(other)->reason(), v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
+  EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(1));
+}
+
+TEST_F(RunsTest, SubmitIsSafeWhenTheAnswerOfTheStoreIsLost) {
+  store_.FailApply(0, StoreFault::kLoseAnswer);
+  EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")), StatusIs(Code::kUnavailable));
+  ASSERT_OK_AND_ASSIGN(const auto again, coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
+  EXPECT_TRUE(again.repeated());
+  EXPECT_EQ(memory_store_.Runs()->size(), 1u);
+}
+
+TEST_F(RunsTest, SubmitOnAFullDiskSaysSoAndLeavesNothing) {
+  store_.FailApply(0, StoreFault::kRefuse);
+  EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2))),
+              StatusIs(Code::kResourceExhausted, HasSubstr("no space")));
+  EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(0));
+  EXPECT_THAT(*env_.ListDir("/data-dir/runs"), SizeIs(0));
+}
+
+TEST_F(RunsTest, SubmitRefusesABadSpecWithItsPlace) {
+  const absl::Status s = coordinator_->Submit(Request("name: x\nmodle: {preset: nano}\n")).status();
+  EXPECT_THAT(s, StatusIs(Code::kInvalidArgument, HasSubstr("modle")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::INVALID_RUN_SPEC);
+}
+
+TEST_F(RunsTest, SubmitRefusesMissingData) {
+  catalog_.status = absl::NotFoundError("/data/text/manifest.json: no such file");
+  EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2))),
+              StatusIs(Code::kInvalidArgument, HasSubstr("data.sources.text")));
+  v1::ValidateRunRequest validate;
+  validate.set_yaml(RunYaml("first", 100, 2));
+  EXPECT_THAT(coordinator_->Validate(validate), StatusIs(Code::kInvalidArgument));
+  EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(0));
+}
+
+TEST_F(RunsTest, UnknownRunsAreTypedErrors) {
+  const absl::Status s = coordinator_->Get("nothing").status();
+  EXPECT_THAT(s, StatusIs(Code::kNotFound, HasSubstr("nothing")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::UNKNOWN_RUN);
+}
+
+TEST_F(RunsTest, AWaitingRunSaysWhatItWaitsFor) {
+  const std::string id = Submit(RunYaml("first", 100, 2));
+  EXPECT_FALSE(Get(id).reason().empty());
+  Rounds(1);
+  EXPECT_EQ(Get(id).reason(), "needs 2 workers, none is registered");
+  FakeAgent* b = AddWorker("worker-b");
+  AddWorker("worker-a");
+  Kill(b);
+  Rounds(410);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("needs 2 workers, 1 healthy; worker-b lost 4"));
+  EXPECT_THAT(EventKinds(id), Contains("run_waiting"));
+}
+
+TEST_F(RunsTest, APausedRunFreesItsWorkersAndGoesOnWhereItWas) {
+  const std::string id = Submit(RunYaml("first", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 10; });
+  EXPECT_EQ(coordinator_->Pause(id)->state(), v1::RUN_STATE_PAUSING);
+  EXPECT_EQ(coordinator_->Pause(id)->state(), v1::RUN_STATE_PAUSING);  // a repeat
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_PAUSED; });
+  const int64_t at = Get(id).committed_step();
+  EXPECT_GE(at, 10);
+  EXPECT_EQ(Get(id).step(), at);
+  EXPECT_TRUE(w->idle());
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  Rounds(20);
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_PAUSED);
+  EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_QUEUED);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ASSERT_THAT(w->assignments(), SizeIs(2));
+  EXPECT_EQ(w->assignments()[1], std::make_pair(uint64_t{2}, at));
+  EXPECT_THAT(w->trained(), SizeIs(100));  // nothing twice, nothing skipped
+}
+
+TEST_F(RunsTest, AQueuedRunPausesAndCancelsAtOnce) {
+  const std::string id = Submit(RunYaml("first", 100, 1));
+  EXPECT_EQ(coordinator_->Pause(id)->state(), v1::RUN_STATE_PAUSED);
+  AddWorker("w");
+  Rounds(50);
+  EXPECT_EQ(Get(id).epoch(), 0u);
+  EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_QUEUED);
+  EXPECT_EQ(coordinator_->Cancel(id, false)->state(), v1::RUN_STATE_CANCELLED);
+  EXPECT_EQ(coordinator_->Cancel(id, false)->state(), v1::RUN_STATE_CANCELLED);
+  const absl::Status s = coordinator_->Resume(id).status();
+  EXPECT_THAT(s, StatusIs(Code::kFailedPrecondition, HasSubstr("cancelled")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::WRONG_STATE);
+}
+
+TEST_F(RunsTest, CancelTakesACheckpointFirstUnlessNow) {
+  const std::string first = Submit(RunYaml("first", 1000, 1, "checkpoint: {every: 500}\n"));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(first).step() >= 5; });
+  EXPECT_EQ(coordinator_->Cancel(first, false)->state(), v1::RUN_STATE_CANCELLING);
+  RoundsUntil([&] { return Get(first).state() == v1::RUN_STATE_CANCELLED; });
+  EXPECT_GE(Get(first).committed_step(), 5);
+  const std::string second = Submit(RunYaml("second", 1000, 1, "checkpoint: {every: 500}\n"));
+  RoundsUntil([&] { return Get(second).step() >= 5; });
+  EXPECT_EQ(coordinator_->Cancel(second, true)->state(), v1::RUN_STATE_CANCELLED);
+  EXPECT_EQ(Get(second).committed_step(), 0);
+  Rounds(2);
+  EXPECT_TRUE(w->idle());
+}
+
+TEST_F(RunsTest, ACompletedRunIsExportedOnce) {
+  const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ASSERT_THAT(Get(id).artifacts(), SizeIs(1));
+  EXPECT_EQ(Get(id).artifacts(0).path(), Get(id).run_dir() + "/export/first.tpack");
+  Start();
+  Rounds(5);
+  EXPECT_EQ(exports_, 1);
+  EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
+}
+
+TEST_F(RunsTest, AFailedExportKeepsTheCheckpointAndSaysSo) {
+  export_status_ = absl::ResourceExhaustedError("no space left on device");
+  const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
+  EXPECT_THAT(Get(id).reason(), HasSubstr("the export failed: no space left on device"));
+  EXPECT_EQ(Get(id).committed_step(), 30);
+}
+
+TEST_F(RunsTest, WatchGivesTheRunThenWhatChanges) {
+  const std::string id = Submit(RunYaml("first", 40, 1));
+  AddWorker("w");
+  WatchCursor cursor;
+  v1::RunUpdate update;
+  bool ended = false;
+  ASSERT_TRUE(*coordinator_->Watch(id, absl::ZeroDuration(), &cursor, &update, &ended));
+  EXPECT_EQ(update.run().run_id(), id);
+  EXPECT_FALSE(*coordinator_->Watch(id, absl::ZeroDuration(), &cursor, &update, &ended));
+  std::vector<int64_t> steps;
+  int events = 0;
+  for (int i = 0; i < 500 && !ended; ++i) {
+    Rounds(1);
+    if (!*coordinator_->Watch(id, absl::ZeroDuration(), &cursor, &update, &ended)) continue;
+    for (const auto& m : update.metrics()) steps.push_back(m.step());
+    events += update.events_size();
+  }
+  EXPECT_TRUE(ended);
+  ASSERT_THAT(steps, SizeIs(40));
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(steps[i], i + 1);
+  EXPECT_GT(events, 2);
+}
+
+TEST_F(RunsTest, LogLinesOfWorkersCanBeRead) {
+  const std::string id = Submit(RunYaml("first", 40, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  int64_t sequence = 0;
+  bool ended = false;
+  ASSERT_OK_AND_ASSIGN(const auto lines, coordinator_->Logs(id, 3, &sequence, &ended));
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_EQ(lines[2].line(), "step 40");
+  EXPECT_EQ(lines[2].worker(), "w");
+  EXPECT_TRUE(ended);
+}
+
+TEST_F(RunsTest, HigherPriorityGoesFirst) {
+  const std::string low = Submit(RunYaml("low", 10, 1));
+  const std::string high = Submit(RunYaml("high", 10, 1, "priority: 5\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(high).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(low).step(), 0);
+  RoundsUntil([&] { return Get(low).state() == v1::RUN_STATE_COMPLETED; });
+}
+
+}  // namespace
+}  // namespace tritter

@@ -1,0 +1,115 @@
+#include "coordinator/testing/coordinator_fixture.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/testing/status_matchers.h"
+
+namespace tritter {
+
+std::vector<SourceFacts> FakeCatalog::Inspect(const RunSpec& spec) {
+  std::vector<SourceFacts> out;
+  for (const SourceSpec& s : spec.sources) out.push_back({s.name, status, samples, samples, "hash", 264});
+  return out;
+}
+
+absl::Status DirectApi::OpenSession(const v1::Heartbeat& first) {
+  sink_ = std::make_shared<RecordingSink>();
+  absl::StatusOr<uint64_t> session = (*c_)->OpenSession(first, sink_);
+  if (session.ok()) session_ = *session;
+  return session.status();
+}
+
+std::vector<v1::Command> DirectApi::TakeCommands() {
+  return sink_ == nullptr ? std::vector<v1::Command>() : std::exchange(sink_->commands, {});
+}
+
+std::string RunYaml(const std::string& name, int64_t steps, int64_t workers, const std::string& more) {
+  return absl::StrCat("name: ", name, R"(
+model: {preset: nano, family: tritter, vocab: 264}
+data:
+  sources:
+    - {name: text, shards: /data/text, weight: 1.0, max_epochs: 20}
+training:
+  steps: )",
+                      steps, R"(
+  sequence_length: 128
+  global_batch: 16
+workers: {min: )",
+                      workers, ", max: ", workers, "}\n", more.empty() ? "checkpoint: {every: 20, keep: 2}\n" : more);
+}
+
+void CoordinatorFixture::Start() {
+  coordinator_.reset();
+  options_.data_dir = "/data-dir";
+  options_.background = false;
+  CoordinatorDependencies d;
+  d.store = &store_;
+  d.env = &env_;
+  d.clock = &clock_;
+  d.catalog = &catalog_;
+  d.exporter = [this](const std::string& folder, const std::string& path,
+                      const std::string& format) -> absl::StatusOr<v1::Artifact> {
+    ++exports_;
+    if (!export_status_.ok()) return export_status_;
+    RETURN_IF_ERROR(WriteFileAtomically(&env_, path, folder));
+    v1::Artifact a;
+    a.set_kind(format);
+    a.set_path(path);
+    return a;
+  };
+  ASSERT_OK_AND_ASSIGN(coordinator_, Coordinator::Start(d, options_));
+}
+
+FakeAgent* CoordinatorFixture::AddWorker(const std::string& name, uint64_t incarnation) {
+  apis_.push_back(std::make_unique<DirectApi>(&coordinator_));
+  agents_.push_back(std::make_unique<FakeAgent>(apis_.back().get(), &env_, name, incarnation));
+  EXPECT_OK(agents_.back()->Connect());
+  live_.push_back(agents_.back().get());
+  return agents_.back().get();
+}
+
+std::string CoordinatorFixture::Submit(const std::string& yaml, const std::string& key) {
+  v1::SubmitRunRequest request;
+  request.set_yaml(yaml);
+  request.set_idempotency_key(key);
+  request.set_base_dir("/");
+  absl::StatusOr<v1::SubmitRunResponse> response = coordinator_->Submit(request);
+  EXPECT_OK(response);
+  return response.ok() ? response->run().run_id() : "";
+}
+
+v1::Run CoordinatorFixture::Get(const std::string& id) {
+  absl::StatusOr<v1::Run> run = coordinator_->Get(id);
+  EXPECT_OK(run);
+  return run.ok() ? *run : v1::Run();
+}
+
+void CoordinatorFixture::Rounds(int n, absl::Duration each) {
+  for (int i = 0; i < n; ++i) {
+    clock_.Advance(each);
+    for (FakeAgent* agent : live_) agent->Act();
+    coordinator_->Tick();
+  }
+}
+
+void CoordinatorFixture::Kill(FakeAgent* agent) {
+  std::erase(live_, agent);
+  agent->Kill();
+}
+
+void CoordinatorFixture::Silence(FakeAgent* agent) { std::erase(live_, agent); }
+
+std::vector<std::string> CoordinatorFixture::EventKinds(const std::string& run_id) {
+  v1::ListEventsRequest request;
+  request.set_run(run_id);
+  std::vector<std::string> out;
+  absl::StatusOr<v1::ListEventsResponse> events = coordinator_->ListEvents(request);
+  EXPECT_OK(events);
+  if (events.ok()) {
+    for (const v1::Event& e : events->events()) out.push_back(e.kind());
+  }
+  return out;
+}
+
+}  // namespace tritter

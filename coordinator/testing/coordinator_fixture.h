@@ -1,0 +1,103 @@
+// A coordinator on memory, a fake clock and scripted workers, for tests without threads.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/testing/fake_clock.h"
+#include "common/testing/memory_env.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/store/fault_store.h"
+#include "coordinator/store/memory_store.h"
+#include "coordinator/testing/fake_agent.h"
+
+namespace tritter {
+
+// Every source is there, with `samples` samples, and is drawn from once.
+class FakeCatalog : public DataCatalog {
+ public:
+  std::vector<SourceFacts> Inspect(const RunSpec& spec) override;
+  absl::Status status;
+  uint64_t samples = 1000;
+};
+
+// Commands collected for one worker.
+class RecordingSink : public CommandSink {
+ public:
+  void Push(const v1::Command& command) override { commands.push_back(command); }
+  void Close(const absl::Status& status) override { closed = status; }
+  std::vector<v1::Command> commands;
+  absl::Status closed;
+};
+
+// The coordinator may be replaced (restarted) behind it.
+class DirectApi : public WorkerApi {
+ public:
+  explicit DirectApi(std::unique_ptr<Coordinator>* coordinator) : c_(coordinator) {}
+  absl::Status Register(const v1::RegisterRequest& request) override { return (*c_)->Register(request).status(); }
+  absl::Status OpenSession(const v1::Heartbeat& first) override;
+  absl::Status Beat(const v1::Heartbeat& heartbeat) override { return (*c_)->Beat(session_, heartbeat); }
+  void BreakSession() override { (*c_)->CloseSession(session_); }
+  std::vector<v1::Command> TakeCommands() override;
+  absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& r) override { return (*c_)->PublishRendezvous(r); }
+  absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& r) override { return (*c_)->NextPlan(r); }
+  absl::Status Report(const v1::ReportRequest& r) override { return (*c_)->Report(r); }
+  absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& r) override {
+    return (*c_)->CommitShare(r);
+  }
+
+ private:
+  std::unique_ptr<Coordinator>* const c_;
+  std::shared_ptr<RecordingSink> sink_;
+  uint64_t session_ = 0;
+};
+
+// The YAML of a small run.
+std::string RunYaml(const std::string& name, int64_t steps, int64_t workers, const std::string& more = "");
+
+class CoordinatorFixture : public testing::Test {
+ protected:
+  CoordinatorFixture() : store_(&memory_store_) {}
+
+  // Starts (or restarts) the coordinator on the same store and files.
+  void Start();
+  void Stop() { coordinator_.reset(); }
+  // A connected worker.
+  FakeAgent* AddWorker(const std::string& name, uint64_t incarnation = 1);
+  // Submits and returns the run's id.
+  std::string Submit(const std::string& yaml, const std::string& key = "");
+  v1::Run Get(const std::string& id);
+  // Rounds of: the clock moves, every agent that lives acts, the coordinator ticks.
+  void Rounds(int n, absl::Duration each = absl::Milliseconds(100));
+  // Rounds until the condition holds; fails the test after `limit`.
+  template <typename Condition>
+  void RoundsUntil(Condition condition, int limit = 2000) {
+    for (int i = 0; i < limit; ++i) {
+      if (condition()) return;
+      Rounds(1);
+    }
+    FAIL() << "the condition did not come true";
+  }
+  void Kill(FakeAgent* agent);      // its stream breaks, it acts no more
+  void Silence(FakeAgent* agent);   // it acts no more, its stream stays
+  std::vector<std::string> EventKinds(const std::string& run_id);
+
+  MemoryEnv env_;
+  FakeClock clock_;
+  MemoryStore memory_store_;
+  FaultStore store_;
+  FakeCatalog catalog_;
+  CoordinatorOptions options_;
+  absl::Status export_status_;
+  int exports_ = 0;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::vector<std::unique_ptr<DirectApi>> apis_;
+  std::vector<std::unique_ptr<FakeAgent>> agents_;
+  std::vector<FakeAgent*> live_;
+};
+
+}  // namespace tritter

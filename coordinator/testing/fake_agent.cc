@@ -1,0 +1,175 @@
+#include "coordinator/testing/fake_agent.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "model/checkpoint_manifest.h"
+
+namespace tritter {
+
+v1::WorkerIdentity FakeAgent::Identity() const {
+  v1::WorkerIdentity id;
+  id.set_name(name_);
+  id.set_incarnation(incarnation_);
+  return id;
+}
+
+v1::Heartbeat FakeAgent::Heartbeat() const {
+  v1::Heartbeat h;
+  *h.mutable_worker() = Identity();
+  h.set_run_id(run_id_);
+  h.set_epoch(epoch_);
+  h.set_step(step_);
+  h.set_state(run_id_.empty() ? "idle" : "training");
+  h.set_draining(draining);
+  return h;
+}
+
+absl::Status FakeAgent::Connect() {
+  v1::RegisterRequest request;
+  *request.mutable_worker() = Identity();
+  request.set_host("host");
+  request.set_device("cpu test x1");
+  request.set_threads(1);
+  request.set_memory_bytes(int64_t{8} << 30);
+  request.set_code_version("0.1.0");
+  request.set_pid(100);
+  RETURN_IF_ERROR(api_->Register(request));
+  return api_->OpenSession(Heartbeat());
+}
+
+void FakeAgent::Leave() {
+  run_id_.clear();
+  epoch_ = 0;
+  plan_.reset();
+  rendezvous_ = false;
+}
+
+void FakeAgent::Take(const v1::Command& command) {
+  if (command.has_superseded()) {
+    superseded_ = true;
+    Leave();
+  } else if (command.has_end_epoch()) {
+    if (command.end_epoch().run_id() == run_id_ && command.end_epoch().epoch() == epoch_) Leave();
+  } else if (command.has_rendezvous()) {
+    if (command.rendezvous().run_id() == run_id_ && command.rendezvous().epoch() == epoch_) rendezvous_ = true;
+  } else if (command.has_assignment()) {
+    const v1::Assignment& a = command.assignment();
+    if (a.run_id() == run_id_ && a.epoch() == epoch_) return;  // said again
+    Leave();
+    run_id_ = a.run_id();
+    epoch_ = a.epoch();
+    rank_ = a.rank();
+    world_ = a.world_size();
+    run_dir_ = a.run_dir();
+    step_ = a.start_step();
+    plans.clear();
+    assignments_.emplace_back(epoch_, step_);
+    if (rank_ == 0) {
+      v1::PublishRendezvousRequest request;
+      *request.mutable_worker() = Identity();
+      request.set_run_id(run_id_);
+      request.set_epoch(epoch_);
+      request.set_address("127.0.0.1:4000");
+      last_error_ = api_->PublishRendezvous(request);
+    }
+  }
+}
+
+void FakeAgent::AskForPlan() {
+  v1::NextPlanRequest request;
+  *request.mutable_worker() = Identity();
+  request.set_run_id(run_id_);
+  request.set_epoch(epoch_);
+  request.set_rank(rank_);
+  request.set_from_step(step_);
+  absl::StatusOr<v1::NextPlanResponse> response = api_->NextPlan(request);
+  if (!response.ok()) {
+    last_error_ = response.status();
+    if (last_error_.code() == absl::StatusCode::kFailedPrecondition) Leave();
+    return;
+  }
+  if (response->has_done()) Leave();
+  if (response->has_plan()) {
+    plan_ = response->plan();
+    plans[plan_->first_step()] = *plan_;
+  }
+}
+
+absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
+  const std::string folder =
+      JoinPath(JoinPath(run_dir_, "checkpoints"), AttemptFolderName(order.step(), order.attempt()));
+  RETURN_IF_ERROR(env_->CreateDirs(folder));
+  const std::string name = absl::StrCat("share-", rank_, "-of-", world_, ".safetensors");
+  const std::string content = absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
+  RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder, name), content));
+  v1::CommitShareRequest request;
+  *request.mutable_worker() = Identity();
+  request.set_run_id(run_id_);
+  request.set_epoch(epoch_);
+  request.set_step(order.step());
+  request.set_attempt(order.attempt());
+  request.set_rank(rank_);
+  v1::CheckpointFile* file = request.add_files();
+  file->set_name(name);
+  file->set_bytes(static_cast<int64_t>(content.size()));
+  file->set_sha256(Sha256Hex(content));
+  return api_->CommitShare(request).status();
+}
+
+absl::Status FakeAgent::Train() {
+  ++step_;
+  trained_.emplace_back(epoch_, step_);
+  v1::ReportRequest report;
+  *report.mutable_worker() = Identity();
+  report.set_run_id(run_id_);
+  report.set_epoch(epoch_);
+  report.set_request_id(absl::StrCat(name_, "-", incarnation_, "-", next_request_++));
+  report.set_step(step_);
+  report.add_log_lines()->set_line(absl::StrCat("step ", step_));
+  if (rank_ == 0) {
+    v1::StepMetrics* m = report.add_steps();
+    m->set_step(step_);
+    m->set_loss(1.0 / static_cast<double>(step_));
+    m->set_step_seconds(step_seconds);
+    m->set_tokens(2048);
+    for (const int64_t at : plan_->evaluate_at()) {
+      if (at != step_) continue;
+      v1::EvaluationPoint* e = report.add_evaluations();
+      e->set_step(step_);
+      e->set_source("text");
+      e->set_weights("averaged");
+      e->set_bits_per_byte(2.0);
+    }
+  }
+  RETURN_IF_ERROR(api_->Report(report));
+  for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
+    if (order.step() == step_) RETURN_IF_ERROR(WriteCheckpoint(order));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeAgent::Fail(const std::string& failure, bool permanent) {
+  v1::ReportRequest report;
+  *report.mutable_worker() = Identity();
+  report.set_run_id(run_id_);
+  report.set_epoch(epoch_);
+  report.set_failure(failure);
+  report.set_failure_is_permanent(permanent);
+  return api_->Report(report);
+}
+
+void FakeAgent::Act() {
+  for (const v1::Command& command : api_->TakeCommands()) Take(command);
+  if (!idle() && rendezvous_) {
+    if (!plan_.has_value() || step_ >= plan_->end_step()) {
+      AskForPlan();
+    } else if (absl::Status s = Train(); !s.ok()) {
+      last_error_ = s;
+      if (s.code() == absl::StatusCode::kFailedPrecondition) Leave();
+    }
+  }
+  if (absl::Status s = api_->Beat(Heartbeat()); !s.ok()) last_error_ = s;
+}
+
+}  // namespace tritter

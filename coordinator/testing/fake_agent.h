@@ -1,0 +1,88 @@
+// A scripted worker for tests: follows the contract of WorkerService with arithmetic left out.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/env.h"
+#include "tritter/v1/workers.pb.h"
+
+namespace tritter {
+
+// How an agent reaches its coordinator: in the same process or over gRPC.
+class WorkerApi {
+ public:
+  virtual ~WorkerApi() = default;
+  virtual absl::Status Register(const v1::RegisterRequest& request) = 0;
+  virtual absl::Status OpenSession(const v1::Heartbeat& first) = 0;
+  virtual absl::Status Beat(const v1::Heartbeat& heartbeat) = 0;
+  virtual void BreakSession() = 0;  // as when the process is killed
+  virtual std::vector<v1::Command> TakeCommands() = 0;
+  virtual absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& request) = 0;
+  virtual absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& request) = 0;
+  virtual absl::Status Report(const v1::ReportRequest& request) = 0;
+  virtual absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& request) = 0;
+};
+
+// Not thread-safe: the test calls Act.
+class FakeAgent {
+ public:
+  FakeAgent(WorkerApi* api, Env* env, std::string name, uint64_t incarnation)
+      : api_(api), env_(env), name_(std::move(name)), incarnation_(incarnation) {}
+
+  // Registers and opens the session; says which epoch it is in, so that it may be called after a coordinator restart.
+  absl::Status Connect();
+  // Takes commands, then does one thing: asks for a plan, or trains one step (reporting it, writing checkpoints that are ordered).
+  // A refused call ends its part in the epoch. Always ends with a heartbeat.
+  void Act();
+  void Kill() { api_->BreakSession(); }
+  absl::Status Fail(const std::string& failure, bool permanent);
+
+  v1::WorkerIdentity Identity() const;
+  const std::string& name() const { return name_; }
+  bool idle() const { return run_id_.empty(); }
+  const std::string& run_id() const { return run_id_; }
+  uint64_t epoch() const { return epoch_; }
+  int rank() const { return rank_; }
+  int64_t step() const { return step_; }
+  bool superseded() const { return superseded_; }
+  const std::optional<v1::Plan>& plan() const { return plan_; }
+  // (epoch, first step) of every assignment, and every (epoch, step) trained.
+  const std::vector<std::pair<uint64_t, int64_t>>& assignments() const { return assignments_; }
+  const std::vector<std::pair<uint64_t, int64_t>>& trained() const { return trained_; }
+  const absl::Status& last_error() const { return last_error_; }
+  std::map<int64_t, v1::Plan> plans;  // of the current epoch, by first step
+  bool draining = false;
+  double step_seconds = 1.0;
+
+ private:
+  void Take(const v1::Command& command);
+  void Leave();
+  void AskForPlan();
+  absl::Status Train();
+  absl::Status WriteCheckpoint(const v1::CheckpointOrder& order);
+  v1::Heartbeat Heartbeat() const;
+
+  WorkerApi* const api_;
+  Env* const env_;
+  const std::string name_;
+  const uint64_t incarnation_;
+  std::string run_id_, run_dir_;
+  uint64_t epoch_ = 0;
+  int rank_ = 0, world_ = 1;
+  int64_t step_ = 0;
+  bool rendezvous_ = false, superseded_ = false;
+  std::optional<v1::Plan> plan_;
+  std::vector<std::pair<uint64_t, int64_t>> assignments_, trained_;
+  absl::Status last_error_;
+  int64_t next_request_ = 1;
+};
+
+}  // namespace tritter
