@@ -46,6 +46,7 @@ void Coordinator::Stop() {
 
 absl::Status Coordinator::Load() {
   MutexLock lock(&mu_);
+  last_tick_ = clock_->Monotonic();
   ASSIGN_OR_RETURN(coordinator_id_, store_->StoreId());
   ASSIGN_OR_RETURN(const int64_t last_event, store_->LastEventId());
   next_event_id_ = last_event + 1;
@@ -142,6 +143,11 @@ void Coordinator::Tick() {
   {
     MutexLock lock(&mu_);
     if (stopping_) return;
+    const absl::Duration now = clock_->Monotonic();
+    for (auto& [id, run] : runs_) {
+      if (run.epoch.has_value()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
+    }
+    last_tick_ = now;
     CheckWorkers();
     CheckEpochs();
   }
@@ -196,7 +202,16 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
 CoordinatorStats Coordinator::Stats() {
   MutexLock lock(&mu_);
   CoordinatorStats out = stats_;
-  for (const auto& [id, run] : runs_) ++out.runs_by_state[StateName(run.record.state)];
+  for (const auto& [id, run] : runs_) {
+    ++out.runs_by_state[StateName(run.record.state)];
+    if (IsFinal(run.record.state)) continue;
+    CoordinatorStats::Training& t = out.training[id];
+    t.step = run.record.step;
+    t.active_seconds = run.active_seconds;
+    t.productive_seconds = run.productive_seconds;
+    const int64_t since = run.checkpoints.empty() ? run.record.started_ms : run.checkpoints.back().committed_ms();
+    if (since > 0 && run.epoch.has_value()) t.checkpoint_age_seconds = static_cast<double>(NowMs() - since) / 1000;
+  }
   for (const WorkerView& w : workers_.Views(clock_->Monotonic(), {})) {
     static constexpr const char* kNames[] = {"idle", "training", "leaving", "draining", "lost"};
     ++out.workers_by_state[kNames[static_cast<int>(w.standing)]];

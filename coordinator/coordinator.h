@@ -64,11 +64,20 @@ struct WatchCursor {
   int64_t event_id = 0;
 };
 
-// Counts and gauges for the metrics page.
+// Figures for the metrics page, counted since the start of the process.
 struct CoordinatorStats {
-  std::map<std::string, int64_t> runs_by_state;
-  std::map<std::string, int64_t> workers_by_state;
-  int64_t epochs_formed = 0, epochs_lost = 0, checkpoints_committed = 0, steps_reported = 0, steps_superseded = 0;
+  // A run that is queued, training or stopping.
+  struct Training {
+    int64_t step = 0;
+    double checkpoint_age_seconds = 0;  // since the newest commit, or since it first started
+    double active_seconds = 0;          // with a live epoch
+    double productive_seconds = 0;      // of steps that a checkpoint holds
+  };
+  std::map<std::string, int64_t> runs_by_state, workers_by_state;
+  std::map<std::string, int64_t> epochs_by_reason;  // "start", "resume", "loss", "failure"
+  std::map<std::string, int64_t> losses_by_reason;  // "stream", "silence", "restart", "replaced"
+  std::map<std::string, Training> training;         // by run id
+  int64_t heartbeats = 0, plans = 0, commits = 0, failed_commits = 0;
 };
 
 // Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one while an export runs) unless background is off.
@@ -195,6 +204,7 @@ class Coordinator {
   WorkerRegistry workers_ GUARDED_BY(mu_);
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;
   CoordinatorStats stats_ GUARDED_BY(mu_);
+  absl::Duration last_tick_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;
   std::thread background_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "common/version.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/errors.h"
@@ -136,9 +137,7 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   const auto it = run.epoch->shares.find(step);
   if (it == run.epoch->shares.end() || it->second.size() < run.epoch->record.members.size()) return false;
   CheckpointManifest manifest = ManifestOf(run, step);
-  if (const WorkerEntry* first = workers_.Find(run.epoch->record.members[0].worker); first != nullptr) {
-    manifest.code_version = first->info.code_version();
-  }
+  manifest.code_version = kVersion;
   const std::string dir = run.CheckpointDir();
   run.committing = true;
   mu_.Unlock();
@@ -149,6 +148,7 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   std::vector<std::string> folders;
   if (status.ok()) status = RecordCommit(&run, *std::move(checkpoint), &folders);
   if (!status.ok()) {
+    ++stats_.failed_commits;
     run.commit_retry_at = clock_->Monotonic() + kCommitRetry;
     status = Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
     LogWarning("checkpoint_commit_failed", {{"run", run_id}, {"error", std::string(status.message())}});
@@ -195,7 +195,10 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
   }
   run->checkpoints = std::move(kept);
   run->resume.reset();
-  ++stats_.checkpoints_committed;
+  ++stats_.commits;
+  const auto kept_steps = run->uncommitted_seconds.upper_bound(checkpoint.step());
+  for (auto it = run->uncommitted_seconds.begin(); it != kept_steps; ++it) run->productive_seconds += it->second;
+  run->uncommitted_seconds.erase(run->uncommitted_seconds.begin(), kept_steps);
   if (run->epoch.has_value()) {
     run->epoch->progress = true;
     run->epoch->shares.erase(checkpoint.step());

@@ -1,8 +1,8 @@
 // Epochs: ended by losses, complaints and completion; formed from healthy workers.
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -24,12 +24,19 @@ std::string Shape(const std::string& reason) {
   return out;
 }
 
+// Of a reason by DecideLoss.
+const char* LossKind(const std::string& why) {
+  if (absl::StartsWith(why, "silent")) return "silence";
+  return absl::StartsWith(why, "stream") ? "stream" : "restart";
+}
+
 }  // namespace
 
 void Coordinator::CheckWorkers() {
   const absl::Duration now = clock_->Monotonic();
   for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {
     LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
+    ++stats_.losses_by_reason[LossKind(worker->lost_why)];
     const std::string cause = absl::StrCat("worker ", worker->name, " lost: ", worker->lost_why);
     if (worker->run_id.empty()) {
       WriteBatch batch;
@@ -59,6 +66,7 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& c
   EpochEnd end;
   end.cause = cause;
   end.progress = run.epoch->progress;
+  run.lost_member = true;
   const int rank = run.epoch->RankOf(worker.name);
   if (run.epoch->done.contains(rank)) {
     // It had nothing left to do. The epoch is as good as ended when the others have left too.
@@ -83,6 +91,7 @@ void Coordinator::CheckEpochs() {
     const absl::Duration waited = now - complaint.at;
     if (!complaint.permanent && waited < options_.liveness.blame_window) continue;
     if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) continue;
+    run.lost_member = false;
     EndEpoch(&run, {.permanent = complaint.permanent, .progress = run.epoch->progress, .cause = complaint.text});
   }
 }
@@ -153,7 +162,6 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   run->epoch.reset();
   run->resume.reset();
   run->not_before = now + verdict.retry_after;
-  stats_.epochs_lost += !end.clean;
   Touch(run);
   kicked_ = true;
   wake_.NotifyAll();
@@ -213,14 +221,17 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, "epoch_formed", next.reason)};
   RETURN_IF_ERROR(store_->Apply(batch));
-  stats_.steps_superseded += std::max<int64_t>(0, run->record.step - resume.step);
+  ++stats_.epochs_by_reason[e.epoch == 1        ? "start"
+                            : run->cause.empty() ? "resume"
+                            : run->lost_member   ? "loss"
+                                                 : "failure"];
   run->record = std::move(next);
   run->checkpoints = std::move(checkpoints);
   run->resume.reset();
   run->epoch = std::move(epoch);
   run->last_end_clean = false;
   run->cause.clear();
-  ++stats_.epochs_formed;
+  run->uncommitted_seconds.clear();
   for (size_t i = 0; i < names.size(); ++i) {
     WorkerEntry* worker = workers_.Find(names[i]);
     workers_.Assign(worker, run->record.run_id, run->record.epoch, clock_->Monotonic());

@@ -104,6 +104,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   WriteBatch batch;
   batch.plans = {{request.run_id(), request.epoch(), decision.plan}};
   RETURN_IF_ERROR(store_->Apply(batch));
+  ++stats_.plans;
   epoch.plans.push_back(decision.plan);
   *out.mutable_plan() = std::move(decision.plan);
   return out;
@@ -177,9 +178,11 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   const bool empty = batch.metrics.empty() && batch.evaluations.empty() && batch.log_lines.empty();
   if (!empty) RETURN_IF_ERROR(store_->Apply(batch));
   run->record = std::move(next);
-  for (const MetricRecord& m : batch.metrics) run->Remember(m.metrics);
+  for (const MetricRecord& m : batch.metrics) {
+    run->Remember(m.metrics);
+    if (m.metrics.step() > run->committed_step()) run->uncommitted_seconds[m.metrics.step()] = m.metrics.step_seconds();
+  }
   for (const EvaluationRecord& e : batch.evaluations) run->Remember(e.point);
-  stats_.steps_reported += static_cast<int64_t>(batch.metrics.size());
   if (!empty) Touch(run);
   if (epoch == nullptr) return absl::OkStatus();
   epoch->seconds_per_step = seconds;

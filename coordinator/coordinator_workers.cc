@@ -43,6 +43,7 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
       old.sink->Push(command);
       old.sink->Close(StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
     }
+    ++stats_.losses_by_reason["replaced"];
     EndEpochOfLost(old, cause);
   }
   LogInfo("worker_registered", {{"worker", request.worker().name()},
@@ -105,6 +106,7 @@ absl::Status Coordinator::Beat(uint64_t session, const v1::Heartbeat& heartbeat)
     return absl::InvalidArgumentError(
         absl::StrCat("the session belongs to ", worker->name, ", the heartbeat to ", heartbeat.worker().name()));
   }
+  ++stats_.heartbeats;
   const bool was_busy = !worker->last.run_id().empty();
   workers_.Beat(worker, heartbeat, clock_->Monotonic(), NowMs());
   if (heartbeat.run_id().empty()) {
@@ -143,9 +145,10 @@ void Coordinator::HandleIdle(WorkerEntry* worker) {
     if (run.epoch->left.size() == run.epoch->record.members.size()) EndEpoch(&run, {.clean = true});
     return;
   }
-  if (worker->joined && !run.epoch->complaint.has_value()) {
-    run.epoch->complaint = Complaint{rank, absl::StrCat("worker ", worker->name, " left the epoch without a word"), false,
-                                     clock_->Monotonic()};
+  const bool declined = worker->last.draining() && !worker->joined;
+  if ((worker->joined || declined) && !run.epoch->complaint.has_value()) {
+    const char* what = declined ? " is draining and did not join the epoch" : " left the epoch without a word";
+    run.epoch->complaint = Complaint{rank, absl::StrCat("worker ", worker->name, what), false, clock_->Monotonic()};
   }
 }
 

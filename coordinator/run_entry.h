@@ -59,6 +59,10 @@ struct RunEntry {
   absl::Duration not_before;                   // Clock::Monotonic: next epoch
   absl::Duration commit_retry_at;
   std::string cause;                           // why the last epoch ended
+  bool lost_member = false;                    // it was the loss of a worker
+  double active_seconds = 0;                   // with a live epoch, since the process started
+  double productive_seconds = 0;               // of those, on steps that a checkpoint holds
+  std::map<int64_t, double> uncommitted_seconds;  // by step
   // For watchers: bounded, by increasing sequence.
   uint64_t version = 1;
   uint64_t next_sequence = 1;

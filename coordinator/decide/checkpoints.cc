@@ -14,7 +14,7 @@ RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
   for (int64_t i = 0; i < excess; ++i) {
     if (steps[i] != newest_verified) out.drop.push_back(steps[i]);
   }
-  out.reason = absl::StrCat("keeps the newest ", keep, " of ", Count(static_cast<int64_t>(steps.size()), "checkpoint"));
+  out.reason = absl::StrCat(steps.size() - out.drop.size(), " kept, ", out.drop.size(), " removed");
   return out;
 }
 

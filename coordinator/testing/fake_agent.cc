@@ -1,5 +1,7 @@
 #include "coordinator/testing/fake_agent.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
@@ -42,6 +44,7 @@ void FakeAgent::Leave() {
   run_id_.clear();
   epoch_ = 0;
   plan_.reset();
+  share_.reset();
   rendezvous_ = false;
 }
 
@@ -114,7 +117,14 @@ absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
   file->set_name(name);
   file->set_bytes(static_cast<int64_t>(content.size()));
   file->set_sha256(Sha256Hex(content));
-  return api_->CommitShare(request).status();
+  share_ = std::move(request);
+  return Commit();
+}
+
+absl::Status FakeAgent::Commit() {
+  absl::Status status = api_->CommitShare(*share_).status();
+  if (status.ok() || status.code() == absl::StatusCode::kFailedPrecondition) share_.reset();
+  return status;
 }
 
 absl::Status FakeAgent::Train() {
@@ -162,7 +172,9 @@ absl::Status FakeAgent::Fail(const std::string& failure, bool permanent) {
 void FakeAgent::Act() {
   for (const v1::Command& command : api_->TakeCommands()) Take(command);
   if (!idle() && rendezvous_) {
-    if (!plan_.has_value() || step_ >= plan_->end_step()) {
+    if (share_.has_value()) {
+      last_error_ = Commit();
+    } else if (!plan_.has_value() || step_ >= plan_->end_step()) {
       AskForPlan();
     } else if (absl::Status s = Train(); !s.ok()) {
       last_error_ = s;

@@ -67,6 +67,7 @@ class FakeAgent {
   void Leave();
   void AskForPlan();
   absl::Status Train();
+  absl::Status Commit();
   absl::Status WriteCheckpoint(const v1::CheckpointOrder& order);
   v1::Heartbeat Heartbeat() const;
 
@@ -80,6 +81,7 @@ class FakeAgent {
   int64_t step_ = 0;
   bool rendezvous_ = false, superseded_ = false;
   std::optional<v1::Plan> plan_;
+  std::optional<v1::CommitShareRequest> share_;  // not answered yet: said again
   std::vector<std::pair<uint64_t, int64_t>> assignments_, trained_;
   absl::Status last_error_;
   int64_t next_request_ = 1;
