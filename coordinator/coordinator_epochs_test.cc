@@ -312,6 +312,7 @@ TEST_F(EpochsTest, ARunSurvivesTheFailureOfAnySingleWrite) {
       store_.FailApply(nth, fault);
       RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED || Get(id).state() == v1::RUN_STATE_FAILED; });
       EXPECT_EQ(Get(id).state(), v1::RUN_STATE_COMPLETED) << name << " " << Get(id).reason();
+      ExpectWholeCurve(id, 30);
       store_.Heal();
       Kill(w);
     }
