@@ -1,0 +1,49 @@
+// What every command gets, and the list of commands. Each command is one file with one Add…Command function: it describes
+// its arguments and leaves the work in `run`, which main calls once the command line is understood.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "common/env.h"
+#include "tritterctl/inference_api.h"
+#include "tritterctl/output.h"
+#include "tritterctl/run_api.h"
+
+namespace tritter {
+
+struct CommandContext {
+  Env* env = Env::Real();
+  Clock* clock = Clock::Real();
+  RunApiFactory connect_coordinator;     // handed in by main, so that commands know no gRPC
+  InferenceApiFactory connect_inference;
+  std::string coordinator = "127.0.0.1:7070";  // --coordinator
+  std::string output = "table";                // --output
+  bool quiet = false;                          // --quiet: no progress
+  std::function<int()> run;                    // gives the exit code
+
+  std::unique_ptr<RunApi> Coordinator() const { return connect_coordinator(coordinator); }
+  OutputFormat format() const { return *ParseOutputFormat(output); }  // checked by the command line
+};
+
+void AddCurateCommand(CLI::App* app, CommandContext* context);
+void AddValidateCommand(CLI::App* app, CommandContext* context);
+void AddPlanCommand(CLI::App* app, CommandContext* context);
+void AddSubmitCommand(CLI::App* app, CommandContext* context);
+void AddGetCommand(CLI::App* app, CommandContext* context);
+void AddDescribeCommand(CLI::App* app, CommandContext* context);
+void AddLogsCommand(CLI::App* app, CommandContext* context);
+void AddEventsCommand(CLI::App* app, CommandContext* context);
+void AddWaitCommand(CLI::App* app, CommandContext* context);
+void AddControlCommands(CLI::App* app, CommandContext* context);  // pause, resume, cancel
+void AddExportCommand(CLI::App* app, CommandContext* context);
+void AddVerifyCommand(CLI::App* app, CommandContext* context);
+void AddGenerateCommand(CLI::App* app, CommandContext* context);
+void AddScoreCommand(CLI::App* app, CommandContext* context);
+void AddLocalCommand(CLI::App* app, CommandContext* context);
+
+}  // namespace tritter

@@ -1,0 +1,43 @@
+// events [RUN]: what happened, oldest first.
+#include "common/flags.h"
+#include "tritterctl/command.h"
+#include "tritterctl/exit_codes.h"
+#include "tritterctl/run_view.h"
+
+namespace tritter {
+namespace {
+
+int Events(const CommandContext& context, const std::string& run, int limit) {
+  const std::unique_ptr<RunApi> client = context.Coordinator();
+  v1::ListEventsRequest request;
+  request.set_run(run);
+  request.set_limit(limit);
+  const absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(request);
+  if (!events.ok()) return FailServer(events.status());
+  WriteStdout(FormatAnswer(
+      context.format(), ProtoToJson(*events),
+      [&] {
+        std::string lines;
+        for (const v1::Event& e : events->events()) lines += EventLine(e) + "\n";
+        return lines;
+      },
+      [&] {
+        std::string ids;
+        for (const v1::Event& e : events->events()) ids += absl::StrCat(e.id(), "\n");
+        return ids;
+      }));
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddEventsCommand(CLI::App* app, CommandContext* context) {
+  auto run = std::make_shared<std::string>();
+  auto limit = std::make_shared<int>(0);
+  CLI::App* command = app->add_subcommand("events", "what happened to a run, or to all of them");
+  command->add_option("run", *run, "id or name; none: every run and the cluster");
+  command->add_option("--limit", *limit, "at most this many; 0 means the server's choice")->check(CLI::NonNegativeNumber);
+  command->callback([=] { context->run = [=] { return Events(*context, *run, *limit); }; });
+}
+
+}  // namespace tritter

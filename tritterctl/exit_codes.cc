@@ -1,0 +1,55 @@
+#include "tritterctl/exit_codes.h"
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "tritterctl/error_detail.h"
+
+namespace tritter {
+
+int ServerExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk: return kExitOk;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange: return kExitUsageError;
+    case absl::StatusCode::kUnavailable: return kExitUnreachable;
+    case absl::StatusCode::kNotFound: return kExitNotFound;
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated: return kExitDenied;
+    case absl::StatusCode::kDeadlineExceeded: return kExitTimedOut;
+    case absl::StatusCode::kCancelled: return kExitInterrupted;
+    default: return kExitServerError;
+  }
+}
+
+int LocalExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk: return kExitOk;
+    case absl::StatusCode::kInvalidArgument: return kExitUsageError;
+    case absl::StatusCode::kNotFound: return kExitNotFound;
+    case absl::StatusCode::kPermissionDenied: return kExitDenied;
+    case absl::StatusCode::kDeadlineExceeded: return kExitTimedOut;
+    case absl::StatusCode::kCancelled: return kExitInterrupted;
+    default: return kExitFailed;
+  }
+}
+
+std::string ErrorText(const absl::Status& status) {
+  std::string text = absl::StrCat("tritterctl: ", status.message());
+  if (const auto detail = ErrorDetailOf(status); detail && !detail->hint().empty()) {
+    absl::StrAppend(&text, "\nhint: ", detail->hint());
+  }
+  return text;
+}
+
+int FailServer(const absl::Status& status) {
+  std::fprintf(stderr, "%s\n", ErrorText(status).c_str());
+  return ServerExitCode(status);
+}
+
+int FailLocal(const absl::Status& status) {
+  std::fprintf(stderr, "%s\n", ErrorText(status).c_str());
+  return LocalExitCode(status);
+}
+
+}  // namespace tritter

@@ -1,0 +1,48 @@
+// logs RUN: the log lines of its workers.
+#include "absl/strings/str_cat.h"
+#include "common/flags.h"
+#include "common/shutdown.h"
+#include "tritterctl/command.h"
+#include "tritterctl/exit_codes.h"
+
+namespace tritter {
+namespace {
+
+int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
+  const std::unique_ptr<RunApi> client = context.Coordinator();
+  bool reader_gone = false;
+  const absl::Status status = client->StreamLogs(
+      request,
+      [&](const v1::LogLine& line) {
+        // One JSON object a line, so that a stream can be read as it comes.
+        const bool ok = context.format() == OutputFormat::kJson
+                            ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n")
+                            : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ", line.line(), "\n"));
+        reader_gone = reader_gone || !ok;
+      },
+      [&] { return !ShutdownRequested() && !reader_gone; });
+  if (reader_gone) return kExitOk;
+  if (!status.ok()) return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : FailServer(status);
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddLogsCommand(CLI::App* app, CommandContext* context) {
+  auto request = std::make_shared<v1::StreamLogsRequest>();
+  auto run = std::make_shared<std::string>();
+  auto follow = std::make_shared<bool>(false);
+  auto tail = std::make_shared<int>(0);
+  CLI::App* command = app->add_subcommand("logs", "log lines of a run's workers");
+  command->add_option("run", *run, "id or name")->required();
+  command->add_flag("-f,--follow", *follow, "go on until the run ends");
+  command->add_option("--tail", *tail, "only the newest lines; 0 means all that are kept")->check(CLI::NonNegativeNumber);
+  command->callback([=] {
+    request->set_run(*run);
+    request->set_follow(*follow);
+    request->set_tail(*tail);
+    context->run = [=] { return Logs(*context, *request); };
+  });
+}
+
+}  // namespace tritter

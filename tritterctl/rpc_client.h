@@ -1,0 +1,90 @@
+// What both gRPC clients of tritterctl share. Included only by *_client.cc.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "tritterctl/error_detail.h"
+
+namespace tritter {
+
+inline constexpr std::chrono::seconds kCallDeadline(10);
+inline constexpr std::chrono::milliseconds kTickInterval(100);
+
+inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(64 << 20);
+  // A coordinator that is started again should be found again at once, not after gRPC's usual growing pauses.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+// `who`: "coordinator at 127.0.0.1:7070", for errors that come from nobody.
+inline absl::Status FromGrpc(const grpc::Status& status, const std::string& who) {
+  if (status.ok()) return absl::OkStatus();
+  std::string message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) message = absl::StrCat("cannot reach the ", who, ": ", message);
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) message = absl::StrCat("no answer from the ", who, " in time: ", message);
+  absl::Status out(static_cast<absl::StatusCode>(status.error_code()), message);
+  AttachErrorDetail(status.error_details(), &out);
+  return out;
+}
+
+// One request, one answer: `call` is (stub->*Method)(&context, request, &response).
+template <typename Response, typename Call>
+absl::StatusOr<Response> CallUnary(const std::string& who, Call call) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kCallDeadline);
+  Response response;
+  if (absl::Status status = FromGrpc(call(&context, &response), who); !status.ok()) return status;
+  return response;
+}
+
+// Reads a server stream to its end in this thread. `start`: (stub->AsyncMethod)(context, request, queue, tag).
+template <typename Message, typename Start>
+absl::Status ReadStream(grpc::ClientContext* context, const std::string& who, Start start,
+                        const std::function<void(const Message&)>& on_message, const std::function<bool()>& tick) {
+  grpc::CompletionQueue queue;
+  enum Step : intptr_t { kStarted = 1, kRead, kFinished };
+  const auto tag = [](Step s) { return reinterpret_cast<void*>(static_cast<intptr_t>(s)); };
+  std::unique_ptr<grpc::ClientAsyncReader<Message>> reader = start(context, &queue, tag(kStarted));
+  Message message;
+  grpc::Status status;
+  bool finishing = false, cancelled = false;
+  for (;;) {
+    if (!cancelled && !tick()) {
+      context->TryCancel();
+      cancelled = true;
+    }
+    void* done = nullptr;
+    bool ok = false;
+    const auto next = queue.AsyncNext(&done, &ok, std::chrono::system_clock::now() + kTickInterval);
+    if (next == grpc::CompletionQueue::TIMEOUT) continue;
+    if (next == grpc::CompletionQueue::SHUTDOWN || done == tag(kFinished)) break;
+    if (done == tag(kRead) && ok) on_message(message);
+    if (ok) {
+      reader->Read(&message, tag(kRead));
+    } else if (!finishing) {
+      finishing = true;
+      reader->Finish(&status, tag(kFinished));
+    }
+  }
+  queue.Shutdown();
+  void* rest = nullptr;
+  bool ok = false;
+  while (queue.Next(&rest, &ok)) {
+  }
+  if (cancelled) return absl::CancelledError("interrupted");
+  return FromGrpc(status, who);
+}
+
+}  // namespace tritter

@@ -1,0 +1,68 @@
+#include "tritterctl/run_view.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tritterctl/testing/demo_run.h"
+
+namespace tritter {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(RunView, TableHasALineForEachRun) {
+  v1::ListRunsResponse runs;
+  *runs.add_runs() = DemoRun();
+  v1::Run queued;
+  queued.set_run_id("r-2");
+  queued.set_state(v1::RUN_STATE_QUEUED);
+  queued.set_reason("needs 2 workers, 1 healthy");
+  *runs.add_runs() = queued;
+  EXPECT_EQ(RunsTable(runs),
+            "RUN  NAME  STATE    STEP    LOSS   TOKENS/S  CREATED              REASON\n"
+            "r-1  demo  running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
+            "r-2        queued   0/0     -      -         -                    needs 2 workers, 1 healthy\n");
+}
+
+TEST(RunView, DescribeTellsWhatMatters) {
+  v1::ListCheckpointsResponse checkpoints;
+  checkpoints.add_checkpoints()->set_path("/c/step-00000020");
+  v1::ListEventsResponse events;
+  events.add_events()->set_message("worker-b lost 41 s ago");
+  const std::string text = DescribeRun(DemoRun(), checkpoints, events);
+  for (const char* part : {"run:          r-1\n", "state:        running\n", "steps:        40 of 100, committed 20\n", "rank 0: worker-0 (cpu avx2 x1)",
+                           "shakespeare (averaged weights, step 20): loss 1.7000, 2.3140 bits/byte over 113687 bytes", "/c/step-00000020",
+                           "worker-b lost 41 s ago", "  name: demo\n", "1m02s", "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+}
+
+TEST(RunView, SummaryHasTheMeanThroughputAndTheKeysScriptsRead) {
+  v1::ListMetricsResponse metrics;
+  for (int i = 0; i < 4; ++i) {
+    metrics.add_steps()->set_tokens(1000);
+    metrics.mutable_steps(i)->set_step_seconds(0.5);
+  }
+  const OrderedJson json = RunSummary(DemoRun(), metrics);
+  EXPECT_EQ(json["tokens_per_second"], 2000.0);
+  EXPECT_EQ(json["train_seconds"], 2.0);
+  EXPECT_EQ(json["total_steps"], 100);
+  EXPECT_EQ(json["evaluations"][0]["bits_per_byte"], 2.314);
+  EXPECT_EQ(json["artifacts"][0]["path"], "/runs/r-1/demo.tpack");
+  EXPECT_THAT(SummaryText(DemoRun(), json), StartsWith("run:          demo (r-1): running\n"));
+}
+
+TEST(RunView, SummaryOfARunWithoutStepsDividesByNothing) {
+  EXPECT_EQ(RunSummary(v1::Run(), v1::ListMetricsResponse())["tokens_per_second"], 0.0);
+}
+
+TEST(RunView, TerminalStates) {
+  EXPECT_TRUE(IsTerminal(v1::RUN_STATE_COMPLETED) && IsTerminal(v1::RUN_STATE_FAILED) && IsTerminal(v1::RUN_STATE_CANCELLED));
+  for (const auto state : {v1::RUN_STATE_QUEUED, v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSING, v1::RUN_STATE_PAUSED, v1::RUN_STATE_CANCELLING, v1::RUN_STATE_EXPORTING}) {
+    EXPECT_FALSE(IsTerminal(state)) << state;
+  }
+}
+
+}  // namespace
+}  // namespace tritter

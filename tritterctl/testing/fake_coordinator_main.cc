@@ -1,0 +1,32 @@
+// A coordinator for tests of `tritterctl local`: one run that is running until the file <data-dir>/finish exists.
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/env.h"
+#include "common/flags.h"
+#include "common/shutdown.h"
+#include "tritterctl/testing/demo_run.h"
+#include "tritterctl/testing/fake_coordinator_service.h"
+
+int main(int argc, char** argv) {
+  using namespace tritter;
+  InstallShutdownHandlers();
+  CLI::App app("fake coordinator");
+  std::string listen, data_dir, metrics_listen, ready_file;
+  AddFlag(&app, "--listen", &listen, "");
+  AddFlag(&app, "--data-dir", &data_dir, "");
+  AddFlag(&app, "--metrics-listen", &metrics_listen, "");
+  AddFlag(&app, "--ready-file", &ready_file, "");
+  if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
+  FakeCoordinator coordinator(listen);
+  if (!WriteFileAtomically(Env::Real(), ready_file, absl::StrCat("{\"address\": \"", coordinator.address(), "\", \"pid\": ", getpid(), "}")).ok()) return 1;
+  while (!WaitForShutdown(absl::Milliseconds(20))) {
+    v1::Run run = DemoRun();
+    if (Env::Real()->Exists(JoinPath(data_dir, "finish"))) {
+      run.set_state(v1::RUN_STATE_COMPLETED);
+      run.set_step(100);
+    }
+    if (run.state() != coordinator.run().state()) coordinator.SetRun(run);
+  }
+  return 0;
+}

@@ -1,0 +1,28 @@
+// An InferenceService in this process that answers a prompt with its own words, one message a word.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+
+#include "tritter/v1/inference.grpc.pb.h"
+
+namespace tritter {
+
+// The model "missing" is NOT_FOUND; max_tokens above 1000 is OUT_OF_RANGE; the prompt "hang" is never answered.
+class FakeInference final : public v1::InferenceService::Service {
+ public:
+  FakeInference();
+  ~FakeInference() override;
+  const std::string& address() const { return address_; }
+
+ private:
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request, grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request, v1::ScoreResponse* response) override;
+
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace tritter

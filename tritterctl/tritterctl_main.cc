@@ -1,0 +1,49 @@
+// tritterctl: the command line of Tritter.
+#include <cstdio>
+
+#include "common/flags.h"
+#include "common/log.h"
+#include "common/shutdown.h"
+#include "common/version.h"
+#include "tritterctl/command.h"
+#include "tritterctl/exit_codes.h"
+#include "tritterctl/inference_client.h"
+#include "tritterctl/run_client.h"
+
+int main(int argc, char** argv) {
+  using namespace tritter;
+  InstallShutdownHandlers();
+  InitLogging("tritterctl", LogLevel::kWarning);
+
+  CLI::App app("Tritter: train, pack and serve ternary language models", "tritterctl");
+  app.set_version_flag("--version", kVersion);
+  app.fallthrough();  // -o and --coordinator may stand behind the command
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 ok, 1 the run failed, 2 usage or invalid configuration, 3 cannot reach the server,\n"
+             "4 server error, 5 not found, 6 denied, 7 timed out, 130 interrupted.");
+  CommandContext context;
+  context.connect_coordinator = [](const std::string& address) { return std::make_unique<RunClient>(address); };
+  context.connect_inference = [](const std::string& address) { return std::make_unique<InferenceClient>(address); };
+  AddFlag(&app, "--coordinator", &context.coordinator, "address of the coordinator, host:port");
+  AddFlag(&app, "-o,--output", &context.output, "table, json, yaml or name")
+      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
+  AddFlag(&app, "-q,--quiet", &context.quiet, "no progress on stderr");
+
+  AddCurateCommand(&app, &context);
+  AddValidateCommand(&app, &context);
+  AddPlanCommand(&app, &context);
+  AddSubmitCommand(&app, &context);
+  AddGetCommand(&app, &context);
+  AddDescribeCommand(&app, &context);
+  AddLogsCommand(&app, &context);
+  AddEventsCommand(&app, &context);
+  AddWaitCommand(&app, &context);
+  AddControlCommands(&app, &context);
+  AddExportCommand(&app, &context);
+  AddVerifyCommand(&app, &context);
+  AddGenerateCommand(&app, &context);
+  AddScoreCommand(&app, &context);
+  AddLocalCommand(&app, &context);
+  if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
+  return context.run ? context.run() : kExitUsageError;
+}

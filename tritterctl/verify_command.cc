@@ -1,0 +1,30 @@
+// verify: is this file or folder whole?
+#include "absl/strings/str_cat.h"
+#include "common/flags.h"
+#include "tritterctl/artifact_check.h"
+#include "tritterctl/command.h"
+#include "tritterctl/exit_codes.h"
+
+namespace tritter {
+namespace {
+
+int Verify(const CommandContext& context, const std::string& path) {
+  const absl::StatusOr<ArtifactCheck> check = CheckArtifact(context.env, path);
+  if (!check.ok()) return FailLocal(check.status());
+  OrderedJson json = {{"path", path}, {"kind", check->kind}, {"valid", true}};
+  json.update(check->facts);
+  WriteStdout(FormatAnswer(
+      context.format(), json, [&] { return absl::StrCat(path, ": valid ", check->kind, ": ", check->summary, "\n"); }, [&] { return path + "\n"; }));
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddVerifyCommand(CLI::App* app, CommandContext* context) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command = app->add_subcommand("verify", "read a .tpack, .safetensors, shard folder or checkpoint folder to its end; exit 1 when damaged");
+  command->add_option("path", *path, "file or folder")->required();
+  command->callback([=] { context->run = [=] { return Verify(*context, *path); }; });
+}
+
+}  // namespace tritter

@@ -1,0 +1,31 @@
+// Following a run to its end through restarts of the coordinator.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "tritterctl/progress.h"
+#include "tritterctl/run_api.h"
+
+namespace tritter {
+
+struct WatchOptions {
+  absl::Duration timeout = absl::InfiniteDuration();
+  // How long the coordinator may be away before that is an error.
+  absl::Duration unreachable_limit = absl::Seconds(60);
+  // Called at least every 100 ms; an error ends the watch with it. May be empty.
+  std::function<absl::Status()> tick;
+};
+
+// The run in its terminal state. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded (timeout), Unavailable (away for
+// longer than the limit), that of `tick`, and what the service says.
+absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run, ProgressPrinter* progress,
+                                   const WatchOptions& options);
+
+// After the end: the exit code that says how the run ended.
+int RunExitCode(const v1::Run& run);
+
+}  // namespace tritter

@@ -1,0 +1,83 @@
+#include "tritterctl/watch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/testing/status_matchers.h"
+#include "tritterctl/exit_codes.h"
+#include "tritterctl/run_client.h"
+#include "tritterctl/testing/demo_run.h"
+#include "tritterctl/testing/fake_coordinator_service.h"
+
+namespace tritter {
+namespace {
+
+class WatchTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<v1::Run> Watch(const WatchOptions& options, const std::string& run = "demo") {
+    RunClient client(coordinator_.address());
+    ProgressPrinter progress(Clock::Real(), /*quiet=*/true);
+    return WatchToEnd(&client, Clock::Real(), run, &progress, options);
+  }
+  v1::Run Ended(v1::RunState state) {
+    v1::Run run = DemoRun();
+    run.set_state(state);
+    return run;
+  }
+  FakeCoordinator coordinator_;
+};
+
+TEST_F(WatchTest, GivesTheRunOnceItHasEnded) {
+  WatchOptions options;
+  options.tick = [&] {
+    if (coordinator_.watches() > 0) coordinator_.SetRun(Ended(v1::RUN_STATE_FAILED));
+    return absl::OkStatus();
+  };
+  ASSERT_OK_AND_ASSIGN(const v1::Run run, Watch(options));
+  EXPECT_EQ(run.state(), v1::RUN_STATE_FAILED);
+  EXPECT_EQ(RunExitCode(run), kExitFailed);
+  EXPECT_EQ(RunExitCode(Ended(v1::RUN_STATE_COMPLETED)), kExitOk);
+}
+
+TEST_F(WatchTest, ACoordinatorThatIsStartedAgainIsFoundAgain) {
+  int ticks = 0;
+  WatchOptions options;
+  options.tick = [&] {
+    if (coordinator_.watches() == 1 && ticks == 0) {
+      coordinator_.Stop();
+      ++ticks;
+    } else if (ticks > 0 && ++ticks == 4) {
+      coordinator_.Start();
+    } else if (coordinator_.watches() == 2) {
+      coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+    }
+    return absl::OkStatus();
+  };
+  ASSERT_OK_AND_ASSIGN(const v1::Run run, Watch(options));
+  EXPECT_EQ(run.state(), v1::RUN_STATE_COMPLETED);
+  EXPECT_EQ(coordinator_.watches(), 2);
+}
+
+TEST_F(WatchTest, ACoordinatorThatStaysAwayIsUnavailable) {
+  coordinator_.Stop();
+  WatchOptions options;
+  options.unreachable_limit = absl::ZeroDuration();
+  EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(WatchTest, EndsAtTheTimeout) {
+  WatchOptions options;
+  options.timeout = absl::Milliseconds(1);
+  EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("demo is still")));
+}
+
+TEST_F(WatchTest, AnErrorOfTheTickEndsIt) {
+  WatchOptions options;
+  options.tick = [] { return absl::InternalError("a child cannot live"); };
+  EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kInternal, "a child cannot live"));
+}
+
+TEST_F(WatchTest, AnUnknownRunIsNotFoundAtOnce) { EXPECT_THAT(Watch(WatchOptions(), "nothing"), StatusIs(absl::StatusCode::kNotFound)); }
+
+}  // namespace
+}  // namespace tritter
