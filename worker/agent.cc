@@ -69,9 +69,12 @@ void WorkerAgent::Train(const std::shared_ptr<Active>& active) {
     ended = std::move(active->runner);
   }
   ended.reset();
-  MutexLock lock(&mu_);
-  active->done = true;
-  changed_.NotifyAll();
+  {
+    MutexLock lock(&mu_);
+    active->done = true;
+    changed_.NotifyAll();
+  }
+  if (options_.on_news) options_.on_news();
 }
 
 void WorkerAgent::EndActive(const std::string& reason) {

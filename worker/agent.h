@@ -31,6 +31,8 @@ class WorkerAgent : public CommandHandler {
     // may).
     std::function<void(int exit_code, const std::string& reason)> exit_process;
     std::function<void(const std::string& reason)> on_superseded;
+    // The heartbeat has news that should not wait for its turn: an epoch was left.
+    std::function<void()> on_news;
   };
   explicit WorkerAgent(Options options);
   ~WorkerAgent() override;

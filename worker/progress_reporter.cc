@@ -1,6 +1,7 @@
 #include "worker/progress_reporter.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,31 @@ int64_t KeepNewest(std::vector<T>* v, size_t max) {
   const size_t excess = v->size() - max;
   v->erase(v->begin(), v->begin() + static_cast<ptrdiff_t>(excess));
   return static_cast<int64_t>(excess);
+}
+
+// Moves the oldest `max` of `from` to `to`.
+template <typename T>
+void MoveOldest(std::vector<T>* from, size_t max, std::vector<T>* to) {
+  const auto end = from->begin() + static_cast<ptrdiff_t>(std::min(max, from->size()));
+  to->assign(std::make_move_iterator(from->begin()), std::make_move_iterator(end));
+  from->erase(from->begin(), end);
+}
+
+// The coordinator takes reports of bounded size; these stay well below its limits.
+constexpr size_t kBatchSteps = 2000, kBatchEvaluations = 200, kBatchLines = 200;
+constexpr size_t kMaxLineBytes = 2000, kMaxFailureBytes = 8000;
+
+// The failure goes with the last batch, so that what led to it is there before.
+Progress TakeBatch(Progress* pending) {
+  Progress batch;
+  MoveOldest(&pending->steps, kBatchSteps, &batch.steps);
+  MoveOldest(&pending->evaluations, kBatchEvaluations, &batch.evaluations);
+  MoveOldest(&pending->log_lines, kBatchLines, &batch.log_lines);
+  if (pending->steps.empty() && pending->evaluations.empty() && pending->log_lines.empty()) {
+    batch.failure = std::exchange(pending->failure, "");
+    batch.failure_is_permanent = pending->failure_is_permanent;
+  }
+  return batch;
 }
 
 }  // namespace
@@ -48,6 +74,7 @@ void ProgressReporter::AddEvaluation(EvaluationReport report) {
 }
 
 void ProgressReporter::AddLogLine(LogReport line) {
+  if (line.line.size() > kMaxLineBytes) line.line.resize(kMaxLineBytes);
   MutexLock lock(&mu_);
   pending_.log_lines.push_back(std::move(line));
   dropped_ += KeepNewest(&pending_.log_lines, options_.max_log_lines);
@@ -56,7 +83,7 @@ void ProgressReporter::AddLogLine(LogReport line) {
 bool ProgressReporter::Fail(const std::string& failure, bool permanent, absl::Duration limit) {
   {
     MutexLock lock(&mu_);
-    pending_.failure = failure;
+    pending_.failure = failure.substr(0, kMaxFailureBytes);
     pending_.failure_is_permanent = permanent;
   }
   return Flush(limit);
@@ -89,7 +116,7 @@ void ProgressReporter::Loop() {
         changed_.WaitFor(&mu_, options_.interval);
       }
       if (stop_) return;
-      std::swap(batch, pending_);
+      batch = TakeBatch(&pending_);
       batch.step = step_;
       sending_ = true;
       if (dropped_ > 0) {

@@ -62,6 +62,20 @@ TEST_F(ProgressReporterTest, KeepsTheNewestWhileTheCoordinatorIsAway) {
   EXPECT_THAT(link_.log_lines(), testing::Contains("progress_dropped count=39"));
 }
 
+TEST_F(ProgressReporterTest, SendsWhatHasPiledUpInReportsOfBoundedSize) {
+  link_.GoAway();
+  auto reporter = Make(true, 10000);
+  reporter->AddLogLine({absl::UnixEpoch(), std::string(100000, 'x')});
+  link_.AwaitRefusals(1);
+  for (int i = 1; i <= 5000; ++i) reporter->AddStep(Step(i));
+  link_.Return();
+  EXPECT_TRUE(reporter->Fail(std::string(100000, 'y'), false, absl::Seconds(30)));
+  EXPECT_EQ(link_.steps().size(), 5000u);
+  EXPECT_LE(link_.largest_report(), 2000u);
+  EXPECT_EQ(link_.log_lines()[0].size(), 2000u);
+  EXPECT_EQ(link_.failure().size(), 8000u);
+}
+
 TEST_F(ProgressReporterTest, OtherRanksSendOnlyLogLinesAndFailures) {
   auto reporter = Make(/*metrics=*/false);
   reporter->AddStep(Step(1));

@@ -44,6 +44,10 @@ bool FakeCoordinatorLink::failure_is_permanent() const {
   MutexLock lock(&mu_);
   return seen_.failure_is_permanent;
 }
+size_t FakeCoordinatorLink::largest_report() const {
+  MutexLock lock(&mu_);
+  return largest_report_;
+}
 int FakeCoordinatorLink::calls_while_away() const {
   MutexLock lock(&mu_);
   return refusals_;
@@ -111,6 +115,7 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
 absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progress) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());
+  largest_report_ = std::max(largest_report_, progress.steps.size());
   if (!requests_.insert(progress.request_id).second) return absl::OkStatus();
   const auto append = [](auto* to, const auto& from) {
     to->insert(to->end(), from.begin(), from.end());

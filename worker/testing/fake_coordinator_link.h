@@ -47,6 +47,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   std::string failure() const;
   bool failure_is_permanent() const;
   int calls_while_away() const;
+  size_t largest_report() const;  // in steps
   struct Commit {
     CheckpointOrder order;
     int rank;
@@ -75,6 +76,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   bool closed_ GUARDED_BY(mu_) = false;
   int waits_ GUARDED_BY(mu_) = 0;
   int refusals_ GUARDED_BY(mu_) = 0;
+  size_t largest_report_ GUARDED_BY(mu_) = 0;
   std::set<std::string> requests_ GUARDED_BY(mu_);
   Progress seen_ GUARDED_BY(mu_);
   std::vector<Commit> commits_ GUARDED_BY(mu_);

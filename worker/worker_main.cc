@@ -1,0 +1,166 @@
+// tritter_worker: trains what the coordinator assigns. Wiring only.
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock.h"
+#include "common/env.h"
+#include "common/flags.h"
+#include "common/log.h"
+#include "common/net.h"
+#include "common/random.h"
+#include "common/shutdown.h"
+#include "common/status_macros.h"
+#include "common/version.h"
+#include "kernels/ternary_gemm.h"
+#include "monitoring/exposer.h"
+#include "monitoring/registry.h"
+#include "worker/agent.h"
+#include "worker/coordinator_client.h"
+#include "worker/training_parts.h"
+#include "worker/worker_metrics.h"
+#include "worker/worker_options.h"
+
+namespace tritter {
+namespace {
+
+std::string HostName() {
+  char name[256] = "worker";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartHealthServer(const std::string& listen,
+                                                                std::string* address) {
+  ASSIGN_OR_RETURN(HostPort at, ParseHostPort(listen));
+  RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &at.port);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || at.port == 0)
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen));
+  *address = FormatHostPort(at);
+  return server;
+}
+
+WorkerDescription Describe(const WorkerOptions& o, const std::string& device) {
+  WorkerDescription worker;
+  worker.name = o.name;
+  worker.incarnation = RandomBits64();
+  worker.host = o.advertise_host;
+  worker.device = absl::StrCat(device, " ", CpuFeatures(), " x", o.threads);
+  worker.threads = o.threads;
+  worker.memory_bytes = UsableMemoryBytes(Env::Real());
+  worker.code_version = kVersion;
+  worker.pid = getpid();
+  return worker;
+}
+
+absl::Status Work(const WorkerOptions& o) {
+  ASSIGN_OR_RETURN(const std::string device, ResolveDevice(o.device, /*cuda_devices=*/0));
+  const WorkerDescription worker = Describe(o, device);
+  LogInfo("starting", {{"worker", o.name},
+                       {"coordinator", o.coordinator},
+                       {"device", device},
+                       {"kernel", BestTernaryKernel().name},
+                       {"cpu", CpuFeatures()},
+                       {"threads", o.threads},
+                       {"memory_bytes", worker.memory_bytes}});
+
+  Registry registry("worker");
+  WorkerMetrics metrics(&registry);
+  const std::unique_ptr<EpochParts> parts =
+      MakeTrainingParts({Env::Real(), o.advertise_host, device, o.threads});
+  CoordinatorClient::Options client_options;
+  client_options.channel = ConnectToCoordinator(o.coordinator, grpc::InsecureChannelCredentials());
+  client_options.worker = worker;
+  CoordinatorClient client(std::move(client_options));
+
+  WorkerAgent::Options agent_options;
+  agent_options.epoch.parts = parts.get();
+  agent_options.epoch.link = &client;
+  agent_options.epoch.env = Env::Real();
+  agent_options.epoch.clock = Clock::Real();
+  agent_options.epoch.observer = &metrics;
+  agent_options.epoch.request_prefix = absl::StrCat(o.name, "-", absl::Hex(worker.incarnation));
+  agent_options.exit_process = [](int code, const std::string& reason) {
+    LogError("exiting", {{"code", code}, {"reason", reason}});
+    _exit(code);
+  };
+  agent_options.on_superseded = [](const std::string&) { RequestShutdown(SIGTERM); };
+  agent_options.on_news = [&client] { client.Nudge(); };
+  WorkerAgent agent(std::move(agent_options));
+
+  WorkerReady ready;
+  ready.name = o.name;
+  ready.device = worker.device;
+  ready.incarnation = worker.incarnation;
+  ready.pid = worker.pid;
+  ASSIGN_OR_RETURN(const std::unique_ptr<grpc::Server> server,
+                   StartHealthServer(o.listen, &ready.health_address));
+  std::unique_ptr<Exposer> exposer;
+  if (!o.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {.address = o.metrics_listen}));
+    ready.metrics_address = exposer->address();
+  }
+  client.Start(&agent);
+  if (!o.ready_file.empty())
+    RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, WorkerReadyJson(ready)));
+  LogInfo("ready", {{"health", ready.health_address}, {"metrics", ready.metrics_address}});
+
+  WaitForShutdown();
+  LogInfo("draining", {{"signal", ShutdownSignal()}, {"step", agent.Heartbeat().step}});
+  agent.Drain(absl::ZeroDuration());  // says so from now on
+  client.Nudge();
+  agent.Drain(absl::Seconds(o.leave_seconds));
+  agent.Shutdown("the worker was told to leave");
+  client.Stop();
+  server->Shutdown(absl::ToChronoTime(Clock::Real()->Now()));
+  LogInfo("stopped");
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  InstallShutdownHandlers();
+  CLI::App app("Trains what the coordinator assigns.");
+  WorkerOptions options;
+  LogFlags log;
+  AddWorkerFlags(&app, &options);
+  AddCommonFlags(&app, &log);
+  if (std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
+  InitLogging("worker", log.level, log.format);
+  absl::StatusOr<WorkerOptions> resolved = ResolveWorkerOptions(
+      options, HostName(), static_cast<int>(std::thread::hardware_concurrency()),
+      std::getenv("TRITTER_KERNEL"));
+  if (!resolved.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(resolved.status().message()).c_str());
+    return kExitUsage;
+  }
+  if (absl::Status status = Work(*resolved); !status.ok()) {
+    LogError("failed", {{"error", status.ToString()}});
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace tritter
+
+int main(int argc, char** argv) {
+  const int code = tritter::Main(argc, argv);
+  std::fflush(nullptr);
+  // Groups that were aborted may still have threads inside Gloo; static destructors must not run
+  // under them.
+  _exit(code);
+}
