@@ -21,6 +21,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
     int64_t plan_steps = 4;
     int64_t global_batch = 4;
     int world_size = 1;
+    int64_t micro_batch = 1;
     std::vector<CheckpointOrder> checkpoints = {};
     std::vector<int64_t> evaluate_at = {};
     TrainingPhase phase = TrainingPhase::kFull;

@@ -1,0 +1,166 @@
+// Epochs with everything real but the coordinator: shards on disk, Gloo, LibTorch, checkpoints.
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/sha256.h"
+#include "common/testing/status_matchers.h"
+#include "curation/shard_writer.h"
+#include "worker/epoch_runner.h"
+#include "worker/testing/fake_coordinator_link.h"
+#include "worker/training_parts.h"
+
+namespace tritter {
+namespace {
+
+using testing::HasSubstr;
+using Kind = EpochOutcome::Kind;
+
+constexpr int64_t kSteps = 6;
+
+class TrainingEpochTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ =
+        JoinPath(testing::TempDir(), testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_OK(Env::Real()->RemoveTree(folder_));
+    ShardWriterOptions options;
+    options.source = "text";
+    options.tokenizer_hash = std::string(64, 'a');
+    options.vocabulary = 264;
+    ASSERT_OK_AND_ASSIGN(auto writer, ShardWriter::Create(Env::Real(), Shards(), options));
+    for (int d = 0; d < 60; ++d) {
+      std::vector<int32_t> tokens;
+      for (int i = 0; i < 20; ++i) tokens.push_back(8 + (d * 7 + i * i) % 200);
+      tokens.push_back(2);
+      DocumentToWrite document;
+      document.tokens = tokens;
+      document.raw_bytes = 20;
+      document.weight = d % 3 == 0 ? 0.5f : 1.0f;
+      ASSERT_OK(writer->Add(d < 50 ? Split::kTrain : Split::kHeldOut, document));
+    }
+    ASSERT_OK(writer->Finish({}, {}));
+  }
+  void TearDown() override { EXPECT_OK(Env::Real()->RemoveTree(folder_)); }
+
+  std::string Shards() const { return JoinPath(folder_, "shards"); }
+  Assignment Order(int rank, int world_size) {
+    Assignment a;
+    a.id = {"run-1", 1};
+    a.rank = rank;
+    a.world_size = world_size;
+    a.run_dir = JoinPath(folder_, "run");
+    a.spec_yaml = absl::StrCat(R"(name: test
+model: {preset: nano, vocab: 264}
+data: {sources: [{name: text, shards: )",
+                               Shards(), R"(, max_epochs: 1000}]}
+training: {steps: 6, sequence_length: 16, global_batch: 4}
+workers: {min: 1, max: 2}
+)");
+    a.collective_timeout = absl::Seconds(60);
+    return a;
+  }
+  std::unique_ptr<EpochParts> Parts() {
+    return MakeTrainingParts({Env::Real(), "127.0.0.1", "cpu", 1});
+  }
+  std::unique_ptr<EpochRunner> Make(EpochParts* parts, CoordinatorLink* link, Assignment order) {
+    EpochRunner::Options options;
+    options.parts = parts;
+    options.link = link;
+    options.env = Env::Real();
+    options.clock = Clock::Real();
+    options.request_prefix = absl::StrCat("w", order.rank);
+    options.commit_poll = absl::Milliseconds(1);
+    options.report_interval = absl::Milliseconds(5);
+    options.assignment = std::move(order);
+    return std::make_unique<EpochRunner>(std::move(options));
+  }
+  static FakeCoordinatorLink::Script Script(int world_size) {
+    FakeCoordinatorLink::Script script;
+    script.total_steps = kSteps;
+    script.world_size = world_size;
+    script.micro_batch = 2;
+    script.evaluate_at = {kSteps};
+    return script;
+  }
+
+  std::string folder_;
+};
+
+TEST_F(TrainingEpochTest, TwoWorkersEqualOneThatAccumulatesBitForBit) {
+  FakeCoordinatorLink alone(Script(1)), together(Script(2));
+  const auto parts = Parts();
+  const EpochOutcome single = Make(parts.get(), &alone, Order(0, 1))->Run();
+  ASSERT_EQ(single.kind, Kind::kDone) << single.status << alone.failure();
+
+  auto first = Make(parts.get(), &together, Order(0, 2));
+  auto second = Make(parts.get(), &together, Order(1, 2));
+  together.OnRendezvous([&](const std::string& address) { second->SetRendezvous(address); });
+  EpochOutcome other;
+  std::thread rank_one([&] { other = second->Run(); });
+  const EpochOutcome zero = first->Run();
+  rank_one.join();
+  ASSERT_EQ(zero.kind, Kind::kDone) << zero.status << together.failure();
+  ASSERT_EQ(other.kind, Kind::kDone) << other.status;
+
+  const auto want = alone.steps(), got = together.steps();
+  ASSERT_EQ(want.size(), static_cast<size_t>(kSteps));
+  ASSERT_EQ(got.size(), static_cast<size_t>(kSteps));
+  for (int i = 0; i < kSteps; ++i) {
+    EXPECT_EQ(got[i].loss, want[i].loss) << i;
+    EXPECT_EQ(got[i].grad_norm, want[i].grad_norm) << i;
+  }
+  EXPECT_LT(want.back().loss, want.front().loss);
+  ASSERT_EQ(together.evaluations().size(), 1u);
+  EXPECT_EQ(together.evaluations()[0].tokens, 10 * 21 - 1);
+  EXPECT_NEAR(together.evaluations()[0].loss, alone.evaluations()[0].loss, 1e-9);
+  EXPECT_GT(alone.evaluations()[0].bits_per_byte, 0);
+}
+
+TEST_F(TrainingEpochTest, StopAndResumeIsBitExact) {
+  const auto parts = Parts();
+  FakeCoordinatorLink whole(Script(1));
+  ASSERT_EQ(Make(parts.get(), &whole, Order(0, 1))->Run().kind, Kind::kDone) << whole.failure();
+
+  auto script = Script(1);
+  script.checkpoints = {{4, "1-a"}};
+  FakeCoordinatorLink until_checkpoint(script);
+  ASSERT_EQ(Make(parts.get(), &until_checkpoint, Order(0, 1))->Run().kind, Kind::kDone);
+  ASSERT_FALSE(until_checkpoint.commits().empty());
+
+  CheckpointManifest manifest;
+  manifest.run_id = "run-1";
+  manifest.step = 4;
+  manifest.epoch = 1;
+  manifest.attempt = "1-a";
+  manifest.spec_yaml = Order(0, 1).spec_yaml;
+  manifest.spec_hash = Sha256Hex(manifest.spec_yaml);
+  manifest.code_version = "test";
+  manifest.next_slot = 16;
+  manifest.files = until_checkpoint.commits().back().files;
+  const std::string checkpoints = JoinPath(folder_, "run/checkpoints");
+  const std::string attempt = JoinPath(checkpoints, AttemptFolderName(4, "1-a"));
+  const std::string json = ManifestToJson(manifest);
+  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(attempt, "manifest.json"), json));
+  ASSERT_OK(Env::Real()->Rename(attempt, JoinPath(checkpoints, CheckpointFolderName(4))));
+
+  Assignment order = Order(0, 1);
+  order.id.epoch = 2;
+  order.start_step = 4;
+  order.manifest_sha256 = Sha256Hex(json);
+  FakeCoordinatorLink resumed(Script(1));
+  const EpochOutcome outcome = Make(parts.get(), &resumed, order)->Run();
+  ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  ASSERT_EQ(resumed.steps().size(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(resumed.steps()[i].step, 5 + i);
+    EXPECT_EQ(resumed.steps()[i].loss, whole.steps()[4 + i].loss);
+    EXPECT_EQ(resumed.steps()[i].grad_norm, whole.steps()[4 + i].grad_norm);
+  }
+  EXPECT_EQ(resumed.evaluations()[0].loss, whole.evaluations()[0].loss);
+}
+
+}  // namespace
+}  // namespace tritter
