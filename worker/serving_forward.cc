@@ -83,12 +83,23 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
     for (int64_t h = 0; h < n; ++h) RopeInPlace(q + (t * n + h) * d, cos, sin, d);
     for (int64_t h = 0; h < kv; ++h) RopeInPlace(k + (t * kv + h) * d, cos, sin, d);
   }
+  // Keys and values of each head in pages, the form in which the engine keeps them.
+  const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions, page = KvPageFloats(d);
+  pages_.assign(kv * pages * page, 0.0f);
+  std::vector<const float*> page_of(kv * pages);
+  for (int64_t h = 0; h < kv; ++h) {
+    for (int64_t p = 0; p < pages; ++p) page_of[h * pages + p] = &pages_[(h * pages + p) * page];
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t at = (t * kv + h) * d;
+      KvStore(k + at, v + at, d, t % kKvPagePositions, &pages_[(h * pages + t / kKvPagePositions) * page]);
+    }
+  }
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
     std::vector<float> scratch(RoundUp(tokens, 16));
     for (int64_t t = first; t < end; ++t) {
       for (int64_t h = 0; h < n; ++h) {
-        const int64_t group = h / (n / kv) * d;
-        AttendRow(q + (t * n + h) * d, k + group, v + group, kv * d, t + 1, d, scratch.data(), out + (t * n + h) * d);
+        const int64_t at = (t * n + h) * d;
+        AttendPages(q + at, &page_of[h / (n / kv) * pages], 0, t + 1, d, scratch.data(), out + at);
       }
     }
   });

@@ -44,7 +44,7 @@ class ServingForward {
   const float* const weights_;
   ParallelRows* const parallel_;
   std::vector<Layer> layers_;
-  std::vector<float> cos_, sin_;
+  std::vector<float> cos_, sin_, pages_;
   int64_t rope_positions_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -72,6 +73,7 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
   std::printf("%s; %zu training tokens, %zu held out\n", (*trainer)->description().c_str(), corpus.train.size(), corpus.held_out.size());
   StepStats sum;
   double seconds = 0, loss = 0;
+  std::clock_t cpu = std::clock();
   int64_t since = 0;
   for (int64_t step = 0; step < spec.steps; ++step) {
     const Batch batch = BatchAt(corpus, spec, step);
@@ -87,15 +89,17 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     loss += stats->loss;
     ++since;
     const bool last = step + 1 == spec.steps;
-    if (!last && (evaluate_every == 0 || (step + 1) % evaluate_every != 0)) continue;
+    if (!last && (evaluate_every <= 0 || (step + 1) % evaluate_every != 0)) continue;
     const double n = static_cast<double>(since) / 1e3;
-    std::printf("step %ld loss %.4f norm %.3f | ms %.2f: forward %.2f backward %.2f reduce %.2f optimizer %.2f", step + 1,
-                loss / static_cast<double>(since), stats->grad_norm, seconds / n, sum.forward_seconds / n, sum.backward_seconds / n,
+    std::printf("step %ld loss %.4f norm %.3f | ms %.2f (cpu %.2f): forward %.2f backward %.2f reduce %.2f optimizer %.2f", step + 1,
+                loss / static_cast<double>(since), stats->grad_norm, seconds / n,
+                static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC / n, sum.forward_seconds / n, sum.backward_seconds / n,
                 sum.reduce_seconds / n, sum.optimizer_seconds / n);
     sum = {};
     seconds = loss = 0;
     since = 0;
     for (bool averaged : {true, false}) {
+      if (evaluate_every < 0) break;
       size_t at = 0;
       const absl::Duration start = Clock::Real()->Monotonic();
       const auto result = (*trainer)->Evaluate(
@@ -114,6 +118,7 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     }
     std::printf("\n");
     std::fflush(stdout);
+    cpu = std::clock();
   }
   return 0;
 }
@@ -148,7 +153,7 @@ int main(int argc, char** argv) {
   app.add_option("--ema", spec.ema_fraction, "window of the weight average as a fraction of the run");
   app.add_option("--seed", spec.seed, "seed");
   app.add_option("--threads", threads, "threads");
-  app.add_option("--evaluate-every", evaluate_every, "steps; 0: at the end only");
+  app.add_option("--evaluate-every", evaluate_every, "steps; 0: at the end only, -1: never");
   app.add_option("--window", window, "held-out window; 0: the sequence length");
   CLI11_PARSE(app, argc, argv);
   const auto model = tritter::PresetConfig(preset);

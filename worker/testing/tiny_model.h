@@ -1,0 +1,51 @@
+// A network small enough for tests, with everything around it, and its plain form in LibTorch's own operations.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/run_spec.h"
+#include "worker/loss.h"
+#include "worker/network.h"
+
+namespace tritter {
+
+// H 32, two layers, 4 query heads on 2 key heads of 8, I 48, V 264.
+ModelConfig TinyModel();
+// TinyModel, L 16, 100 steps of 8 sequences, peak 3e-3.
+RunSpec TinySpec();
+// Repeatable text-like tokens.
+std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count);
+
+// A network and its parameters, initialised from `seed`.
+class TinyNetwork {
+ public:
+  explicit TinyNetwork(const ModelConfig& config, uint64_t seed = 1);
+
+  at::Tensor Weight(const std::string& name);    // a view: writing to it must be followed by MarkChanged
+  at::Tensor Gradient(const std::string& name);  // a view
+
+  ModelConfig config;
+  ParameterStore parameters;
+  GradientSink sink;
+  ParallelRows parallel;
+  LayerContext context;
+  std::unique_ptr<Network> network;
+  std::unique_ptr<HiddenLoss> loss;
+};
+
+// BitLinear written with detach: y = x̂ ŵᵀ, x̂ = x + (dequantised x - x).detach(), likewise ŵ.
+at::Tensor PlainBitLinear(const at::Tensor& x, const at::Tensor& w);
+// RMSNorm over the last dimension.
+at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& w, double eps);
+// The whole model by the formulas of the specification. tokens [B, L] -> logits [B, L, V]; parameters by name.
+at::Tensor PlainLogits(const ModelConfig& config, const std::map<std::string, at::Tensor>& parameters, const at::Tensor& tokens);
+
+// ‖a - b‖ / ‖b‖.
+double RelativeError(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace tritter
