@@ -112,6 +112,26 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
   }
 }
 
+TEST(Trainer, SeveralThreadsGiveTheSameLossAndTheSameBitsEveryTime) {
+  const RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  auto one = MakeTrainer(spec, alone.get());
+  const double want = Train(one.get(), spec, 0, 1, 8)[0];
+  std::string hash;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    Trainer::Options options;
+    options.spec = spec;
+    options.collective = alone.get();
+    options.threads = 3;
+    ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options));
+    ASSERT_OK(trainer->InitialiseFresh());
+    const std::vector<double> losses = Train(trainer.get(), spec, 0, 10, 8);
+    EXPECT_NEAR(losses[0], want, 1e-6 * want);
+    if (repeat == 0) hash = trainer->StateHash();
+    EXPECT_EQ(trainer->StateHash(), hash);
+  }
+}
+
 TEST(Trainer, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
