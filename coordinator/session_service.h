@@ -1,65 +1,48 @@
 // One worker's stream: heartbeats in, commands out.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/sync_stream.h>
 
 #include <deque>
-#include <memory>
 
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "coordinator/coordinator.h"
-#include "tritter/v1/workers.pb.h"
+#include "tritter/v1/workers.grpc.pb.h"
 
 namespace tritter {
 
-class SessionReactor;
-
-// The coordinator's way to the stream; outlives it. Thread-safe; writes are queued and never block. Operations of the stream are
-// started outside the lock, because gRPC may answer them on the same thread.
+// Commands on their way to one stream. Shared by the coordinator, the thread that reads the stream and the one that writes it.
 class StreamSink : public CommandSink {
  public:
-  explicit StreamSink(SessionReactor* reactor) : reactor_(reactor) {}
+  explicit StreamSink(grpc::ServerContext* context) : context_(context) {}
 
   void Push(const v1::Command& command) override;
+  // What was pushed before is still written, unless the worker has stopped taking anything.
   void Close(const absl::Status& status) override;
-  void WriteDone(bool ok);
+
+  // The writer: waits for the next command; false when the stream is closed and nothing is left.
+  bool Next(v1::Command* command);
+  // The reader: no more heartbeats are taken, the call is about to return with the result.
+  absl::Status Leave(const absl::Status& status);
 
  private:
   static constexpr size_t kMaxQueued = 256;  // a worker that takes no commands for so long is ended
 
   void CloseLocked(const absl::Status& status) REQUIRES(mu_);
-  bool TakeFinishLocked() REQUIRES(mu_);  // true: the caller finishes the stream now
+  void CancelLocked() REQUIRES(mu_);  // unblocks reader and writer
 
   Mutex mu_;
-  SessionReactor* const reactor_;  // valid until the stream was finished
-  std::deque<v1::Command> queue_ GUARDED_BY(mu_);  // front: being written
-  bool writing_ GUARDED_BY(mu_) = false;
-  bool closing_ GUARDED_BY(mu_) = false;
-  bool finished_ GUARDED_BY(mu_) = false;
+  CondVar changed_;
+  std::deque<v1::Command> queue_ GUARDED_BY(mu_);
+  grpc::ServerContext* context_ GUARDED_BY(mu_);  // null once the call returns
+  bool closed_ GUARDED_BY(mu_) = false;
   absl::Status status_ GUARDED_BY(mu_);
 };
 
-// Owned by gRPC: deletes itself in OnDone. Its callbacks come one at a time for reads, beside those for writes.
-class SessionReactor : public grpc::ServerBidiReactor<v1::Heartbeat, v1::Command> {
- public:
-  explicit SessionReactor(Coordinator* coordinator);
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override { sink_->WriteDone(ok); }
-  void OnCancel() override;
-  void OnDone() override;
-
- private:
-  void Leave();
-  void ReadNext();
-
-  Coordinator* const coordinator_;
-  const std::shared_ptr<StreamSink> sink_;
-  Mutex mu_;
-  v1::Heartbeat heartbeat_;  // of the read in progress
-  uint64_t session_ GUARDED_BY(mu_) = 0;
-  bool left_ GUARDED_BY(mu_) = false;
-};
+// Runs until the stream ends: on the calling thread for heartbeats, on one of its own for commands.
+grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
+                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream);
 
 }  // namespace tritter

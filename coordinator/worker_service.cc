@@ -22,8 +22,9 @@ grpc::Status WorkerServiceImpl::Register(grpc::ServerContext*, const v1::Registe
   return Answer(coordinator_->Register(*request), response);
 }
 
-grpc::ServerBidiReactor<v1::Heartbeat, v1::Command>* WorkerServiceImpl::Session(grpc::CallbackServerContext*) {
-  return new SessionReactor(coordinator_);  // deletes itself when the stream is done
+grpc::Status WorkerServiceImpl::Session(grpc::ServerContext* context,
+                                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
+  return RunSession(coordinator_, context, stream);
 }
 
 grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext*, const v1::PublishRendezvousRequest* request,

@@ -1,4 +1,4 @@
-// WorkerService over gRPC: translation only. Sessions are callback streams and cost no thread; the other calls are short.
+// WorkerService over gRPC: translation only. A session costs two threads while it is open; the other calls are short.
 #pragma once
 
 #include "coordinator/coordinator.h"
@@ -7,12 +7,12 @@
 namespace tritter {
 
 // Thread-safe; the coordinator outlives it and every stream.
-class WorkerServiceImpl final : public v1::WorkerService::WithCallbackMethod_Session<v1::WorkerService::Service> {
+class WorkerServiceImpl final : public v1::WorkerService::Service {
  public:
   explicit WorkerServiceImpl(Coordinator* coordinator) : coordinator_(coordinator) {}
 
   grpc::Status Register(grpc::ServerContext*, const v1::RegisterRequest*, v1::RegisterResponse*) override;
-  grpc::ServerBidiReactor<v1::Heartbeat, v1::Command>* Session(grpc::CallbackServerContext*) override;
+  grpc::Status Session(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>*) override;
   grpc::Status PublishRendezvous(grpc::ServerContext*, const v1::PublishRendezvousRequest*,
                                  v1::PublishRendezvousResponse*) override;
   grpc::Status NextPlan(grpc::ServerContext*, const v1::NextPlanRequest*, v1::NextPlanResponse*) override;
