@@ -1,0 +1,111 @@
+// Real processes on loopback: whatever is killed, the run ends by itself in the same weights, bit for bit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "common/testing/status_matchers.h"
+#include "tests/e2e/cluster.h"
+
+namespace tritter::e2e {
+namespace {
+
+constexpr int kSteps = 100;
+
+// Runs `name` to its end with `disturb` called once training has passed `from_step`.
+v1::Run Train(const std::string& name, const std::map<std::string, std::string>& overrides, int workers,
+              const std::function<void(Cluster&, const std::string& run)>& disturb, int64_t from_step = 30) {
+  const std::string folder = TempFolder(name);
+  EXPECT_OK(MakeShards(folder));
+  Cluster cluster(folder);
+  EXPECT_OK(cluster.StartCoordinator());
+  for (int i = 0; i < workers; ++i) EXPECT_OK(cluster.StartWorker("w" + std::to_string(i)));
+  std::map<std::string, std::string> all = {{"steps", std::to_string(kSteps)}, {"export", "{}"}, {"evaluate", "50"}};
+  for (const auto& [k, v] : overrides) all[k] = v;
+  auto run = cluster.Submit(RunYaml(name, all));
+  EXPECT_OK(run.status());
+  if (!run.ok()) return {};
+  if (disturb) {
+    // At step 30 there is something to lose: the newest checkpoint is that of step 20.
+    auto under_way = cluster.WaitFor(*run, [&](const v1::Run& r) {
+      return r.step() >= from_step && (from_step < 20 || r.committed_step() >= 20);
+    });
+    EXPECT_OK(under_way.status());
+    if (under_way.ok()) EXPECT_LT(under_way->step(), kSteps) << "the run was over before it could be disturbed";
+    disturb(cluster, *run);
+  }
+  auto end = cluster.WaitForEnd(*run);
+  EXPECT_OK(end.status());
+  if (!end.ok()) return {};
+  EXPECT_EQ(end->state(), v1::RUN_STATE_COMPLETED) << end->reason() << "\n" << cluster.LogTails();
+  EXPECT_EQ(end->committed_step(), kSteps);
+  return *end;
+}
+
+State FinalState(const v1::Run& run) {
+  auto state = ReadState(run.run_dir(), kSteps);
+  EXPECT_OK(state.status());
+  return state.ok() ? *state : State{};
+}
+
+// The undisturbed run that the others are compared with.
+const v1::Run& Reference() {
+  static const v1::Run* run = new v1::Run(Train("reference", {}, 2, nullptr));
+  return *run;
+}
+
+TEST(Survival, AKilledWorkerComesBackAndTheRunEndsInTheSameWeights) {
+  const v1::Run run = Train("worker-killed", {}, 2, [](Cluster& cluster, const std::string&) {
+    cluster.KillWorker("w1");
+    EXPECT_OK(cluster.StartWorker("w1"));
+  });
+  EXPECT_GE(run.epoch(), 2u);
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
+TEST(Survival, AKilledRankZeroComesBackToo) {
+  const v1::Run run = Train("rank-zero-killed", {}, 2, [](Cluster& cluster, const std::string& id) {
+    auto now = cluster.Get(id);
+    ASSERT_OK(now.status());
+    ASSERT_EQ(now->members_size(), 2);
+    const std::string name = now->members(0).worker();
+    cluster.KillWorker(name);
+    EXPECT_OK(cluster.StartWorker(name));
+  });
+  EXPECT_GE(run.epoch(), 2u);
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
+TEST(Survival, AKilledCoordinatorComesBackAndNoStepIsRepeated) {
+  const v1::Run run = Train("coordinator-killed", {}, 2, [](Cluster& cluster, const std::string&) {
+    cluster.KillCoordinator();
+    EXPECT_OK(cluster.StartCoordinator());
+  });
+  EXPECT_EQ(run.epoch(), 1u) << "the epoch goes on: " << run.reason();
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
+TEST(Survival, PausedAndResumedEndsInTheSameWeights) {
+  const v1::Run run = Train("paused", {}, 2, [](Cluster& cluster, const std::string& id) {
+    grpc::ClientContext pause_context;
+    v1::PauseRunRequest pause;
+    pause.set_run(id);
+    v1::Run answer;
+    ASSERT_TRUE(cluster.runs().PauseRun(&pause_context, pause, &answer).ok());
+    auto paused = cluster.WaitFor(id, [](const v1::Run& r) { return r.state() == v1::RUN_STATE_PAUSED; });
+    ASSERT_OK(paused.status());
+    EXPECT_EQ(paused->committed_step(), paused->step());
+    grpc::ClientContext resume_context;
+    v1::ResumeRunRequest resume;
+    resume.set_run(id);
+    ASSERT_TRUE(cluster.runs().ResumeRun(&resume_context, resume, &answer).ok());
+  }, /*from_step=*/1);  // early: the plans in hand are finished first
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
+TEST(Survival, TwoWorkersEqualOneThatAccumulatesTheSameMicroBatches) {
+  const v1::Run run = Train("one-worker", {{"min", "1"}, {"max", "1"}}, 1, nullptr);
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
+}  // namespace
+}  // namespace tritter::e2e
