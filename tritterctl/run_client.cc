@@ -7,18 +7,27 @@ namespace tritter {
 
 struct RunClient::Impl {
   explicit Impl(const std::string& address)
-      : who(absl::StrCat("coordinator at ", address)), stub(v1::RunService::NewStub(MakeChannel(address))) {}
+      : address(address), who(absl::StrCat("coordinator at ", address)), stub(v1::RunService::NewStub(MakeChannel(address))) {}
+
+  // A coordinator that was away is asked over a new channel: the old one pauses for seconds between its attempts, and the
+  // callers have pauses of their own.
+  absl::Status Noted(absl::Status status) {
+    if (absl::IsUnavailable(status)) stub = v1::RunService::NewStub(MakeChannel(address));
+    return status;
+  }
 
   template <typename Response, typename Request>
   absl::StatusOr<Response> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                 const Request& request) {
-    return CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
+    absl::StatusOr<Response> answer = CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
       return (stub.get()->*method)(context, request, response);
     });
+    if (!answer.ok()) return Noted(answer.status());
+    return answer;
   }
 
-  const std::string who;
-  const std::unique_ptr<v1::RunService::Stub> stub;
+  const std::string address, who;
+  std::unique_ptr<v1::RunService::Stub> stub;
 };
 
 RunClient::RunClient(const std::string& address) : impl_(std::make_unique<Impl>(address)) {}
@@ -88,19 +97,19 @@ absl::Status RunClient::WatchRun(const std::string& run, const std::function<voi
   v1::WatchRunRequest request;
   request.set_run(run);
   grpc::ClientContext context;
-  return ReadStream<v1::RunUpdate>(
+  return impl_->Noted(ReadStream<v1::RunUpdate>(
       &context, impl_->who,
       [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) { return impl_->stub->AsyncWatchRun(c, request, q, tag); },
-      on_update, tick);
+      on_update, tick));
 }
 
 absl::Status RunClient::StreamLogs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line,
                                    const std::function<bool()>& tick) {
   grpc::ClientContext context;
-  return ReadStream<v1::LogLine>(
+  return impl_->Noted(ReadStream<v1::LogLine>(
       &context, impl_->who,
       [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) { return impl_->stub->AsyncStreamLogs(c, request, q, tag); },
-      on_line, tick);
+      on_line, tick));
 }
 
 }  // namespace tritter

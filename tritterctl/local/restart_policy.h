@@ -9,8 +9,8 @@ struct RestartPolicy {
   absl::Duration first_pause = absl::Milliseconds(200);
   absl::Duration longest_pause = absl::Seconds(5);
   // A life this long wipes earlier failures.
-  absl::Duration healthy_life = absl::Seconds(10);
-  int most_quick_failures = 6;  // lives shorter than that, one after the other
+  absl::Duration healthy_life = absl::Seconds(3);
+  int most_quick_failures = 5;  // lives shorter than that, one after the other
 };
 
 // Failures in a row after a life of `life` that followed `before` failures.

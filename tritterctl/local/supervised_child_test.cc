@@ -54,7 +54,7 @@ TEST_F(SupervisedChildTest, GivesUpWithTheEndOfTheLog) {
     clock_.Advance(absl::Seconds(5));
     if (status.ok()) status = child->Tick([](const std::string&) {});
   }
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, ::testing::AllOf(HasSubstr("6 times in a row"), HasSubstr("exit code 3"), HasSubstr("port in use"))));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, ::testing::AllOf(HasSubstr("5 times in a row"), HasSubstr("exit code 3"), HasSubstr("port in use"))));
 }
 
 TEST_F(SupervisedChildTest, ReadyFileOfAnEarlierLifeDoesNotCount) {
@@ -93,10 +93,10 @@ TEST(RestartPolicy, PausesDoubleUpToALimitAndAHealthyLifeWipesThem) {
   EXPECT_EQ(PauseBeforeRestart(policy, 1), absl::Milliseconds(200));
   EXPECT_EQ(PauseBeforeRestart(policy, 3), absl::Milliseconds(800));
   EXPECT_EQ(PauseBeforeRestart(policy, 100), absl::Seconds(5));
-  EXPECT_EQ(FailuresInARow(policy, 5, absl::Seconds(1)), 6);
-  EXPECT_EQ(FailuresInARow(policy, 5, absl::Seconds(10)), 1);
-  EXPECT_FALSE(GiveUp(policy, 5));
-  EXPECT_TRUE(GiveUp(policy, 6));
+  EXPECT_EQ(FailuresInARow(policy, 3, absl::Seconds(1)), 4);
+  EXPECT_EQ(FailuresInARow(policy, 3, absl::Seconds(3)), 1);
+  EXPECT_FALSE(GiveUp(policy, 4));
+  EXPECT_TRUE(GiveUp(policy, 5));
 }
 
 }  // namespace
