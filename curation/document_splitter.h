@@ -1,5 +1,5 @@
-// Cuts plain text into documents at blank lines. Works on a view of the whole (memory-mapped) text, so that a file larger
-// than memory costs no memory.
+// Cuts plain text into documents at blank lines. Works on a view of the whole (memory-mapped) text,
+// so that a file larger than memory costs no memory.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace tritter {
 
-// A document is a run of lines that are not blank; a line is blank when nothing, or only a carriage return, stands on it.
-// The line break after the last line is not part of the document.
+// A document is a run of lines that are not blank; a line is blank when nothing, or only a carriage
+// return, stands on it. The line break after the last line is not part of the document.
 class BlankLineSplitter {
  public:
   explicit BlankLineSplitter(absl::string_view text) : text_(text) {}

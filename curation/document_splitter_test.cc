@@ -25,7 +25,8 @@ std::vector<std::pair<std::string, uint64_t>> Split(absl::string_view text) {
 }
 
 TEST(BlankLineSplitter, CutsAtOneOrMoreBlankLines) {
-  EXPECT_THAT(Split("a\nb\n\nc\n\n\n\nd"), ElementsAre(Pair("a\nb", 1), Pair("c", 4), Pair("d", 8)));
+  EXPECT_THAT(Split("a\nb\n\nc\n\n\n\nd"),
+              ElementsAre(Pair("a\nb", 1), Pair("c", 4), Pair("d", 8)));
 }
 
 TEST(BlankLineSplitter, LineBreaksAtTheEndsBelongToNoDocument) {
@@ -44,7 +45,9 @@ TEST(BlankLineSplitter, WindowsLineBreaksSeparateToo) {
   EXPECT_THAT(Split("a\r\nb\r\n\r\nc\r\n"), ElementsAre(Pair("a\r\nb", 1), Pair("c", 4)));
 }
 
-TEST(BlankLineSplitter, SpacesAreText) { EXPECT_THAT(Split("a\n \nb"), ElementsAre(Pair("a\n \nb", 1))); }
+TEST(BlankLineSplitter, SpacesAreText) {
+  EXPECT_THAT(Split("a\n \nb"), ElementsAre(Pair("a\n \nb", 1)));
+}
 
 }  // namespace
 }  // namespace tritter

@@ -19,17 +19,19 @@ namespace {
 
 constexpr int kMaxFolderDepth = 64;  // a link that points above itself ends here
 constexpr char kRejectsName[] = "rejects.jsonl";
-// What eos stands for when documents are split at blank lines: with it after each document the held-out text reads like
-// the original, and raw_bytes counts what the tokens encode.
+// What eos stands for when documents are split at blank lines: with it after each document the
+// held-out text reads like the original, and raw_bytes counts what the tokens encode.
 constexpr absl::string_view kBlankLineSeparator = "\n\n";
 
-absl::Status CollectFiles(Env* env, const std::string& path, int depth, std::vector<std::string>* files) {
+absl::Status CollectFiles(Env* env, const std::string& path, int depth,
+                          std::vector<std::string>* files) {
   if (!env->IsDirectory(path)) {
     files->push_back(path);
     return absl::OkStatus();
   }
   if (depth > kMaxFolderDepth) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": folders are nested more than ", kMaxFolderDepth,
+    return absl::InvalidArgumentError(absl::StrCat(path, ": folders are nested more than ",
+                                                   kMaxFolderDepth,
                                                    " deep; is there a link to a folder above?"));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> names, env->ListDir(path));
@@ -83,10 +85,12 @@ class Ingester {
     }
     for (const std::string& path : files) RETURN_IF_ERROR(AddFile(path));
     if (documents_ == 0) return absl::InvalidArgumentError("no document: the input holds no text");
-    if (static_cast<double>(rejected_in_all_) > options_.max_reject_ratio * static_cast<double>(documents_)) {
+    if (static_cast<double>(rejected_in_all_) >
+        options_.max_reject_ratio * static_cast<double>(documents_)) {
       RETURN_IF_ERROR(rejects_.Finish());
-      return absl::InvalidArgumentError(absl::StrCat(rejected_in_all_, " of ", documents_, " documents cannot be used (limit ",
-                                                     options_.max_reject_ratio * 100, " %); the reasons are in ", rejects_path_));
+      return absl::InvalidArgumentError(
+          absl::StrCat(rejected_in_all_, " of ", documents_, " documents cannot be used (limit ",
+                       options_.max_reject_ratio * 100, " %); the reasons are in ", rejects_path_));
     }
     if (rejected_in_all_ > 0) RETURN_IF_ERROR(rejects_.Finish());
     if (!options_.heldout_text.empty()) RETURN_IF_ERROR(heldout_.Finish());
@@ -109,7 +113,8 @@ class Ingester {
       return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, env_->MapFile(path));
-    const absl::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+    const absl::string_view text(reinterpret_cast<const char*>(file->bytes().data()),
+                                 file->bytes().size());
     Sha256Hasher hasher;
     uint64_t hashed = 0;
     // Hashed piece by piece beside the pass, so that a large file is read from the disk once.
@@ -117,7 +122,8 @@ class Ingester {
       hasher.Update(text.substr(hashed, position - hashed));
       bytes_done_ += position - hashed;
       hashed = position;
-      if (options_.progress && (++steps_ % 256 == 0 || position == text.size())) options_.progress(bytes_done_, bytes_total_);
+      if (options_.progress && (++steps_ % 256 == 0 || position == text.size()))
+        options_.progress(bytes_done_, bytes_total_);
     };
     if (options_.split_by == SplitBy::kFile) {
       RETURN_IF_ERROR(AddDocument(path, 1, text));
@@ -138,9 +144,11 @@ class Ingester {
   absl::Status AddDocument(const std::string& path, uint64_t line, absl::string_view text) {
     ++documents_;
     if (text.size() > options_.max_document_bytes) {
-      return Reject(path, line, "too_long", absl::StrCat(text.size(), " bytes, limit ", options_.max_document_bytes));
+      return Reject(path, line, "too_long",
+                    absl::StrCat(text.size(), " bytes, limit ", options_.max_document_bytes));
     }
-    if (absl::StrContains(text, '\0')) return Reject(path, line, "nul_byte", "a NUL byte: not a text");
+    if (absl::StrContains(text, '\0'))
+      return Reject(path, line, "nul_byte", "a NUL byte: not a text");
     if (!IsValidUtf8(text)) return Reject(path, line, "invalid_utf8", "not UTF-8");
 
     std::vector<int32_t> tokens = ByteTokenizer().Encode(text);
@@ -156,11 +164,14 @@ class Ingester {
     return writer_->Add(held_out ? Split::kHeldOut : Split::kTrain, document);
   }
 
-  absl::Status Reject(const std::string& path, uint64_t line, const char* reason, const std::string& message) {
+  absl::Status Reject(const std::string& path, uint64_t line, const char* reason,
+                      const std::string& message) {
     ++rejected_[reason];
     ++rejected_in_all_;
-    const nlohmann::ordered_json record = {{"file", path}, {"line", line}, {"reason", reason}, {"message", message}};
-    return rejects_.Append(record.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    const nlohmann::ordered_json record = {
+        {"file", path}, {"line", line}, {"reason", reason}, {"message", message}};
+    return rejects_.Append(
+        record.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   }
 
   Env* const env_;
@@ -177,18 +188,23 @@ class Ingester {
 
 }  // namespace
 
-absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out, const IngestOptions& options) {
+absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out,
+                                    const IngestOptions& options) {
   if (options.heldout_per_mille > 1000) {
-    return absl::InvalidArgumentError(absl::StrCat("heldout_per_mille: expected 0 to 1000, actual ", options.heldout_per_mille));
+    return absl::InvalidArgumentError(
+        absl::StrCat("heldout_per_mille: expected 0 to 1000, actual ", options.heldout_per_mille));
   }
   if (options.max_document_bytes >= options.shard_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat("max_document_bytes: expected below shard_tokens (", options.shard_tokens,
-                                                   "), actual ", options.max_document_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_document_bytes: expected below shard_tokens (", options.shard_tokens,
+                     "), actual ", options.max_document_bytes));
   }
-  if (!env->Exists(input)) return absl::NotFoundError(absl::StrCat(input, ": no such file or folder"));
+  if (!env->Exists(input))
+    return absl::NotFoundError(absl::StrCat(input, ": no such file or folder"));
   std::vector<std::string> files;
   RETURN_IF_ERROR(CollectFiles(env, input, 0, &files));
-  if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(input, ": the folder holds no files"));
+  if (files.empty())
+    return absl::InvalidArgumentError(absl::StrCat(input, ": the folder holds no files"));
 
   const bool by_line = options.split_by == SplitBy::kBlankLine;
   ShardWriterOptions shards;
@@ -201,9 +217,11 @@ absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const st
                     {"heldout_per_mille", absl::StrCat(options.heldout_per_mille)},
                     {"max_document_bytes", absl::StrCat(options.max_document_bytes)},
                     {"shard_tokens", absl::StrCat(options.shard_tokens)}};
-  ASSIGN_OR_RETURN(const std::unique_ptr<ShardWriter> writer, ShardWriter::Create(env, out, shards));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ShardWriter> writer,
+                   ShardWriter::Create(env, out, shards));
   // Left by an earlier pass over other input.
-  if (const std::string rejects = JoinPath(out, kRejectsName); env->Exists(rejects)) RETURN_IF_ERROR(env->RemoveFile(rejects));
+  if (const std::string rejects = JoinPath(out, kRejectsName); env->Exists(rejects))
+    RETURN_IF_ERROR(env->RemoveFile(rejects));
   Ingester ingester(env, out, options, writer.get());
   if (absl::Status status = ingester.Run(files); !status.ok()) return Annotate(status, input);
   return ingester.Report();

@@ -1,5 +1,6 @@
-// Plain text in, byte-token shards with a manifest out: one pass, one document in memory at a time. A document is held out
-// when SHA-256(its text) mod 1000 < k, so the split depends on nothing but the text.
+// Plain text in, byte-token shards with a manifest out: one pass, one document in memory at a time.
+// A document is held out when SHA-256(its text) mod 1000 < k, so the split depends on nothing but
+// the text.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +20,11 @@ enum class SplitBy {
 };
 
 struct IngestOptions {
-  std::string source;            // name of the data set; empty: the output folder's name
+  std::string source;  // name of the data set; empty: the output folder's name
   SplitBy split_by = SplitBy::kBlankLine;
-  uint32_t heldout_per_mille = 100;            // k, 0 to 1000
-  std::string heldout_text;      // also write the held-out text here, exactly the bytes that raw_bytes counts; empty: no
+  uint32_t heldout_per_mille = 100;  // k, 0 to 1000
+  std::string heldout_text;  // also write the held-out text here, exactly the bytes that raw_bytes
+                             // counts; empty: no
   uint64_t max_document_bytes = uint64_t{16} << 20;
   uint64_t shard_tokens = uint64_t{32} << 20;
   double max_reject_ratio = 0.1;  // of all documents; more is an error
@@ -33,13 +35,16 @@ struct IngestOptions {
 struct IngestReport {
   ShardManifest manifest;
   uint64_t documents_seen = 0;
-  std::string rejects_file;  // file, line and reason of each document left out; empty when there are none
+  std::string
+      rejects_file;  // file, line and reason of each document left out; empty when there are none
 };
 
-// `input` is a file, or a folder that is read whole, in order of names, hidden names left out. Documents that are not
-// UTF-8, hold a NUL byte or are too long are left out, counted, and listed in <out>/rejects.jsonl; empty ones are nothing.
-// Errors: NotFound (input), InvalidArgument (options, no document at all, too many rejects), FailedPrecondition (the output
-// folder holds something else), those of Env (disk full). After an error the folder is not a data set.
-absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out, const IngestOptions& options);
+// `input` is a file, or a folder that is read whole, in order of names, hidden names left out.
+// Documents that are not UTF-8, hold a NUL byte or are too long are left out, counted, and listed
+// in <out>/rejects.jsonl; empty ones are nothing. Errors: NotFound (input), InvalidArgument
+// (options, no document at all, too many rejects), FailedPrecondition (the output folder holds
+// something else), those of Env (disk full). After an error the folder is not a data set.
+absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out,
+                                    const IngestOptions& options);
 
 }  // namespace tritter

@@ -88,13 +88,15 @@ TEST(Ingest, AFolderIsReadWholeADocumentPerFile) {
   options.split_by = SplitBy::kFile;
   options.heldout_per_mille = 0;
   ASSERT_OK_AND_ASSIGN(const IngestReport report, Ingest(&env, "/in", "/out", options));
-  EXPECT_EQ(Documents(&env, "/out", Split::kTrain), (std::vector<std::string>{"one", "two\n\nstill two\n", "three"}));
+  EXPECT_EQ(Documents(&env, "/out", Split::kTrain),
+            (std::vector<std::string>{"one", "two\n\nstill two\n", "three"}));
   EXPECT_EQ(report.manifest.train.raw_bytes, 3u + 15u + 5u);
 }
 
 TEST(Ingest, BadDocumentsAreCountedListedAndLeftOut) {
   MemoryEnv env;
-  std::string text = "fine\n\nbroken \xff\n\n" + std::string("nul \0 byte", 10) + "\n\n" + std::string(50, 'x') + "\n\n";
+  std::string text = "fine\n\nbroken \xff\n\n" + std::string("nul \0 byte", 10) + "\n\n" +
+                     std::string(50, 'x') + "\n\n";
   for (int i = 0; i < 40; ++i) absl::StrAppend(&text, "good ", i, "\n\n");
   Put(&env, "/in.txt", text);
   IngestOptions options;
@@ -102,11 +104,12 @@ TEST(Ingest, BadDocumentsAreCountedListedAndLeftOut) {
   options.max_document_bytes = 40;
   ASSERT_OK_AND_ASSIGN(const IngestReport report, Ingest(&env, "/in.txt", "/out", options));
   EXPECT_EQ(report.manifest.train.documents, 41u);
-  EXPECT_EQ(report.manifest.rejected,
-            (std::map<std::string, uint64_t>{{"invalid_utf8", 1}, {"nul_byte", 1}, {"too_long", 1}}));
+  EXPECT_EQ(report.manifest.rejected, (std::map<std::string, uint64_t>{
+                                          {"invalid_utf8", 1}, {"nul_byte", 1}, {"too_long", 1}}));
   ASSERT_OK_AND_ASSIGN(const std::string rejects, env.ReadFile(report.rejects_file));
   EXPECT_THAT(rejects, HasSubstr(R"({"file":"/in.txt","line":3,"reason":"invalid_utf8")"));
-  EXPECT_THAT(rejects, HasSubstr(R"("line":7,"reason":"too_long","message":"50 bytes, limit 40"})"));
+  EXPECT_THAT(rejects,
+              HasSubstr(R"("line":7,"reason":"too_long","message":"50 bytes, limit 40"})"));
 }
 
 TEST(Ingest, TooManyBadDocumentsEndItAndLeaveNoDataSet) {
@@ -115,16 +118,20 @@ TEST(Ingest, TooManyBadDocumentsEndItAndLeaveNoDataSet) {
   EXPECT_THAT(Ingest(&env, "/in.txt", "/out", IngestOptions()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 of 3 documents")));
   EXPECT_TRUE(env.Exists("/out/rejects.jsonl"));
-  EXPECT_THAT(TokenSource::Open(&env, "/out", Split::kTrain, ""), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(TokenSource::Open(&env, "/out", Split::kTrain, ""),
+              StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST(Ingest, NothingToReadIsSaid) {
   MemoryEnv env;
-  EXPECT_THAT(Ingest(&env, "/nowhere", "/out", IngestOptions()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere")));
+  EXPECT_THAT(Ingest(&env, "/nowhere", "/out", IngestOptions()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere")));
   Put(&env, "/empty.txt", "\n\n");
-  EXPECT_THAT(Ingest(&env, "/empty.txt", "/out", IngestOptions()), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no document")));
+  EXPECT_THAT(Ingest(&env, "/empty.txt", "/out", IngestOptions()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no document")));
   ASSERT_OK(env.CreateDirs("/bare"));
-  EXPECT_THAT(Ingest(&env, "/bare", "/out", IngestOptions()), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no files")));
+  EXPECT_THAT(Ingest(&env, "/bare", "/out", IngestOptions()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no files")));
 }
 
 TEST(Ingest, RefusesOptionsThatMakeNoSense) {
@@ -132,10 +139,12 @@ TEST(Ingest, RefusesOptionsThatMakeNoSense) {
   Put(&env, "/in.txt", "a");
   IngestOptions options;
   options.heldout_per_mille = 1001;
-  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", options), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1001")));
+  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1001")));
   options = IngestOptions();
   options.shard_tokens = options.max_document_bytes;
-  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", options), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_document_bytes")));
+  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_document_bytes")));
 }
 
 TEST(Ingest, ProgressReachesTheWholeInput) {
@@ -154,9 +163,11 @@ TEST(Ingest, ProgressReachesTheWholeInput) {
   EXPECT_EQ(last_total, 13u);
 }
 
-// The shipped text: what the quick start trains on. The figures fix the convention of docs/formats/shard.md.
+// The shipped text: what the quick start trains on. The figures fix the convention of
+// docs/formats/shard.md.
 TEST(Ingest, TheShippedTextSplitsAsDocumented) {
-  ASSERT_OK_AND_ASSIGN(const std::string text, Env::Real()->ReadFile("examples/shakespeare/input.txt"));
+  ASSERT_OK_AND_ASSIGN(const std::string text,
+                       Env::Real()->ReadFile("examples/shakespeare/input.txt"));
   MemoryEnv env;
   Put(&env, "/input.txt", text);
   IngestOptions options;

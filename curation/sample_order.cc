@@ -14,8 +14,8 @@ constexpr uint64_t kBlockSlots = 1000;
 // Separate streams of keys for the two uses of permutations.
 constexpr uint64_t kPlacementStream = 1, kSampleStream = 2;
 
-// Largest-remainder share of `slots` for each weight: floors first, what is left goes to the largest remainders (ties to
-// the earlier source). A weight of 0 never gets a slot.
+// Largest-remainder share of `slots` for each weight: floors first, what is left goes to the
+// largest remainders (ties to the earlier source). A weight of 0 never gets a slot.
 std::vector<uint64_t> Shares(const std::vector<double>& weights, uint64_t slots) {
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::vector<uint64_t> shares(weights.size(), 0);
@@ -31,7 +31,8 @@ std::vector<uint64_t> Shares(const std::vector<double>& weights, uint64_t slots)
   std::sort(remainders.begin(), remainders.end(), [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   });
-  for (size_t r = 0; given < slots; r = (r + 1) % remainders.size(), ++given) ++shares[remainders[r].second];
+  for (size_t r = 0; given < slots; r = (r + 1) % remainders.size(), ++given)
+    ++shares[remainders[r].second];
   return shares;
 }
 
@@ -46,11 +47,14 @@ int SourceOf(const std::vector<uint64_t>& shares, uint64_t place) {
 
 absl::StatusOr<SampleOrder> SampleOrder::Create(uint64_t seed, std::vector<OrderedSource> sources,
                                                 std::vector<MixStage> stages) {
-  if (sources.empty()) return absl::InvalidArgumentError("sample order: expected at least one source, actual none");
+  if (sources.empty())
+    return absl::InvalidArgumentError("sample order: expected at least one source, actual none");
   for (const OrderedSource& s : sources) {
     if (s.samples == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("sample order: source '", s.name,
-                                                     "': expected at least one whole sample, actual 0; use more text or a shorter sequence_length"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample order: source '", s.name,
+                       "': expected at least one whole sample, actual 0; use more text or a "
+                       "shorter sequence_length"));
     }
   }
   if (stages.empty() || stages[0].first_slot != 0) {
@@ -59,22 +63,26 @@ absl::StatusOr<SampleOrder> SampleOrder::Create(uint64_t seed, std::vector<Order
   for (size_t s = 0; s < stages.size(); ++s) {
     const MixStage& stage = stages[s];
     if (s > 0 && stage.first_slot <= stages[s - 1].first_slot) {
-      return absl::InvalidArgumentError(absl::StrCat("sample order: stage ", s, ": first slot: expected above ",
-                                                     stages[s - 1].first_slot, ", actual ", stage.first_slot));
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample order: stage ", s, ": first slot: expected above ",
+                       stages[s - 1].first_slot, ", actual ", stage.first_slot));
     }
     if (stage.weights.size() != sources.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("sample order: stage ", s, ": weights: expected ", sources.size(),
+      return absl::InvalidArgumentError(absl::StrCat("sample order: stage ", s,
+                                                     ": weights: expected ", sources.size(),
                                                      ", actual ", stage.weights.size()));
     }
     double sum = 0;
     for (const double w : stage.weights) {
       if (!(w >= 0) || !std::isfinite(w)) {
-        return absl::InvalidArgumentError(absl::StrCat("sample order: stage ", s, ": weight: expected 0 or more, actual ", w));
+        return absl::InvalidArgumentError(
+            absl::StrCat("sample order: stage ", s, ": weight: expected 0 or more, actual ", w));
       }
       sum += w;
     }
     if (!(sum > 0) || !std::isfinite(sum)) {
-      return absl::InvalidArgumentError(absl::StrCat("sample order: stage ", s, ": sum of weights: expected above 0, actual ", sum));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "sample order: stage ", s, ": sum of weights: expected above 0, actual ", sum));
     }
   }
   SampleOrder order;
@@ -98,7 +106,8 @@ size_t SampleOrder::StageOf(uint64_t slot) const {
 SampleOrder::Segment SampleOrder::SegmentOf(size_t stage, uint64_t slot) const {
   const uint64_t block = slot / kBlockSlots * kBlockSlots;
   Segment segment{std::max(block, stages_[stage].first_slot), block + kBlockSlots};
-  if (stage + 1 < stages_.size()) segment.end = std::min(segment.end, stages_[stage + 1].first_slot);
+  if (stage + 1 < stages_.size())
+    segment.end = std::min(segment.end, stages_[stage + 1].first_slot);
   return segment;
 }
 
@@ -111,8 +120,10 @@ std::vector<uint64_t> SampleOrder::CountsBefore(size_t stage, uint64_t segment_s
     for (size_t i = 0; i < counts.size(); ++i) counts[i] += times * shares[i];
   };
   if (segment_start == s.first_slot) return counts;
-  // A short segment up to the first block border, whole blocks, and (only at the stage's end) a short one after them.
-  const uint64_t head_end = std::min(segment_start, (s.first_slot + kBlockSlots - 1) / kBlockSlots * kBlockSlots);
+  // A short segment up to the first block border, whole blocks, and (only at the stage's end) a
+  // short one after them.
+  const uint64_t head_end =
+      std::min(segment_start, (s.first_slot + kBlockSlots - 1) / kBlockSlots * kBlockSlots);
   add(head_end - s.first_slot, 1);
   add(kBlockSlots, (segment_start - head_end) / kBlockSlots);
   add((segment_start - head_end) % kBlockSlots, 1);
@@ -124,13 +135,15 @@ SampleRef SampleOrder::At(uint64_t slot) const {
   const Segment segment = SegmentOf(stage, slot);
   const std::vector<uint64_t> shares = Shares(stages_[stage].weights, segment.end - segment.start);
   std::vector<uint64_t> before = CountsBefore(stage, segment.start);
-  const Permutation placement(MixKey(seed_, kPlacementStream, segment.start), segment.end - segment.start);
+  const Permutation placement(MixKey(seed_, kPlacementStream, segment.start),
+                              segment.end - segment.start);
   const int source = SourceOf(shares, placement(slot - segment.start));
   uint64_t ordinal = before[source];
   if (shares[source] == segment.end - segment.start) {
     ordinal += slot - segment.start;  // the only source of the segment
   } else {
-    for (uint64_t p = 0; p < slot - segment.start; ++p) ordinal += SourceOf(shares, placement(p)) == source;
+    for (uint64_t p = 0; p < slot - segment.start; ++p)
+      ordinal += SourceOf(shares, placement(p)) == source;
   }
   const OrderedSource& s = sources_[source];
   const uint64_t pass = ordinal / s.samples;

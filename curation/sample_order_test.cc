@@ -30,7 +30,8 @@ TEST(SampleOrder, EachSampleExactlyOncePerPass) {
   const uint64_t slots = 12345;
   for (uint64_t slot = 0; slot < slots; ++slot) {
     const SampleRef ref = order.At(slot);
-    EXPECT_TRUE(passes[std::make_pair(ref.source, ref.pass)].insert(ref.sample).second) << "twice at slot " << slot;
+    EXPECT_TRUE(passes[std::make_pair(ref.source, ref.pass)].insert(ref.sample).second)
+        << "twice at slot " << slot;
     EXPECT_GE(ref.pass, last_pass[ref.source]) << "passes follow each other";
     last_pass[ref.source] = ref.pass;
     ++counts[ref.source];
@@ -45,7 +46,8 @@ TEST(SampleOrder, EachSampleExactlyOncePerPass) {
 
 TEST(SampleOrder, TheNthSlotOfASourceTakesItsNthPlaceInTheKeyedPermutation) {
   // Brute force: deal the samples of each pass one after the other in slot order.
-  const SampleOrder order = Make(99, {{"a", 50}, {"b", 70}, {"c", 1000}}, {{0, {1, 2, 1}}, {2500, {0, 1, 4}}, {2600, {5, 0, 0}}});
+  const SampleOrder order = Make(99, {{"a", 50}, {"b", 70}, {"c", 1000}},
+                                 {{0, {1, 2, 1}}, {2500, {0, 1, 4}}, {2600, {5, 0, 0}}});
   std::vector<uint64_t> dealt(3);
   const std::vector<std::pair<std::string, uint64_t>> sources = {{"a", 50}, {"b", 70}, {"c", 1000}};
   for (uint64_t slot = 0; slot < 6000; ++slot) {
@@ -62,7 +64,8 @@ TEST(SampleOrder, TheNthSlotOfASourceTakesItsNthPlaceInTheKeyedPermutation) {
 TEST(SampleOrder, AnyTenThousandSlotsKeepTheWeightsWithinOnePercent) {
   const std::vector<double> weights = {0.4, 0.25, 0.15, 0.1, 0.1};
   std::vector<OrderedSource> sources;
-  for (size_t i = 0; i < weights.size(); ++i) sources.push_back({std::string(1, static_cast<char>('a' + i)), 5000 + i});
+  for (size_t i = 0; i < weights.size(); ++i)
+    sources.push_back({std::string(1, static_cast<char>('a' + i)), 5000 + i});
   const SampleOrder order = Make(3, sources, {{0, weights}});
   constexpr uint64_t kSlots = 30000, kWindow = 10000;
   std::vector<int> source(kSlots);
@@ -73,7 +76,8 @@ TEST(SampleOrder, AnyTenThousandSlotsKeepTheWeightsWithinOnePercent) {
     if (s >= kWindow) window[source[s - kWindow]] -= 1;
     if (s + 1 < kWindow) continue;
     for (size_t i = 0; i < weights.size(); ++i) {
-      ASSERT_NEAR(window[i] / kWindow, weights[i], 0.01) << "window ends at " << s << ", source " << i;
+      ASSERT_NEAR(window[i] / kWindow, weights[i], 0.01)
+          << "window ends at " << s << ", source " << i;
     }
   }
 }
@@ -85,7 +89,8 @@ TEST(SampleOrder, EveryWholeBlockHoldsTheLargestRemainderShare) {
 }
 
 TEST(SampleOrder, AStageBeginsExactlyAtItsBorder) {
-  const SampleOrder order = Make(5, {{"a", 100}, {"b", 100}}, {{0, {1, 0}}, {1234, {0, 1}}, {1300, {1, 1}}});
+  const SampleOrder order =
+      Make(5, {{"a", 100}, {"b", 100}}, {{0, {1, 0}}, {1234, {0, 1}}, {1300, {1, 1}}});
   for (uint64_t s = 0; s < 1300; ++s) EXPECT_EQ(order.At(s).source, s < 1234 ? 0 : 1) << s;
   EXPECT_THAT(order.Counts(1300), ElementsAre(1234, 66));
   EXPECT_THAT(order.Counts(2000), ElementsAre(1234 + 350, 66 + 350));
@@ -93,7 +98,8 @@ TEST(SampleOrder, AStageBeginsExactlyAtItsBorder) {
 
 TEST(SampleOrder, IsPureAndKeyedByTheSeed) {
   const std::vector<OrderedSource> sources = {{"a", 1000}, {"b", 1000}};
-  const SampleOrder one = Make(1, sources, {{0, {1, 1}}}), again = Make(1, sources, {{0, {1, 1}}}), two = Make(2, sources, {{0, {1, 1}}});
+  const SampleOrder one = Make(1, sources, {{0, {1, 1}}}), again = Make(1, sources, {{0, {1, 1}}}),
+                    two = Make(2, sources, {{0, {1, 1}}});
   int same = 0;
   for (uint64_t i = 0; i < 2000; ++i) {
     const uint64_t slot = 1999 - i;  // backwards: nothing depends on what was asked before
@@ -120,19 +126,22 @@ TEST(SampleOrder, RandomMixesAgreeWithCountingSlotBySlot) {
   for (int round = 0; round < 40; ++round) {
     std::vector<OrderedSource> sources;
     const size_t n = 1 + random.Below(4);
-    for (size_t i = 0; i < n; ++i) sources.push_back({std::string(1, static_cast<char>('a' + i)), 1 + random.Below(300)});
+    for (size_t i = 0; i < n; ++i)
+      sources.push_back({std::string(1, static_cast<char>('a' + i)), 1 + random.Below(300)});
     std::vector<MixStage> stages;
     uint64_t border = 0;
     for (size_t s = 0, count = 1 + random.Below(4); s < count; ++s) {
       MixStage stage{border, {}};
-      for (size_t i = 0; i < n; ++i) stage.weights.push_back(random.Below(3) == 0 && i > 0 ? 0.0 : 0.1 + random.Uniform());
+      for (size_t i = 0; i < n; ++i)
+        stage.weights.push_back(random.Below(3) == 0 && i > 0 ? 0.0 : 0.1 + random.Uniform());
       stages.push_back(std::move(stage));
       border += 1 + random.Below(1700);
     }
     const SampleOrder order = Make(round, sources, stages);
     std::vector<uint64_t> counts(n);
     for (uint64_t slot = 0; slot < 4000; ++slot) {
-      if (slot % 397 == 0) ASSERT_EQ(order.Counts(slot), counts) << "round " << round << " slot " << slot;
+      if (slot % 397 == 0)
+        ASSERT_EQ(order.Counts(slot), counts) << "round " << round << " slot " << slot;
       const SampleRef ref = order.At(slot);
       ASSERT_EQ(ref.pass, counts[ref.source] / sources[ref.source].samples);
       ASSERT_LT(ref.sample, sources[ref.source].samples);
@@ -143,15 +152,24 @@ TEST(SampleOrder, RandomMixesAgreeWithCountingSlotBySlot) {
 
 TEST(SampleOrder, RefusesWhatMakesNoSense) {
   using absl::StatusCode;
-  EXPECT_THAT(SampleOrder::Create(0, {}, {{0, {}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("source")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 0}}, {{0, {1}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("'a'")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("slot 0")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{5, {1}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("slot 0")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {1}}, {0, {1}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("above 0")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {1, 2}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("expected 1, actual 2")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {0}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("sum")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {-1}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("actual -1")));
-  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {std::nan("")}}}).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("weight")));
+  EXPECT_THAT(SampleOrder::Create(0, {}, {{0, {}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("source")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 0}}, {{0, {1}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("'a'")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("slot 0")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{5, {1}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("slot 0")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {1}}, {0, {1}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("above 0")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {1, 2}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("expected 1, actual 2")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {0}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("sum")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {-1}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("actual -1")));
+  EXPECT_THAT(SampleOrder::Create(0, {{"a", 1}}, {{0, {std::nan("")}}}).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("weight")));
 }
 
 }  // namespace

@@ -12,10 +12,10 @@ namespace {
 // Offsets of the header's fields (docs/formats/shard.md).
 constexpr uint64_t kChecksumOffset = 120;  // covers everything before it
 
-absl::Status Bad(const std::string& path, uint64_t offset, absl::string_view what, const absl::AlphaNum& expected,
-                 const absl::AlphaNum& actual) {
-  return absl::DataLossError(absl::StrCat(path, ": offset ", offset, ": ", what, ": expected ", expected, ", actual ",
-                                          actual, "; run curation again"));
+absl::Status Bad(const std::string& path, uint64_t offset, absl::string_view what,
+                 const absl::AlphaNum& expected, const absl::AlphaNum& actual) {
+  return absl::DataLossError(absl::StrCat(path, ": offset ", offset, ": ", what, ": expected ",
+                                          expected, ", actual ", actual, "; run curation again"));
 }
 
 uint64_t HeaderChecksum(const uint8_t* header) {
@@ -28,9 +28,12 @@ uint64_t HeaderChecksum(const uint8_t* header) {
 
 float DefaultWeight(DocumentLabel label) {
   switch (label) {
-    case DocumentLabel::kPositive: return 1.0f;
-    case DocumentLabel::kNegative: return 0.3f;
-    case DocumentLabel::kEducational: return 1.2f;
+    case DocumentLabel::kPositive:
+      return 1.0f;
+    case DocumentLabel::kNegative:
+      return 0.3f;
+    case DocumentLabel::kEducational:
+      return 1.2f;
   }
   return 1.0f;
 }
@@ -71,23 +74,27 @@ std::string EncodeShardHeader(const ShardHeader& header) {
   AppendLittle64(&out, header.offsets_offset());
   AppendLittle64(&out, header.records_offset());
   AppendLittle64(&out, header.file_bytes());
-  out.append(reinterpret_cast<const char*>(header.tokenizer_hash.data()), header.tokenizer_hash.size());
+  out.append(reinterpret_cast<const char*>(header.tokenizer_hash.data()),
+             header.tokenizer_hash.size());
   out.append(16, '\0');  // reserved
   AppendLittle64(&out, HeaderChecksum(reinterpret_cast<const uint8_t*>(out.data())));
   return out;
 }
 
-absl::StatusOr<ShardHeader> DecodeShardHeader(absl::Span<const uint8_t> file, const std::string& path) {
+absl::StatusOr<ShardHeader> DecodeShardHeader(absl::Span<const uint8_t> file,
+                                              const std::string& path) {
   if (file.size() < kShardHeaderBytes) {
-    return Bad(path, 0, "file too short for the header", absl::StrCat("at least ", kShardHeaderBytes, " bytes"),
-               file.size());
+    return Bad(path, 0, "file too short for the header",
+               absl::StrCat("at least ", kShardHeaderBytes, " bytes"), file.size());
   }
   const uint8_t* p = file.data();
   if (std::memcmp(p, kShardMagic, sizeof(kShardMagic)) != 0) {
-    return Bad(path, 0, "magic", "TRITSHRD",
-               absl::CHexEscape(absl::string_view(reinterpret_cast<const char*>(p), sizeof(kShardMagic))));
+    return Bad(
+        path, 0, "magic", "TRITSHRD",
+        absl::CHexEscape(absl::string_view(reinterpret_cast<const char*>(p), sizeof(kShardMagic))));
   }
-  if (const uint64_t stored = LoadLittle64(p + kChecksumOffset), actual = HeaderChecksum(p); stored != actual) {
+  if (const uint64_t stored = LoadLittle64(p + kChecksumOffset), actual = HeaderChecksum(p);
+      stored != actual) {
     return Bad(path, kChecksumOffset, "header checksum", absl::Hex(stored), absl::Hex(actual));
   }
   if (const uint32_t version = LoadLittle32(p + 8); version != kShardVersion) {
@@ -108,15 +115,18 @@ absl::StatusOr<ShardHeader> DecodeShardHeader(absl::Span<const uint8_t> file, co
   }
   // Bounded by the file before anything is multiplied, so that nothing below can overflow.
   if (header.tokens > file.size() / header.token_width) {
-    return Bad(path, 24, "token count", absl::StrCat("at most ", file.size() / header.token_width), header.tokens);
+    return Bad(path, 24, "token count", absl::StrCat("at most ", file.size() / header.token_width),
+               header.tokens);
   }
   if (header.documents > file.size() / (8 + kShardRecordBytes)) {
-    return Bad(path, 32, "document count", absl::StrCat("at most ", file.size() / (8 + kShardRecordBytes)),
-               header.documents);
+    return Bad(path, 32, "document count",
+               absl::StrCat("at most ", file.size() / (8 + kShardRecordBytes)), header.documents);
   }
   const uint64_t stored[3] = {LoadLittle64(p + 48), LoadLittle64(p + 56), LoadLittle64(p + 64)};
-  const uint64_t follow[3] = {header.offsets_offset(), header.records_offset(), header.file_bytes()};
-  const char* const names[3] = {"document offsets' place", "document records' place", "file size in the header"};
+  const uint64_t follow[3] = {header.offsets_offset(), header.records_offset(),
+                              header.file_bytes()};
+  const char* const names[3] = {"document offsets' place", "document records' place",
+                                "file size in the header"};
   for (int i = 0; i < 3; ++i) {
     if (stored[i] != follow[i]) return Bad(path, 48 + 8 * i, names[i], follow[i], stored[i]);
   }

@@ -1,5 +1,6 @@
-// The bytes of one shard file (docs/formats/shard.md): header, tokens, document offsets, document records; little-endian.
-// Pure encoding and decoding; files are the business of shard_writer and shard_reader.
+// The bytes of one shard file (docs/formats/shard.md): header, tokens, document offsets, document
+// records; little-endian. Pure encoding and decoding; files are the business of shard_writer and
+// shard_reader.
 #pragma once
 
 #include <array>
@@ -25,7 +26,7 @@ struct ShardHeader {
   uint32_t vocabulary = 0;   // every id is below it
   uint64_t tokens = 0;
   uint64_t documents = 0;
-  uint64_t raw_bytes = 0;    // of the documents' text
+  uint64_t raw_bytes = 0;  // of the documents' text
   std::array<uint8_t, 32> tokenizer_hash{};
 
   // Byte offsets of the sections, all multiples of 8; they follow from the counts.
@@ -40,9 +41,11 @@ uint32_t TokenWidthFor(uint32_t vocabulary);
 
 // Exactly kShardHeaderBytes, checksum included.
 std::string EncodeShardHeader(const ShardHeader& header);
-// `file`: all bytes of the shard; `path` for messages. DataLoss with path, offset, expected and actual: too short, magic,
-// version, checksum, impossible counts, a file size that does not follow from the counts.
-absl::StatusOr<ShardHeader> DecodeShardHeader(absl::Span<const uint8_t> file, const std::string& path);
+// `file`: all bytes of the shard; `path` for messages. DataLoss with path, offset, expected and
+// actual: too short, magic, version, checksum, impossible counts, a file size that does not follow
+// from the counts.
+absl::StatusOr<ShardHeader> DecodeShardHeader(absl::Span<const uint8_t> file,
+                                              const std::string& path);
 
 // Little-endian scalars at any address.
 void AppendLittle16(std::string* out, uint16_t v);

@@ -17,7 +17,8 @@ ShardHeader Example() {
   h.tokens = 5;
   h.documents = 2;
   h.raw_bytes = 7;
-  for (size_t i = 0; i < h.tokenizer_hash.size(); ++i) h.tokenizer_hash[i] = static_cast<uint8_t>(3 * i);
+  for (size_t i = 0; i < h.tokenizer_hash.size(); ++i)
+    h.tokenizer_hash[i] = static_cast<uint8_t>(3 * i);
   return h;
 }
 
@@ -28,7 +29,8 @@ std::string ExampleFile() {
 }
 
 absl::StatusOr<ShardHeader> Decode(const std::string& file) {
-  return DecodeShardHeader(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(file.data()), file.size()), "a.shard");
+  return DecodeShardHeader(
+      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(file.data()), file.size()), "a.shard");
 }
 
 TEST(ShardFormat, HeaderRoundTrips) {
@@ -58,17 +60,22 @@ TEST(ShardFormat, RefusesAFlippedBitAnywhereInTheHeader) {
   for (size_t bit = 0; bit < kShardHeaderBytes * 8; ++bit) {
     std::string file = ExampleFile();
     file[bit / 8] = static_cast<char>(file[bit / 8] ^ (1 << (bit % 8)));
-    EXPECT_THAT(Decode(file).status(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a.shard: offset"))) << "bit " << bit;
+    EXPECT_THAT(Decode(file).status(),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("a.shard: offset")))
+        << "bit " << bit;
   }
 }
 
 TEST(ShardFormat, RefusesEveryOtherLength) {
   const std::string file = ExampleFile();
   for (size_t n = 0; n < file.size(); ++n) {
-    EXPECT_THAT(Decode(file.substr(0, n)).status(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("expected"))) << n;
+    EXPECT_THAT(Decode(file.substr(0, n)).status(),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("expected")))
+        << n;
   }
-  EXPECT_THAT(Decode(file + "x").status(),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("file size: expected 184, actual 185")));
+  EXPECT_THAT(
+      Decode(file + "x").status(),
+      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("file size: expected 184, actual 185")));
 }
 
 TEST(ShardFormat, CountsThatWouldOverflowAreRefusedBeforeTheyAreUsed) {
@@ -76,12 +83,14 @@ TEST(ShardFormat, CountsThatWouldOverflowAreRefusedBeforeTheyAreUsed) {
   h.tokens = ~uint64_t{0} / 2;
   std::string file = EncodeShardHeader(h);  // a correct checksum over impossible counts
   file.resize(184, '\0');
-  EXPECT_THAT(Decode(file).status(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("token count")));
+  EXPECT_THAT(Decode(file).status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("token count")));
   h = Example();
   h.documents = ~uint64_t{0};
   file = EncodeShardHeader(h);
   file.resize(184, '\0');
-  EXPECT_THAT(Decode(file).status(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("document count")));
+  EXPECT_THAT(Decode(file).status(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("document count")));
 }
 
 TEST(ShardFormat, WidthFollowsTheVocabulary) {

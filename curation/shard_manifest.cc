@@ -35,10 +35,13 @@ class ObjectReader {
     if (!object.is_object()) Fail("", "an object", object.type_name());
   }
   void Get(const char* key, std::string* out) {
-    if (const Json* v = Find(key)) v->is_string() ? void(*out = v->get<std::string>()) : Fail(key, "a string", v->type_name());
+    if (const Json* v = Find(key))
+      v->is_string() ? void(*out = v->get<std::string>()) : Fail(key, "a string", v->type_name());
   }
   void Get(const char* key, uint64_t* out) {
-    if (const Json* v = Find(key)) v->is_number_unsigned() ? void(*out = v->get<uint64_t>()) : Fail(key, "a count", v->type_name());
+    if (const Json* v = Find(key))
+      v->is_number_unsigned() ? void(*out = v->get<uint64_t>())
+                              : Fail(key, "a count", v->type_name());
   }
   void Get(const char* key, int64_t* out) {
     uint64_t value = 0;
@@ -56,8 +59,9 @@ class ObjectReader {
   }
   void Fail(absl::string_view key, absl::string_view expected, absl::string_view actual) {
     if (!status_->ok()) return;
-    *status_ = absl::DataLossError(absl::StrCat(where_, key.empty() ? "" : ".", key, ": expected ", expected, ", actual ",
-                                                actual, "; run curation again"));
+    *status_ =
+        absl::DataLossError(absl::StrCat(where_, key.empty() ? "" : ".", key, ": expected ",
+                                         expected, ", actual ", actual, "; run curation again"));
   }
 
  private:
@@ -93,9 +97,15 @@ void ReadSplit(const Json& json, const std::string& where, SplitEntry* out, absl
     raw_bytes += s.raw_bytes;
     out->shards.push_back(std::move(s));
   }
-  if (tokens != out->tokens) reader.Fail("tokens", absl::StrCat(tokens, " (the sum over its shards)"), absl::StrCat(out->tokens));
-  if (documents != out->documents) reader.Fail("documents", absl::StrCat(documents, " (the sum over its shards)"), absl::StrCat(out->documents));
-  if (raw_bytes != out->raw_bytes) reader.Fail("raw_bytes", absl::StrCat(raw_bytes, " (the sum over its shards)"), absl::StrCat(out->raw_bytes));
+  if (tokens != out->tokens)
+    reader.Fail("tokens", absl::StrCat(tokens, " (the sum over its shards)"),
+                absl::StrCat(out->tokens));
+  if (documents != out->documents)
+    reader.Fail("documents", absl::StrCat(documents, " (the sum over its shards)"),
+                absl::StrCat(out->documents));
+  if (raw_bytes != out->raw_bytes)
+    reader.Fail("raw_bytes", absl::StrCat(raw_bytes, " (the sum over its shards)"),
+                absl::StrCat(out->raw_bytes));
 }
 
 }  // namespace
@@ -108,27 +118,32 @@ std::string HashOptions(const std::map<std::string, std::string>& options) {
 
 std::string ShardManifestToJson(const ShardManifest& m) {
   Json inputs = Json::array();
-  for (const InputEntry& i : m.inputs) inputs.push_back({{"path", i.path}, {"bytes", i.bytes}, {"sha256", i.sha256}});
+  for (const InputEntry& i : m.inputs)
+    inputs.push_back({{"path", i.path}, {"bytes", i.bytes}, {"sha256", i.sha256}});
   Json options = Json::object(), rejected = Json::object();
   for (const auto& [key, value] : m.options) options[key] = value;
   for (const auto& [key, value] : m.rejected) rejected[key] = value;
-  const Json root = {{"format", m.format},
-                     {"source", m.source},
-                     {"tokenizer", {{"kind", m.tokenizer}, {"hash", m.tokenizer_hash}, {"vocabulary", m.vocabulary}}},
-                     {"train", SplitToJson(m.train)},
-                     {"heldout", SplitToJson(m.heldout)},
-                     {"options", std::move(options)},
-                     {"options_hash", m.options_hash},
-                     {"inputs", std::move(inputs)},
-                     {"rejected", std::move(rejected)}};
+  const Json root = {
+      {"format", m.format},
+      {"source", m.source},
+      {"tokenizer",
+       {{"kind", m.tokenizer}, {"hash", m.tokenizer_hash}, {"vocabulary", m.vocabulary}}},
+      {"train", SplitToJson(m.train)},
+      {"heldout", SplitToJson(m.heldout)},
+      {"options", std::move(options)},
+      {"options_hash", m.options_hash},
+      {"inputs", std::move(inputs)},
+      {"rejected", std::move(rejected)}};
   // File names of the user's may hold any bytes; they are replaced rather than an exception thrown.
   return root.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-absl::StatusOr<ShardManifest> ShardManifestFromJson(absl::string_view json, absl::string_view path) {
+absl::StatusOr<ShardManifest> ShardManifestFromJson(absl::string_view json,
+                                                    absl::string_view path) {
   const Json root = Json::parse(json.begin(), json.end(), nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) {
-    return absl::DataLossError(absl::StrCat(path, ": not valid JSON (", json.size(), " bytes); run curation again"));
+    return absl::DataLossError(
+        absl::StrCat(path, ": not valid JSON (", json.size(), " bytes); run curation again"));
   }
   absl::Status status;
   ShardManifest m;
@@ -143,8 +158,10 @@ absl::StatusOr<ShardManifest> ShardManifestFromJson(absl::string_view json, absl
     tokenizer.Get("hash", &m.tokenizer_hash);
     tokenizer.Get("vocabulary", &m.vocabulary);
   }
-  if (const Json* s = reader.Find("train")) ReadSplit(*s, absl::StrCat(path, ".train"), &m.train, &status);
-  if (const Json* s = reader.Find("heldout")) ReadSplit(*s, absl::StrCat(path, ".heldout"), &m.heldout, &status);
+  if (const Json* s = reader.Find("train"))
+    ReadSplit(*s, absl::StrCat(path, ".train"), &m.train, &status);
+  if (const Json* s = reader.Find("heldout"))
+    ReadSplit(*s, absl::StrCat(path, ".heldout"), &m.heldout, &status);
   if (const Json* o = reader.Find("options"); o != nullptr && o->is_object()) {
     for (const auto& [key, value] : o->items()) {
       if (value.is_string()) m.options[key] = value.get<std::string>();
@@ -174,11 +191,16 @@ absl::StatusOr<ShardManifest> ShardManifestFromJson(absl::string_view json, absl
 
 absl::StatusOr<ShardManifest> ReadShardManifest(Env* env, const std::string& folder) {
   if (!env->IsDirectory(folder)) {
-    return absl::NotFoundError(absl::StrCat(folder, ": no such folder of shards; make it with: tritterctl curate INPUT --out ", folder));
+    return absl::NotFoundError(absl::StrCat(
+        folder, ": no such folder of shards; make it with: tritterctl curate INPUT --out ",
+        folder));
   }
   const std::string path = JoinPath(folder, kShardManifestName);
   if (!env->Exists(path)) {
-    return absl::NotFoundError(absl::StrCat(path, ": missing, so curation never finished here; run it again: tritterctl curate INPUT --out ", folder));
+    return absl::NotFoundError(absl::StrCat(
+        path,
+        ": missing, so curation never finished here; run it again: tritterctl curate INPUT --out ",
+        folder));
   }
   ASSIGN_OR_RETURN(const std::string json, env->ReadFile(path));
   return ShardManifestFromJson(json, path);

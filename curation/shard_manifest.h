@@ -1,5 +1,6 @@
-// manifest.json of a shard folder: which shards belong to each split, with sizes and hashes, and where they came from.
-// Written last by the shard writer: a folder without it is not a data set (docs/formats/shard.md).
+// manifest.json of a shard folder: which shards belong to each split, with sizes and hashes, and
+// where they came from. Written last by the shard writer: a folder without it is not a data set
+// (docs/formats/shard.md).
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct ShardEntry {
 };
 
 struct SplitEntry {
-  uint64_t tokens = 0;     // sums over the shards
+  uint64_t tokens = 0;  // sums over the shards
   uint64_t documents = 0;
   uint64_t raw_bytes = 0;
   std::vector<ShardEntry> shards;  // in reading order
@@ -43,16 +44,17 @@ struct ShardManifest {
   int64_t vocabulary = 0;
   SplitEntry train, heldout;
   std::map<std::string, std::string> options;  // of curation, as text
-  std::string options_hash;                    // SHA-256 of "key=value\n" for each option in order of keys
+  std::string options_hash;  // SHA-256 of "key=value\n" for each option in order of keys
   std::vector<InputEntry> inputs;
-  std::map<std::string, uint64_t> rejected;    // reason → documents left out
+  std::map<std::string, uint64_t> rejected;  // reason → documents left out
 };
 
 inline constexpr char kShardManifestName[] = "manifest.json";
 
 std::string HashOptions(const std::map<std::string, std::string>& options);
 std::string ShardManifestToJson(const ShardManifest& manifest);
-// DataLoss naming path and key: bad JSON, wrong types, a file name with a slash, sums that do not add up.
+// DataLoss naming path and key: bad JSON, wrong types, a file name with a slash, sums that do not
+// add up.
 absl::StatusOr<ShardManifest> ShardManifestFromJson(absl::string_view json, absl::string_view path);
 // NotFound when the folder or its manifest is missing; the message says what to do.
 absl::StatusOr<ShardManifest> ReadShardManifest(Env* env, const std::string& folder);

@@ -21,7 +21,9 @@ struct Shard {
   uint64_t first_token = 0;  // of the source
 
   const uint8_t* tokens() const { return file->bytes().data() + header.tokens_offset(); }
-  uint64_t DocumentStart(uint64_t d) const { return LoadLittle64(file->bytes().data() + header.offsets_offset() + 8 * d); }
+  uint64_t DocumentStart(uint64_t d) const {
+    return LoadLittle64(file->bytes().data() + header.offsets_offset() + 8 * d);
+  }
 };
 
 class MappedTokenSource final : public TokenSource {
@@ -54,12 +56,14 @@ class MappedTokenSource final : public TokenSource {
     if (index >= split_.tokens) return 1.0f;
     const Shard& shard = ShardOf(index);
     const uint64_t token = index - shard.first_token;
-    uint64_t low = 0, high = shard.header.documents;  // the document d with start(d) <= token < start(d + 1)
+    uint64_t low = 0,
+             high = shard.header.documents;  // the document d with start(d) <= token < start(d + 1)
     while (high - low > 1) {
       const uint64_t middle = low + (high - low) / 2;
       (shard.DocumentStart(middle) <= token ? low : high) = middle;
     }
-    const uint32_t bits = LoadLittle32(shard.file->bytes().data() + shard.header.records_offset() + kShardRecordBytes * low + 4);
+    const uint32_t bits = LoadLittle32(shard.file->bytes().data() + shard.header.records_offset() +
+                                       kShardRecordBytes * low + 4);
     float weight;
     std::memcpy(&weight, &bits, sizeof(weight));
     return weight;
@@ -78,9 +82,10 @@ class MappedTokenSource final : public TokenSource {
     for (size_t i = 0; i < out.size(); ++i, p += width) {
       const uint32_t id = width == 2 ? LoadLittle16(p) : LoadLittle32(p);
       if (id >= shard.header.vocabulary) {
-        return absl::DataLossError(absl::StrCat(shard.path, ": offset ", shard.header.tokens_offset() + (begin + i) * width,
-                                                ": token id: expected below ", shard.header.vocabulary, ", actual ", id,
-                                                "; run curation again"));
+        return absl::DataLossError(absl::StrCat(
+            shard.path, ": offset ", shard.header.tokens_offset() + (begin + i) * width,
+            ": token id: expected below ", shard.header.vocabulary, ", actual ", id,
+            "; run curation again"));
       }
       out[i] = id;
     }
@@ -92,10 +97,10 @@ class MappedTokenSource final : public TokenSource {
   const std::vector<Shard> shards_;
 };
 
-absl::Status Mismatch(const std::string& path, absl::string_view what, const absl::AlphaNum& expected,
-                      const absl::AlphaNum& actual) {
-  return absl::DataLossError(absl::StrCat(path, ": ", what, ": expected ", expected, " (manifest), actual ", actual,
-                                          "; run curation again"));
+absl::Status Mismatch(const std::string& path, absl::string_view what,
+                      const absl::AlphaNum& expected, const absl::AlphaNum& actual) {
+  return absl::DataLossError(absl::StrCat(path, ": ", what, ": expected ", expected,
+                                          " (manifest), actual ", actual, "; run curation again"));
 }
 
 // Every document start in order: what a hash cannot say about a shard that was written wrongly.
@@ -103,47 +108,58 @@ absl::Status CheckDocumentStarts(const Shard& shard, bool all) {
   const uint64_t documents = shard.header.documents;
   const uint64_t place = shard.header.offsets_offset();
   if (const uint64_t first = shard.DocumentStart(0); first != 0) {
-    return absl::DataLossError(absl::StrCat(shard.path, ": offset ", place, ": first document start: expected 0, actual ", first));
+    return absl::DataLossError(absl::StrCat(shard.path, ": offset ", place,
+                                            ": first document start: expected 0, actual ", first));
   }
   if (const uint64_t end = shard.DocumentStart(documents); end != shard.header.tokens) {
-    return absl::DataLossError(absl::StrCat(shard.path, ": offset ", place + 8 * documents, ": end of the last document: expected ",
+    return absl::DataLossError(absl::StrCat(shard.path, ": offset ", place + 8 * documents,
+                                            ": end of the last document: expected ",
                                             shard.header.tokens, ", actual ", end));
   }
   for (uint64_t d = 0; all && d < documents; ++d) {
     if (shard.DocumentStart(d) >= shard.DocumentStart(d + 1)) {
-      return absl::DataLossError(absl::StrCat(shard.path, ": offset ", place + 8 * d, ": document start: expected below ",
-                                              shard.DocumentStart(d + 1), ", actual ", shard.DocumentStart(d)));
+      return absl::DataLossError(
+          absl::StrCat(shard.path, ": offset ", place + 8 * d, ": document start: expected below ",
+                       shard.DocumentStart(d + 1), ", actual ", shard.DocumentStart(d)));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Shard> OpenShard(Env* env, const std::string& folder, const ShardEntry& entry, const ShardManifest& manifest,
-                                bool verify_hashes) {
+absl::StatusOr<Shard> OpenShard(Env* env, const std::string& folder, const ShardEntry& entry,
+                                const ShardManifest& manifest, bool verify_hashes) {
   Shard shard;
   shard.path = JoinPath(folder, entry.file);
   if (!env->Exists(shard.path)) {
-    return absl::NotFoundError(absl::StrCat(shard.path, ": shard is missing (the manifest lists it with ", entry.bytes,
-                                            " bytes); restore it or run curation again"));
+    return absl::NotFoundError(
+        absl::StrCat(shard.path, ": shard is missing (the manifest lists it with ", entry.bytes,
+                     " bytes); restore it or run curation again"));
   }
   ASSIGN_OR_RETURN(const uint64_t size, env->FileSize(shard.path));
-  if (size != entry.bytes) return Mismatch(shard.path, absl::StrCat("offset ", size, ": size in bytes"), entry.bytes, size);
+  if (size != entry.bytes)
+    return Mismatch(shard.path, absl::StrCat("offset ", size, ": size in bytes"), entry.bytes,
+                    size);
   ASSIGN_OR_RETURN(shard.file, env->MapFile(shard.path));
   ASSIGN_OR_RETURN(shard.header, DecodeShardHeader(shard.file->bytes(), shard.path));
   const ShardHeader& h = shard.header;
-  if (h.tokens != entry.tokens) return Mismatch(shard.path, "offset 24: tokens", entry.tokens, h.tokens);
-  if (h.documents != entry.documents) return Mismatch(shard.path, "offset 32: documents", entry.documents, h.documents);
-  if (h.raw_bytes != entry.raw_bytes) return Mismatch(shard.path, "offset 40: raw bytes", entry.raw_bytes, h.raw_bytes);
-  const std::string hash = absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(h.tokenizer_hash.data()), h.tokenizer_hash.size()));
+  if (h.tokens != entry.tokens)
+    return Mismatch(shard.path, "offset 24: tokens", entry.tokens, h.tokens);
+  if (h.documents != entry.documents)
+    return Mismatch(shard.path, "offset 32: documents", entry.documents, h.documents);
+  if (h.raw_bytes != entry.raw_bytes)
+    return Mismatch(shard.path, "offset 40: raw bytes", entry.raw_bytes, h.raw_bytes);
+  const std::string hash = absl::BytesToHexString(absl::string_view(
+      reinterpret_cast<const char*>(h.tokenizer_hash.data()), h.tokenizer_hash.size()));
   if (hash != manifest.tokenizer_hash) {
     return Mismatch(shard.path, "offset 72: tokenizer hash", manifest.tokenizer_hash, hash);
   }
   if (verify_hashes) {
     const absl::Span<const uint8_t> bytes = shard.file->bytes();
-    const std::string actual = Sha256Hex(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    const std::string actual =
+        Sha256Hex(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     if (actual != entry.sha256) {
-      return Mismatch(shard.path, absl::StrCat("bytes 0 to ", bytes.size(), ": SHA-256"), entry.sha256, actual);
+      return Mismatch(shard.path, absl::StrCat("bytes 0 to ", bytes.size(), ": SHA-256"),
+                      entry.sha256, actual);
     }
   }
   RETURN_IF_ERROR(CheckDocumentStarts(shard, verify_hashes));
@@ -157,13 +173,16 @@ uint64_t TokenSource::Samples(int64_t length) const {
   return (tokens() - 1) / static_cast<uint64_t>(length);
 }
 
-absl::StatusOr<std::unique_ptr<TokenSource>> TokenSource::Open(Env* env, const std::string& folder, Split split,
-                                                               const std::string& tokenizer_hash, bool verify_hashes) {
+absl::StatusOr<std::unique_ptr<TokenSource>> TokenSource::Open(Env* env, const std::string& folder,
+                                                               Split split,
+                                                               const std::string& tokenizer_hash,
+                                                               bool verify_hashes) {
   ASSIGN_OR_RETURN(const ShardManifest manifest, ReadShardManifest(env, folder));
   if (!tokenizer_hash.empty() && tokenizer_hash != manifest.tokenizer_hash) {
     return absl::FailedPreconditionError(
-        absl::StrCat(folder, ": tokenizer hash: expected ", tokenizer_hash, " (the run's), actual ", manifest.tokenizer_hash,
-                     " ('", manifest.tokenizer, "'); curate the text again with the run's tokenizer"));
+        absl::StrCat(folder, ": tokenizer hash: expected ", tokenizer_hash, " (the run's), actual ",
+                     manifest.tokenizer_hash, " ('", manifest.tokenizer,
+                     "'); curate the text again with the run's tokenizer"));
   }
   const SplitEntry& entry = split == Split::kTrain ? manifest.train : manifest.heldout;
   std::vector<Shard> shards;

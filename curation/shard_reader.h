@@ -1,5 +1,6 @@
-// Reads what curation wrote: a source folder with manifest.json and memory-mapped shards (docs/formats/shard.md).
-// A folder has a training part and a held-out part; a document is held out when SHA-256(content) mod 1000 < k.
+// Reads what curation wrote: a source folder with manifest.json and memory-mapped shards
+// (docs/formats/shard.md). A folder has a training part and a held-out part; a document is held out
+// when SHA-256(content) mod 1000 < k.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +16,18 @@ namespace tritter {
 
 enum class Split { kTrain, kHeldOut };
 
-// The concatenated documents of one split of one source, each ended by eos. Sample k at length L is tokens
-// [k·L, k·L + L], L + 1 of them. Thread-safe once open.
+// The concatenated documents of one split of one source, each ended by eos. Sample k at length L is
+// tokens [k·L, k·L + L], L + 1 of them. Thread-safe once open.
 class TokenSource {
  public:
-  // Checks manifest, sizes and header checksums; `verify_hashes` reads every byte and compares SHA-256.
-  // Errors: NotFound (folder, manifest, shard), DataLoss (truncated, wrong checksum: file, offset, expected, actual),
-  // FailedPrecondition (tokenizer hash differs from `tokenizer_hash` when that is not empty).
-  static absl::StatusOr<std::unique_ptr<TokenSource>> Open(Env* env, const std::string& folder, Split split,
-                                                           const std::string& tokenizer_hash, bool verify_hashes = false);
+  // Checks manifest, sizes and header checksums; `verify_hashes` reads every byte and compares
+  // SHA-256. Errors: NotFound (folder, manifest, shard), DataLoss (truncated, wrong checksum: file,
+  // offset, expected, actual), FailedPrecondition (tokenizer hash differs from `tokenizer_hash`
+  // when that is not empty).
+  static absl::StatusOr<std::unique_ptr<TokenSource>> Open(Env* env, const std::string& folder,
+                                                           Split split,
+                                                           const std::string& tokenizer_hash,
+                                                           bool verify_hashes = false);
   virtual ~TokenSource() = default;
 
   virtual uint64_t tokens() const = 0;
@@ -31,7 +35,8 @@ class TokenSource {
   virtual uint64_t raw_bytes() const = 0;  // bytes of the documents' text, for bits per byte
   // Whole samples at length L: floor((tokens - 1) / L); 0 when too short.
   uint64_t Samples(int64_t length) const;
-  // Writes tokens [first, first + count) widened to int64. OutOfRange beyond the end; DataLoss when an id does not fit.
+  // Writes tokens [first, first + count) widened to int64. OutOfRange beyond the end; DataLoss when
+  // an id does not fit.
   virtual absl::Status Read(uint64_t first, absl::Span<int64_t> out) const = 0;
   // Weight of the document that token `index` belongs to (labels of curation; 1.0 by default).
   virtual float WeightAt(uint64_t index) const = 0;

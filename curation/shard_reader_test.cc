@@ -18,8 +18,10 @@ using ::testing::HasSubstr;
 
 const std::string kHash(64, 'c');
 
-// 100 documents of 1 to 10 tokens over several shards; `all` gets the concatenated training tokens, `weights` one each.
-void WriteExample(Env* env, uint32_t vocabulary, std::vector<int64_t>* all, std::vector<float>* weights) {
+// 100 documents of 1 to 10 tokens over several shards; `all` gets the concatenated training tokens,
+// `weights` one each.
+void WriteExample(Env* env, uint32_t vocabulary, std::vector<int64_t>* all,
+                  std::vector<float>* weights) {
   ShardWriterOptions o;
   o.source = "s";
   o.tokenizer_hash = kHash;
@@ -28,7 +30,8 @@ void WriteExample(Env* env, uint32_t vocabulary, std::vector<int64_t>* all, std:
   ASSERT_OK_AND_ASSIGN(const auto writer, ShardWriter::Create(env, "/d", o));
   for (int d = 0; d < 100; ++d) {
     std::vector<int32_t> ids;
-    for (int i = 0; i < 1 + d * 7 % 10; ++i) ids.push_back(static_cast<int32_t>((d * 7919 + i * 31) % vocabulary));
+    for (int i = 0; i < 1 + d * 7 % 10; ++i)
+      ids.push_back(static_cast<int32_t>((d * 7919 + i * 31) % vocabulary));
     const DocumentLabel label = static_cast<DocumentLabel>(d % 3);
     ASSERT_OK(writer->Add(Split::kTrain, {ids, ids.size(), label, DefaultWeight(label)}));
     for (const int32_t id : ids) {
@@ -49,7 +52,8 @@ class ShardReaderTest : public ::testing::TestWithParam<uint32_t> {
 INSTANTIATE_TEST_SUITE_P(Widths, ShardReaderTest, ::testing::Values(264, 128256));
 
 TEST_P(ShardReaderTest, GivesBackEveryRangeAcrossShards) {
-  ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kTrain, kHash, true));
+  ASSERT_OK_AND_ASSIGN(const auto source,
+                       TokenSource::Open(&env_, "/d", Split::kTrain, kHash, true));
   ASSERT_EQ(source->tokens(), all_.size());
   EXPECT_EQ(source->documents(), 100u);
   EXPECT_EQ(source->raw_bytes(), all_.size());
@@ -71,8 +75,10 @@ TEST_P(ShardReaderTest, EachTokenHasItsDocumentsWeight) {
 TEST_P(ShardReaderTest, BeyondTheEndIsOutOfRange) {
   ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kTrain, ""));
   std::vector<int64_t> out(2);
-  EXPECT_THAT(source->Read(all_.size() - 1, absl::MakeSpan(out)), StatusIs(absl::StatusCode::kOutOfRange));
-  EXPECT_THAT(source->Read(~uint64_t{0}, absl::MakeSpan(out)), StatusIs(absl::StatusCode::kOutOfRange));
+  EXPECT_THAT(source->Read(all_.size() - 1, absl::MakeSpan(out)),
+              StatusIs(absl::StatusCode::kOutOfRange));
+  EXPECT_THAT(source->Read(~uint64_t{0}, absl::MakeSpan(out)),
+              StatusIs(absl::StatusCode::kOutOfRange));
 }
 
 TEST_P(ShardReaderTest, CountsWholeSamples) {
@@ -84,7 +90,8 @@ TEST_P(ShardReaderTest, CountsWholeSamples) {
 }
 
 TEST_P(ShardReaderTest, AnEmptySplitIsASourceWithoutTokens) {
-  ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kHeldOut, "", true));
+  ASSERT_OK_AND_ASSIGN(const auto source,
+                       TokenSource::Open(&env_, "/d", Split::kHeldOut, "", true));
   EXPECT_EQ(source->tokens(), 0u);
   EXPECT_EQ(source->Samples(8), 0u);
   EXPECT_EQ(source->WeightAt(0), 1.0f);
@@ -92,18 +99,21 @@ TEST_P(ShardReaderTest, AnEmptySplitIsASourceWithoutTokens) {
 
 TEST_P(ShardReaderTest, AnotherTokenizerIsRefused) {
   EXPECT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, std::string(64, 'd')),
-              StatusIs(absl::StatusCode::kFailedPrecondition, AllOf(HasSubstr("expected ddd"), HasSubstr("actual ccc"))));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("expected ddd"), HasSubstr("actual ccc"))));
 }
 
 TEST_P(ShardReaderTest, MissingThingsAreNotFoundAndSayWhatToDo) {
   EXPECT_THAT(TokenSource::Open(&env_, "/nowhere", Split::kTrain, ""),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("tritterctl curate")));
   ASSERT_OK(env_.RemoveFile("/d/train-00002.shard"));
-  EXPECT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/d/train-00002.shard: shard is missing")));
+  EXPECT_THAT(
+      TokenSource::Open(&env_, "/d", Split::kTrain, ""),
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("/d/train-00002.shard: shard is missing")));
 }
 
-// Truncated to any length and flipped at any bit: with hashes always seen; without, at least in the header.
+// Truncated to any length and flipped at any bit: with hashes always seen; without, at least in the
+// header.
 TEST_P(ShardReaderTest, DamageIsDataLossWithPlaceAndValues) {
   const std::string path = "/d/train-00001.shard";
   ASSERT_OK_AND_ASSIGN(const std::string good, env_.ReadFile(path));
@@ -111,8 +121,11 @@ TEST_P(ShardReaderTest, DamageIsDataLossWithPlaceAndValues) {
     EXPECT_OK(WriteFileAtomically(&env_, path, bytes));
     return TokenSource::Open(&env_, "/d", Split::kTrain, "", hashes).status();
   };
-  const auto data_loss = StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr(path), HasSubstr("expected"), HasSubstr("actual")));
-  for (size_t n = 0; n < good.size(); n += 3) ASSERT_THAT(open_with(good.substr(0, n), false), data_loss) << n;
+  const auto data_loss =
+      StatusIs(absl::StatusCode::kDataLoss,
+               AllOf(HasSubstr(path), HasSubstr("expected"), HasSubstr("actual")));
+  for (size_t n = 0; n < good.size(); n += 3)
+    ASSERT_THAT(open_with(good.substr(0, n), false), data_loss) << n;
   ASSERT_THAT(open_with(good + "x", false), data_loss);
   for (size_t bit = 0; bit < good.size() * 8; bit += 5) {
     std::string bad = good;
@@ -126,19 +139,23 @@ TEST_P(ShardReaderTest, DamageIsDataLossWithPlaceAndValues) {
 TEST_P(ShardReaderTest, AnIdOutsideTheVocabularyIsDataLossWhenRead) {
   const std::string path = "/d/train-00000.shard";
   ASSERT_OK_AND_ASSIGN(std::string bytes, env_.ReadFile(path));
-  bytes[kShardHeaderBytes + 2 * TokenWidthFor(GetParam()) - 1] = '\xff';  // highest byte of the second token
+  bytes[kShardHeaderBytes + 2 * TokenWidthFor(GetParam()) - 1] =
+      '\xff';  // highest byte of the second token
   ASSERT_OK(WriteFileAtomically(&env_, path, bytes));
   ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kTrain, ""));
   std::vector<int64_t> out(1);
   EXPECT_OK(source->Read(0, absl::MakeSpan(out)));
-  EXPECT_THAT(source->Read(1, absl::MakeSpan(out)), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("token id")));
+  EXPECT_THAT(source->Read(1, absl::MakeSpan(out)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("token id")));
 }
 
 TEST_P(ShardReaderTest, ADamagedManifestIsNeverTrusted) {
   ASSERT_OK_AND_ASSIGN(const std::string good, env_.ReadFile("/d/manifest.json"));
   for (size_t n = 0; n + 2 < good.size(); n += 7) {
     ASSERT_OK(WriteFileAtomically(&env_, "/d/manifest.json", good.substr(0, n)));
-    ASSERT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("manifest.json"))) << n;
+    ASSERT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("manifest.json")))
+        << n;
   }
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
            {"\"format\": 1", "\"format\": 2"},
@@ -152,7 +169,9 @@ TEST_P(ShardReaderTest, ADamagedManifestIsNeverTrusted) {
     ASSERT_NE(at, std::string::npos) << from;
     bad.replace(at, from.size(), to);
     ASSERT_OK(WriteFileAtomically(&env_, "/d/manifest.json", bad));
-    EXPECT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("expected"))) << to;
+    EXPECT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("expected")))
+        << to;
   }
 }
 

@@ -13,18 +13,19 @@ namespace tritter {
 
 struct ShardWriter::Pending {
   Pending(const char* prefix, SplitEntry* entry) : prefix(prefix), entry(entry) {}
-  const char* prefix;      // of the file name
-  SplitEntry* entry;       // in the manifest
-  ShardHeader header;      // counts so far
-  std::string tokens;      // little-endian
-  std::string offsets;     // start of each document, u64
-  std::string records;     // label and weight of each document
+  const char* prefix;   // of the file name
+  SplitEntry* entry;    // in the manifest
+  ShardHeader header;   // counts so far
+  std::string tokens;   // little-endian
+  std::string offsets;  // start of each document, u64
+  std::string records;  // label and weight of each document
 };
 
 namespace {
 
 bool IsShardName(absl::string_view name) {
-  return (absl::StartsWith(name, "train-") || absl::StartsWith(name, "heldout-")) && absl::EndsWith(name, ".shard");
+  return (absl::StartsWith(name, "train-") || absl::StartsWith(name, "heldout-")) &&
+         absl::EndsWith(name, ".shard");
 }
 
 bool IsHash(absl::string_view hex) {
@@ -50,15 +51,18 @@ ShardWriter::ShardWriter(Env* env, std::string folder, ShardWriterOptions option
 
 ShardWriter::~ShardWriter() = default;
 
-absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Create(Env* env, const std::string& folder,
-                                                                 const ShardWriterOptions& options) {
+absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Create(
+    Env* env, const std::string& folder, const ShardWriterOptions& options) {
   if (options.source.empty()) return absl::InvalidArgumentError("shards: the source has no name");
   if (!IsHash(options.tokenizer_hash)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("shards: tokenizer hash: expected 64 hex characters, actual '", options.tokenizer_hash, "'"));
+        absl::StrCat("shards: tokenizer hash: expected 64 hex characters, actual '",
+                     options.tokenizer_hash, "'"));
   }
-  if (options.vocabulary == 0) return absl::InvalidArgumentError("shards: vocabulary: expected at least 1, actual 0");
-  if (options.shard_tokens == 0) return absl::InvalidArgumentError("shards: shard_tokens: expected at least 1, actual 0");
+  if (options.vocabulary == 0)
+    return absl::InvalidArgumentError("shards: vocabulary: expected at least 1, actual 0");
+  if (options.shard_tokens == 0)
+    return absl::InvalidArgumentError("shards: shard_tokens: expected at least 1, actual 0");
   std::unique_ptr<ShardWriter> writer(new ShardWriter(env, folder, options));
   RETURN_IF_ERROR(env->CreateDirs(folder));
   RETURN_IF_ERROR(writer->Clear());
@@ -71,8 +75,8 @@ absl::Status ShardWriter::Clear() {
     ASSIGN_OR_RETURN(const std::string json, env_->ReadFile(manifest));
     // A damaged manifest of ours may go; a stranger's file may not.
     if (!ShardManifestFromJson(json, manifest).ok() && !absl::StrContains(json, "\"tokenizer\"")) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(manifest, ": is not a manifest of shards; choose another output folder or remove it"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          manifest, ": is not a manifest of shards; choose another output folder or remove it"));
     }
     // The manifest goes first and durably: from here on nothing in the folder is a data set.
     RETURN_IF_ERROR(env_->RemoveFile(manifest));
@@ -87,19 +91,22 @@ absl::Status ShardWriter::Clear() {
 
 absl::Status ShardWriter::Add(Split split, const DocumentToWrite& document) {
   if (finished_) return absl::FailedPreconditionError("shards: a document was added after Finish");
-  if (document.tokens.empty()) return absl::InvalidArgumentError("shards: a document without tokens");
+  if (document.tokens.empty())
+    return absl::InvalidArgumentError("shards: a document without tokens");
   if (document.tokens.size() > options_.shard_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat("shards: document length: expected at most ", options_.shard_tokens,
-                                                   " tokens (a shard), actual ", document.tokens.size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("shards: document length: expected at most ", options_.shard_tokens,
+                     " tokens (a shard), actual ", document.tokens.size()));
   }
   for (const int32_t id : document.tokens) {
     if (id < 0 || static_cast<uint32_t>(id) >= options_.vocabulary) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("shards: token id: expected 0 to ", options_.vocabulary - 1, ", actual ", id));
+      return absl::InvalidArgumentError(absl::StrCat("shards: token id: expected 0 to ",
+                                                     options_.vocabulary - 1, ", actual ", id));
     }
   }
   Pending* pending = split == Split::kTrain ? train_.get() : heldout_.get();
-  if (pending->header.tokens + document.tokens.size() > options_.shard_tokens) RETURN_IF_ERROR(Flush(pending));
+  if (pending->header.tokens + document.tokens.size() > options_.shard_tokens)
+    RETURN_IF_ERROR(Flush(pending));
 
   AppendLittle64(&pending->offsets, pending->header.tokens);
   uint32_t weight_bits;
@@ -124,7 +131,8 @@ absl::Status ShardWriter::Flush(Pending* pending) {
   const std::string hash = absl::HexStringToBytes(options_.tokenizer_hash);
   std::memcpy(header.tokenizer_hash.data(), hash.data(), header.tokenizer_hash.size());
   AppendLittle64(&pending->offsets, header.tokens);
-  const std::string padding(header.offsets_offset() - header.tokens_offset() - pending->tokens.size(), '\0');
+  const std::string padding(
+      header.offsets_offset() - header.tokens_offset() - pending->tokens.size(), '\0');
   const std::string head = EncodeShardHeader(header);
 
   ShardEntry entry;
@@ -132,8 +140,9 @@ absl::Status ShardWriter::Flush(Pending* pending) {
   const std::string path = JoinPath(folder_, entry.file);
   ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, env_->NewWritableFile(path));
   Sha256Hasher hasher;
-  for (const std::string* part : {&head, &std::as_const(pending->tokens), &padding, &std::as_const(pending->offsets),
-                                  &std::as_const(pending->records)}) {
+  for (const std::string* part :
+       {&head, &std::as_const(pending->tokens), &padding, &std::as_const(pending->offsets),
+        &std::as_const(pending->records)}) {
     hasher.Update(*part);
     RETURN_IF_ERROR(file->Append(*part));
   }
@@ -166,7 +175,8 @@ absl::StatusOr<ShardManifest> ShardWriter::Finish(std::vector<InputEntry> inputs
   manifest_.rejected = std::move(rejected);
   // The shards' names must be durable before the manifest that trusts them.
   RETURN_IF_ERROR(env_->SyncDir(folder_));
-  RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder_, kShardManifestName), ShardManifestToJson(manifest_)));
+  RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder_, kShardManifestName),
+                                      ShardManifestToJson(manifest_)));
   return manifest_;
 }
 

@@ -1,6 +1,7 @@
-// Writes a folder of shards with its manifest (docs/formats/shard.md). Memory is bounded by the shard size: at most one
-// shard of each split is held. The manifest is written last, atomically: a killed writer leaves a folder that no reader
-// accepts, and the next writer of that folder clears it away first.
+// Writes a folder of shards with its manifest (docs/formats/shard.md). Memory is bounded by the
+// shard size: at most one shard of each split is held. The manifest is written last, atomically: a
+// killed writer leaves a folder that no reader accepts, and the next writer of that folder clears
+// it away first.
 #pragma once
 
 #include <map>
@@ -19,9 +20,9 @@
 namespace tritter {
 
 struct ShardWriterOptions {
-  std::string source;                          // name of the data set
+  std::string source;  // name of the data set
   std::string tokenizer = "byte";
-  std::string tokenizer_hash;                  // 64 hex characters
+  std::string tokenizer_hash;  // 64 hex characters
   uint32_t vocabulary = 0;
   uint64_t shard_tokens = uint64_t{32} << 20;  // limit of a shard; a document is never split
   std::map<std::string, std::string> options;  // of curation, recorded in the manifest
@@ -37,16 +38,19 @@ struct DocumentToWrite {
 // Not thread-safe. Owner: the ingesting loop.
 class ShardWriter {
  public:
-  // Makes the folder, removes an earlier data set of ours from it (manifest first). Errors: InvalidArgument (options),
-  // FailedPrecondition (the folder holds a manifest.json that is not a shard manifest), those of Env.
+  // Makes the folder, removes an earlier data set of ours from it (manifest first). Errors:
+  // InvalidArgument (options), FailedPrecondition (the folder holds a manifest.json that is not a
+  // shard manifest), those of Env.
   static absl::StatusOr<std::unique_ptr<ShardWriter>> Create(Env* env, const std::string& folder,
                                                              const ShardWriterOptions& options);
   ~ShardWriter();
 
-  // Errors: InvalidArgument (an id outside the vocabulary, no token, longer than a shard), those of Env (disk full).
+  // Errors: InvalidArgument (an id outside the vocabulary, no token, longer than a shard), those of
+  // Env (disk full).
   absl::Status Add(Split split, const DocumentToWrite& document);
   // Writes what is left and the manifest. Nothing may be added afterwards.
-  absl::StatusOr<ShardManifest> Finish(std::vector<InputEntry> inputs, std::map<std::string, uint64_t> rejected);
+  absl::StatusOr<ShardManifest> Finish(std::vector<InputEntry> inputs,
+                                       std::map<std::string, uint64_t> rejected);
 
  private:
   struct Pending;  // the shard of one split that is being filled

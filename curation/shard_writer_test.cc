@@ -27,12 +27,15 @@ ShardWriterOptions Options(uint64_t shard_tokens) {
 }
 
 // `documents` documents of `length` equal ids; every third one is held out.
-absl::Status Write(Env* env, const std::string& folder, int documents, int length, uint64_t shard_tokens) {
+absl::Status Write(Env* env, const std::string& folder, int documents, int length,
+                   uint64_t shard_tokens) {
   ASSIGN_OR_RETURN(const auto writer, ShardWriter::Create(env, folder, Options(shard_tokens)));
   for (int d = 0; d < documents; ++d) {
     std::vector<int32_t> ids(length, 8 + d % 200);
     ids.back() = 2;
-    RETURN_IF_ERROR(writer->Add(d % 3 == 2 ? Split::kHeldOut : Split::kTrain, {ids, static_cast<uint64_t>(length), DocumentLabel::kPositive, 1.0f}));
+    RETURN_IF_ERROR(
+        writer->Add(d % 3 == 2 ? Split::kHeldOut : Split::kTrain,
+                    {ids, static_cast<uint64_t>(length), DocumentLabel::kPositive, 1.0f}));
   }
   return writer->Finish({{"in.txt", 10, std::string(64, 'b')}}, {{"too_long", 1}}).status();
 }
@@ -52,8 +55,8 @@ TEST(ShardWriter, ManifestTellsWhatIsThere) {
   EXPECT_EQ(m.inputs.at(0).path, "in.txt");
   EXPECT_EQ(m.rejected.at("too_long"), 1u);
   ASSERT_OK_AND_ASSIGN(const auto names, env.ListDir("/d"));
-  EXPECT_THAT(names, ElementsAre("heldout-00000.shard", "heldout-00001.shard", "manifest.json", "train-00000.shard",
-                                 "train-00001.shard", "train-00002.shard"));
+  EXPECT_THAT(names, ElementsAre("heldout-00000.shard", "heldout-00001.shard", "manifest.json",
+                                 "train-00000.shard", "train-00001.shard", "train-00002.shard"));
 }
 
 TEST(ShardWriter, SameDocumentsSameBytes) {
@@ -76,7 +79,8 @@ TEST(ShardWriter, WithoutFinishNothingIsAccepted) {
     for (int i = 0; i < 5; ++i) ASSERT_OK(writer->Add(Split::kTrain, {ids, 2}));
   }
   ASSERT_TRUE(env.Exists("/d/train-00000.shard"));
-  EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""), StatusIs(absl::StatusCode::kNotFound, HasSubstr("run it again")));
+  EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("run it again")));
 }
 
 TEST(ShardWriter, ASecondRunClearsWhatTheFirstLeft) {
@@ -101,19 +105,24 @@ TEST(ShardWriter, RefusesBadDocuments) {
   ASSERT_OK_AND_ASSIGN(const auto writer, ShardWriter::Create(&env, "/d", Options(4)));
   const std::vector<int32_t> high = {264}, negative = {-1}, five(5, 9);
   EXPECT_THAT(writer->Add(Split::kTrain, {}), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(writer->Add(Split::kTrain, {high}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("actual 264")));
-  EXPECT_THAT(writer->Add(Split::kTrain, {negative}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("actual -1")));
-  EXPECT_THAT(writer->Add(Split::kTrain, {five}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 4")));
+  EXPECT_THAT(writer->Add(Split::kTrain, {high}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("actual 264")));
+  EXPECT_THAT(writer->Add(Split::kTrain, {negative}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("actual -1")));
+  EXPECT_THAT(writer->Add(Split::kTrain, {five}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 4")));
 }
 
 TEST(ShardWriter, AFullDiskIsSaidAndLeavesNothingAccepted) {
   MemoryEnv env;
   env.SetCapacity(300);
   EXPECT_THAT(Write(&env, "/d", 40, 40, 200), StatusIs(absl::StatusCode::kResourceExhausted));
-  EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""),
+              StatusIs(absl::StatusCode::kNotFound));
 }
 
-// Cut at every change: afterwards the old or the new data set is there whole, or a reader says that there is none.
+// Cut at every change: afterwards the old or the new data set is there whole, or a reader says that
+// there is none.
 TEST(ShardWriter, ACrashAnywhereLeavesOldNewOrNothing) {
   const int cases = ForEachCrashPoint(
       [](MemoryEnv* env) { ASSERT_OK(Write(env, "/d", 6, 4, 8)); },
@@ -122,7 +131,9 @@ TEST(ShardWriter, ACrashAnywhereLeavesOldNewOrNothing) {
         for (const Split split : {Split::kTrain, Split::kHeldOut}) {
           const auto source = TokenSource::Open(env, "/d", split, "", /*verify_hashes=*/true);
           if (!source.ok()) {
-            EXPECT_THAT(source, StatusIs(AnyOf(absl::StatusCode::kNotFound, absl::StatusCode::kDataLoss))) << where;
+            EXPECT_THAT(source,
+                        StatusIs(AnyOf(absl::StatusCode::kNotFound, absl::StatusCode::kDataLoss)))
+                << where;
           } else {
             const uint64_t share = split == Split::kTrain ? 16 : 8;
             EXPECT_THAT((*source)->tokens(), AnyOf(share, 2 * share)) << where;

@@ -18,18 +18,29 @@ absl::StatusOr<ArtifactCheck> CheckTpack(Env* env, const std::string& path) {
   RETURN_IF_ERROR(file->VerifyAll());
   ArtifactCheck check{"tpack", "", OrderedJson::object()};
   const TpackProvenance& from = file->provenance();
-  check.summary = absl::StrCat(file->names().size(), " tensors, ", FormatCount(static_cast<double>(ParameterCount(file->config()))), " parameters, ",
-                               FormatBytes(static_cast<double>(file->file_bytes())), ", run ", from.run_id, " step ", from.step, " (", from.weights, " weights)");
-  check.facts = {{"tensors", file->names().size()}, {"parameters", ParameterCount(file->config())}, {"bytes", file->file_bytes()},
-                 {"run_id", from.run_id}, {"step", from.step}, {"weights", from.weights}, {"tokenizer_hash", file->tokenizer_hash()}};
+  check.summary =
+      absl::StrCat(file->names().size(), " tensors, ",
+                   FormatCount(static_cast<double>(ParameterCount(file->config()))),
+                   " parameters, ", FormatBytes(static_cast<double>(file->file_bytes())), ", run ",
+                   from.run_id, " step ", from.step, " (", from.weights, " weights)");
+  check.facts = {{"tensors", file->names().size()},
+                 {"parameters", ParameterCount(file->config())},
+                 {"bytes", file->file_bytes()},
+                 {"run_id", from.run_id},
+                 {"step", from.step},
+                 {"weights", from.weights},
+                 {"tokenizer_hash", file->tokenizer_hash()}};
   return check;
 }
 
 absl::StatusOr<ArtifactCheck> CheckSafetensors(Env* env, const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(env, path));
   ASSIGN_OR_RETURN(const uint64_t bytes, env->FileSize(path));
-  return ArtifactCheck{"safetensors", absl::StrCat(file->names().size(), " tensors, ", FormatBytes(static_cast<double>(bytes)), " (the format has no checksum: structure only)"),
-                       {{"tensors", file->names().size()}, {"bytes", bytes}}};
+  return ArtifactCheck{
+      "safetensors",
+      absl::StrCat(file->names().size(), " tensors, ", FormatBytes(static_cast<double>(bytes)),
+                   " (the format has no checksum: structure only)"),
+      {{"tensors", file->names().size()}, {"bytes", bytes}}};
 }
 
 absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
@@ -37,11 +48,16 @@ absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
   for (const Split split : {Split::kTrain, Split::kHeldOut}) {
     RETURN_IF_ERROR(TokenSource::Open(env, folder, split, "", /*verify_hashes=*/true).status());
   }
-  return ArtifactCheck{"shards",
-                       absl::StrCat("'", manifest.source, "': ", manifest.train.tokens, " tokens to train on, ", manifest.heldout.tokens, " held out, in ",
-                                    manifest.train.shards.size() + manifest.heldout.shards.size(), " shards"),
-                       {{"source", manifest.source}, {"train_tokens", manifest.train.tokens}, {"heldout_tokens", manifest.heldout.tokens},
-                        {"heldout_raw_bytes", manifest.heldout.raw_bytes}, {"tokenizer_hash", manifest.tokenizer_hash}}};
+  return ArtifactCheck{
+      "shards",
+      absl::StrCat("'", manifest.source, "': ", manifest.train.tokens, " tokens to train on, ",
+                   manifest.heldout.tokens, " held out, in ",
+                   manifest.train.shards.size() + manifest.heldout.shards.size(), " shards"),
+      {{"source", manifest.source},
+       {"train_tokens", manifest.train.tokens},
+       {"heldout_tokens", manifest.heldout.tokens},
+       {"heldout_raw_bytes", manifest.heldout.raw_bytes},
+       {"tokenizer_hash", manifest.tokenizer_hash}}};
 }
 
 absl::StatusOr<ArtifactCheck> CheckCheckpoint(Env* env, const std::string& folder) {
@@ -49,25 +65,33 @@ absl::StatusOr<ArtifactCheck> CheckCheckpoint(Env* env, const std::string& folde
   RETURN_IF_ERROR(VerifyCheckpoint(env, folder, manifest, /*hashes=*/true));
   uint64_t bytes = 0;
   for (const ManifestFile& f : manifest.files) bytes += f.bytes;
-  return ArtifactCheck{"checkpoint",
-                       absl::StrCat("run ", manifest.run_id, " step ", manifest.step, ", ", manifest.files.size(), " files, ", FormatBytes(static_cast<double>(bytes))),
-                       {{"run_id", manifest.run_id}, {"step", manifest.step}, {"files", manifest.files.size()}, {"bytes", bytes}}};
+  return ArtifactCheck{
+      "checkpoint",
+      absl::StrCat("run ", manifest.run_id, " step ", manifest.step, ", ", manifest.files.size(),
+                   " files, ", FormatBytes(static_cast<double>(bytes))),
+      {{"run_id", manifest.run_id},
+       {"step", manifest.step},
+       {"files", manifest.files.size()},
+       {"bytes", bytes}}};
 }
 
 }  // namespace
 
 absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
-  if (!env->Exists(path)) return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
+  if (!env->Exists(path))
+    return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
   if (!env->IsDirectory(path)) {
     if (absl::EndsWith(path, ".safetensors")) return CheckSafetensors(env, path);
     return CheckTpack(env, path);
   }
   const std::string manifest = JoinPath(path, "manifest.json");
   if (!env->Exists(manifest)) {
-    return absl::NotFoundError(absl::StrCat(manifest, ": missing; expected a finished folder of shards or a committed checkpoint"));
+    return absl::NotFoundError(absl::StrCat(
+        manifest, ": missing; expected a finished folder of shards or a committed checkpoint"));
   }
   ASSIGN_OR_RETURN(const std::string json, env->ReadFile(manifest));
-  return absl::StrContains(json, "\"run_id\"") ? CheckCheckpoint(env, path) : CheckShards(env, path);
+  return absl::StrContains(json, "\"run_id\"") ? CheckCheckpoint(env, path)
+                                               : CheckShards(env, path);
 }
 
 }  // namespace tritter

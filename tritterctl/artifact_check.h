@@ -1,5 +1,5 @@
-// Reads a file or folder of ours from end to end and says whether it is whole: .tpack, .safetensors, a shard folder, a
-// checkpoint folder.
+// Reads a file or folder of ours from end to end and says whether it is whole: .tpack,
+// .safetensors, a shard folder, a checkpoint folder.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// What every command gets, and the list of commands. Each command is one file with one Add…Command function: it describes
-// its arguments and leaves the work in `run`, which main calls once the command line is understood.
+// What every command gets, and the list of commands. Each command is one file with one Add…Command
+// function: it describes its arguments and leaves the work in `run`, which main calls once the
+// command line is understood.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -19,7 +20,7 @@ namespace tritter {
 struct CommandContext {
   Env* env = Env::Real();
   Clock* clock = Clock::Real();
-  RunApiFactory connect_coordinator;     // handed in by main, so that commands know no gRPC
+  RunApiFactory connect_coordinator;  // handed in by main, so that commands know no gRPC
   InferenceApiFactory connect_inference;
   std::string coordinator = "127.0.0.1:7070";  // --coordinator
   std::string output = "table";                // --output

@@ -11,7 +11,11 @@ namespace {
 int Answer(const CommandContext& context, const absl::StatusOr<v1::Run>& run) {
   if (!run.ok()) return FailServer(run.status());
   WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*run), [&] { return absl::StrCat("run ", run->run_id(), " ", StateName(run->state()), run->reason().empty() ? "" : ": ", run->reason(), "\n"); },
+      context.format(), ProtoToJson(*run),
+      [&] {
+        return absl::StrCat("run ", run->run_id(), " ", StateName(run->state()),
+                            run->reason().empty() ? "" : ": ", run->reason(), "\n");
+      },
       [&] { return run->run_id() + "\n"; }));
   return kExitOk;
 }
@@ -23,14 +27,20 @@ void AddControlCommands(CLI::App* app, CommandContext* context) {
   auto now = std::make_shared<bool>(false);
   CLI::App* pause = app->add_subcommand("pause", "take a checkpoint and free the workers");
   pause->add_option("run", *run, "id or name")->required();
-  pause->callback([=] { context->run = [=] { return Answer(*context, context->Coordinator()->PauseRun(*run)); }; });
+  pause->callback([=] {
+    context->run = [=] { return Answer(*context, context->Coordinator()->PauseRun(*run)); };
+  });
   CLI::App* resume = app->add_subcommand("resume", "go on with a paused run");
   resume->add_option("run", *run, "id or name")->required();
-  resume->callback([=] { context->run = [=] { return Answer(*context, context->Coordinator()->ResumeRun(*run)); }; });
+  resume->callback([=] {
+    context->run = [=] { return Answer(*context, context->Coordinator()->ResumeRun(*run)); };
+  });
   CLI::App* cancel = app->add_subcommand("cancel", "take a checkpoint and end a run for good");
   cancel->add_option("run", *run, "id or name")->required();
   cancel->add_flag("--now", *now, "without the checkpoint");
-  cancel->callback([=] { context->run = [=] { return Answer(*context, context->Coordinator()->CancelRun(*run, *now)); }; });
+  cancel->callback([=] {
+    context->run = [=] { return Answer(*context, context->Coordinator()->CancelRun(*run, *now)); };
+  });
 }
 
 }  // namespace tritter

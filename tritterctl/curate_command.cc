@@ -19,10 +19,13 @@ struct CurateArguments {
 std::string ReportText(const std::string& out, const IngestReport& report) {
   const ShardManifest& m = report.manifest;
   const auto row = [](const char* split, const SplitEntry& s) {
-    return std::vector<std::string>{split, absl::StrCat(s.documents), absl::StrCat(s.tokens), absl::StrCat(s.raw_bytes), absl::StrCat(s.shards.size())};
+    return std::vector<std::string>{split, absl::StrCat(s.documents), absl::StrCat(s.tokens),
+                                    absl::StrCat(s.raw_bytes), absl::StrCat(s.shards.size())};
   };
-  std::string text = FormatTable({"SPLIT", "DOCUMENTS", "TOKENS", "RAW BYTES", "SHARDS"}, {row("train", m.train), row("heldout", m.heldout)});
-  for (const auto& [reason, count] : m.rejected) absl::StrAppend(&text, "left out, ", reason, ": ", count, "\n");
+  std::string text = FormatTable({"SPLIT", "DOCUMENTS", "TOKENS", "RAW BYTES", "SHARDS"},
+                                 {row("train", m.train), row("heldout", m.heldout)});
+  for (const auto& [reason, count] : m.rejected)
+    absl::StrAppend(&text, "left out, ", reason, ": ", count, "\n");
   if (!report.rejects_file.empty()) absl::StrAppend(&text, "reasons: ", report.rejects_file, "\n");
   absl::StrAppend(&text, "written to ", out, "\n");
   return text;
@@ -31,13 +34,18 @@ std::string ReportText(const std::string& out, const IngestReport& report) {
 int Curate(const CommandContext& context, CurateArguments arguments) {
   arguments.ingest.split_by = arguments.split_by == "file" ? SplitBy::kFile : SplitBy::kBlankLine;
   ProgressPrinter progress(context.clock, context.quiet);
-  arguments.ingest.progress = [&](uint64_t done, uint64_t total) { progress.UpdateWork("curate", done, total); };
-  const absl::StatusOr<IngestReport> report = Ingest(context.env, arguments.input, arguments.out, arguments.ingest);
+  arguments.ingest.progress = [&](uint64_t done, uint64_t total) {
+    progress.UpdateWork("curate", done, total);
+  };
+  const absl::StatusOr<IngestReport> report =
+      Ingest(context.env, arguments.input, arguments.out, arguments.ingest);
   progress.Finish();
   if (!report.ok()) return FailLocal(report.status());
   OrderedJson json = OrderedJson::parse(ShardManifestToJson(report->manifest));
   json["folder"] = arguments.out;
-  WriteStdout(FormatAnswer(context.format(), json, [&] { return ReportText(arguments.out, *report); }, [&] { return arguments.out + "\n"; }));
+  WriteStdout(FormatAnswer(
+      context.format(), json, [&] { return ReportText(arguments.out, *report); },
+      [&] { return arguments.out + "\n"; }));
   return kExitOk;
 }
 
@@ -47,15 +55,27 @@ void AddCurateCommand(CLI::App* app, CommandContext* context) {
   auto arguments = std::make_shared<CurateArguments>();
   CLI::App* command = app->add_subcommand("curate", "turn text into shards that a run trains on");
   command->add_option("input", arguments->input, "text file, or folder of text files")->required();
-  command->add_option("--out", arguments->out, "folder for the shards; an earlier data set there is replaced")->required();
-  command->add_option("--name", arguments->ingest.source, "name of the data set (default: the folder's name)");
+  command
+      ->add_option("--out", arguments->out,
+                   "folder for the shards; an earlier data set there is replaced")
+      ->required();
+  command->add_option("--name", arguments->ingest.source,
+                      "name of the data set (default: the folder's name)");
   command->add_option("--split-by", arguments->split_by, "what ends a document: blank-line or file")
-      ->check(CLI::IsMember({"blank-line", "file"}))->capture_default_str();
-  command->add_option("--heldout-per-mille", arguments->ingest.heldout_per_mille, "documents held out by the hash of their text, of a thousand")
-      ->check(CLI::Range(0, 1000))->capture_default_str();
-  command->add_option("--heldout-text", arguments->ingest.heldout_text, "also write the held-out text to this file");
-  command->add_option("--max-reject-ratio", arguments->ingest.max_reject_ratio, "fail when more than this part of the documents is unusable")
-      ->check(CLI::Range(0.0, 1.0))->capture_default_str();
+      ->check(CLI::IsMember({"blank-line", "file"}))
+      ->capture_default_str();
+  command
+      ->add_option("--heldout-per-mille", arguments->ingest.heldout_per_mille,
+                   "documents held out by the hash of their text, of a thousand")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command->add_option("--heldout-text", arguments->ingest.heldout_text,
+                      "also write the held-out text to this file");
+  command
+      ->add_option("--max-reject-ratio", arguments->ingest.max_reject_ratio,
+                   "fail when more than this part of the documents is unusable")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->callback([=] { context->run = [=] { return Curate(*context, *arguments); }; });
 }
 

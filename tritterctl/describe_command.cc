@@ -13,17 +13,21 @@ int Describe(const CommandContext& context, const std::string& name) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::Run> run = client->GetRun(name);
   if (!run.ok()) return FailServer(run.status());
-  const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints = client->ListCheckpoints(run->run_id());
+  const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints =
+      client->ListCheckpoints(run->run_id());
   if (!checkpoints.ok()) return FailServer(checkpoints.status());
   v1::ListEventsRequest request;
   request.set_run(run->run_id());
   absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(request);
   if (!events.ok()) return FailServer(events.status());
-  if (const int extra = events->events_size() - kEventsShown; extra > 0) events->mutable_events()->DeleteSubrange(0, extra);
+  if (const int extra = events->events_size() - kEventsShown; extra > 0)
+    events->mutable_events()->DeleteSubrange(0, extra);
   OrderedJson json = {{"run", ProtoToJson(*run)}};
   json["checkpoints"] = ProtoToJson(*checkpoints)["checkpoints"];
   json["events"] = ProtoToJson(*events)["events"];
-  WriteStdout(FormatAnswer(context.format(), json, [&] { return DescribeRun(*run, *checkpoints, *events); }, [&] { return run->run_id() + "\n"; }));
+  WriteStdout(FormatAnswer(
+      context.format(), json, [&] { return DescribeRun(*run, *checkpoints, *events); },
+      [&] { return run->run_id() + "\n"; }));
   return kExitOk;
 }
 
@@ -31,7 +35,9 @@ int Describe(const CommandContext& context, const std::string& name) {
 
 void AddDescribeCommand(CLI::App* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand("describe", "everything about a run: state and reason, figures, checkpoints, events, configuration");
+  CLI::App* command = app->add_subcommand(
+      "describe",
+      "everything about a run: state and reason, figures, checkpoints, events, configuration");
   command->add_option("run", *run, "id or name")->required();
   command->callback([=] { context->run = [=] { return Describe(*context, *run); }; });
 }

@@ -9,7 +9,9 @@ constexpr char kPayloadUrl[] = "type.googleapis.com/tritter.v1.ErrorDetail";
 
 void AttachErrorDetail(absl::string_view serialized, absl::Status* status) {
   v1::ErrorDetail detail;
-  if (serialized.empty() || !detail.ParseFromArray(serialized.data(), static_cast<int>(serialized.size()))) return;
+  if (serialized.empty() ||
+      !detail.ParseFromArray(serialized.data(), static_cast<int>(serialized.size())))
+    return;
   status->SetPayload(kPayloadUrl, absl::Cord(serialized));
 }
 

@@ -1,4 +1,5 @@
-// tritter.v1.ErrorDetail as a payload of absl::Status, so that commands need not know gRPC to show it.
+// tritter.v1.ErrorDetail as a payload of absl::Status, so that commands need not know gRPC to show
+// it.
 #pragma once
 
 #include <optional>
@@ -10,7 +11,8 @@
 
 namespace tritter {
 
-// `serialized`: the bytes of grpc-status-details-bin; anything that is not an ErrorDetail is dropped.
+// `serialized`: the bytes of grpc-status-details-bin; anything that is not an ErrorDetail is
+// dropped.
 void AttachErrorDetail(absl::string_view serialized, absl::Status* status);
 std::optional<v1::ErrorDetail> ErrorDetailOf(const absl::Status& status);
 

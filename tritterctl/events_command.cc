@@ -36,7 +36,8 @@ void AddEventsCommand(CLI::App* app, CommandContext* context) {
   auto limit = std::make_shared<int>(0);
   CLI::App* command = app->add_subcommand("events", "what happened to a run, or to all of them");
   command->add_option("run", *run, "id or name; none: every run and the cluster");
-  command->add_option("--limit", *limit, "at most this many; 0 means the server's choice")->check(CLI::NonNegativeNumber);
+  command->add_option("--limit", *limit, "at most this many; 0 means the server's choice")
+      ->check(CLI::NonNegativeNumber);
   command->callback([=] { context->run = [=] { return Events(*context, *run, *limit); }; });
 }
 

@@ -9,28 +9,43 @@ namespace tritter {
 
 int ServerExitCode(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return kExitOk;
+    case absl::StatusCode::kOk:
+      return kExitOk;
     case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kOutOfRange: return kExitUsageError;
-    case absl::StatusCode::kUnavailable: return kExitUnreachable;
-    case absl::StatusCode::kNotFound: return kExitNotFound;
+    case absl::StatusCode::kOutOfRange:
+      return kExitUsageError;
+    case absl::StatusCode::kUnavailable:
+      return kExitUnreachable;
+    case absl::StatusCode::kNotFound:
+      return kExitNotFound;
     case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnauthenticated: return kExitDenied;
-    case absl::StatusCode::kDeadlineExceeded: return kExitTimedOut;
-    case absl::StatusCode::kCancelled: return kExitInterrupted;
-    default: return kExitServerError;
+    case absl::StatusCode::kUnauthenticated:
+      return kExitDenied;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitTimedOut;
+    case absl::StatusCode::kCancelled:
+      return kExitInterrupted;
+    default:
+      return kExitServerError;
   }
 }
 
 int LocalExitCode(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return kExitOk;
-    case absl::StatusCode::kInvalidArgument: return kExitUsageError;
-    case absl::StatusCode::kNotFound: return kExitNotFound;
-    case absl::StatusCode::kPermissionDenied: return kExitDenied;
-    case absl::StatusCode::kDeadlineExceeded: return kExitTimedOut;
-    case absl::StatusCode::kCancelled: return kExitInterrupted;
-    default: return kExitFailed;
+    case absl::StatusCode::kOk:
+      return kExitOk;
+    case absl::StatusCode::kInvalidArgument:
+      return kExitUsageError;
+    case absl::StatusCode::kNotFound:
+      return kExitNotFound;
+    case absl::StatusCode::kPermissionDenied:
+      return kExitDenied;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitTimedOut;
+    case absl::StatusCode::kCancelled:
+      return kExitInterrupted;
+    default:
+      return kExitFailed;
   }
 }
 

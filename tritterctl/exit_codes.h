@@ -1,4 +1,5 @@
-// What the process returns, and how an error is told: one sentence on stderr, the server's hint below it.
+// What the process returns, and how an error is told: one sentence on stderr, the server's hint
+// below it.
 #pragma once
 
 #include <string>

@@ -15,7 +15,8 @@ struct ExportArguments {
 };
 
 // The folder of the newest committed checkpoint of a run, as this machine sees it.
-absl::StatusOr<std::string> NewestCheckpoint(const CommandContext& context, const std::string& run, int* exit_code) {
+absl::StatusOr<std::string> NewestCheckpoint(const CommandContext& context, const std::string& run,
+                                             int* exit_code) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::ListCheckpointsResponse> list = client->ListCheckpoints(run);
   if (!list.ok()) {
@@ -25,8 +26,12 @@ absl::StatusOr<std::string> NewestCheckpoint(const CommandContext& context, cons
   absl::Status status;
   if (list->checkpoints_size() == 0) {
     status = absl::NotFoundError(absl::StrCat("run ", run, " has no committed checkpoint yet"));
-  } else if (const std::string& path = list->checkpoints(list->checkpoints_size() - 1).path(); !context.env->IsDirectory(path)) {
-    status = absl::NotFoundError(absl::StrCat(path, ": not visible from this machine; run export where the run's folder is mounted, or name the checkpoint folder itself"));
+  } else if (const std::string& path = list->checkpoints(list->checkpoints_size() - 1).path();
+             !context.env->IsDirectory(path)) {
+    status = absl::NotFoundError(
+        absl::StrCat(path,
+                     ": not visible from this machine; run export where the run's folder is "
+                     "mounted, or name the checkpoint folder itself"));
   } else {
     return path;
   }
@@ -38,22 +43,30 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
   std::string folder = arguments.what;
   if (!context.env->IsDirectory(folder)) {
     int exit_code = kExitOk;
-    const absl::StatusOr<std::string> newest = NewestCheckpoint(context, arguments.what, &exit_code);
+    const absl::StatusOr<std::string> newest =
+        NewestCheckpoint(context, arguments.what, &exit_code);
     if (!newest.ok()) return exit_code;
     folder = *newest;
   }
   std::fprintf(stderr, "exporting %s\n", folder.c_str());
-  const absl::StatusOr<ExportResult> result = ExportCheckpoint(context.env, folder, arguments.file, arguments.options);
+  const absl::StatusOr<ExportResult> result =
+      ExportCheckpoint(context.env, folder, arguments.file, arguments.options);
   if (!result.ok()) return FailLocal(result.status());
   // What is about to be deployed is read back once.
   const absl::StatusOr<ArtifactCheck> check = CheckArtifact(context.env, result->path);
   if (!check.ok()) return FailLocal(check.status());
-  const OrderedJson json = {{"kind", arguments.options.format}, {"path", result->path}, {"bytes", result->bytes}, {"sha256", result->sha256},
-                            {"step", result->step}, {"weights", arguments.options.raw ? "raw" : "averaged"}, {"checkpoint", folder}};
+  const OrderedJson json = {{"kind", arguments.options.format},
+                            {"path", result->path},
+                            {"bytes", result->bytes},
+                            {"sha256", result->sha256},
+                            {"step", result->step},
+                            {"weights", arguments.options.raw ? "raw" : "averaged"},
+                            {"checkpoint", folder}};
   WriteStdout(FormatAnswer(
       context.format(), json,
       [&] {
-        return absl::StrCat(result->path, ": ", arguments.options.format, " of step ", result->step, ", ", FormatBytes(static_cast<double>(result->bytes)),
+        return absl::StrCat(result->path, ": ", arguments.options.format, " of step ", result->step,
+                            ", ", FormatBytes(static_cast<double>(result->bytes)),
                             ", verified\nSHA-256 ", result->sha256, "\n");
       },
       [&] { return result->path + "\n"; }));
@@ -64,9 +77,15 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
 
 void AddExportCommand(CLI::App* app, CommandContext* context) {
   auto arguments = std::make_shared<ExportArguments>();
-  CLI::App* command = app->add_subcommand("export", "pack a checkpoint for deployment, and read it back");
-  command->add_option("what", arguments->what, "checkpoint folder, or a run (id or name: its newest checkpoint)")->required();
-  command->add_option("--format", arguments->options.format, "tpack or safetensors")->check(CLI::IsMember({"tpack", "safetensors"}))->capture_default_str();
+  CLI::App* command =
+      app->add_subcommand("export", "pack a checkpoint for deployment, and read it back");
+  command
+      ->add_option("what", arguments->what,
+                   "checkpoint folder, or a run (id or name: its newest checkpoint)")
+      ->required();
+  command->add_option("--format", arguments->options.format, "tpack or safetensors")
+      ->check(CLI::IsMember({"tpack", "safetensors"}))
+      ->capture_default_str();
   command->add_option("-o,--file", arguments->file, "file to write")->required();
   command->add_flag("--raw", arguments->options.raw, "the weights as trained, not their average");
   command->callback([=] { context->run = [=] { return Export(*context, *arguments); }; });

@@ -35,30 +35,40 @@ v1::GenerateRequest MakeRequest(const GenerateArguments& a) {
 }
 
 int Generate(const CommandContext& context, const GenerateArguments& arguments) {
-  const bool streamed = context.format() == OutputFormat::kTable || context.format() == OutputFormat::kName;
+  const bool streamed =
+      context.format() == OutputFormat::kTable || context.format() == OutputFormat::kName;
   const std::unique_ptr<InferenceApi> client = context.connect_inference(arguments.server);
   v1::GenerateResponse whole;
   bool reader_gone = false;
   const absl::Status status = client->Generate(
-      MakeRequest(arguments), arguments.timeout_seconds > 0 ? absl::Seconds(arguments.timeout_seconds) : absl::InfiniteDuration(),
+      MakeRequest(arguments),
+      arguments.timeout_seconds > 0 ? absl::Seconds(arguments.timeout_seconds)
+                                    : absl::InfiniteDuration(),
       [&](const v1::GenerateResponse& part) {
         whole.set_text(whole.text() + part.text());
         whole.mutable_token_ids()->MergeFrom(part.token_ids());
-        if (part.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) whole.set_finish_reason(part.finish_reason());
+        if (part.finish_reason() != v1::FINISH_REASON_UNSPECIFIED)
+          whole.set_finish_reason(part.finish_reason());
         if (part.has_usage()) *whole.mutable_usage() = part.usage();
         if (streamed && !WriteStdout(part.text())) reader_gone = true;
       },
       [&] { return !ShutdownRequested() && !reader_gone; });
-  // The text stays as the model gave it in files; on a terminal the shell's prompt gets a line of its own.
+  // The text stays as the model gave it in files; on a terminal the shell's prompt gets a line of
+  // its own.
   if (streamed && isatty(STDOUT_FILENO) != 0) WriteStdout("\n");
   if (reader_gone) return kExitOk;
   if (!status.ok()) return FailServer(status);
-  if (!streamed) WriteStdout(FormatAnswer(context.format(), ProtoToJson(whole), [] { return std::string(); }, [] { return std::string(); }));
+  if (!streamed)
+    WriteStdout(FormatAnswer(
+        context.format(), ProtoToJson(whole), [] { return std::string(); },
+        [] { return std::string(); }));
   const v1::Usage& usage = whole.usage();
   if (!context.quiet && isatty(STDERR_FILENO) != 0 && usage.generated_tokens() > 0) {
     const double seconds = usage.prefill_seconds() + usage.decode_seconds();
-    std::fprintf(stderr, "%d tokens after %d, %.1f tokens/s, first after %.0f ms\n", usage.generated_tokens(), usage.prompt_tokens(),
-                 seconds > 0 ? usage.generated_tokens() / seconds : 0.0, 1e3 * (usage.queue_seconds() + usage.prefill_seconds()));
+    std::fprintf(stderr, "%d tokens after %d, %.1f tokens/s, first after %.0f ms\n",
+                 usage.generated_tokens(), usage.prompt_tokens(),
+                 seconds > 0 ? usage.generated_tokens() / seconds : 0.0,
+                 1e3 * (usage.queue_seconds() + usage.prefill_seconds()));
   }
   if (whole.finish_reason() == v1::FINISH_REASON_DEADLINE) return kExitTimedOut;
   if (whole.finish_reason() == v1::FINISH_REASON_CANCELLED) return kExitInterrupted;
@@ -69,18 +79,32 @@ int Generate(const CommandContext& context, const GenerateArguments& arguments) 
 
 void AddGenerateCommand(CLI::App* app, CommandContext* context) {
   auto a = std::make_shared<GenerateArguments>();
-  CLI::App* command = app->add_subcommand("generate", "complete a prompt; the text is written as it comes");
+  CLI::App* command =
+      app->add_subcommand("generate", "complete a prompt; the text is written as it comes");
   command->add_option("prompt", a->prompt, "text to continue")->required();
   AddFlag(command, "--server", &a->server, "address of an inference worker, host:port");
   command->add_option("--model", a->model, "model name; none: the only one served");
-  command->add_option("--max-tokens", a->max_tokens, "at most this many")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-  command->add_option("--temperature", a->temperature, "0 takes the most likely token always")->check(CLI::Range(0.0, 100.0))->capture_default_str();
-  command->add_option("--top-p", a->top_p, "sample from the most likely tokens that together have this probability")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--top-k", a->top_k, "sample from this many most likely tokens; 0 means all")->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", a->seed, "the same seed gives the same text")->capture_default_str();
-  command->add_option("--stop", a->stop, "end before this text; may be given more than once")->take_all()->allow_extra_args(false);
+  command->add_option("--max-tokens", a->max_tokens, "at most this many")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--temperature", a->temperature, "0 takes the most likely token always")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", a->top_p,
+                   "sample from the most likely tokens that together have this probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--top-k", a->top_k, "sample from this many most likely tokens; 0 means all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", a->seed, "the same seed gives the same text")
+      ->capture_default_str();
+  command->add_option("--stop", a->stop, "end before this text; may be given more than once")
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_flag("--ignore-eos", a->ignore_eos, "go on behind the end of a document");
-  command->add_option("--timeout", a->timeout_seconds, "seconds; then exit 7; 0 means for ever")->check(CLI::NonNegativeNumber);
+  command->add_option("--timeout", a->timeout_seconds, "seconds; then exit 7; 0 means for ever")
+      ->check(CLI::NonNegativeNumber);
   command->callback([=] { context->run = [=] { return Generate(*context, *a); }; });
 }
 

@@ -20,11 +20,13 @@ int GetRuns(const CommandContext& context, const std::string& run, int limit) {
     if (!all.ok()) return FailServer(all.status());
     runs = *all;
   }
-  WriteStdout(FormatAnswer(context.format(), ProtoToJson(runs), [&] { return RunsTable(runs); }, [&] {
-    std::string names;
-    for (const v1::Run& r : runs.runs()) names += r.run_id() + "\n";
-    return names;
-  }));
+  WriteStdout(FormatAnswer(
+      context.format(), ProtoToJson(runs), [&] { return RunsTable(runs); },
+      [&] {
+        std::string names;
+        for (const v1::Run& r : runs.runs()) names += r.run_id() + "\n";
+        return names;
+      }));
   return kExitOk;
 }
 
@@ -33,7 +35,8 @@ int GetWorkers(const CommandContext& context) {
   const absl::StatusOr<v1::ListWorkersResponse> workers = client->ListWorkers();
   if (!workers.ok()) return FailServer(workers.status());
   WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*workers), [&] { return WorkersTable(*workers, absl::ToUnixMillis(context.clock->Now())); },
+      context.format(), ProtoToJson(*workers),
+      [&] { return WorkersTable(*workers, absl::ToUnixMillis(context.clock->Now())); },
       [&] {
         std::string names;
         for (const v1::WorkerInfo& w : workers->workers()) names += w.name() + "\n";
@@ -46,11 +49,13 @@ int GetCheckpoints(const CommandContext& context, const std::string& run) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints = client->ListCheckpoints(run);
   if (!checkpoints.ok()) return FailServer(checkpoints.status());
-  WriteStdout(FormatAnswer(context.format(), ProtoToJson(*checkpoints), [&] { return CheckpointsTable(*checkpoints); }, [&] {
-    std::string names;
-    for (const v1::Checkpoint& c : checkpoints->checkpoints()) names += c.path() + "\n";
-    return names;
-  }));
+  WriteStdout(FormatAnswer(
+      context.format(), ProtoToJson(*checkpoints), [&] { return CheckpointsTable(*checkpoints); },
+      [&] {
+        std::string names;
+        for (const v1::Checkpoint& c : checkpoints->checkpoints()) names += c.path() + "\n";
+        return names;
+      }));
   return kExitOk;
 }
 
@@ -63,10 +68,15 @@ void AddGetCommand(CLI::App* app, CommandContext* context) {
   command->require_subcommand(1);
   CLI::App* runs = command->add_subcommand("runs", "runs, newest first");
   runs->add_option("run", *run, "only this run (id or name)");
-  runs->add_option("--limit", *limit, "at most this many")->check(CLI::Range(1, 100000))->capture_default_str();
+  runs->add_option("--limit", *limit, "at most this many")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   runs->callback([=] { context->run = [=] { return GetRuns(*context, *run, *limit); }; });
-  command->add_subcommand("workers", "workers and what they do")->callback([=] { context->run = [=] { return GetWorkers(*context); }; });
-  CLI::App* checkpoints = command->add_subcommand("checkpoints", "committed checkpoints of a run, oldest first");
+  command->add_subcommand("workers", "workers and what they do")->callback([=] {
+    context->run = [=] { return GetWorkers(*context); };
+  });
+  CLI::App* checkpoints =
+      command->add_subcommand("checkpoints", "committed checkpoints of a run, oldest first");
   checkpoints->add_option("run", *run, "id or name")->required();
   checkpoints->callback([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
 }

@@ -7,29 +7,36 @@ namespace tritter {
 
 struct InferenceClient::Impl {
   explicit Impl(const std::string& address)
-      : who(absl::StrCat("inference worker at ", address)), stub(v1::InferenceService::NewStub(MakeChannel(address))) {}
+      : who(absl::StrCat("inference worker at ", address)),
+        stub(v1::InferenceService::NewStub(MakeChannel(address))) {}
   const std::string who;
   const std::unique_ptr<v1::InferenceService::Stub> stub;
 };
 
-InferenceClient::InferenceClient(const std::string& address) : impl_(std::make_unique<Impl>(address)) {}
+InferenceClient::InferenceClient(const std::string& address)
+    : impl_(std::make_unique<Impl>(address)) {}
 InferenceClient::~InferenceClient() = default;
 
-absl::Status InferenceClient::Generate(const v1::GenerateRequest& request, absl::Duration timeout,
-                                       const std::function<void(const v1::GenerateResponse&)>& on_part,
-                                       const std::function<bool()>& tick) {
+absl::Status InferenceClient::Generate(
+    const v1::GenerateRequest& request, absl::Duration timeout,
+    const std::function<void(const v1::GenerateResponse&)>& on_part,
+    const std::function<bool()>& tick) {
   grpc::ClientContext context;
-  if (timeout < absl::InfiniteDuration()) context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  if (timeout < absl::InfiniteDuration())
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
   return ReadStream<v1::GenerateResponse>(
       &context, impl_->who,
-      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) { return impl_->stub->AsyncGenerate(c, request, q, tag); },
+      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
+        return impl_->stub->AsyncGenerate(c, request, q, tag);
+      },
       on_part, tick);
 }
 
 absl::StatusOr<v1::ScoreResponse> InferenceClient::Score(const v1::ScoreRequest& request) {
-  return CallUnary<v1::ScoreResponse>(impl_->who, [&](grpc::ClientContext* context, v1::ScoreResponse* response) {
-    return impl_->stub->Score(context, request, response);
-  });
+  return CallUnary<v1::ScoreResponse>(
+      impl_->who, [&](grpc::ClientContext* context, v1::ScoreResponse* response) {
+        return impl_->stub->Score(context, request, response);
+      });
 }
 
 }  // namespace tritter

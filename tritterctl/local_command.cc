@@ -18,25 +18,32 @@ struct LocalArguments {
   int workers = 0, threads = 1;
 };
 
-absl::StatusOr<LocalClusterOptions> MakeOptions(const CommandContext& context, const LocalArguments& a, const RunFile& file) {
+absl::StatusOr<LocalClusterOptions> MakeOptions(const CommandContext& context,
+                                                const LocalArguments& a, const RunFile& file) {
   LocalClusterOptions options;
   options.dir = AbsolutePath(a.dir.empty() ? absl::StrCat("runs/", file.spec.name) : a.dir);
   options.workers = a.workers > 0 ? a.workers : static_cast<int>(file.spec.max_workers);
   options.threads = a.threads;
   if (options.workers < file.spec.min_workers) {
-    return absl::InvalidArgumentError(absl::StrCat("--workers: expected at least ", file.spec.min_workers, " (workers.min of ", file.path, "), actual ", options.workers));
+    return absl::InvalidArgumentError(absl::StrCat("--workers: expected at least ",
+                                                   file.spec.min_workers, " (workers.min of ",
+                                                   file.path, "), actual ", options.workers));
   }
   ASSIGN_OR_RETURN(const std::string own, OwnFolder());
-  ASSIGN_OR_RETURN(options.coordinator_binary, FindBinary(context.env, own, "coordinator", a.coordinator_binary));
+  ASSIGN_OR_RETURN(options.coordinator_binary,
+                   FindBinary(context.env, own, "coordinator", a.coordinator_binary));
   ASSIGN_OR_RETURN(options.worker_binary, FindBinary(context.env, own, "worker", a.worker_binary));
   return options;
 }
 
 // How to type the same command again.
-std::string SameCommand(const LocalArguments& a, const std::string& dir) { return absl::StrCat("tritterctl local ", a.path, " --dir ", dir); }
+std::string SameCommand(const LocalArguments& a, const std::string& dir) {
+  return absl::StrCat("tritterctl local ", a.path, " --dir ", dir);
+}
 
 int Interrupted(const LocalArguments& a, const std::string& dir) {
-  std::fprintf(stderr, "stopped; the run keeps its last checkpoint. Go on with: %s\n", SameCommand(a, dir).c_str());
+  std::fprintf(stderr, "stopped; the run keeps its last checkpoint. Go on with: %s\n",
+               SameCommand(a, dir).c_str());
   return kExitInterrupted;
 }
 
@@ -49,26 +56,36 @@ int Local(const CommandContext& context, const LocalArguments& a) {
   ProgressPrinter progress(context.clock, context.quiet);
   const auto tell = [&](const std::string& text) { progress.Message(text); };
   absl::StatusOr<LocalRunResult> result = [&]() -> absl::StatusOr<LocalRunResult> {
-    ASSIGN_OR_RETURN(const std::unique_ptr<LocalCluster> cluster, LocalCluster::Start(context.env, context.clock, *options, tell));
-    absl::StatusOr<LocalRunResult> out = RunOnCluster(cluster.get(), context.connect_coordinator, context.clock, *file, options->dir, &progress);
+    ASSIGN_OR_RETURN(const std::unique_ptr<LocalCluster> cluster,
+                     LocalCluster::Start(context.env, context.clock, *options, tell));
+    absl::StatusOr<LocalRunResult> out = RunOnCluster(
+        cluster.get(), context.connect_coordinator, context.clock, *file, options->dir, &progress);
     progress.Finish();
-    if (!out.ok() && absl::IsCancelled(out.status())) progress.Message("stopping coordinator and workers");
+    if (!out.ok() && absl::IsCancelled(out.status()))
+      progress.Message("stopping coordinator and workers");
     cluster->Stop();
     return out;
   }();
   if (!result.ok()) {
     if (ShutdownRequested()) return Interrupted(a, options->dir);
     const int code = FailServer(result.status());
-    std::fprintf(stderr, "hint: logs are in %s/logs; the same command goes on from the last checkpoint\n", options->dir.c_str());
+    std::fprintf(stderr,
+                 "hint: logs are in %s/logs; the same command goes on from the last checkpoint\n",
+                 options->dir.c_str());
     return code;
   }
   if (!a.summary.empty()) {
-    if (const absl::Status status = WriteFileAtomically(context.env, a.summary, FormatJson(result->summary)); !status.ok()) return FailLocal(status);
+    if (const absl::Status status =
+            WriteFileAtomically(context.env, a.summary, FormatJson(result->summary));
+        !status.ok())
+      return FailLocal(status);
   }
   WriteStdout(FormatAnswer(
-      context.format(), result->summary, [&] { return SummaryText(result->run, result->summary); }, [&] { return result->run.run_id() + "\n"; }));
+      context.format(), result->summary, [&] { return SummaryText(result->run, result->summary); },
+      [&] { return result->run.run_id() + "\n"; }));
   if (result->run.state() == v1::RUN_STATE_COMPLETED) return kExitOk;
-  std::fprintf(stderr, "hint: see %s/logs; the same command starts it anew\n", options->dir.c_str());
+  std::fprintf(stderr, "hint: see %s/logs; the same command starts it anew\n",
+               options->dir.c_str());
   return kExitFailed;
 }
 
@@ -76,14 +93,23 @@ int Local(const CommandContext& context, const LocalArguments& a) {
 
 void AddLocalCommand(CLI::App* app, CommandContext* context) {
   auto a = std::make_shared<LocalArguments>();
-  CLI::App* command = app->add_subcommand("local", "run coordinator and workers on this machine, train to the end, export; the same command resumes");
+  CLI::App* command = app->add_subcommand("local",
+                                          "run coordinator and workers on this machine, train to "
+                                          "the end, export; the same command resumes");
   command->add_option("run.yaml", a->path, "the run")->required();
   command->add_option("--dir", a->dir, "folder that holds everything (default: runs/<name>)");
-  command->add_option("--workers", a->workers, "worker processes (default: workers.max of the run)")->check(CLI::Range(1, 256));
-  command->add_option("--threads", a->threads, "threads of each worker; weights are bit-exact only for equal threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  command->add_option("--workers", a->workers, "worker processes (default: workers.max of the run)")
+      ->check(CLI::Range(1, 256));
+  command
+      ->add_option("--threads", a->threads,
+                   "threads of each worker; weights are bit-exact only for equal threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command->add_option("--summary", a->summary, "also write the summary to this file, as JSON");
-  AddFlag(command, "--coordinator-binary", &a->coordinator_binary, "program of the coordinator (default: beside this one)");
-  AddFlag(command, "--worker-binary", &a->worker_binary, "program of the worker (default: beside this one)");
+  AddFlag(command, "--coordinator-binary", &a->coordinator_binary,
+          "program of the coordinator (default: beside this one)");
+  AddFlag(command, "--worker-binary", &a->worker_binary,
+          "program of the worker (default: beside this one)");
   command->callback([=] { context->run = [=] { return Local(*context, *a); }; });
 }
 

@@ -21,14 +21,26 @@ using ::testing::HasSubstr;
 class LocalCommandTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    dir_ = JoinPath(::testing::TempDir(), ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    dir_ = JoinPath(::testing::TempDir(),
+                    ::testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_OK(env_->RemoveTree(dir_));
     ASSERT_OK(env_->CreateDirs(dir_));
   }
-  std::unique_ptr<Subprocess> Start(std::vector<std::string> extra = {}, const std::string& coordinator = "tritterctl/testing/fake_coordinator_binary") {
+  std::unique_ptr<Subprocess> Start(
+      std::vector<std::string> extra = {},
+      const std::string& coordinator = "tritterctl/testing/fake_coordinator_binary") {
     SubprocessOptions options;
-    options.argv = {"tritterctl/tritterctl", "local", "examples/shakespeare/run.yaml", "--dir", dir_, "--summary", dir_ + "/summary.json",
-                    "--coordinator-binary", coordinator, "--worker-binary", "tritterctl/testing/fake_worker.sh"};
+    options.argv = {"tritterctl/tritterctl",
+                    "local",
+                    "examples/shakespeare/run.yaml",
+                    "--dir",
+                    dir_,
+                    "--summary",
+                    dir_ + "/summary.json",
+                    "--coordinator-binary",
+                    coordinator,
+                    "--worker-binary",
+                    "tritterctl/testing/fake_worker.sh"};
     options.argv.insert(options.argv.end(), extra.begin(), extra.end());
     options.output = SubprocessOptions::Output::kPipe;
     auto process = Subprocess::Start(options);
@@ -53,13 +65,16 @@ class LocalCommandTest : public ::testing::Test {
       const nlohmann::json json = nlohmann::json::parse(text.value_or(""), nullptr, false);
       pid = json.is_object() ? json.value("pid", 0) : 0;
       return pid != 0 && pid != other;
-    })) << name << " is not ready";
+    })) << name
+        << " is not ready";
     return pid;
   }
   bool Gone(pid_t pid) {
     return Eventually([&] { return kill(pid, 0) != 0; });
   }
-  std::vector<pid_t> AllPids() { return {PidOf("coordinator"), PidOf("worker-0"), PidOf("worker-1")}; }
+  std::vector<pid_t> AllPids() {
+    return {PidOf("coordinator"), PidOf("worker-0"), PidOf("worker-1")};
+  }
   void Finish() { ASSERT_OK(WriteFileAtomically(env_, dir_ + "/coordinator/finish", "")); }
 
   Env* const env_ = Env::Real();
@@ -81,7 +96,8 @@ TEST_F(LocalCommandTest, EndsWithTheRunAndLeavesASummaryAndNoProcess) {
   EXPECT_EQ(json["artifacts"][0]["path"], "/runs/r-1/demo.tpack");
   EXPECT_EQ(json["tokens_per_second"], 20480.0);
   EXPECT_EQ(json["evaluations"][0]["source"], "shakespeare");
-  EXPECT_TRUE(env_->Exists(dir_ + "/logs/coordinator.log") && env_->Exists(dir_ + "/logs/worker-1.log"));
+  EXPECT_TRUE(env_->Exists(dir_ + "/logs/coordinator.log") &&
+              env_->Exists(dir_ + "/logs/worker-1.log"));
 }
 
 TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
@@ -93,7 +109,9 @@ TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
     const auto exit = local->Wait(absl::Seconds(30));
     ASSERT_TRUE(exit.has_value());
     EXPECT_EQ(exit->code, 130);
-    EXPECT_THAT(local->ReadOutput(), HasSubstr(absl::StrCat("Go on with: tritterctl local examples/shakespeare/run.yaml --dir ", dir_)));
+    EXPECT_THAT(local->ReadOutput(),
+                HasSubstr(absl::StrCat(
+                    "Go on with: tritterctl local examples/shakespeare/run.yaml --dir ", dir_)));
     for (const pid_t pid : pids) EXPECT_TRUE(Gone(pid));
   }
 }
@@ -121,14 +139,18 @@ TEST_F(LocalCommandTest, StartsAgainWhatIsKilled) {
   const pid_t worker = PidOf("worker-0", pids[1]);
   kill(pids[0], SIGKILL);
   const pid_t coordinator = PidOf("coordinator", pids[0]);
-  const auto address_of = [](const std::string& text) { return nlohmann::json::parse(text)["address"]; };
-  EXPECT_EQ(address_of(*env_->ReadFile(dir_ + "/coordinator.ready.json")), address_of(address)) << "on the port the workers know";
+  const auto address_of = [](const std::string& text) {
+    return nlohmann::json::parse(text)["address"];
+  };
+  EXPECT_EQ(address_of(*env_->ReadFile(dir_ + "/coordinator.ready.json")), address_of(address))
+      << "on the port the workers know";
   Finish();
   const auto exit = local->Wait(absl::Seconds(30));
   ASSERT_TRUE(exit.has_value());
   const std::string output = local->ReadOutput();
   EXPECT_TRUE(exit->ok()) << output;
-  EXPECT_THAT(output, AllOf(HasSubstr("worker-0 ended with signal 9"), HasSubstr("coordinator ended with signal 9")));
+  EXPECT_THAT(output, AllOf(HasSubstr("worker-0 ended with signal 9"),
+                            HasSubstr("coordinator ended with signal 9")));
   for (const pid_t pid : {worker, coordinator, pids[2]}) EXPECT_TRUE(Gone(pid));
 }
 
@@ -148,7 +170,8 @@ TEST_F(LocalCommandTest, AProgramThatCannotLiveEndsItWithItsLog) {
   const auto exit = local->Wait(absl::Seconds(60));
   ASSERT_TRUE(exit.has_value());
   EXPECT_FALSE(exit->ok());
-  EXPECT_THAT(local->ReadOutput(), AllOf(HasSubstr("coordinator ended 5 times in a row"), HasSubstr("logs/coordinator.log")));
+  EXPECT_THAT(local->ReadOutput(), AllOf(HasSubstr("coordinator ended 5 times in a row"),
+                                         HasSubstr("logs/coordinator.log")));
 }
 
 TEST_F(LocalCommandTest, FewerWorkersThanTheRunNeedsIsWrongUse) {

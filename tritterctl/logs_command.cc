@@ -15,14 +15,19 @@ int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
       request,
       [&](const v1::LogLine& line) {
         // One JSON object a line, so that a stream can be read as it comes.
-        const bool ok = context.format() == OutputFormat::kJson
-                            ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n")
-                            : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ", line.line(), "\n"));
+        const bool ok =
+            context.format() == OutputFormat::kJson
+                ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
+                                                     OrderedJson::error_handler_t::replace) +
+                              "\n")
+                : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ",
+                                           line.line(), "\n"));
         reader_gone = reader_gone || !ok;
       },
       [&] { return !ShutdownRequested() && !reader_gone; });
   if (reader_gone) return kExitOk;
-  if (!status.ok()) return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : FailServer(status);
+  if (!status.ok())
+    return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : FailServer(status);
   return kExitOk;
 }
 
@@ -36,7 +41,8 @@ void AddLogsCommand(CLI::App* app, CommandContext* context) {
   CLI::App* command = app->add_subcommand("logs", "log lines of a run's workers");
   command->add_option("run", *run, "id or name")->required();
   command->add_flag("-f,--follow", *follow, "go on until the run ends");
-  command->add_option("--tail", *tail, "only the newest lines; 0 means all that are kept")->check(CLI::NonNegativeNumber);
+  command->add_option("--tail", *tail, "only the newest lines; 0 means all that are kept")
+      ->check(CLI::NonNegativeNumber);
   command->callback([=] {
     request->set_run(*run);
     request->set_follow(*follow);

@@ -18,7 +18,8 @@ std::string Dump(const OrderedJson& json, int indent) {
 // A word that no YAML reader takes for anything but a string.
 bool IsPlainWord(const std::string& s) {
   if (s.empty() || s.size() > 200) return false;
-  static constexpr const char* kReserved[] = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"};
+  static constexpr const char* kReserved[] = {"true", "false", "null", "yes", "no",
+                                              "on",   "off",   "y",    "n"};
   for (const char* word : kReserved) {
     if (s == word) return false;
   }
@@ -68,10 +69,12 @@ absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view text) {
   if (text == "json") return OutputFormat::kJson;
   if (text == "yaml") return OutputFormat::kYaml;
   if (text == "name") return OutputFormat::kName;
-  return absl::InvalidArgumentError(absl::StrCat("--output: expected table, json, yaml or name, actual '", text, "'"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("--output: expected table, json, yaml or name, actual '", text, "'"));
 }
 
-std::string FormatTable(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows) {
+std::string FormatTable(const std::vector<std::string>& head,
+                        const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths(head.size(), 0);
   const auto widen = [&](const std::vector<std::string>& cells) {
     for (size_t i = 0; i < cells.size(); ++i) widths[i] = std::max(widths[i], cells[i].size());
@@ -81,7 +84,8 @@ std::string FormatTable(const std::vector<std::string>& head, const std::vector<
   std::string out;
   const auto append = [&](const std::vector<std::string>& cells) {
     std::string line;
-    for (size_t i = 0; i < cells.size(); ++i) line += cells[i] + std::string(widths[i] - cells[i].size() + 2, ' ');
+    for (size_t i = 0; i < cells.size(); ++i)
+      line += cells[i] + std::string(widths[i] - cells[i].size() + 2, ' ');
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&out, line, "\n");
   };
@@ -100,7 +104,8 @@ std::string FormatYaml(const OrderedJson& json) {
 }
 
 bool WriteStdout(absl::string_view text) {
-  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+         std::fflush(stdout) == 0;
 }
 
 std::string FormatBytes(double bytes) {
@@ -110,7 +115,8 @@ std::string FormatBytes(double bytes) {
     bytes /= 1000;
     ++unit;
   }
-  return unit == 0 ? absl::StrFormat("%.0f B", bytes) : absl::StrFormat("%.3g %s", bytes, kUnits[unit]);
+  return unit == 0 ? absl::StrFormat("%.0f B", bytes)
+                   : absl::StrFormat("%.3g %s", bytes, kUnits[unit]);
 }
 
 std::string FormatSeconds(double seconds) {

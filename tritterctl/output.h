@@ -15,7 +15,8 @@ enum class OutputFormat { kTable, kJson, kYaml, kName };
 absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view text);
 
 // Columns padded to their widest cell, two spaces between, none at line ends.
-std::string FormatTable(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows);
+std::string FormatTable(const std::vector<std::string>& head,
+                        const std::vector<std::vector<std::string>>& rows);
 
 // Two-space indentation and a final line break. Bytes that are not UTF-8 become U+FFFD.
 std::string FormatJson(const OrderedJson& json);
@@ -24,12 +25,17 @@ std::string FormatYaml(const OrderedJson& json);
 
 // One answer in the form asked for: `table` and `names` are made only when wanted.
 template <typename TableFn, typename NameFn>
-std::string FormatAnswer(OutputFormat format, const OrderedJson& json, TableFn table, NameFn names) {
+std::string FormatAnswer(OutputFormat format, const OrderedJson& json, TableFn table,
+                         NameFn names) {
   switch (format) {
-    case OutputFormat::kJson: return FormatJson(json);
-    case OutputFormat::kYaml: return FormatYaml(json);
-    case OutputFormat::kName: return names();
-    case OutputFormat::kTable: break;
+    case OutputFormat::kJson:
+      return FormatJson(json);
+    case OutputFormat::kYaml:
+      return FormatYaml(json);
+    case OutputFormat::kName:
+      return names();
+    case OutputFormat::kTable:
+      break;
   }
   return table();
 }

@@ -13,7 +13,8 @@ using ::testing::HasSubstr;
 
 TEST(OutputFormat, KnowsItsNames) {
   EXPECT_EQ(*ParseOutputFormat("yaml"), OutputFormat::kYaml);
-  EXPECT_THAT(ParseOutputFormat("xml"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table, json, yaml or name")));
+  EXPECT_THAT(ParseOutputFormat("xml"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table, json, yaml or name")));
 }
 
 TEST(FormatTable, PadsColumnsAndTrimsLineEnds) {
@@ -24,9 +25,18 @@ TEST(FormatTable, PadsColumnsAndTrimsLineEnds) {
 }
 
 TEST(FormatYaml, IsReadBackAsTheSameValues) {
-  const OrderedJson json = {{"word", "running"}, {"reserved", "null"}, {"text", "two: \"lines\"\nhere #"}, {"number", 12}, {"looks_like_number", "1e3"},
-                            {"real", 0.25}, {"nothing", nullptr}, {"yes", true}, {"empty_list", OrderedJson::array()}, {"empty_map", OrderedJson::object()},
-                            {"list", {1, "two", {{"three", 3}, {"four", {4, 5}}}}}, {"map", {{"inner", {{"deep", "x y"}}}}}};
+  const OrderedJson json = {{"word", "running"},
+                            {"reserved", "null"},
+                            {"text", "two: \"lines\"\nhere #"},
+                            {"number", 12},
+                            {"looks_like_number", "1e3"},
+                            {"real", 0.25},
+                            {"nothing", nullptr},
+                            {"yes", true},
+                            {"empty_list", OrderedJson::array()},
+                            {"empty_map", OrderedJson::object()},
+                            {"list", {1, "two", {{"three", 3}, {"four", {4, 5}}}}},
+                            {"map", {{"inner", {{"deep", "x y"}}}}}};
   const YAML::Node y = YAML::Load(FormatYaml(json));
   EXPECT_EQ(y["word"].Scalar(), "running");
   EXPECT_EQ(y["reserved"].Scalar(), "null");
@@ -43,7 +53,9 @@ TEST(FormatYaml, IsReadBackAsTheSameValues) {
   EXPECT_EQ(y["map"]["inner"]["deep"].Scalar(), "x y");
 }
 
-TEST(FormatJson, BytesThatAreNoTextDoNotBreakIt) { EXPECT_THAT(FormatJson({{"a", "x\xff"}}), HasSubstr("x\xEF\xBF\xBD")); }
+TEST(FormatJson, BytesThatAreNoTextDoNotBreakIt) {
+  EXPECT_THAT(FormatJson({{"a", "x\xff"}}), HasSubstr("x\xEF\xBF\xBD"));
+}
 
 TEST(Figures, AreShort) {
   EXPECT_EQ(FormatBytes(0), "0 B");

@@ -34,11 +34,16 @@ std::string Bar(double fraction, int cells) {
   return absl::StrCat("[", bar, "]");
 }
 
-// `before [bar] after` in at most `width` columns: the bar shrinks, then goes, then the text is cut.
-std::string Compose(const std::string& before, double fraction, const std::string& after, int width) {
-  const int room = width - static_cast<int>(before.size() + after.size()) - 4;  // brackets and spaces
-  std::string line = room >= kNarrowestBar ? absl::StrCat(before, " ", Bar(fraction, std::min(room, kWidestBar)), " ", after)
-                                           : absl::StrCat(before, " ", after);
+// `before [bar] after` in at most `width` columns: the bar shrinks, then goes, then the text is
+// cut.
+std::string Compose(const std::string& before, double fraction, const std::string& after,
+                    int width) {
+  const int room =
+      width - static_cast<int>(before.size() + after.size()) - 4;  // brackets and spaces
+  std::string line =
+      room >= kNarrowestBar
+          ? absl::StrCat(before, " ", Bar(fraction, std::min(room, kWidestBar)), " ", after)
+          : absl::StrCat(before, " ", after);
   if (static_cast<int>(line.size()) > width) line.resize(std::max(width, 0));
   return line;
 }
@@ -52,20 +57,27 @@ bool Training(const v1::Run& run) { return run.state() == v1::RUN_STATE_RUNNING 
 std::string Numbers(const v1::Run& run) {
   std::vector<std::string> parts;
   parts.push_back(absl::StrFormat("%d/%d", run.step(), run.total_steps()));
-  if (run.total_steps() > 0) parts.push_back(absl::StrFormat("%d%%", 100 * run.step() / run.total_steps()));
-  if (run.has_last_metrics()) parts.push_back(absl::StrFormat("loss %.3f", run.last_metrics().loss()));
-  if (const double bits = HeldOutBitsPerByte(run); bits > 0) parts.push_back(absl::StrFormat("held-out %.2f bits/byte", bits));
+  if (run.total_steps() > 0)
+    parts.push_back(absl::StrFormat("%d%%", 100 * run.step() / run.total_steps()));
+  if (run.has_last_metrics())
+    parts.push_back(absl::StrFormat("loss %.3f", run.last_metrics().loss()));
+  if (const double bits = HeldOutBitsPerByte(run); bits > 0)
+    parts.push_back(absl::StrFormat("held-out %.2f bits/byte", bits));
   if (Training(run)) {
-    if (run.tokens_per_second() > 0) parts.push_back(FormatCount(run.tokens_per_second()) + " tok/s");
+    if (run.tokens_per_second() > 0)
+      parts.push_back(FormatCount(run.tokens_per_second()) + " tok/s");
     if (run.eta_seconds() > 0) parts.push_back(FormatSeconds(run.eta_seconds()) + " left");
   } else {
-    parts.push_back(run.reason().empty() ? StateName(run) : absl::StrCat(StateName(run), ": ", run.reason()));
+    parts.push_back(run.reason().empty() ? StateName(run)
+                                         : absl::StrCat(StateName(run), ": ", run.reason()));
   }
   return absl::StrJoin(parts, " ");
 }
 
 double Fraction(const v1::Run& run) {
-  return run.total_steps() > 0 ? static_cast<double>(run.step()) / static_cast<double>(run.total_steps()) : 0;
+  return run.total_steps() > 0
+             ? static_cast<double>(run.step()) / static_cast<double>(run.total_steps())
+             : 0;
 }
 
 }  // namespace
@@ -79,21 +91,28 @@ double HeldOutBitsPerByte(const v1::Run& run) {
   return bits;
 }
 
-std::string RenderProgressBar(const v1::Run& run, int width) { return Compose(run.name(), Fraction(run), Numbers(run), width); }
+std::string RenderProgressBar(const v1::Run& run, int width) {
+  return Compose(run.name(), Fraction(run), Numbers(run), width);
+}
 
-std::string RenderProgressLine(const v1::Run& run) { return absl::StrCat(run.name(), " ", Numbers(run)); }
+std::string RenderProgressLine(const v1::Run& run) {
+  return absl::StrCat(run.name(), " ", Numbers(run));
+}
 
 std::string RenderWorkBar(const std::string& what, uint64_t done, uint64_t total, int width) {
   const double fraction = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1;
-  return Compose(what, fraction,
-                 absl::StrFormat("%.0f%% %s of %s", 100 * fraction, FormatBytes(static_cast<double>(done)), FormatBytes(static_cast<double>(total))),
-                 width);
+  return Compose(
+      what, fraction,
+      absl::StrFormat("%.0f%% %s of %s", 100 * fraction, FormatBytes(static_cast<double>(done)),
+                      FormatBytes(static_cast<double>(total))),
+      width);
 }
 
 ProgressPrinter::ProgressPrinter(Clock* clock, bool quiet)
     : ProgressPrinter(clock, quiet, isatty(STDERR_FILENO) != 0, kLineInterval) {}
 
-ProgressPrinter::ProgressPrinter(Clock* clock, bool quiet, bool terminal, absl::Duration line_interval)
+ProgressPrinter::ProgressPrinter(Clock* clock, bool quiet, bool terminal,
+                                 absl::Duration line_interval)
     : clock_(clock), quiet_(quiet), terminal_(terminal), line_interval_(line_interval) {}
 
 ProgressPrinter::~ProgressPrinter() { Erase(); }
@@ -144,7 +163,8 @@ void ProgressPrinter::Message(const std::string& text) {
 
 void ProgressPrinter::Finish() {
   Erase();
-  if (!quiet_ && !terminal_ && !pending_.empty() && pending_ != last_line_) std::fprintf(stderr, "%s\n", pending_.c_str());
+  if (!quiet_ && !terminal_ && !pending_.empty() && pending_ != last_line_)
+    std::fprintf(stderr, "%s\n", pending_.c_str());
   pending_.clear();
 }
 

@@ -1,4 +1,5 @@
-// How a run's progress looks: pure functions from a Run to text, and the printer that puts it on stderr.
+// How a run's progress looks: pure functions from a Run to text, and the printer that puts it on
+// stderr.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,9 @@
 
 namespace tritter {
 
-// "shakespeare-nano [=====>     ] 400/1200 33% loss 1.623 held-out 2.31 bits/byte 21.5k tok/s 1m02s left", cut to `width` columns
-// (the bar shrinks first). Before training and at its end the state and its reason stand in place of the numbers.
+// "shakespeare-nano [=====>     ] 400/1200 33% loss 1.623 held-out 2.31 bits/byte 21.5k tok/s 1m02s
+// left", cut to `width` columns (the bar shrinks first). Before training and at its end the state
+// and its reason stand in place of the numbers.
 std::string RenderProgressBar(const v1::Run& run, int width);
 // The same facts without a bar, for logs.
 std::string RenderProgressLine(const v1::Run& run);
@@ -21,7 +23,8 @@ std::string RenderWorkBar(const std::string& what, uint64_t done, uint64_t total
 // The newest held-out figure of the run (averaged weights first), or 0 when there is none yet.
 double HeldOutBitsPerByte(const v1::Run& run);
 
-// Owns the last line of stderr when that is a terminal; else prints a line every few seconds. Not thread-safe.
+// Owns the last line of stderr when that is a terminal; else prints a line every few seconds. Not
+// thread-safe.
 class ProgressPrinter {
  public:
   // Looks at stderr. `quiet`: messages only.

@@ -17,12 +17,15 @@ using ::testing::internal::GetCapturedStderr;
 
 TEST(RenderProgressBar, ShowsEverythingWhenThereIsRoom) {
   EXPECT_EQ(RenderProgressBar(DemoRun(), 200),
-            "demo [============>                 ] 40/100 40% loss 1.623 held-out 2.31 bits/byte 21.5k tok/s 1m02s left");
+            "demo [============>                 ] 40/100 40% loss 1.623 held-out 2.31 bits/byte "
+            "21.5k tok/s 1m02s left");
 }
 
 TEST(RenderProgressBar, NeverWiderThanTheTerminal) {
-  for (int width = 0; width < 160; ++width) EXPECT_LE(RenderProgressBar(DemoRun(), width).size(), static_cast<size_t>(width));
-  EXPECT_THAT(RenderProgressBar(DemoRun(), 60), Not(HasSubstr("["))) << "the bar goes before the numbers";
+  for (int width = 0; width < 160; ++width)
+    EXPECT_LE(RenderProgressBar(DemoRun(), width).size(), static_cast<size_t>(width));
+  EXPECT_THAT(RenderProgressBar(DemoRun(), 60), Not(HasSubstr("[")))
+      << "the bar goes before the numbers";
 }
 
 TEST(RenderProgressBar, SaysWhyNothingMoves) {
@@ -32,7 +35,8 @@ TEST(RenderProgressBar, SaysWhyNothingMoves) {
   run.clear_last_metrics();
   run.clear_last_evaluation();
   run.set_reason("needs 2 workers, 1 healthy");
-  EXPECT_THAT(RenderProgressBar(run, 200), HasSubstr("0/100 0% queued: needs 2 workers, 1 healthy"));
+  EXPECT_THAT(RenderProgressBar(run, 200),
+              HasSubstr("0/100 0% queued: needs 2 workers, 1 healthy"));
 }
 
 TEST(RenderProgressBar, FullAndEmptyRunsHaveFullAndEmptyBars) {
@@ -56,7 +60,8 @@ TEST(HeldOutBitsPerByte, AveragedWeightsCountBeforeRawOnes) {
 }
 
 TEST(RenderWorkBar, ShowsBytes) {
-  EXPECT_EQ(RenderWorkBar("curate", 5000000, 20000000, 100), "curate [=======>                      ] 25% 5 MB of 20 MB");
+  EXPECT_EQ(RenderWorkBar("curate", 5000000, 20000000, 100),
+            "curate [=======>                      ] 25% 5 MB of 20 MB");
   EXPECT_THAT(RenderWorkBar("curate", 0, 0, 100), HasSubstr("100%"));
 }
 
@@ -74,7 +79,8 @@ TEST(ProgressPrinter, InALogALineEveryFewSeconds) {
     printer.Finish();
   }
   const std::string text = GetCapturedStderr();
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;  // at 0, 5 and 10 s, and the last state
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4)
+      << text;  // at 0, 5 and 10 s, and the last state
   EXPECT_THAT(text, StartsWith("demo 1/100"));
   EXPECT_THAT(text, HasSubstr("demo 12/100"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));

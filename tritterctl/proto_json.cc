@@ -29,20 +29,27 @@ OrderedJson Value(const Message& m, const FieldDescriptor* f, int index) {
   const Reflection* r = m.GetReflection();
   const bool one = index < 0;
   switch (f->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return one ? r->GetInt32(m, f) : r->GetRepeatedInt32(m, f, index);
-    case FieldDescriptor::CPPTYPE_INT64: return one ? r->GetInt64(m, f) : r->GetRepeatedInt64(m, f, index);
-    case FieldDescriptor::CPPTYPE_UINT32: return one ? r->GetUInt32(m, f) : r->GetRepeatedUInt32(m, f, index);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return one ? r->GetInt32(m, f) : r->GetRepeatedInt32(m, f, index);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return one ? r->GetInt64(m, f) : r->GetRepeatedInt64(m, f, index);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return one ? r->GetUInt32(m, f) : r->GetRepeatedUInt32(m, f, index);
     case FieldDescriptor::CPPTYPE_UINT64: {
       const uint64_t v = one ? r->GetUInt64(m, f) : r->GetRepeatedUInt64(m, f, index);
       if (f->name() == "incarnation") return absl::StrFormat("%016x", v);
       return v;
     }
-    case FieldDescriptor::CPPTYPE_DOUBLE: return one ? r->GetDouble(m, f) : r->GetRepeatedDouble(m, f, index);
-    case FieldDescriptor::CPPTYPE_FLOAT: return one ? r->GetFloat(m, f) : r->GetRepeatedFloat(m, f, index);
-    case FieldDescriptor::CPPTYPE_BOOL: return one ? r->GetBool(m, f) : r->GetRepeatedBool(m, f, index);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return one ? r->GetDouble(m, f) : r->GetRepeatedDouble(m, f, index);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return one ? r->GetFloat(m, f) : r->GetRepeatedFloat(m, f, index);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return one ? r->GetBool(m, f) : r->GetRepeatedBool(m, f, index);
     case FieldDescriptor::CPPTYPE_ENUM:
       return EnumName(*(one ? r->GetEnum(m, f) : r->GetRepeatedEnum(m, f, index)));
-    case FieldDescriptor::CPPTYPE_STRING: return one ? r->GetString(m, f) : r->GetRepeatedString(m, f, index);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return one ? r->GetString(m, f) : r->GetRepeatedString(m, f, index);
     case FieldDescriptor::CPPTYPE_MESSAGE:
       if (one && !r->HasField(m, f)) return nullptr;
       return ProtoToJson(one ? r->GetMessage(m, f) : r->GetRepeatedMessage(m, f, index));
@@ -69,7 +76,8 @@ OrderedJson ProtoToJson(const Message& message) {
       continue;
     }
     OrderedJson list = OrderedJson::array();
-    for (int k = 0; k < message.GetReflection()->FieldSize(message, f); ++k) list.push_back(Value(message, f, k));
+    for (int k = 0; k < message.GetReflection()->FieldSize(message, f); ++k)
+      list.push_back(Value(message, f, k));
     out[f->name()] = std::move(list);
   }
   return out;

@@ -47,7 +47,8 @@ TEST(ProtoToJson, RepeatedNumbersAndBooleans) {
 }
 
 TEST(EnumName, DropsThePrefix) {
-  EXPECT_EQ(EnumName(*v1::FinishReason_descriptor()->FindValueByNumber(v1::FINISH_REASON_LENGTH)), "length");
+  EXPECT_EQ(EnumName(*v1::FinishReason_descriptor()->FindValueByNumber(v1::FINISH_REASON_LENGTH)),
+            "length");
   EXPECT_EQ(EnumName(*v1::Phase_descriptor()->FindValueByNumber(v1::PHASE_FULL)), "full");
 }
 

@@ -21,7 +21,8 @@ inline constexpr std::chrono::milliseconds kTickInterval(100);
 inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(64 << 20);
-  // Connections of its own: else a new channel would wait out the reconnect pause of an earlier one to the same address.
+  // Connections of its own: else a new channel would wait out the reconnect pause of an earlier one
+  // to the same address.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
@@ -30,8 +31,10 @@ inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 inline absl::Status FromGrpc(const grpc::Status& status, const std::string& who) {
   if (status.ok()) return absl::OkStatus();
   std::string message = status.error_message();
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) message = absl::StrCat("cannot reach the ", who, ": ", message);
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) message = absl::StrCat("no answer from the ", who, " in time: ", message);
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
+    message = absl::StrCat("cannot reach the ", who, ": ", message);
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+    message = absl::StrCat("no answer from the ", who, " in time: ", message);
   absl::Status out(static_cast<absl::StatusCode>(status.error_code()), message);
   AttachErrorDetail(status.error_details(), &out);
   return out;
@@ -47,10 +50,12 @@ absl::StatusOr<Response> CallUnary(const std::string& who, Call call) {
   return response;
 }
 
-// Reads a server stream to its end in this thread. `start`: (stub->AsyncMethod)(context, request, queue, tag).
+// Reads a server stream to its end in this thread. `start`: (stub->AsyncMethod)(context, request,
+// queue, tag).
 template <typename Message, typename Start>
 absl::Status ReadStream(grpc::ClientContext* context, const std::string& who, Start start,
-                        const std::function<void(const Message&)>& on_message, const std::function<bool()>& tick) {
+                        const std::function<void(const Message&)>& on_message,
+                        const std::function<bool()>& tick) {
   grpc::CompletionQueue queue;
   enum Step : intptr_t { kStarted = 1, kRead, kFinished };
   const auto tag = [](Step s) { return reinterpret_cast<void*>(static_cast<intptr_t>(s)); };

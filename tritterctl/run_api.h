@@ -1,5 +1,6 @@
-// The coordinator as commands see it: calls of tritter.v1.RunService with absl::Status and plain callbacks, without gRPC.
-// The real form is RunClient (run_client.h). Not thread-safe: one command, one thread.
+// The coordinator as commands see it: calls of tritter.v1.RunService with absl::Status and plain
+// callbacks, without gRPC. The real form is RunClient (run_client.h). Not thread-safe: one command,
+// one thread.
 #pragma once
 
 #include <functional>
@@ -17,25 +18,30 @@ class RunApi {
  public:
   virtual ~RunApi() = default;
 
-  // Errors of all calls: Unavailable (nobody there), DeadlineExceeded (10 s), and what the service says, with ErrorDetail
-  // as a payload (tritterctl/error_detail.h).
+  // Errors of all calls: Unavailable (nobody there), DeadlineExceeded (10 s), and what the service
+  // says, with ErrorDetail as a payload (tritterctl/error_detail.h).
   virtual absl::StatusOr<v1::SubmitRunResponse> SubmitRun(const v1::SubmitRunRequest& request) = 0;
-  virtual absl::StatusOr<v1::ValidateRunResponse> ValidateRun(const v1::ValidateRunRequest& request) = 0;
+  virtual absl::StatusOr<v1::ValidateRunResponse> ValidateRun(
+      const v1::ValidateRunRequest& request) = 0;
   virtual absl::StatusOr<v1::Run> GetRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListRunsResponse> ListRuns(int limit) = 0;
   virtual absl::StatusOr<v1::Run> PauseRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> ResumeRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) = 0;
-  virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request) = 0;
+  virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(
+      const v1::ListEventsRequest& request) = 0;
   virtual absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers() = 0;
 
-  // Streams. `tick` is called at least every 100 ms from the same thread; false ends the stream (Cancelled).
-  virtual absl::Status WatchRun(const std::string& run, const std::function<void(const v1::RunUpdate&)>& on_update,
-                        const std::function<bool()>& tick) = 0;
-  virtual absl::Status StreamLogs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line,
-                          const std::function<bool()>& tick) = 0;
+  // Streams. `tick` is called at least every 100 ms from the same thread; false ends the stream
+  // (Cancelled).
+  virtual absl::Status WatchRun(const std::string& run,
+                                const std::function<void(const v1::RunUpdate&)>& on_update,
+                                const std::function<bool()>& tick) = 0;
+  virtual absl::Status StreamLogs(const v1::StreamLogsRequest& request,
+                                  const std::function<void(const v1::LogLine&)>& on_line,
+                                  const std::function<bool()>& tick) = 0;
 };
 
 // host:port → the API there; the connection is made by the first call.

@@ -7,21 +7,26 @@ namespace tritter {
 
 struct RunClient::Impl {
   explicit Impl(const std::string& address)
-      : address(address), who(absl::StrCat("coordinator at ", address)), stub(v1::RunService::NewStub(MakeChannel(address))) {}
+      : address(address),
+        who(absl::StrCat("coordinator at ", address)),
+        stub(v1::RunService::NewStub(MakeChannel(address))) {}
 
-  // A coordinator that was away is asked over a new channel: the old one pauses for seconds between its attempts, and the
-  // callers have pauses of their own.
+  // A coordinator that was away is asked over a new channel: the old one pauses for seconds between
+  // its attempts, and the callers have pauses of their own.
   absl::Status Noted(absl::Status status) {
     if (absl::IsUnavailable(status)) stub = v1::RunService::NewStub(MakeChannel(address));
     return status;
   }
 
   template <typename Response, typename Request>
-  absl::StatusOr<Response> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  absl::StatusOr<Response> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*,
+                                                                             const Request&,
+                                                                             Response*),
                                 const Request& request) {
-    absl::StatusOr<Response> answer = CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
-      return (stub.get()->*method)(context, request, response);
-    });
+    absl::StatusOr<Response> answer =
+        CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
+          return (stub.get()->*method)(context, request, response);
+        });
     if (!answer.ok()) return Noted(answer.status());
     return answer;
   }
@@ -37,7 +42,8 @@ absl::StatusOr<v1::SubmitRunResponse> RunClient::SubmitRun(const v1::SubmitRunRe
   return impl_->Call(&v1::RunService::Stub::SubmitRun, request);
 }
 
-absl::StatusOr<v1::ValidateRunResponse> RunClient::ValidateRun(const v1::ValidateRunRequest& request) {
+absl::StatusOr<v1::ValidateRunResponse> RunClient::ValidateRun(
+    const v1::ValidateRunRequest& request) {
   return impl_->Call(&v1::RunService::Stub::ValidateRun, request);
 }
 
@@ -92,23 +98,29 @@ absl::StatusOr<v1::ListWorkersResponse> RunClient::ListWorkers() {
   return impl_->Call(&v1::RunService::Stub::ListWorkers, v1::ListWorkersRequest());
 }
 
-absl::Status RunClient::WatchRun(const std::string& run, const std::function<void(const v1::RunUpdate&)>& on_update,
+absl::Status RunClient::WatchRun(const std::string& run,
+                                 const std::function<void(const v1::RunUpdate&)>& on_update,
                                  const std::function<bool()>& tick) {
   v1::WatchRunRequest request;
   request.set_run(run);
   grpc::ClientContext context;
   return impl_->Noted(ReadStream<v1::RunUpdate>(
       &context, impl_->who,
-      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) { return impl_->stub->AsyncWatchRun(c, request, q, tag); },
+      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
+        return impl_->stub->AsyncWatchRun(c, request, q, tag);
+      },
       on_update, tick));
 }
 
-absl::Status RunClient::StreamLogs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line,
+absl::Status RunClient::StreamLogs(const v1::StreamLogsRequest& request,
+                                   const std::function<void(const v1::LogLine&)>& on_line,
                                    const std::function<bool()>& tick) {
   grpc::ClientContext context;
   return impl_->Noted(ReadStream<v1::LogLine>(
       &context, impl_->who,
-      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) { return impl_->stub->AsyncStreamLogs(c, request, q, tag); },
+      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
+        return impl_->stub->AsyncStreamLogs(c, request, q, tag);
+      },
       on_line, tick));
 }
 

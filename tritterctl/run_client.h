@@ -11,12 +11,14 @@ namespace tritter {
 
 class RunClient final : public RunApi {
  public:
-  // `address`: host:port. Loopback or a trusted network: the connection is not encrypted. Made by the first call.
+  // `address`: host:port. Loopback or a trusted network: the connection is not encrypted. Made by
+  // the first call.
   explicit RunClient(const std::string& address);
   ~RunClient() override;
 
   absl::StatusOr<v1::SubmitRunResponse> SubmitRun(const v1::SubmitRunRequest& request) override;
-  absl::StatusOr<v1::ValidateRunResponse> ValidateRun(const v1::ValidateRunRequest& request) override;
+  absl::StatusOr<v1::ValidateRunResponse> ValidateRun(
+      const v1::ValidateRunRequest& request) override;
   absl::StatusOr<v1::Run> GetRun(const std::string& run) override;
   absl::StatusOr<v1::ListRunsResponse> ListRuns(int limit) override;
   absl::StatusOr<v1::Run> PauseRun(const std::string& run) override;
@@ -26,9 +28,11 @@ class RunClient final : public RunApi {
   absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const std::string& run) override;
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) override;
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers() override;
-  absl::Status WatchRun(const std::string& run, const std::function<void(const v1::RunUpdate&)>& on_update,
+  absl::Status WatchRun(const std::string& run,
+                        const std::function<void(const v1::RunUpdate&)>& on_update,
                         const std::function<bool()>& tick) override;
-  absl::Status StreamLogs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line,
+  absl::Status StreamLogs(const v1::StreamLogsRequest& request,
+                          const std::function<void(const v1::LogLine&)>& on_line,
                           const std::function<bool()>& tick) override;
 
  private:

@@ -19,7 +19,9 @@ absl::StatusOr<RunFile> ReadRunFile(Env* env, const std::string& path) {
   file.path = path;
   absl::StatusOr<std::string> yaml = env->ReadFile(path);
   if (!yaml.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(yaml.status().message(), "\nhint: examples/shakespeare/run.yaml shows what a run looks like"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(yaml.status().message(),
+                     "\nhint: examples/shakespeare/run.yaml shows what a run looks like"));
   }
   file.yaml = *std::move(yaml);
   file.base_dir = Dirname(AbsolutePath(path));

@@ -10,14 +10,14 @@
 namespace tritter {
 
 struct RunFile {
-  std::string path;      // as given
+  std::string path;  // as given
   std::string yaml;
   std::string base_dir;  // absolute
   RunSpec spec;
 };
 
-// Errors: InvalidArgument for all of them, so that the exit code says "invalid configuration": a file that cannot be read,
-// and every problem in it, one a line, file:line:col: path: message.
+// Errors: InvalidArgument for all of them, so that the exit code says "invalid configuration": a
+// file that cannot be read, and every problem in it, one a line, file:line:col: path: message.
 absl::StatusOr<RunFile> ReadRunFile(Env* env, const std::string& path);
 
 // Against this process's working directory, "." and ".." resolved by name.

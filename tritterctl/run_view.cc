@@ -12,12 +12,14 @@ namespace {
 
 // "key:      value" with the values in one column.
 void AppendField(std::string* out, absl::string_view key, absl::string_view value) {
-  if (!value.empty()) absl::StrAppend(out, absl::StrFormat("%-14s", absl::StrCat(key, ":")), value, "\n");
+  if (!value.empty())
+    absl::StrAppend(out, absl::StrFormat("%-14s", absl::StrCat(key, ":")), value, "\n");
 }
 
 std::string EvaluationText(const v1::EvaluationPoint& e) {
-  return absl::StrFormat("%s (%s weights, step %d): loss %.4f, %.4f bits/byte over %d bytes", e.source(), e.weights(), e.step(),
-                         e.loss(), e.bits_per_byte(), e.raw_bytes());
+  return absl::StrFormat("%s (%s weights, step %d): loss %.4f, %.4f bits/byte over %d bytes",
+                         e.source(), e.weights(), e.step(), e.loss(), e.bits_per_byte(),
+                         e.raw_bytes());
 }
 
 }  // namespace
@@ -28,23 +30,28 @@ std::string StateName(v1::RunState state) {
 }
 
 bool IsTerminal(v1::RunState state) {
-  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED || state == v1::RUN_STATE_CANCELLED;
+  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
+         state == v1::RUN_STATE_CANCELLED;
 }
 
 std::string RunsTable(const v1::ListRunsResponse& runs) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::Run& r : runs.runs()) {
-    rows.push_back({r.run_id(), r.name(), StateName(r.state()), absl::StrCat(r.step(), "/", r.total_steps()),
+    rows.push_back({r.run_id(), r.name(), StateName(r.state()),
+                    absl::StrCat(r.step(), "/", r.total_steps()),
                     r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
-                    r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-", FormatTimeMs(r.created_ms()), r.reason()});
+                    r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-",
+                    FormatTimeMs(r.created_ms()), r.reason()});
   }
-  return FormatTable({"RUN", "NAME", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"}, rows);
+  return FormatTable({"RUN", "NAME", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"},
+                     rows);
 }
 
 std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::WorkerInfo& w : workers.workers()) {
-    rows.push_back({w.name(), w.state(), w.host(), w.device(), absl::StrCat(w.threads()), w.run_id().empty() ? "-" : w.run_id(),
+    rows.push_back({w.name(), w.state(), w.host(), w.device(), absl::StrCat(w.threads()),
+                    w.run_id().empty() ? "-" : w.run_id(),
                     FormatSeconds(static_cast<double>(now_ms - w.last_seen_ms()) / 1e3)});
   }
   return FormatTable({"WORKER", "STATE", "HOST", "DEVICE", "THREADS", "RUN", "SEEN"}, rows);
@@ -53,39 +60,53 @@ std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms)
 std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::Checkpoint& c : checkpoints.checkpoints()) {
-    rows.push_back({absl::StrCat(c.step()), FormatBytes(static_cast<double>(c.bytes())), absl::StrCat(c.epoch()), FormatTimeMs(c.committed_ms()), c.path()});
+    rows.push_back({absl::StrCat(c.step()), FormatBytes(static_cast<double>(c.bytes())),
+                    absl::StrCat(c.epoch()), FormatTimeMs(c.committed_ms()), c.path()});
   }
   return FormatTable({"STEP", "SIZE", "EPOCH", "COMMITTED", "PATH"}, rows);
 }
 
 std::string EventLine(const v1::Event& event) {
-  return absl::StrCat(FormatTimeMs(event.time_ms()), "  ", event.kind(), "  ", event.run_id().empty() ? "" : event.run_id() + "  ", event.message());
+  return absl::StrCat(FormatTimeMs(event.time_ms()), "  ", event.kind(), "  ",
+                      event.run_id().empty() ? "" : event.run_id() + "  ", event.message());
 }
 
-std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints, const v1::ListEventsResponse& events) {
+std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
+                        const v1::ListEventsResponse& events) {
   std::string out;
   AppendField(&out, "run", run.run_id());
   AppendField(&out, "name", run.name());
   AppendField(&out, "state", StateName(run.state()));
   AppendField(&out, "reason", run.reason());
-  AppendField(&out, "steps", absl::StrCat(run.step(), " of ", run.total_steps(), ", committed ", run.committed_step()));
+  AppendField(
+      &out, "steps",
+      absl::StrCat(run.step(), " of ", run.total_steps(), ", committed ", run.committed_step()));
   if (run.has_last_metrics()) {
-    AppendField(&out, "training", absl::StrFormat("loss %.4f, gradient norm %.3g, learning rate %.3g", run.last_metrics().loss(),
-                                                  run.last_metrics().grad_norm(), run.last_metrics().learning_rate()));
+    AppendField(&out, "training",
+                absl::StrFormat("loss %.4f, gradient norm %.3g, learning rate %.3g",
+                                run.last_metrics().loss(), run.last_metrics().grad_norm(),
+                                run.last_metrics().learning_rate()));
   }
-  if (run.tokens_per_second() > 0) AppendField(&out, "speed", FormatCount(run.tokens_per_second()) + " tokens/s");
+  if (run.tokens_per_second() > 0)
+    AppendField(&out, "speed", FormatCount(run.tokens_per_second()) + " tokens/s");
   if (run.eta_seconds() > 0) AppendField(&out, "time left", FormatSeconds(run.eta_seconds()));
-  for (const v1::EvaluationPoint& e : run.last_evaluation()) AppendField(&out, "held-out", EvaluationText(e));
+  for (const v1::EvaluationPoint& e : run.last_evaluation())
+    AppendField(&out, "held-out", EvaluationText(e));
   AppendField(&out, "epoch", absl::StrCat(run.epoch(), ", ", run.epochs_lost(), " lost"));
-  for (const v1::RunMember& m : run.members()) AppendField(&out, "worker", absl::StrCat("rank ", m.rank(), ": ", m.worker(), " (", m.device(), ")"));
+  for (const v1::RunMember& m : run.members())
+    AppendField(&out, "worker",
+                absl::StrCat("rank ", m.rank(), ": ", m.worker(), " (", m.device(), ")"));
   AppendField(&out, "created", FormatTimeMs(run.created_ms()));
   AppendField(&out, "started", FormatTimeMs(run.started_ms()));
   AppendField(&out, "finished", FormatTimeMs(run.finished_ms()));
   AppendField(&out, "folder", run.run_dir());
   for (const v1::Artifact& a : run.artifacts()) {
-    AppendField(&out, "artifact", absl::StrCat(a.kind(), " of step ", a.step(), ", ", FormatBytes(static_cast<double>(a.bytes())), ": ", a.path()));
+    AppendField(&out, "artifact",
+                absl::StrCat(a.kind(), " of step ", a.step(), ", ",
+                             FormatBytes(static_cast<double>(a.bytes())), ": ", a.path()));
   }
-  if (checkpoints.checkpoints_size() > 0) absl::StrAppend(&out, "\ncheckpoints\n", CheckpointsTable(checkpoints));
+  if (checkpoints.checkpoints_size() > 0)
+    absl::StrAppend(&out, "\ncheckpoints\n", CheckpointsTable(checkpoints));
   if (events.events_size() > 0) {
     absl::StrAppend(&out, "\nevents\n");
     for (const v1::Event& e : events.events()) absl::StrAppend(&out, EventLine(e), "\n");
@@ -94,7 +115,8 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
     absl::StrAppend(&out, "\nconfiguration (SHA-256 ", run.spec_hash(), ")\n");
     std::string yaml = run.spec_yaml();
     while (!yaml.empty() && yaml.back() == '\n') yaml.pop_back();
-    for (const absl::string_view line : absl::StrSplit(yaml, '\n')) absl::StrAppend(&out, "  ", line, "\n");
+    for (const absl::string_view line : absl::StrSplit(yaml, '\n'))
+      absl::StrAppend(&out, "  ", line, "\n");
   }
   return out;
 }
@@ -114,16 +136,22 @@ OrderedJson RunSummary(const v1::Run& run, const v1::ListMetricsResponse& metric
 
 std::string SummaryText(const v1::Run& run, const OrderedJson& summary) {
   std::string out;
-  AppendField(&out, "run", absl::StrCat(run.name(), " (", run.run_id(), "): ", StateName(run.state())));
+  AppendField(&out, "run",
+              absl::StrCat(run.name(), " (", run.run_id(), "): ", StateName(run.state())));
   AppendField(&out, "reason", run.reason());
   AppendField(&out, "steps", absl::StrCat(run.step(), " of ", run.total_steps()));
   if (const double speed = summary["tokens_per_second"].get<double>(); speed > 0) {
-    AppendField(&out, "speed", absl::StrCat(FormatCount(speed), " tokens/s over ", FormatSeconds(summary["train_seconds"].get<double>())));
+    AppendField(&out, "speed",
+                absl::StrCat(FormatCount(speed), " tokens/s over ",
+                             FormatSeconds(summary["train_seconds"].get<double>())));
   }
-  if (run.has_last_metrics()) AppendField(&out, "loss", absl::StrFormat("%.4f", run.last_metrics().loss()));
-  for (const v1::EvaluationPoint& e : run.last_evaluation()) AppendField(&out, "held-out", EvaluationText(e));
+  if (run.has_last_metrics())
+    AppendField(&out, "loss", absl::StrFormat("%.4f", run.last_metrics().loss()));
+  for (const v1::EvaluationPoint& e : run.last_evaluation())
+    AppendField(&out, "held-out", EvaluationText(e));
   for (const v1::Artifact& a : run.artifacts()) {
-    AppendField(&out, a.kind(), absl::StrCat(a.path(), " (", FormatBytes(static_cast<double>(a.bytes())), ")"));
+    AppendField(&out, a.kind(),
+                absl::StrCat(a.path(), " (", FormatBytes(static_cast<double>(a.bytes())), ")"));
   }
   return out;
 }

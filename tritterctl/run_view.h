@@ -8,18 +8,20 @@
 
 namespace tritter {
 
-std::string StateName(v1::RunState state);     // "running"
-bool IsTerminal(v1::RunState state);           // completed, failed, cancelled
+std::string StateName(v1::RunState state);  // "running"
+bool IsTerminal(v1::RunState state);        // completed, failed, cancelled
 
 std::string RunsTable(const v1::ListRunsResponse& runs);
 std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms);
 std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints);
 std::string EventLine(const v1::Event& event);
 // Everything about one run, with its newest events and checkpoints.
-std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints, const v1::ListEventsResponse& events);
+std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
+                        const v1::ListEventsResponse& events);
 
-// What is left when a run has ended: state, steps, figures, artefacts. `metrics`: all steps, for the mean throughput.
-// Keys: those of Run, and "evaluations" (newest per source), "tokens_per_second" (mean over the steps), "train_seconds".
+// What is left when a run has ended: state, steps, figures, artefacts. `metrics`: all steps, for
+// the mean throughput. Keys: those of Run, and "evaluations" (newest per source),
+// "tokens_per_second" (mean over the steps), "train_seconds".
 OrderedJson RunSummary(const v1::Run& run, const v1::ListMetricsResponse& metrics);
 std::string SummaryText(const v1::Run& run, const OrderedJson& summary);
 

@@ -22,7 +22,8 @@ TEST(RunView, TableHasALineForEachRun) {
   EXPECT_EQ(RunsTable(runs),
             "RUN  NAME  STATE    STEP    LOSS   TOKENS/S  CREATED              REASON\n"
             "r-1  demo  running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
-            "r-2        queued   0/0     -      -         -                    needs 2 workers, 1 healthy\n");
+            "r-2        queued   0/0     -      -         -                    needs 2 workers, 1 "
+            "healthy\n");
 }
 
 TEST(RunView, DescribeTellsWhatMatters) {
@@ -31,9 +32,12 @@ TEST(RunView, DescribeTellsWhatMatters) {
   v1::ListEventsResponse events;
   events.add_events()->set_message("worker-b lost 41 s ago");
   const std::string text = DescribeRun(DemoRun(), checkpoints, events);
-  for (const char* part : {"run:          r-1\n", "state:        running\n", "steps:        40 of 100, committed 20\n", "rank 0: worker-0 (cpu avx2 x1)",
-                           "shakespeare (averaged weights, step 20): loss 1.7000, 2.3140 bits/byte over 113687 bytes", "/c/step-00000020",
-                           "worker-b lost 41 s ago", "  name: demo\n", "1m02s", "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
+  for (const char* part :
+       {"run:          r-1\n", "state:        running\n", "steps:        40 of 100, committed 20\n",
+        "rank 0: worker-0 (cpu avx2 x1)",
+        "shakespeare (averaged weights, step 20): loss 1.7000, 2.3140 bits/byte over 113687 bytes",
+        "/c/step-00000020", "worker-b lost 41 s ago", "  name: demo\n", "1m02s",
+        "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
 }
@@ -58,8 +62,11 @@ TEST(RunView, SummaryOfARunWithoutStepsDividesByNothing) {
 }
 
 TEST(RunView, TerminalStates) {
-  EXPECT_TRUE(IsTerminal(v1::RUN_STATE_COMPLETED) && IsTerminal(v1::RUN_STATE_FAILED) && IsTerminal(v1::RUN_STATE_CANCELLED));
-  for (const auto state : {v1::RUN_STATE_QUEUED, v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSING, v1::RUN_STATE_PAUSED, v1::RUN_STATE_CANCELLING, v1::RUN_STATE_EXPORTING}) {
+  EXPECT_TRUE(IsTerminal(v1::RUN_STATE_COMPLETED) && IsTerminal(v1::RUN_STATE_FAILED) &&
+              IsTerminal(v1::RUN_STATE_CANCELLED));
+  for (const auto state :
+       {v1::RUN_STATE_QUEUED, v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSING, v1::RUN_STATE_PAUSED,
+        v1::RUN_STATE_CANCELLING, v1::RUN_STATE_EXPORTING}) {
     EXPECT_FALSE(IsTerminal(state)) << state;
   }
 }

@@ -21,19 +21,24 @@ int Score(const CommandContext& context, const ScoreArguments& arguments) {
     if (!read.ok()) return FailLocal(read.status());
     text = *read;
   }
-  if (text.empty()) return FailLocal(absl::InvalidArgumentError("score: give a text, or --file with text in it"));
+  if (text.empty())
+    return FailLocal(absl::InvalidArgumentError("score: give a text, or --file with text in it"));
   v1::ScoreRequest request;
   request.set_model(arguments.model);
   request.set_text(text);
   request.set_top(arguments.top);
-  const absl::StatusOr<v1::ScoreResponse> score = context.connect_inference(arguments.server)->Score(request);
+  const absl::StatusOr<v1::ScoreResponse> score =
+      context.connect_inference(arguments.server)->Score(request);
   if (!score.ok()) return FailServer(score.status());
   OrderedJson json = ProtoToJson(*score);
-  const double bits_per_byte = -score->total_logprob() / std::log(2.0) / static_cast<double>(text.size());
+  const double bits_per_byte =
+      -score->total_logprob() / std::log(2.0) / static_cast<double>(text.size());
   json["bytes"] = text.size();
   json["bits_per_byte"] = bits_per_byte;
   const auto line = [&] {
-    return absl::StrFormat("%d tokens, %d bytes, log-likelihood %.4f nats, %.4f bits/byte\n", score->tokens_size(), text.size(), score->total_logprob(), bits_per_byte);
+    return absl::StrFormat("%d tokens, %d bytes, log-likelihood %.4f nats, %.4f bits/byte\n",
+                           score->tokens_size(), text.size(), score->total_logprob(),
+                           bits_per_byte);
   };
   WriteStdout(FormatAnswer(context.format(), json, line, line));
   return kExitOk;
@@ -43,7 +48,8 @@ int Score(const CommandContext& context, const ScoreArguments& arguments) {
 
 void AddScoreCommand(CLI::App* app, CommandContext* context) {
   auto a = std::make_shared<ScoreArguments>();
-  CLI::App* command = app->add_subcommand("score", "log-likelihood of a text, token by token with -o json");
+  CLI::App* command =
+      app->add_subcommand("score", "log-likelihood of a text, token by token with -o json");
   command->add_option("text", a->text, "the text");
   AddFlag(command, "--server", &a->server, "address of an inference worker, host:port");
   command->add_option("--file", a->file, "take the text from a file");

@@ -27,15 +27,19 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
   const absl::StatusOr<v1::SubmitRunResponse> answer = client->SubmitRun(request);
   if (!answer.ok()) return FailServer(answer.status());
   v1::Run run = answer->run();
-  if (answer->repeated()) std::fprintf(stderr, "this key was submitted before: %s is %s\n", run.run_id().c_str(), StateName(run.state()).c_str());
+  if (answer->repeated())
+    std::fprintf(stderr, "this key was submitted before: %s is %s\n", run.run_id().c_str(),
+                 StateName(run.state()).c_str());
   int code = kExitOk;
   if (arguments.wait) {
     std::fprintf(stderr, "submitted %s\n", run.run_id().c_str());
     ProgressPrinter progress(context.clock, context.quiet);
-    const absl::StatusOr<v1::Run> end = WatchToEnd(client.get(), context.clock, run.run_id(), &progress, WatchOptions());
+    const absl::StatusOr<v1::Run> end =
+        WatchToEnd(client.get(), context.clock, run.run_id(), &progress, WatchOptions());
     progress.Finish();
     if (!end.ok()) {
-      std::fprintf(stderr, "the run goes on; follow it with: tritterctl wait %s\n", run.run_id().c_str());
+      std::fprintf(stderr, "the run goes on; follow it with: tritterctl wait %s\n",
+                   run.run_id().c_str());
       return FailServer(end.status());
     }
     run = *end;
@@ -43,7 +47,12 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
   }
   const auto id = [&] { return run.run_id() + "\n"; };
   WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(run), [&] { return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()), run.reason().empty() ? "" : ": ", run.reason(), "\n"); }, id));
+      context.format(), ProtoToJson(run),
+      [&] {
+        return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
+                            run.reason().empty() ? "" : ": ", run.reason(), "\n");
+      },
+      id));
   return code;
 }
 
@@ -53,8 +62,10 @@ void AddSubmitCommand(CLI::App* app, CommandContext* context) {
   auto arguments = std::make_shared<SubmitArguments>();
   CLI::App* command = app->add_subcommand("submit", "hand a run to the coordinator");
   command->add_option("run.yaml", arguments->path, "the run")->required();
-  command->add_flag("--wait", arguments->wait, "show progress until the run ends; exit 1 when it fails");
-  command->add_option("--idempotency-key", arguments->key, "the same key gives the same run, however often it is submitted");
+  command->add_flag("--wait", arguments->wait,
+                    "show progress until the run ends; exit 1 when it fails");
+  command->add_option("--idempotency-key", arguments->key,
+                      "the same key gives the same run, however often it is submitted");
   command->callback([=] { context->run = [=] { return Submit(*context, *arguments); }; });
 }
 

@@ -25,14 +25,17 @@ struct Outcome {
 };
 
 std::string TempPath(const std::string& name) {
-  return absl::StrCat(::testing::TempDir(), "/", ::testing::UnitTest::GetInstance()->current_test_info()->name(), "-", name);
+  return absl::StrCat(::testing::TempDir(), "/",
+                      ::testing::UnitTest::GetInstance()->current_test_info()->name(), "-", name);
 }
 
 // Runs tritterctl through a shell, which parts stdout from stderr.
-Outcome Tritterctl(std::vector<std::string> arguments, const std::vector<std::string>& environment = {}) {
+Outcome Tritterctl(std::vector<std::string> arguments,
+                   const std::vector<std::string>& environment = {}) {
   const std::string out = TempPath("stdout"), err = TempPath("stderr");
   SubprocessOptions options;
-  options.argv = {"/bin/sh", "-c", absl::StrCat("exec \"$0\" \"$@\" >", out, " 2>", err), "tritterctl/tritterctl"};
+  options.argv = {"/bin/sh", "-c", absl::StrCat("exec \"$0\" \"$@\" >", out, " 2>", err),
+                  "tritterctl/tritterctl"};
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
   options.environment = environment;
   auto process = Subprocess::Start(options);
@@ -40,7 +43,8 @@ Outcome Tritterctl(std::vector<std::string> arguments, const std::vector<std::st
   const std::optional<ExitStatus> exit = (*process)->Wait(absl::Seconds(30));
   EXPECT_TRUE(exit.has_value()) << "tritterctl hangs";
   Env* env = Env::Real();
-  return {exit ? (exit->signal != 0 ? 1000 + exit->signal : exit->code) : -1, env->ReadFile(out).value_or(""), env->ReadFile(err).value_or("")};
+  return {exit ? (exit->signal != 0 ? 1000 + exit->signal : exit->code) : -1,
+          env->ReadFile(out).value_or(""), env->ReadFile(err).value_or("")};
 }
 
 std::string Write(const std::string& name, const std::string& text) {
@@ -65,8 +69,15 @@ TEST(Usage, WrongUseIsTwoAndHelpIsZero) {
 
 TEST(Unreachable, IsThreeForEveryQuestionToTheServer) {
   const std::string nobody = "127.0.0.1:1";
-  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
-           {"get", "runs"}, {"get", "workers"}, {"describe", "r"}, {"events"}, {"logs", "r"}, {"wait", "r"}, {"pause", "r"}, {"submit", "examples/shakespeare/run.yaml"}}) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"get", "runs"},
+                                             {"get", "workers"},
+                                             {"describe", "r"},
+                                             {"events"},
+                                             {"logs", "r"},
+                                             {"wait", "r"},
+                                             {"pause", "r"},
+                                             {"submit", "examples/shakespeare/run.yaml"}}) {
     std::vector<std::string> arguments = {"--coordinator", nobody};
     arguments.insert(arguments.end(), command.begin(), command.end());
     const Outcome o = Tritterctl(arguments);
@@ -75,16 +86,19 @@ TEST(Unreachable, IsThreeForEveryQuestionToTheServer) {
     EXPECT_EQ(o.out, "");
   }
   EXPECT_EQ(Tritterctl({"generate", "--server", nobody, "x"}).code, 3);
-  EXPECT_EQ(Tritterctl({"get", "runs"}, {"TRITTER_COORDINATOR=127.0.0.1:1"}).code, 3) << "the twin of --coordinator";
+  EXPECT_EQ(Tritterctl({"get", "runs"}, {"TRITTER_COORDINATOR=127.0.0.1:1"}).code, 3)
+      << "the twin of --coordinator";
 }
 
 TEST(Validate, NamesPlaceAndSuggestion) {
-  const std::string path = Write("bad.yaml", "name: x\nmodel: {preset: nano}\ntrainning: {steps: 3}\n");
+  const std::string path =
+      Write("bad.yaml", "name: x\nmodel: {preset: nano}\ntrainning: {steps: 3}\n");
   const Outcome o = Tritterctl({"validate", path});
   EXPECT_EQ(o.code, 2);
   EXPECT_THAT(o.err, AllOf(HasSubstr(path + ":3:1"), HasSubstr("did you mean `training`?")));
   EXPECT_EQ(Tritterctl({"validate", "/nowhere.yaml"}).code, 2);
-  EXPECT_EQ(Tritterctl({"submit", path, "--coordinator", "127.0.0.1:1"}).code, 2) << "checked here before anybody is asked";
+  EXPECT_EQ(Tritterctl({"submit", path, "--coordinator", "127.0.0.1:1"}).code, 2)
+      << "checked here before anybody is asked";
   EXPECT_EQ(Tritterctl({"local", path}).code, 2);
 }
 
@@ -93,16 +107,19 @@ TEST(Validate, PrintsTheEffectiveConfigurationWhichIsValidItself) {
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_THAT(o.out, HasSubstr("shakespeare-nano"));
   EXPECT_EQ(Tritterctl({"validate", Write("again.yaml", o.out)}).out, o.out);
-  EXPECT_EQ(Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", "name"}).out, "shakespeare-nano\n");
+  EXPECT_EQ(Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", "name"}).out,
+            "shakespeare-nano\n");
 }
 
 TEST(Validate, AlsoAsksTheCoordinatorThatIsNamed) {
   FakeCoordinator coordinator;
-  const Outcome o = Tritterctl({"validate", "examples/shakespeare/run.yaml", "--coordinator", coordinator.address()});
+  const Outcome o = Tritterctl(
+      {"validate", "examples/shakespeare/run.yaml", "--coordinator", coordinator.address()});
   EXPECT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(o.out, "name: resolved\n");
   const std::string text = *Env::Real()->ReadFile("examples/shakespeare/run.yaml");
-  const std::string bad = Write("absent.yaml", absl::StrReplaceAll(text, {{"shards: shards", "shards: no-such-shards"}}));
+  const std::string bad = Write(
+      "absent.yaml", absl::StrReplaceAll(text, {{"shards: shards", "shards: no-such-shards"}}));
   const Outcome refused = Tritterctl({"validate", bad, "--coordinator", coordinator.address()});
   EXPECT_EQ(refused.code, 2);
   EXPECT_THAT(refused.err, HasSubstr("hint: curate the text first"));
@@ -118,11 +135,20 @@ class WithCoordinator : public ::testing::Test {
 };
 
 TEST_F(WithCoordinator, AnUnknownRunIsFiveWithTheServersHint) {
-  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
-           {"describe", "no"}, {"get", "runs", "no"}, {"get", "checkpoints", "no"}, {"wait", "no"}, {"logs", "no"}, {"events", "no"}, {"pause", "no"}, {"cancel", "no"}, {"export", "no", "-o", "x.tpack"}}) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"describe", "no"},
+                                             {"get", "runs", "no"},
+                                             {"get", "checkpoints", "no"},
+                                             {"wait", "no"},
+                                             {"logs", "no"},
+                                             {"events", "no"},
+                                             {"pause", "no"},
+                                             {"cancel", "no"},
+                                             {"export", "no", "-o", "x.tpack"}}) {
     const Outcome o = Ask(command);
     EXPECT_EQ(o.code, 5) << command[0] << ": " << o.err;
-    EXPECT_THAT(o.err, AllOf(HasSubstr("no run 'no'"), HasSubstr("hint: see: tritterctl get runs")));
+    EXPECT_THAT(o.err,
+                AllOf(HasSubstr("no run 'no'"), HasSubstr("hint: see: tritterctl get runs")));
   }
 }
 
@@ -139,13 +165,16 @@ TEST_F(WithCoordinator, JsonKeepsItsShape) {
   EXPECT_EQ(described["run"]["name"], "demo");
   EXPECT_EQ(described["checkpoints"][0]["step"], 20);
   EXPECT_EQ(described["events"][0]["kind"], "epoch_formed");
-  EXPECT_EQ(OrderedJson::parse(Ask({"get", "workers", "-o", "json"}).out)["workers"][0]["incarnation"], "0000000000000001");
+  EXPECT_EQ(
+      OrderedJson::parse(Ask({"get", "workers", "-o", "json"}).out)["workers"][0]["incarnation"],
+      "0000000000000001");
   EXPECT_EQ(OrderedJson::parse(Ask({"events", "-o", "json"}).out)["events"][0]["id"], 7);
 }
 
 TEST_F(WithCoordinator, NamesAndTables) {
   EXPECT_EQ(Ask({"get", "runs", "-o", "name"}).out, "r-1\n");
-  EXPECT_EQ(Ask({"get", "checkpoints", "demo", "-o", "name"}).out, "/elsewhere/checkpoints/step-00000020\n");
+  EXPECT_EQ(Ask({"get", "checkpoints", "demo", "-o", "name"}).out,
+            "/elsewhere/checkpoints/step-00000020\n");
   EXPECT_THAT(Ask({"get", "runs"}).out, StartsWith("RUN"));
   EXPECT_THAT(Ask({"get", "runs", "-o", "yaml"}).out, StartsWith("runs:\n  - run_id: r-1\n"));
   EXPECT_THAT(Ask({"describe", "demo"}).out, HasSubstr("40 of 100"));
@@ -175,14 +204,17 @@ TEST_F(WithCoordinator, WaitSaysHowTheRunEnded) {
 }
 
 TEST_F(WithCoordinator, SubmitSendsTheFileAndItsFolder) {
-  const Outcome o = Ask({"submit", "examples/shakespeare/run.yaml", "--idempotency-key", "k", "-o", "name"});
+  const Outcome o =
+      Ask({"submit", "examples/shakespeare/run.yaml", "--idempotency-key", "k", "-o", "name"});
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(o.out, "r-1\n");
   const v1::SubmitRunRequest request = coordinator_.submitted().at(0);
   EXPECT_EQ(request.yaml(), *Env::Real()->ReadFile("examples/shakespeare/run.yaml"));
-  EXPECT_THAT(request.base_dir(), AllOf(StartsWith("/"), ::testing::EndsWith("examples/shakespeare")));
+  EXPECT_THAT(request.base_dir(),
+              AllOf(StartsWith("/"), ::testing::EndsWith("examples/shakespeare")));
   EXPECT_EQ(request.idempotency_key(), "k");
-  EXPECT_THAT(Ask({"submit", "examples/shakespeare/run.yaml", "--idempotency-key", "k"}).err, HasSubstr("submitted before"));
+  EXPECT_THAT(Ask({"submit", "examples/shakespeare/run.yaml", "--idempotency-key", "k"}).err,
+              HasSubstr("submitted before"));
 }
 
 TEST(Generate, StreamsTheTextAndNothingElse) {
@@ -190,19 +222,25 @@ TEST(Generate, StreamsTheTextAndNothingElse) {
   const Outcome o = Tritterctl({"generate", "--server", server.address(), "to be or"});
   EXPECT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(o.out, "to;be;or;");
-  const OrderedJson json = OrderedJson::parse(Tritterctl({"generate", "--server", server.address(), "a b", "-o", "json"}).out);
+  const OrderedJson json = OrderedJson::parse(
+      Tritterctl({"generate", "--server", server.address(), "a b", "-o", "json"}).out);
   EXPECT_EQ(json["text"], "a;b;");
   EXPECT_EQ(json["token_ids"].dump(), "[1,2]");
   EXPECT_EQ(json["finish_reason"], "stop");
-  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--model", "missing", "x"}).code, 5);
-  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--max-tokens", "2000", "x"}).code, 2);
-  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--timeout", "0.2", "hang"}).code, 7);
-  EXPECT_THAT(Tritterctl({"score", "--server", server.address(), "abcd"}).out, HasSubstr("4 bytes, log-likelihood -4.0000 nats, 1.4427 bits/byte"));
+  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--model", "missing", "x"}).code,
+            5);
+  EXPECT_EQ(
+      Tritterctl({"generate", "--server", server.address(), "--max-tokens", "2000", "x"}).code, 2);
+  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--timeout", "0.2", "hang"}).code,
+            7);
+  EXPECT_THAT(Tritterctl({"score", "--server", server.address(), "abcd"}).out,
+              HasSubstr("4 bytes, log-likelihood -4.0000 nats, 1.4427 bits/byte"));
 }
 
 TEST(Curate, MakesShardsThatVerifyAndADamagedOneDoesNot) {
   const std::string out = TempPath("shards");
-  const Outcome made = Tritterctl({"curate", "examples/shakespeare/input.txt", "--out", out, "--heldout-text", TempPath("heldout.txt"), "-o", "json"});
+  const Outcome made = Tritterctl({"curate", "examples/shakespeare/input.txt", "--out", out,
+                                   "--heldout-text", TempPath("heldout.txt"), "-o", "json"});
   ASSERT_EQ(made.code, 0) << made.err;
   const OrderedJson json = OrderedJson::parse(made.out);
   EXPECT_EQ(json["heldout"]["raw_bytes"], 113687);

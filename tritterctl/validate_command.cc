@@ -21,10 +21,14 @@ int Validate(const CommandContext& context, const std::string& path, bool ask_se
     if (!answer.ok()) return FailServer(answer.status());
     effective = answer->spec_yaml();
   }
-  const OrderedJson json = {{"valid", true}, {"name", file->spec.name}, {"checked_by", ask_server ? "coordinator" : "tritterctl"}, {"spec_yaml", effective}};
+  const OrderedJson json = {{"valid", true},
+                            {"name", file->spec.name},
+                            {"checked_by", ask_server ? "coordinator" : "tritterctl"},
+                            {"spec_yaml", effective}};
   WriteStdout(FormatAnswer(
       context.format(), json, [&] { return effective; }, [&] { return file->spec.name + "\n"; }));
-  if (context.format() == OutputFormat::kTable) std::fprintf(stderr, "%s: valid; above, every default resolved\n", path.c_str());
+  if (context.format() == OutputFormat::kTable)
+    std::fprintf(stderr, "%s: valid; above, every default resolved\n", path.c_str());
   return kExitOk;
 }
 
@@ -32,7 +36,9 @@ int Validate(const CommandContext& context, const std::string& path, bool ask_se
 
 void AddValidateCommand(CLI::App* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand("validate", "check a run.yaml and print it with every default resolved; with --coordinator, also there");
+  CLI::App* command = app->add_subcommand(
+      "validate",
+      "check a run.yaml and print it with every default resolved; with --coordinator, also there");
   command->add_option("run.yaml", *path, "the run")->required();
   command->callback([=] {
     // Given on the command line or by its twin: then the coordinator is asked, too.

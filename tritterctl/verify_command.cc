@@ -14,7 +14,9 @@ int Verify(const CommandContext& context, const std::string& path) {
   OrderedJson json = {{"path", path}, {"kind", check->kind}, {"valid", true}};
   json.update(check->facts);
   WriteStdout(FormatAnswer(
-      context.format(), json, [&] { return absl::StrCat(path, ": valid ", check->kind, ": ", check->summary, "\n"); }, [&] { return path + "\n"; }));
+      context.format(), json,
+      [&] { return absl::StrCat(path, ": valid ", check->kind, ": ", check->summary, "\n"); },
+      [&] { return path + "\n"; }));
   return kExitOk;
 }
 
@@ -22,7 +24,9 @@ int Verify(const CommandContext& context, const std::string& path) {
 
 void AddVerifyCommand(CLI::App* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand("verify", "read a .tpack, .safetensors, shard folder or checkpoint folder to its end; exit 1 when damaged");
+  CLI::App* command = app->add_subcommand("verify",
+                                          "read a .tpack, .safetensors, shard folder or checkpoint "
+                                          "folder to its end; exit 1 when damaged");
   command->add_option("path", *path, "file or folder")->required();
   command->callback([=] { context->run = [=] { return Verify(*context, *path); }; });
 }

@@ -12,15 +12,21 @@ namespace {
 int Wait(const CommandContext& context, const std::string& run, double timeout_seconds) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   // Asked once first: an unknown run or an absent server is told at once.
-  if (const absl::StatusOr<v1::Run> now = client->GetRun(run); !now.ok()) return FailServer(now.status());
+  if (const absl::StatusOr<v1::Run> now = client->GetRun(run); !now.ok())
+    return FailServer(now.status());
   ProgressPrinter progress(context.clock, context.quiet);
   WatchOptions options;
   if (timeout_seconds > 0) options.timeout = absl::Seconds(timeout_seconds);
-  const absl::StatusOr<v1::Run> end = WatchToEnd(client.get(), context.clock, run, &progress, options);
+  const absl::StatusOr<v1::Run> end =
+      WatchToEnd(client.get(), context.clock, run, &progress, options);
   progress.Finish();
   if (!end.ok()) return FailServer(end.status());
   WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*end), [&] { return absl::StrCat("run ", end->run_id(), " ", StateName(end->state()), end->reason().empty() ? "" : ": ", end->reason(), "\n"); },
+      context.format(), ProtoToJson(*end),
+      [&] {
+        return absl::StrCat("run ", end->run_id(), " ", StateName(end->state()),
+                            end->reason().empty() ? "" : ": ", end->reason(), "\n");
+      },
       [&] { return end->run_id() + "\n"; }));
   return RunExitCode(*end);
 }
@@ -30,9 +36,11 @@ int Wait(const CommandContext& context, const std::string& run, double timeout_s
 void AddWaitCommand(CLI::App* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto timeout = std::make_shared<double>(0);
-  CLI::App* command = app->add_subcommand("wait", "show progress until the run ends; exit 1 when it failed or was cancelled");
+  CLI::App* command = app->add_subcommand(
+      "wait", "show progress until the run ends; exit 1 when it failed or was cancelled");
   command->add_option("run", *run, "id or name")->required();
-  command->add_option("--timeout", *timeout, "seconds; then exit 7; 0 means for ever")->check(CLI::NonNegativeNumber);
+  command->add_option("--timeout", *timeout, "seconds; then exit 7; 0 means for ever")
+      ->check(CLI::NonNegativeNumber);
   command->callback([=] { context->run = [=] { return Wait(*context, *run, *timeout); }; });
 }
 

@@ -10,13 +10,14 @@ namespace {
 
 // Told to the user while the bar runs; the rest is in `tritterctl events`.
 bool WorthTelling(const v1::Event& event) {
-  return event.kind() == "worker_lost" || event.kind() == "epoch_ended" || event.kind() == "run_resumed" || event.kind() == "run_failed";
+  return event.kind() == "worker_lost" || event.kind() == "epoch_ended" ||
+         event.kind() == "run_resumed" || event.kind() == "run_failed";
 }
 
 }  // namespace
 
-absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run, ProgressPrinter* progress,
-                                   const WatchOptions& options) {
+absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run,
+                                   ProgressPrinter* progress, const WatchOptions& options) {
   const absl::Duration begin = clock->Monotonic();
   absl::Duration last_heard = begin;
   absl::Status interruption;
@@ -26,7 +27,9 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
     if (ShutdownRequested()) {
       interruption = absl::CancelledError("interrupted");
     } else if (clock->Monotonic() - begin > options.timeout) {
-      interruption = absl::DeadlineExceededError(absl::StrCat("run ", run, " is still ", StateName(newest.state()), " after ", absl::FormatDuration(options.timeout)));
+      interruption = absl::DeadlineExceededError(
+          absl::StrCat("run ", run, " is still ", StateName(newest.state()), " after ",
+                       absl::FormatDuration(options.timeout)));
     } else if (options.tick) {
       interruption = options.tick();
     }
@@ -36,7 +39,8 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
     last_heard = clock->Monotonic();
     newest = update.run();
     for (const v1::Event& event : update.events()) {
-      if (event.id() > last_event && WorthTelling(event)) progress->Message(absl::StrCat(event.kind(), ": ", event.message()));
+      if (event.id() > last_event && WorthTelling(event))
+        progress->Message(absl::StrCat(event.kind(), ": ", event.message()));
       last_event = std::max(last_event, event.id());
     }
     progress->Update(newest);
@@ -49,10 +53,12 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
       // The stream ended without saying how the run ended: ask.
       absl::StatusOr<v1::Run> now = client->GetRun(run);
       if (now.ok() && IsTerminal(now->state())) return now;
-    } else if (status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kDeadlineExceeded) {
+    } else if (status.code() != absl::StatusCode::kUnavailable &&
+               status.code() != absl::StatusCode::kDeadlineExceeded) {
       return status;
     }
-    if (clock->Monotonic() - last_heard > options.unreachable_limit) return status.ok() ? absl::UnavailableError("the coordinator ends every watch") : status;
+    if (clock->Monotonic() - last_heard > options.unreachable_limit)
+      return status.ok() ? absl::UnavailableError("the coordinator ends every watch") : status;
     for (int i = 0; i < 3; ++i) {
       if (!tick()) return interruption;
       WaitForShutdown(absl::Milliseconds(100));
@@ -60,6 +66,8 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
   }
 }
 
-int RunExitCode(const v1::Run& run) { return run.state() == v1::RUN_STATE_COMPLETED ? kExitOk : kExitFailed; }
+int RunExitCode(const v1::Run& run) {
+  return run.state() == v1::RUN_STATE_COMPLETED ? kExitOk : kExitFailed;
+}
 
 }  // namespace tritter

@@ -20,10 +20,11 @@ struct WatchOptions {
   std::function<absl::Status()> tick;
 };
 
-// The run in its terminal state. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded (timeout), Unavailable (away for
-// longer than the limit), that of `tick`, and what the service says.
-absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run, ProgressPrinter* progress,
-                                   const WatchOptions& options);
+// The run in its terminal state. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded
+// (timeout), Unavailable (away for longer than the limit), that of `tick`, and what the service
+// says.
+absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run,
+                                   ProgressPrinter* progress, const WatchOptions& options);
 
 // After the end: the exit code that says how the run ended.
 int RunExitCode(const v1::Run& run);

@@ -68,7 +68,8 @@ TEST_F(WatchTest, ACoordinatorThatStaysAwayIsUnavailable) {
 TEST_F(WatchTest, EndsAtTheTimeout) {
   WatchOptions options;
   options.timeout = absl::Milliseconds(1);
-  EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("demo is still")));
+  EXPECT_THAT(Watch(options),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("demo is still")));
 }
 
 TEST_F(WatchTest, AnErrorOfTheTickEndsIt) {
@@ -77,7 +78,9 @@ TEST_F(WatchTest, AnErrorOfTheTickEndsIt) {
   EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kInternal, "a child cannot live"));
 }
 
-TEST_F(WatchTest, AnUnknownRunIsNotFoundAtOnce) { EXPECT_THAT(Watch(WatchOptions(), "nothing"), StatusIs(absl::StatusCode::kNotFound)); }
+TEST_F(WatchTest, AnUnknownRunIsNotFoundAtOnce) {
+  EXPECT_THAT(Watch(WatchOptions(), "nothing"), StatusIs(absl::StatusCode::kNotFound));
+}
 
 }  // namespace
 }  // namespace tritter

@@ -22,21 +22,25 @@ TEST(FindBinary, LooksAsBazelLaysThemOutThenBesideItself) {
   Put(&env, "/inst/bin/tritter_worker");
   EXPECT_EQ(*FindBinary(&env, "/inst/bin", "worker", ""), "/inst/bin/tritter_worker");
   Put(&env, "/out/bin/worker/tritter_worker");
-  EXPECT_EQ(*FindBinary(&env, "/out/bin/tritterctl", "worker", ""), "/out/bin/worker/tritter_worker");
+  EXPECT_EQ(*FindBinary(&env, "/out/bin/tritterctl", "worker", ""),
+            "/out/bin/worker/tritter_worker");
 }
 
 TEST(FindBinary, AGivenPathIsTakenOrRefused) {
   MemoryEnv env;
   Put(&env, "/my/worker");
   EXPECT_EQ(*FindBinary(&env, "/x", "worker", "/my/worker"), "/my/worker");
-  EXPECT_THAT(FindBinary(&env, "/x", "worker", "/my/none"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("--worker-binary")));
+  EXPECT_THAT(FindBinary(&env, "/x", "worker", "/my/none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("--worker-binary")));
 }
 
 TEST(FindBinary, SaysWhereItLookedAndHowToBuildIt) {
   MemoryEnv env;
   EXPECT_THAT(FindBinary(&env, "/a/b", "coordinator", ""),
-              StatusIs(absl::StatusCode::kNotFound, AllOf(HasSubstr("/a/coordinator/tritter_coordinator"), HasSubstr("/a/b/tritter_coordinator"),
-                                                          HasSubstr("bazel build //coordinator:tritter_coordinator"))));
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("/a/coordinator/tritter_coordinator"),
+                             HasSubstr("/a/b/tritter_coordinator"),
+                             HasSubstr("bazel build //coordinator:tritter_coordinator"))));
 }
 
 }  // namespace

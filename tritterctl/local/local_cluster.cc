@@ -11,19 +11,24 @@ LocalCluster::LocalCluster(Env* env, Clock* clock, LocalClusterOptions options, 
 
 LocalCluster::~LocalCluster() { Stop(); }
 
-absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(Env* env, Clock* clock, const LocalClusterOptions& options, Tell tell) {
+absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
+    Env* env, Clock* clock, const LocalClusterOptions& options, Tell tell) {
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(env, clock, options, std::move(tell)));
   RETURN_IF_ERROR(env->CreateDirs(JoinPath(options.dir, "logs")));
   RETURN_IF_ERROR(env->CreateDirs(JoinPath(options.dir, "coordinator")));
   absl::StatusOr<std::unique_ptr<FileLock>> lock = FileLock::Acquire(JoinPath(options.dir, "lock"));
-  if (!lock.ok()) return Annotate(lock.status(), "another tritterctl local works in this folder; wait for it or choose another --dir");
+  if (!lock.ok())
+    return Annotate(
+        lock.status(),
+        "another tritterctl local works in this folder; wait for it or choose another --dir");
   cluster->lock_ = *std::move(lock);
   RETURN_IF_ERROR(cluster->StartCoordinator());
   RETURN_IF_ERROR(cluster->StartWorkers());
   return cluster;
 }
 
-ChildSpec LocalCluster::MakeSpec(const std::string& name, std::function<std::vector<std::string>()> argv) const {
+ChildSpec LocalCluster::MakeSpec(const std::string& name,
+                                 std::function<std::vector<std::string>()> argv) const {
   ChildSpec spec;
   spec.name = name;
   spec.log_path = JoinPath(options_.dir, absl::StrCat("logs/", name, ".log"));
@@ -34,16 +39,17 @@ ChildSpec LocalCluster::MakeSpec(const std::string& name, std::function<std::vec
 
 absl::Status LocalCluster::StartCoordinator() {
   const auto argv = [this] {
-    std::vector<std::string> out = {options_.coordinator_binary,
-                                    // Any free port at first; later the same again, which the workers know.
-                                    "--listen", address_.empty() ? "127.0.0.1:0" : address_,
-                                    "--data-dir", JoinPath(options_.dir, "coordinator"),
-                                    "--metrics-listen", "127.0.0.1:0",
-                                    "--ready-file", JoinPath(options_.dir, "coordinator.ready.json")};
+    std::vector<std::string> out = {
+        options_.coordinator_binary,
+        // Any free port at first; later the same again, which the workers know.
+        "--listen", address_.empty() ? "127.0.0.1:0" : address_, "--data-dir",
+        JoinPath(options_.dir, "coordinator"), "--metrics-listen", "127.0.0.1:0", "--ready-file",
+        JoinPath(options_.dir, "coordinator.ready.json")};
     out.insert(out.end(), options_.coordinator_flags.begin(), options_.coordinator_flags.end());
     return out;
   };
-  coordinator_ = std::make_unique<SupervisedChild>(env_, clock_, MakeSpec("coordinator", argv), options_.restart);
+  coordinator_ = std::make_unique<SupervisedChild>(env_, clock_, MakeSpec("coordinator", argv),
+                                                   options_.restart);
   RETURN_IF_ERROR(coordinator_->Start());
   const absl::Duration deadline = clock_->Monotonic() + options_.ready_limit;
   for (;;) {
@@ -55,7 +61,9 @@ absl::Status LocalCluster::StartCoordinator() {
     if (address.status().code() != absl::StatusCode::kUnavailable) return address.status();
     RETURN_IF_ERROR(coordinator_->Tick(tell_));
     if (clock_->Monotonic() > deadline) {
-      return absl::DeadlineExceededError(absl::StrCat("the coordinator was not ready within ", absl::FormatDuration(options_.ready_limit), "; see ", coordinator_->spec().log_path));
+      return absl::DeadlineExceededError(absl::StrCat("the coordinator was not ready within ",
+                                                      absl::FormatDuration(options_.ready_limit),
+                                                      "; see ", coordinator_->spec().log_path));
     }
     if (WaitForShutdown(absl::Milliseconds(20))) return absl::CancelledError("interrupted");
   }
@@ -65,13 +73,22 @@ absl::Status LocalCluster::StartWorkers() {
   for (int i = 0; i < options_.workers; ++i) {
     const std::string name = absl::StrCat("worker-", i);
     const auto argv = [this, name] {
-      std::vector<std::string> out = {options_.worker_binary, "--coordinator", address_, "--name", name,
-                                      "--threads", absl::StrCat(options_.threads), "--metrics-listen", "127.0.0.1:0",
-                                      "--ready-file", JoinPath(options_.dir, name + ".ready.json")};
+      std::vector<std::string> out = {options_.worker_binary,
+                                      "--coordinator",
+                                      address_,
+                                      "--name",
+                                      name,
+                                      "--threads",
+                                      absl::StrCat(options_.threads),
+                                      "--metrics-listen",
+                                      "127.0.0.1:0",
+                                      "--ready-file",
+                                      JoinPath(options_.dir, name + ".ready.json")};
       out.insert(out.end(), options_.worker_flags.begin(), options_.worker_flags.end());
       return out;
     };
-    workers_.push_back(std::make_unique<SupervisedChild>(env_, clock_, MakeSpec(name, argv), options_.restart));
+    workers_.push_back(
+        std::make_unique<SupervisedChild>(env_, clock_, MakeSpec(name, argv), options_.restart));
     RETURN_IF_ERROR(workers_.back()->Start());
   }
   return absl::OkStatus();
@@ -86,7 +103,8 @@ absl::Status LocalCluster::Tick() {
 void LocalCluster::Stop() {
   for (const auto& worker : workers_) worker->AskToStop();
   const absl::Duration deadline = clock_->Monotonic() + options_.stop_grace;
-  for (const auto& worker : workers_) worker->FinishStop(std::max(absl::ZeroDuration(), deadline - clock_->Monotonic()));
+  for (const auto& worker : workers_)
+    worker->FinishStop(std::max(absl::ZeroDuration(), deadline - clock_->Monotonic()));
   if (coordinator_ != nullptr) {
     coordinator_->AskToStop();
     coordinator_->FinishStop(options_.stop_grace);

@@ -24,7 +24,7 @@ struct LocalClusterOptions {
   std::string dir;  // absolute
   std::string coordinator_binary, worker_binary;
   int workers = 1;
-  int threads = 1;  // of each worker
+  int threads = 1;                                           // of each worker
   std::vector<std::string> coordinator_flags, worker_flags;  // added to what every cluster gets
   RestartPolicy restart;
   absl::Duration ready_limit = absl::Seconds(60);
@@ -35,9 +35,12 @@ class LocalCluster {
  public:
   using Tell = std::function<void(const std::string&)>;
 
-  // Starts the coordinator, waits until it is ready, starts the workers. Errors: FailedPrecondition (another process runs a
-  // cluster in this folder), Cancelled (SIGINT or SIGTERM meanwhile), DeadlineExceeded, Internal (a child that cannot live).
-  static absl::StatusOr<std::unique_ptr<LocalCluster>> Start(Env* env, Clock* clock, const LocalClusterOptions& options, Tell tell);
+  // Starts the coordinator, waits until it is ready, starts the workers. Errors: FailedPrecondition
+  // (another process runs a cluster in this folder), Cancelled (SIGINT or SIGTERM meanwhile),
+  // DeadlineExceeded, Internal (a child that cannot live).
+  static absl::StatusOr<std::unique_ptr<LocalCluster>> Start(Env* env, Clock* clock,
+                                                             const LocalClusterOptions& options,
+                                                             Tell tell);
   ~LocalCluster();
 
   // Restarts what ended. Call it at least every few hundred milliseconds.

@@ -13,13 +13,15 @@ namespace {
 constexpr int kMostAttempts = 1000;
 constexpr absl::Duration kAwayLimit = absl::Seconds(60);
 
-// Calls until the coordinator answers: it may just be starting again. Only for calls that may be repeated.
+// Calls until the coordinator answers: it may just be starting again. Only for calls that may be
+// repeated.
 template <typename Call>
 auto RetryWhileAway(LocalCluster* cluster, Clock* clock, Call call) -> decltype(call()) {
   const absl::Duration deadline = clock->Monotonic() + kAwayLimit;
   for (;;) {
     auto answer = call();
-    const bool away = absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status());
+    const bool away =
+        absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status());
     if (!away || clock->Monotonic() > deadline) return answer;
     RETURN_IF_ERROR(cluster->Tick());
     if (WaitForShutdown(absl::Milliseconds(100))) return absl::CancelledError("interrupted");
@@ -27,50 +29,63 @@ auto RetryWhileAway(LocalCluster* cluster, Clock* clock, Call call) -> decltype(
 }
 
 // The live or completed run of this configuration, or a new one.
-absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock* clock, RunApi* client, const RunFile& file, const std::string& dir) {
+absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock* clock,
+                                                   RunApi* client, const RunFile& file,
+                                                   const std::string& dir) {
   v1::SubmitRunRequest request;
   request.set_yaml(file.yaml);
   request.set_file_name(file.path);
   request.set_base_dir(file.base_dir);
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     request.set_idempotency_key(LocalRunKey(file.spec, dir, attempt));
-    ASSIGN_OR_RETURN(const v1::SubmitRunResponse answer, RetryWhileAway(cluster, clock, [&] { return client->SubmitRun(request); }));
+    ASSIGN_OR_RETURN(const v1::SubmitRunResponse answer,
+                     RetryWhileAway(cluster, clock, [&] { return client->SubmitRun(request); }));
     const v1::RunState state = answer.run().state();
-    if (!answer.repeated() || (state != v1::RUN_STATE_FAILED && state != v1::RUN_STATE_CANCELLED)) return answer;
+    if (!answer.repeated() || (state != v1::RUN_STATE_FAILED && state != v1::RUN_STATE_CANCELLED))
+      return answer;
   }
-  return absl::ResourceExhaustedError(absl::StrCat(kMostAttempts, " runs of this configuration failed in ", dir, "; choose another --dir"));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      kMostAttempts, " runs of this configuration failed in ", dir, "; choose another --dir"));
 }
 
 }  // namespace
 
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt) {
-  return absl::StrCat("local-", Sha256Hex(absl::StrCat(CanonicalYaml(spec), "\n", dir)).substr(0, 40), "-", attempt);
+  return absl::StrCat("local-",
+                      Sha256Hex(absl::StrCat(CanonicalYaml(spec), "\n", dir)).substr(0, 40), "-",
+                      attempt);
 }
 
-absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect, Clock* clock, const RunFile& file,
+absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect,
+                                            Clock* clock, const RunFile& file,
                                             const std::string& dir, ProgressPrinter* progress) {
   const std::unique_ptr<RunApi> client = connect(cluster->address());
   LocalRunResult result;
-  ASSIGN_OR_RETURN(const v1::SubmitRunResponse submitted, SubmitOrFind(cluster, clock, client.get(), file, dir));
+  ASSIGN_OR_RETURN(const v1::SubmitRunResponse submitted,
+                   SubmitOrFind(cluster, clock, client.get(), file, dir));
   result.run = submitted.run();
   result.found = submitted.repeated();
   const std::string id = result.run.run_id();
   if (result.run.state() == v1::RUN_STATE_COMPLETED) {
     progress->Message(absl::StrCat("run ", id, " is complete already"));
   } else if (result.found) {
-    progress->Message(absl::StrCat("going on with run ", id, " from step ", result.run.committed_step(), " of ", result.run.total_steps()));
+    progress->Message(absl::StrCat("going on with run ", id, " from step ",
+                                   result.run.committed_step(), " of ", result.run.total_steps()));
   } else {
-    progress->Message(absl::StrCat("run ", id, ", ", result.run.total_steps(), " steps; logs in ", JoinPath(dir, "logs")));
+    progress->Message(absl::StrCat("run ", id, ", ", result.run.total_steps(), " steps; logs in ",
+                                   JoinPath(dir, "logs")));
   }
   if (result.run.state() == v1::RUN_STATE_PAUSED) {
-    ASSIGN_OR_RETURN(result.run, RetryWhileAway(cluster, clock, [&] { return client->ResumeRun(id); }));
+    ASSIGN_OR_RETURN(result.run,
+                     RetryWhileAway(cluster, clock, [&] { return client->ResumeRun(id); }));
   }
   if (!IsTerminal(result.run.state())) {
     WatchOptions options;
     options.tick = [&] { return cluster->Tick(); };
     ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
   }
-  ASSIGN_OR_RETURN(const v1::ListMetricsResponse metrics, RetryWhileAway(cluster, clock, [&] { return client->ListMetrics(id); }));
+  ASSIGN_OR_RETURN(const v1::ListMetricsResponse metrics,
+                   RetryWhileAway(cluster, clock, [&] { return client->ListMetrics(id); }));
   result.summary = RunSummary(result.run, metrics);
   return result;
 }

@@ -4,12 +4,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "tritter/v1/runs.pb.h"
 #include "tritterctl/local/local_cluster.h"
 #include "tritterctl/progress.h"
+#include "tritterctl/proto_json.h"
 #include "tritterctl/run_api.h"
 #include "tritterctl/run_file.h"
-#include "tritterctl/proto_json.h"
-#include "tritter/v1/runs.pb.h"
 
 namespace tritter {
 
@@ -19,13 +19,15 @@ struct LocalRunResult {
   OrderedJson summary;  // tritterctl/run_view.h RunSummary
 };
 
-// The key under which the run of this configuration in this folder is found again: the same command goes on where it
-// stopped. `attempt` counts the runs of the same configuration that failed or were cancelled before.
+// The key under which the run of this configuration in this folder is found again: the same command
+// goes on where it stopped. `attempt` counts the runs of the same configuration that failed or were
+// cancelled before.
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt);
 
-// Submits (or finds) the run, follows it to its end while the cluster is kept alive. Errors: Cancelled (SIGINT, SIGTERM:
-// the run stays as it is), those of the cluster and of the coordinator.
-absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect, Clock* clock, const RunFile& file,
+// Submits (or finds) the run, follows it to its end while the cluster is kept alive. Errors:
+// Cancelled (SIGINT, SIGTERM: the run stays as it is), those of the cluster and of the coordinator.
+absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect,
+                                            Clock* clock, const RunFile& file,
                                             const std::string& dir, ProgressPrinter* progress);
 
 }  // namespace tritter

@@ -14,7 +14,9 @@ struct RestartPolicy {
 };
 
 // Failures in a row after a life of `life` that followed `before` failures.
-inline int FailuresInARow(const RestartPolicy& policy, int before, absl::Duration life) { return life >= policy.healthy_life ? 1 : before + 1; }
+inline int FailuresInARow(const RestartPolicy& policy, int before, absl::Duration life) {
+  return life >= policy.healthy_life ? 1 : before + 1;
+}
 
 // Doubles with each failure in a row.
 inline absl::Duration PauseBeforeRestart(const RestartPolicy& policy, int failures) {
@@ -23,6 +25,8 @@ inline absl::Duration PauseBeforeRestart(const RestartPolicy& policy, int failur
   return pause < policy.longest_pause ? pause : policy.longest_pause;
 }
 
-inline bool GiveUp(const RestartPolicy& policy, int failures) { return failures >= policy.most_quick_failures; }
+inline bool GiveUp(const RestartPolicy& policy, int failures) {
+  return failures >= policy.most_quick_failures;
+}
 
 }  // namespace tritter

@@ -34,23 +34,27 @@ absl::Status SupervisedChild::Tick(const std::function<void(const std::string&)>
     failures_ = FailuresInARow(policy_, failures_, now - started_);
     process_.reset();
     if (GiveUp(policy_, failures_)) {
-      return absl::InternalError(absl::StrCat(spec_.name, " ended ", failures_, " times in a row, last with ", exit->ToString(),
-                                              "; its log ", spec_.log_path, " ends with:\n", LogTail()));
+      return absl::InternalError(
+          absl::StrCat(spec_.name, " ended ", failures_, " times in a row, last with ",
+                       exit->ToString(), "; its log ", spec_.log_path, " ends with:\n", LogTail()));
     }
     const absl::Duration pause = PauseBeforeRestart(policy_, failures_);
     restart_at_ = now + pause;
-    tell(absl::StrCat(spec_.name, " ended with ", exit->ToString(), "; starting it again in ", absl::FormatDuration(pause)));
+    tell(absl::StrCat(spec_.name, " ended with ", exit->ToString(), "; starting it again in ",
+                      absl::FormatDuration(pause)));
     return absl::OkStatus();
   }
   return clock_->Monotonic() >= restart_at_ ? Start() : absl::OkStatus();
 }
 
 absl::StatusOr<std::string> SupervisedChild::ReadyAddress() {
-  if (!env_->Exists(spec_.ready_path)) return absl::UnavailableError(absl::StrCat(spec_.name, " is not ready yet"));
+  if (!env_->Exists(spec_.ready_path))
+    return absl::UnavailableError(absl::StrCat(spec_.name, " is not ready yet"));
   ASSIGN_OR_RETURN(const std::string text, env_->ReadFile(spec_.ready_path));
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("address") || !json["address"].is_string()) {
-    return absl::DataLossError(absl::StrCat(spec_.ready_path, ": expected JSON with \"address\", actual: ", text));
+    return absl::DataLossError(
+        absl::StrCat(spec_.ready_path, ": expected JSON with \"address\", actual: ", text));
   }
   return json["address"].get<std::string>();
 }

@@ -1,5 +1,6 @@
-// One child process that is kept running: started, watched, started again with growing pauses when it ends, its ready file
-// read. Owner: LocalCluster. All calls from the thread that called Start first (children die with that thread).
+// One child process that is kept running: started, watched, started again with growing pauses when
+// it ends, its ready file read. Owner: LocalCluster. All calls from the thread that called Start
+// first (children die with that thread).
 #pragma once
 
 #include <functional>
@@ -17,9 +18,9 @@
 namespace tritter {
 
 struct ChildSpec {
-  std::string name;          // "coordinator", "worker-0"
-  std::string log_path;      // stdout and stderr, appended
-  std::string ready_path;    // removed before each start; the child writes it when it is ready
+  std::string name;        // "coordinator", "worker-0"
+  std::string log_path;    // stdout and stderr, appended
+  std::string ready_path;  // removed before each start; the child writes it when it is ready
   // Asked before each start, so that a second start can name the port of the first.
   std::function<std::vector<std::string>()> argv;
 };
@@ -30,8 +31,9 @@ class SupervisedChild {
   ~SupervisedChild();  // kills what still runs
 
   absl::Status Start();
-  // Looks at the child; starts it again when its pause is over. `tell` gets a sentence when it ended or was started again.
-  // Errors: Internal when it has failed too often in a row (with the end of its log), those of starting it.
+  // Looks at the child; starts it again when its pause is over. `tell` gets a sentence when it
+  // ended or was started again. Errors: Internal when it has failed too often in a row (with the
+  // end of its log), those of starting it.
   absl::Status Tick(const std::function<void(const std::string&)>& tell);
   // "address" of the ready file, once it is there.
   absl::StatusOr<std::string> ReadyAddress();
@@ -39,8 +41,8 @@ class SupervisedChild {
   const ChildSpec& spec() const { return spec_; }
   pid_t pid() const { return process_ ? process_->pid() : 0; }
 
-  void AskToStop();                        // SIGTERM; no restart any more
-  void FinishStop(absl::Duration grace);   // waits, then SIGKILL
+  void AskToStop();                       // SIGTERM; no restart any more
+  void FinishStop(absl::Duration grace);  // waits, then SIGKILL
 
  private:
   std::string LogTail() const;

@@ -16,14 +16,17 @@ using ::testing::HasSubstr;
 class SupervisedChildTest : public ::testing::Test {
  protected:
   std::unique_ptr<SupervisedChild> Make(const std::string& script) {
-    const std::string base = ::testing::TempDir() + "/" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    ChildSpec spec{"child", base + ".log", base + ".ready.json", [script] { return std::vector<std::string>{"/bin/sh", "-c", script}; }};
+    const std::string base = ::testing::TempDir() + "/" +
+                             ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    ChildSpec spec{"child", base + ".log", base + ".ready.json",
+                   [script] { return std::vector<std::string>{"/bin/sh", "-c", script}; }};
     return std::make_unique<SupervisedChild>(Env::Real(), &clock_, spec, RestartPolicy());
   }
   // Ticks until the child of `pid` is seen to have ended.
   absl::Status TickUntilEnded(SupervisedChild* child) {
     absl::Status status;
-    while (status.ok() && child->running()) status = child->Tick([&](const std::string& text) { told_.push_back(text); });
+    while (status.ok() && child->running())
+      status = child->Tick([&](const std::string& text) { told_.push_back(text); });
     return status;
   }
   FakeClock clock_;
@@ -36,7 +39,9 @@ TEST_F(SupervisedChildTest, IsStartedAgainAfterAPause) {
   const pid_t first = child->pid();
   kill(first, SIGKILL);
   ASSERT_OK(TickUntilEnded(child.get()));
-  EXPECT_THAT(told_, ElementsAre(HasSubstr("child ended with signal 9 (Killed); starting it again in 200ms")));
+  EXPECT_THAT(
+      told_,
+      ElementsAre(HasSubstr("child ended with signal 9 (Killed); starting it again in 200ms")));
   ASSERT_OK(child->Tick([](const std::string&) {}));
   EXPECT_FALSE(child->running()) << "the pause is not over";
   clock_.Advance(absl::Milliseconds(200));
@@ -54,15 +59,20 @@ TEST_F(SupervisedChildTest, GivesUpWithTheEndOfTheLog) {
     clock_.Advance(absl::Seconds(5));
     if (status.ok()) status = child->Tick([](const std::string&) {});
   }
-  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, ::testing::AllOf(HasSubstr("5 times in a row"), HasSubstr("exit code 3"), HasSubstr("port in use"))));
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kInternal,
+                       ::testing::AllOf(HasSubstr("5 times in a row"), HasSubstr("exit code 3"),
+                                        HasSubstr("port in use"))));
 }
 
 TEST_F(SupervisedChildTest, ReadyFileOfAnEarlierLifeDoesNotCount) {
   const auto child = Make("sleep 600");
-  ASSERT_OK(WriteFileAtomically(Env::Real(), child->spec().ready_path, R"({"address": "127.0.0.1:1"})"));
+  ASSERT_OK(
+      WriteFileAtomically(Env::Real(), child->spec().ready_path, R"({"address": "127.0.0.1:1"})"));
   ASSERT_OK(child->Start());
   EXPECT_THAT(child->ReadyAddress(), StatusIs(absl::StatusCode::kUnavailable));
-  ASSERT_OK(WriteFileAtomically(Env::Real(), child->spec().ready_path, R"({"address": "127.0.0.1:2"})"));
+  ASSERT_OK(
+      WriteFileAtomically(Env::Real(), child->spec().ready_path, R"({"address": "127.0.0.1:2"})"));
   EXPECT_EQ(*child->ReadyAddress(), "127.0.0.1:2");
   ASSERT_OK(WriteFileAtomically(Env::Real(), child->spec().ready_path, "garbage"));
   EXPECT_THAT(child->ReadyAddress(), StatusIs(absl::StatusCode::kDataLoss));

@@ -1,4 +1,5 @@
-// A coordinator for tests of `tritterctl local`: one run that is running until the file <data-dir>/finish exists.
+// A coordinator for tests of `tritterctl local`: one run that is running until the file
+// <data-dir>/finish exists.
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -19,7 +20,11 @@ int main(int argc, char** argv) {
   AddFlag(&app, "--ready-file", &ready_file, "");
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
   FakeCoordinator coordinator(listen);
-  if (!WriteFileAtomically(Env::Real(), ready_file, absl::StrCat("{\"address\": \"", coordinator.address(), "\", \"pid\": ", getpid(), "}")).ok()) return 1;
+  if (!WriteFileAtomically(
+           Env::Real(), ready_file,
+           absl::StrCat("{\"address\": \"", coordinator.address(), "\", \"pid\": ", getpid(), "}"))
+           .ok())
+    return 1;
   while (!WaitForShutdown(absl::Milliseconds(20))) {
     v1::Run run = DemoRun();
     if (Env::Real()->Exists(JoinPath(data_dir, "finish"))) {

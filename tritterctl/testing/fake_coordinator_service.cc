@@ -8,18 +8,23 @@
 namespace tritter {
 namespace {
 
-grpc::Status Typed(grpc::StatusCode code, v1::ErrorDetail::Reason reason, const std::string& message, const std::string& hint) {
+grpc::Status Typed(grpc::StatusCode code, v1::ErrorDetail::Reason reason,
+                   const std::string& message, const std::string& hint) {
   v1::ErrorDetail detail;
   detail.set_reason(reason);
   detail.set_hint(hint);
   return grpc::Status(code, message, detail.SerializeAsString());
 }
 
-bool Ended(v1::RunState s) { return s == v1::RUN_STATE_COMPLETED || s == v1::RUN_STATE_FAILED || s == v1::RUN_STATE_CANCELLED; }
+bool Ended(v1::RunState s) {
+  return s == v1::RUN_STATE_COMPLETED || s == v1::RUN_STATE_FAILED || s == v1::RUN_STATE_CANCELLED;
+}
 
 }  // namespace
 
-FakeCoordinator::FakeCoordinator(const std::string& address) : run_(DemoRun()), address_(address) { Start(); }
+FakeCoordinator::FakeCoordinator(const std::string& address) : run_(DemoRun()), address_(address) {
+  Start();
+}
 FakeCoordinator::~FakeCoordinator() { Stop(); }
 
 void FakeCoordinator::Start() {
@@ -70,17 +75,20 @@ int FakeCoordinator::watches() {
 grpc::Status FakeCoordinator::Find(const std::string& name, v1::Run* out) {
   MutexLock lock(&mu_);
   if (name != run_.run_id() && name != run_.name()) {
-    return Typed(grpc::StatusCode::NOT_FOUND, v1::ErrorDetail::UNKNOWN_RUN, absl::StrCat("no run '", name, "'"), "see: tritterctl get runs");
+    return Typed(grpc::StatusCode::NOT_FOUND, v1::ErrorDetail::UNKNOWN_RUN,
+                 absl::StrCat("no run '", name, "'"), "see: tritterctl get runs");
   }
   if (out != nullptr) *out = run_;
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::Move(const std::string& name, v1::RunState from, v1::RunState to, v1::Run* out) {
+grpc::Status FakeCoordinator::Move(const std::string& name, v1::RunState from, v1::RunState to,
+                                   v1::Run* out) {
   if (const grpc::Status found = Find(name, nullptr); !found.ok()) return found;
   MutexLock lock(&mu_);
   if (run_.state() != from) {
-    return Typed(grpc::StatusCode::FAILED_PRECONDITION, v1::ErrorDetail::WRONG_STATE, "the run's state does not allow it", "see: tritterctl describe " + name);
+    return Typed(grpc::StatusCode::FAILED_PRECONDITION, v1::ErrorDetail::WRONG_STATE,
+                 "the run's state does not allow it", "see: tritterctl describe " + name);
   }
   run_.set_state(to);
   ++version_;
@@ -89,40 +97,53 @@ grpc::Status FakeCoordinator::Move(const std::string& name, v1::RunState from, v
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request, v1::SubmitRunResponse* response) {
+grpc::Status FakeCoordinator::SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request,
+                                        v1::SubmitRunResponse* response) {
   MutexLock lock(&mu_);
   for (const v1::SubmitRunRequest& earlier : submitted_) {
-    if (!request->idempotency_key().empty() && earlier.idempotency_key() == request->idempotency_key()) response->set_repeated(true);
+    if (!request->idempotency_key().empty() &&
+        earlier.idempotency_key() == request->idempotency_key())
+      response->set_repeated(true);
   }
   submitted_.push_back(*request);
   *response->mutable_run() = run_;
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest* request, v1::ValidateRunResponse* response) {
+grpc::Status FakeCoordinator::ValidateRun(grpc::ServerContext*,
+                                          const v1::ValidateRunRequest* request,
+                                          v1::ValidateRunResponse* response) {
   if (absl::StrContains(request->yaml(), "no-such-shards")) {
-    return Typed(grpc::StatusCode::INVALID_ARGUMENT, v1::ErrorDetail::INVALID_RUN_SPEC, "data.sources[0].shards: not there", "curate the text first");
+    return Typed(grpc::StatusCode::INVALID_ARGUMENT, v1::ErrorDetail::INVALID_RUN_SPEC,
+                 "data.sources[0].shards: not there", "curate the text first");
   }
   response->set_spec_yaml("name: resolved\n");
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::GetRun(grpc::ServerContext*, const v1::GetRunRequest* request, v1::Run* run) { return Find(request->run(), run); }
+grpc::Status FakeCoordinator::GetRun(grpc::ServerContext*, const v1::GetRunRequest* request,
+                                     v1::Run* run) {
+  return Find(request->run(), run);
+}
 
-grpc::Status FakeCoordinator::ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse* response) {
+grpc::Status FakeCoordinator::ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*,
+                                       v1::ListRunsResponse* response) {
   MutexLock lock(&mu_);
   *response->add_runs() = run_;
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::WatchRun(grpc::ServerContext* context, const v1::WatchRunRequest* request, grpc::ServerWriter<v1::RunUpdate>* writer) {
+grpc::Status FakeCoordinator::WatchRun(grpc::ServerContext* context,
+                                       const v1::WatchRunRequest* request,
+                                       grpc::ServerWriter<v1::RunUpdate>* writer) {
   if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   int64_t seen = -1;
   MutexLock lock(&mu_);
   ++watches_;
   for (;;) {
     // Looked at now and then: a client that went away wakes nobody.
-    while (version_ == seen && !stopping_ && !context->IsCancelled()) changed_.WaitFor(&mu_, absl::Milliseconds(20));
+    while (version_ == seen && !stopping_ && !context->IsCancelled())
+      changed_.WaitFor(&mu_, absl::Milliseconds(20));
     if (stopping_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping");
     if (context->IsCancelled()) return grpc::Status::CANCELLED;
     seen = version_;
@@ -133,17 +154,21 @@ grpc::Status FakeCoordinator::WatchRun(grpc::ServerContext* context, const v1::W
   }
 }
 
-grpc::Status FakeCoordinator::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* r, v1::Run* run) {
+grpc::Status FakeCoordinator::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* r,
+                                       v1::Run* run) {
   return Move(r->run(), v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSED, run);
 }
-grpc::Status FakeCoordinator::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* r, v1::Run* run) {
+grpc::Status FakeCoordinator::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* r,
+                                        v1::Run* run) {
   return Move(r->run(), v1::RUN_STATE_PAUSED, v1::RUN_STATE_RUNNING, run);
 }
-grpc::Status FakeCoordinator::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* r, v1::Run* run) {
+grpc::Status FakeCoordinator::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* r,
+                                        v1::Run* run) {
   return Move(r->run(), v1::RUN_STATE_RUNNING, v1::RUN_STATE_CANCELLED, run);
 }
 
-grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) {
+grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
+                                         v1::ListEventsResponse* response) {
   if (!request->run().empty()) {
     if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   }
@@ -156,7 +181,9 @@ grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEve
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest* request, v1::ListMetricsResponse* response) {
+grpc::Status FakeCoordinator::ListMetrics(grpc::ServerContext*,
+                                          const v1::ListMetricsRequest* request,
+                                          v1::ListMetricsResponse* response) {
   if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   v1::StepMetrics* step = response->add_steps();
   step->set_tokens(2048);
@@ -164,7 +191,9 @@ grpc::Status FakeCoordinator::ListMetrics(grpc::ServerContext*, const v1::ListMe
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest* request, v1::ListCheckpointsResponse* response) {
+grpc::Status FakeCoordinator::ListCheckpoints(grpc::ServerContext*,
+                                              const v1::ListCheckpointsRequest* request,
+                                              v1::ListCheckpointsResponse* response) {
   if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   v1::Checkpoint* checkpoint = response->add_checkpoints();
   checkpoint->set_step(20);
@@ -173,7 +202,8 @@ grpc::Status FakeCoordinator::ListCheckpoints(grpc::ServerContext*, const v1::Li
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*, v1::ListWorkersResponse* response) {
+grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                                          v1::ListWorkersResponse* response) {
   v1::WorkerInfo* worker = response->add_workers();
   worker->set_name("worker-0");
   worker->set_state("training");
@@ -181,7 +211,8 @@ grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWo
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest* request, grpc::ServerWriter<v1::LogLine>* writer) {
+grpc::Status FakeCoordinator::StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest* request,
+                                         grpc::ServerWriter<v1::LogLine>* writer) {
   if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   for (int i = 0; i < 3; ++i) {
     v1::LogLine line;

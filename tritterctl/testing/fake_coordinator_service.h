@@ -1,4 +1,5 @@
-// A RunService in this process with one run whose state the test sets. Listens on a free loopback port.
+// A RunService in this process with one run whose state the test sets. Listens on a free loopback
+// port.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -20,7 +21,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   ~FakeCoordinator() override;
   const std::string& address() const { return address_; }
 
-  // What is answered from now on; open watches get it as an update, and end when its state is terminal.
+  // What is answered from now on; open watches get it as an update, and end when its state is
+  // terminal.
   void SetRun(const v1::Run& run);
   v1::Run run();
   void Stop();   // as if killed: streams break, the port is closed
@@ -29,19 +31,28 @@ class FakeCoordinator final : public v1::RunService::Service {
   int watches();  // WatchRun calls so far
 
  private:
-  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*, v1::SubmitRunResponse*) override;
-  grpc::Status ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest*, v1::ValidateRunResponse*) override;
+  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*,
+                         v1::SubmitRunResponse*) override;
+  grpc::Status ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest*,
+                           v1::ValidateRunResponse*) override;
   grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest*, v1::Run*) override;
-  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse*) override;
-  grpc::Status WatchRun(grpc::ServerContext*, const v1::WatchRunRequest*, grpc::ServerWriter<v1::RunUpdate>*) override;
+  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*,
+                        v1::ListRunsResponse*) override;
+  grpc::Status WatchRun(grpc::ServerContext*, const v1::WatchRunRequest*,
+                        grpc::ServerWriter<v1::RunUpdate>*) override;
   grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest*, v1::Run*) override;
   grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest*, v1::Run*) override;
   grpc::Status CancelRun(grpc::ServerContext*, const v1::CancelRunRequest*, v1::Run*) override;
-  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*, v1::ListEventsResponse*) override;
-  grpc::Status ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest*, v1::ListMetricsResponse*) override;
-  grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*, v1::ListCheckpointsResponse*) override;
-  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*, v1::ListWorkersResponse*) override;
-  grpc::Status StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest*, grpc::ServerWriter<v1::LogLine>*) override;
+  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
+                          v1::ListEventsResponse*) override;
+  grpc::Status ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest*,
+                           v1::ListMetricsResponse*) override;
+  grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
+                               v1::ListCheckpointsResponse*) override;
+  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                           v1::ListWorkersResponse*) override;
+  grpc::Status StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest*,
+                          grpc::ServerWriter<v1::LogLine>*) override;
 
   grpc::Status Find(const std::string& name, v1::Run* out);
   grpc::Status Move(const std::string& name, v1::RunState from, v1::RunState to, v1::Run* out);

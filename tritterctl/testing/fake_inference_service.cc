@@ -17,9 +17,13 @@ FakeInference::FakeInference() {
 
 FakeInference::~FakeInference() { server_->Shutdown(std::chrono::system_clock::now()); }
 
-grpc::Status FakeInference::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request, grpc::ServerWriter<v1::GenerateResponse>* writer) {
-  if (request->model() == "missing") return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model 'missing'");
-  if (request->max_tokens() > 1000) return grpc::Status(grpc::StatusCode::OUT_OF_RANGE, "context exceeded");
+grpc::Status FakeInference::Generate(grpc::ServerContext* context,
+                                     const v1::GenerateRequest* request,
+                                     grpc::ServerWriter<v1::GenerateResponse>* writer) {
+  if (request->model() == "missing")
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model 'missing'");
+  if (request->max_tokens() > 1000)
+    return grpc::Status(grpc::StatusCode::OUT_OF_RANGE, "context exceeded");
   if (request->text() == "hang") {
     Mutex mu;
     CondVar never;
@@ -41,7 +45,8 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context, const v1::Gen
   return grpc::Status::OK;
 }
 
-grpc::Status FakeInference::Score(grpc::ServerContext*, const v1::ScoreRequest* request, v1::ScoreResponse* response) {
+grpc::Status FakeInference::Score(grpc::ServerContext*, const v1::ScoreRequest* request,
+                                  v1::ScoreResponse* response) {
   for (size_t i = 0; i < request->text().size(); ++i) response->add_tokens()->set_logprob(-1);
   response->set_total_logprob(-static_cast<double>(request->text().size()));
   return grpc::Status::OK;

@@ -10,7 +10,8 @@
 
 namespace tritter {
 
-// The model "missing" is NOT_FOUND; max_tokens above 1000 is OUT_OF_RANGE; the prompt "hang" is never answered.
+// The model "missing" is NOT_FOUND; max_tokens above 1000 is OUT_OF_RANGE; the prompt "hang" is
+// never answered.
 class FakeInference final : public v1::InferenceService::Service {
  public:
   FakeInference();
@@ -18,8 +19,10 @@ class FakeInference final : public v1::InferenceService::Service {
   const std::string& address() const { return address_; }
 
  private:
-  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request, grpc::ServerWriter<v1::GenerateResponse>* writer) override;
-  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request, v1::ScoreResponse* response) override;
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+                        grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request,
+                     v1::ScoreResponse* response) override;
 
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
