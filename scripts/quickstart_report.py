@@ -12,7 +12,7 @@ rows = []
 for tool in ("gzip", "xz", "bzip2"):
     packed = subprocess.run([tool, "-9", "-c", heldout], check=True, stdout=subprocess.PIPE).stdout
     rows.append((f"{tool} -9", 8 * len(packed) / raw_bytes))
-for e in summary["evaluations"]:
+for e in summary["last_evaluation"]:
     rows.append((f"this model, source {e['source']}, {e['weights']} weights", e["bits_per_byte"]))
 for name, bits in rows:
     print(f"  {bits:5.2f}  {name}")
