@@ -67,7 +67,7 @@ class CpuTrainer : public Trainer {
   }
 
   absl::Status InitialiseFresh() override {
-    InitialiseParameters(spec_.seed, &parameters_);
+    InitialiseParameters(spec_.seed, spec_.model.layers, &parameters_);
     step_ = 0;
     return absl::OkStatus();
   }

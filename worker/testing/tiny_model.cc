@@ -49,7 +49,7 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count) {
 
 TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed)
     : config(model), parameters(config), sink(&parameters), parallel(1), context{&config, &parameters, &sink, &parallel} {
-  InitialiseParameters(seed, &parameters);
+  InitialiseParameters(seed, config.layers, &parameters);
   network = *Network::Create(context, BitLinearFactory(context));
   loss = *NextTokenLoss(context, 0.0);
 }
