@@ -5,7 +5,8 @@
 
 namespace tritter {
 
-// Thread-safe. Real() lives for the whole process; tests use FakeClock (common/testing/fake_clock.h).
+// Thread-safe. Real() lives for the whole process; tests use FakeClock
+// (common/testing/fake_clock.h).
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -1,5 +1,6 @@
-#include "absl/strings/str_cat.h"
 #include "common/env.h"
+
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -34,7 +35,8 @@ absl::Status WriteFileAtomically(Env* env, const std::string& path, absl::string
     return env->Rename(temporary, path);
   }();
   if (!status.ok()) {
-    env->RemoveFile(temporary).IgnoreError();  // best effort: the first error is the one that counts
+    env->RemoveFile(temporary)
+        .IgnoreError();  // best effort: the first error is the one that counts
     return status;
   }
   return env->SyncDir(Dirname(path));

@@ -36,14 +36,17 @@ class MappedFile {
 class Env {
  public:
   virtual ~Env() = default;
-  virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) = 0;
-  virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(const std::string& path) = 0;
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(
+      const std::string& path) = 0;
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(
+      const std::string& path) = 0;
   virtual absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) = 0;
   virtual absl::StatusOr<std::string> ReadFile(const std::string& path) = 0;
   virtual bool Exists(const std::string& path) = 0;
   virtual bool IsDirectory(const std::string& path) = 0;
   virtual absl::StatusOr<uint64_t> FileSize(const std::string& path) = 0;
-  virtual absl::StatusOr<std::vector<std::string>> ListDir(const std::string& path) = 0;  // names, sorted
+  virtual absl::StatusOr<std::vector<std::string>> ListDir(
+      const std::string& path) = 0;                              // names, sorted
   virtual absl::Status CreateDirs(const std::string& path) = 0;  // like mkdir -p
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status SyncDir(const std::string& path) = 0;  // makes creations and renames durable

@@ -57,10 +57,9 @@ TEST(RealEnv, FullDiskIsResourceExhaustedWithPathAndOffset) {
   ASSERT_OK_AND_ASSIGN(std::unique_ptr<WritableFile> file,
                        Env::Real()->NewWritableFile("/dev/full"));
   ASSERT_OK(file->Append("fits the buffer"));
-  EXPECT_THAT(file->Sync(),
-              StatusIs(StatusCode::kResourceExhausted,
-                       testing::AllOf(HasSubstr("/dev/full"), HasSubstr("byte 0"),
-                                      HasSubstr("No space left on device"))));
+  EXPECT_THAT(file->Sync(), StatusIs(StatusCode::kResourceExhausted,
+                                     testing::AllOf(HasSubstr("/dev/full"), HasSubstr("byte 0"),
+                                                    HasSubstr("No space left on device"))));
 }
 
 TEST(RealEnv, DelayedWriteErrorSurfacesAtClose) {
@@ -77,9 +76,9 @@ TEST(RealEnv, RemoveTreeDoesNotFollowLinks) {
   ASSERT_OK(env->CreateDirs(JoinPath(folder.path, "keep")));
   ASSERT_OK(WriteFileAtomically(env, JoinPath(folder.path, "keep/f"), "x"));
   ASSERT_OK(env->CreateDirs(JoinPath(folder.path, "gone")));
-  ASSERT_EQ(symlink(JoinPath(folder.path, "keep").c_str(),
-                    JoinPath(folder.path, "gone/link").c_str()),
-            0);
+  ASSERT_EQ(
+      symlink(JoinPath(folder.path, "keep").c_str(), JoinPath(folder.path, "gone/link").c_str()),
+      0);
   ASSERT_OK(env->RemoveTree(JoinPath(folder.path, "gone")));
   EXPECT_TRUE(env->Exists(JoinPath(folder.path, "keep/f")));
 }

@@ -36,8 +36,8 @@ absl::StatusCode Code(int error) {
 }  // namespace
 
 absl::Status ErrnoStatus(absl::string_view action, absl::string_view path, int error) {
-  return absl::Status(Code(error), absl::StrCat(path, ": ", action, ": ",
-                                                std::generic_category().message(error)));
+  return absl::Status(
+      Code(error), absl::StrCat(path, ": ", action, ": ", std::generic_category().message(error)));
 }
 
 }  // namespace tritter

@@ -21,8 +21,7 @@ std::string Holder(const std::string& path) {
   absl::string_view digits = pid;
   absl::ConsumeSuffix(&digits, "\n");
   if (digits.empty()) return "another process";
-  std::string name =
-      Env::Real()->ReadFile(absl::StrCat("/proc/", digits, "/comm")).value_or("");
+  std::string name = Env::Real()->ReadFile(absl::StrCat("/proc/", digits, "/comm")).value_or("");
   while (!name.empty() && name.back() == '\n') name.pop_back();
   return absl::StrCat("process ", digits, name.empty() ? "" : absl::StrCat(" (", name, ")"));
 }

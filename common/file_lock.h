@@ -8,12 +8,12 @@
 
 namespace tritter {
 
-// flock(2) on a file that names the holder's pid. The kernel lets go when the holder ends, however it
-// ends; the file itself stays. Children do not inherit the lock.
+// flock(2) on a file that names the holder's pid. The kernel lets go when the holder ends, however
+// it ends; the file itself stays. Children do not inherit the lock.
 class FileLock {
  public:
-  // Errors: FailedPrecondition when another holds it ("… is held by process 123 (coordinator)"), else as
-  // Env for opening the file.
+  // Errors: FailedPrecondition when another holds it ("… is held by process 123 (coordinator)"),
+  // else as Env for opening the file.
   static absl::StatusOr<std::unique_ptr<FileLock>> Acquire(const std::string& path);
   ~FileLock();
   FileLock(const FileLock&) = delete;

@@ -18,9 +18,10 @@ using testing::HasSubstr;
 TEST(FileLock, SecondHolderIsRefusedWithThePidOfTheFirst) {
   const std::string path = JoinPath(testing::TempDir(), "second.lock");
   ASSERT_OK_AND_ASSIGN(auto first, FileLock::Acquire(path));
-  EXPECT_THAT(FileLock::Acquire(path),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr(absl::StrCat("is held by process ", getpid(), " (file_lock_test"))));
+  EXPECT_THAT(
+      FileLock::Acquire(path),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               HasSubstr(absl::StrCat("is held by process ", getpid(), " (file_lock_test"))));
   first.reset();
   EXPECT_OK(FileLock::Acquire(path));
 }

@@ -1,5 +1,5 @@
-// Flags as all binaries have them: CLI11 with an environment twin for each, common options, exit code 2
-// for wrong use.
+// Flags as all binaries have them: CLI11 with an environment twin for each, common options, exit
+// code 2 for wrong use.
 //   CLI::App app("Tritter coordinator");
 //   std::string listen = "127.0.0.1:7000";
 //   AddFlag(&app, "--listen", &listen, "address of the RPC service");       // or TRITTER_LISTEN

@@ -29,8 +29,8 @@ std::shared_ptr<Logging> MakeLogging(absl::string_view component, LogLevel level
       json ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",%v" : "%Y-%m-%dT%H:%M:%S.%eZ %v",
       spdlog::pattern_time_type::utc));
   logging->logger = std::make_shared<spdlog::logger>("tritter", std::move(sink));
-  static constexpr spdlog::level::level_enum kLevels[] = {
-      spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                          spdlog::level::warn, spdlog::level::err};
   logging->logger->set_level(kLevels[static_cast<int>(level)]);
   logging->logger->flush_on(spdlog::level::debug);
   return logging;
@@ -82,8 +82,8 @@ void InitLogging(absl::string_view component, LogLevel level, absl::string_view 
 
 void LogEvent(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
   const std::shared_ptr<Logging> logging = std::atomic_load(&Current());
-  static constexpr spdlog::level::level_enum kLevels[] = {
-      spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                          spdlog::level::warn, spdlog::level::err};
   const spdlog::level::level_enum spd_level = kLevels[static_cast<int>(level)];
   if (!logging->logger->should_log(spd_level)) return;
   const std::string line = logging->json ? JsonLine(level, logging->component, event, fields)

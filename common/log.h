@@ -1,5 +1,5 @@
-// Structured logging: one line an event, on stderr (spdlog behind it; not visible here, so that this
-// header stays cheap). Format:  2026-01-31T12:00:00.000Z INFO epoch_formed run=r-1 epoch=2
+// Structured logging: one line an event, on stderr (spdlog behind it; not visible here, so that
+// this header stays cheap). Format:  2026-01-31T12:00:00.000Z INFO epoch_formed run=r-1 epoch=2
 #pragma once
 
 #include <initializer_list>
@@ -29,9 +29,17 @@ void InitLogging(absl::string_view component, LogLevel level, absl::string_view 
 void LogEvent(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields = {});
 bool ParseLogLevel(absl::string_view text, LogLevel* level);  // debug, info, warning, error
 
-inline void LogInfo(absl::string_view e, std::initializer_list<LogField> f = {}) { LogEvent(LogLevel::kInfo, e, f); }
-inline void LogWarning(absl::string_view e, std::initializer_list<LogField> f = {}) { LogEvent(LogLevel::kWarning, e, f); }
-inline void LogError(absl::string_view e, std::initializer_list<LogField> f = {}) { LogEvent(LogLevel::kError, e, f); }
-inline void LogDebug(absl::string_view e, std::initializer_list<LogField> f = {}) { LogEvent(LogLevel::kDebug, e, f); }
+inline void LogInfo(absl::string_view e, std::initializer_list<LogField> f = {}) {
+  LogEvent(LogLevel::kInfo, e, f);
+}
+inline void LogWarning(absl::string_view e, std::initializer_list<LogField> f = {}) {
+  LogEvent(LogLevel::kWarning, e, f);
+}
+inline void LogError(absl::string_view e, std::initializer_list<LogField> f = {}) {
+  LogEvent(LogLevel::kError, e, f);
+}
+inline void LogDebug(absl::string_view e, std::initializer_list<LogField> f = {}) {
+  LogEvent(LogLevel::kDebug, e, f);
+}
 
 }  // namespace tritter

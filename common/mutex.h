@@ -1,5 +1,5 @@
-// std::mutex with clang's thread-safety annotations. Not absl::Mutex: ThreadSanitizer cannot see into
-// Debian's uninstrumented Abseil and would report races that are none.
+// std::mutex with clang's thread-safety annotations. Not absl::Mutex: ThreadSanitizer cannot see
+// into Debian's uninstrumented Abseil and would report races that are none.
 #pragma once
 
 #include <chrono>
@@ -63,8 +63,8 @@ class CondVar {
     cv_.wait(lock);
     lock.release();
   }
-  // False when the time was over, true when woken. For a condition with a deadline keep the deadline
-  // and pass what is left of it.
+  // False when the time was over, true when woken. For a condition with a deadline keep the
+  // deadline and pass what is left of it.
   bool WaitFor(Mutex* mu, absl::Duration timeout) REQUIRES(mu) {
     if (timeout >= kForever) {  // steady_clock::now() + timeout would overflow
       Wait(mu);

@@ -7,7 +7,8 @@
 namespace tritter {
 namespace {
 
-// Edits that turn a into b: insert, delete, replace, and swap of neighbours (optimal string alignment).
+// Edits that turn a into b: insert, delete, replace, and swap of neighbours (optimal string
+// alignment).
 int EditDistance(absl::string_view a, absl::string_view b) {
   std::vector<int> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
   std::iota(last.begin(), last.end(), 0);

@@ -67,8 +67,7 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
   const size_t colon = address.rfind(':');
   HostPort out;
   if (colon == absl::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &out.port) || out.port < 0 ||
-      out.port > 65535) {
+      !absl::SimpleAtoi(address.substr(colon + 1), &out.port) || out.port < 0 || out.port > 65535) {
     return absl::InvalidArgumentError(
         absl::StrCat("expected host:port with a port of 0 to 65535, got \"", address, "\""));
   }
@@ -84,9 +83,8 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
 }
 
 std::string FormatHostPort(const HostPort& address) {
-  return absl::StrContains(address.host, ":")
-             ? absl::StrCat("[", address.host, "]:", address.port)
-             : absl::StrCat(address.host, ":", address.port);
+  return absl::StrContains(address.host, ":") ? absl::StrCat("[", address.host, "]:", address.port)
+                                              : absl::StrCat(address.host, ":", address.port);
 }
 
 bool IsLoopback(absl::string_view host) {

@@ -59,8 +59,7 @@ TEST(CheckCanListen, SaysWhenThePortIsTaken) {
 TEST(CheckCanListen, SaysWhenTheAddressIsNotOfThisMachine) {
   EXPECT_THAT(CheckCanListen({"192.0.2.1", 0}),  // reserved for documentation
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("not an address of this machine")));
-  EXPECT_THAT(CheckCanListen({"no.such.host.invalid", 1}),
-              StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_THAT(CheckCanListen({"no.such.host.invalid", 1}), StatusIs(StatusCode::kInvalidArgument));
 }
 
 TEST(PickFreeLoopbackPort, GivesAPortOnWhichOneCanListen) {

@@ -49,7 +49,8 @@ Permutation::Permutation(uint64_t key, uint64_t n)
 
 uint64_t RandomBits64() {
   uint64_t bits;
-  // Eight bytes never come back short once the pool is initialised; without entropy nothing is safe.
+  // Eight bytes never come back short once the pool is initialised; without entropy nothing is
+  // safe.
   if (getrandom(&bits, sizeof bits, 0) != sizeof bits) abort();
   return bits;
 }

@@ -1,5 +1,5 @@
-// Seeded randomness. Counter-based (Philox4x32-10, Salmon et al. 2011): the n-th value of a stream is
-// a pure function of (key, n), so a state is two integers and resumes bit-exactly.
+// Seeded randomness. Counter-based (Philox4x32-10, Salmon et al. 2011): the n-th value of a stream
+// is a pure function of (key, n), so a state is two integers and resumes bit-exactly.
 #pragma once
 
 #include <array>
@@ -78,7 +78,7 @@ class Philox {
 // cycle walking (format-preserving encryption, Black and Rogaway 2002). Thread-safe.
 class Permutation {
  public:
-  Permutation(uint64_t key, uint64_t n);  // n >= 1
+  Permutation(uint64_t key, uint64_t n);   // n >= 1
   uint64_t operator()(uint64_t i) const {  // i < n
     // The domain is less than 4 n, so under four turns are expected.
     do {

@@ -31,7 +31,8 @@ Sha256Digest Sha256(absl::string_view data);
 std::string Hex(const Sha256Digest& digest);  // 64 lower-case characters
 std::string Sha256Hex(absl::string_view data);
 absl::StatusOr<std::string> Sha256HexOfFile(Env* env, const std::string& path);
-// The digest as a big-endian integer modulo m (held-out rule: document is held out when mod 1000 < k).
+// The digest as a big-endian integer modulo m (held-out rule: document is held out when mod 1000 <
+// k).
 uint32_t DigestMod(const Sha256Digest& digest, uint32_t m);
 
 }  // namespace tritter

@@ -59,7 +59,8 @@ void InstallShutdownHandlers() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-  signal(SIGPIPE, SIG_IGN);  // a peer that goes away is an error of write, not the end of the process
+  signal(SIGPIPE,
+         SIG_IGN);  // a peer that goes away is an error of write, not the end of the process
 }
 
 bool ShutdownRequested() { return requested.load() != 0; }

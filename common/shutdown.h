@@ -1,4 +1,5 @@
-// Graceful shutdown: SIGINT and SIGTERM ask, a second one of them ends the process at once (130/143).
+// Graceful shutdown: SIGINT and SIGTERM ask, a second one of them ends the process at once
+// (130/143).
 #pragma once
 
 #include <functional>
@@ -7,7 +8,8 @@
 
 namespace tritter {
 
-// Installs the handlers (once, first thing in main, before any thread). They only write to a pipe. SIGPIPE is ignored.
+// Installs the handlers (once, first thing in main, before any thread). They only write to a pipe.
+// SIGPIPE is ignored.
 void InstallShutdownHandlers();
 bool ShutdownRequested();
 int ShutdownSignal();  // 0, SIGINT or SIGTERM

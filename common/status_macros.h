@@ -14,9 +14,8 @@ namespace tritter {
 inline absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   if (status.ok()) return status;
   absl::Status out(status.code(), absl::StrCat(context, ": ", status.message()));
-  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
-    out.SetPayload(url, payload);
-  });
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
   return out;
 }
 
@@ -33,11 +32,10 @@ absl::Status ToStatus(const absl::StatusOr<T>& s) {
 #define TRITTER_CONCAT(a, b) TRITTER_CONCAT_INNER(a, b)
 
 // RETURN_IF_ERROR(expr): returns the status of expr from this function unless it is OK.
-#define RETURN_IF_ERROR(expr)                                                     \
-  do {                                                                            \
-    if (auto tritter_status = ::tritter::status_internal::ToStatus(expr);         \
-        !tritter_status.ok())                                                     \
-      return tritter_status;                                                      \
+#define RETURN_IF_ERROR(expr)                                                                   \
+  do {                                                                                          \
+    if (auto tritter_status = ::tritter::status_internal::ToStatus(expr); !tritter_status.ok()) \
+      return tritter_status;                                                                    \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, expr): x = *expr, or returns the status of expr.

@@ -1,7 +1,7 @@
 #include "common/status_macros.h"
 
-#include <gtest/gtest.h>
 #include <gtest/gtest-spi.h>
+#include <gtest/gtest.h>
 
 #include <memory>
 

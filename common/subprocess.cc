@@ -75,7 +75,8 @@ struct ChildError {
   int error;
 };
 
-// Everything the child needs, prepared before fork: after it only async-signal-safe calls are allowed.
+// Everything the child needs, prepared before fork: after it only async-signal-safe calls are
+// allowed.
 struct ChildPlan {
   char* const* argv;
   char* const* envp;
@@ -114,8 +115,8 @@ struct ChildPlan {
 absl::Status OpenOutput(const SubprocessOptions& options, Fd* child_end, Fd* our_end) {
   using Output = SubprocessOptions::Output;
   if (options.output == Output::kFile) {
-    child_end->Reset(open(options.output_path.c_str(),
-                          O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+    child_end->Reset(
+        open(options.output_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
     if (child_end->get() < 0) return ErrnoStatus("open for output", options.output_path);
   } else if (options.output == Output::kPipe) {
     RETURN_IF_ERROR(MakePipe(our_end, child_end));
@@ -138,15 +139,15 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(const SubprocessOp
   Fd output_child, output_ours, error_read, error_write;
   RETURN_IF_ERROR(OpenOutput(options, &output_child, &output_ours));
   RETURN_IF_ERROR(MakePipe(&error_read, &error_write));
-  const ChildPlan plan = {argv.data(),
-                          envp.data(),
-                          options.working_directory.empty() ? nullptr
-                                                            : options.working_directory.c_str(),
-                          output_child.get(),
-                          error_write.get(),
-                          getpid(),
-                          options.die_with_parent,
-                          options.own_process_group};
+  const ChildPlan plan = {
+      argv.data(),
+      envp.data(),
+      options.working_directory.empty() ? nullptr : options.working_directory.c_str(),
+      output_child.get(),
+      error_write.get(),
+      getpid(),
+      options.die_with_parent,
+      options.own_process_group};
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus("fork", options.argv[0]);
   if (pid == 0) BecomeProgram(plan);
@@ -195,7 +196,8 @@ std::optional<ExitStatus> Subprocess::Poll() {
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
-  exit_ = WIFSIGNALED(status) ? ExitStatus{0, WTERMSIG(status)} : ExitStatus{WEXITSTATUS(status), 0};
+  exit_ =
+      WIFSIGNALED(status) ? ExitStatus{0, WTERMSIG(status)} : ExitStatus{WEXITSTATUS(status), 0};
   return exit_;
 }
 
@@ -256,9 +258,8 @@ absl::StatusOr<RunResult> RunCommand(std::vector<std::string> argv, absl::Durati
   ASSIGN_OR_RETURN(const std::unique_ptr<Subprocess> process, Subprocess::Start(options));
   const std::optional<ExitStatus> exit = process->Wait(timeout);
   if (!exit) {
-    return absl::DeadlineExceededError(absl::StrCat(absl::StrJoin(options.argv, " "),
-                                                    ": still running after ",
-                                                    absl::FormatDuration(timeout)));
+    return absl::DeadlineExceededError(absl::StrCat(
+        absl::StrJoin(options.argv, " "), ": still running after ", absl::FormatDuration(timeout)));
   }
   return RunResult{*exit, process->ReadOutput()};
 }

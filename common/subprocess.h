@@ -24,8 +24,8 @@ struct SubprocessOptions {
     kPipe,  // stdout and stderr, together, through ReadOutput
   } output = Output::kInherit;
   std::string output_path;
-  // SIGKILL for the child when the *thread* that started it ends (PR_SET_PDEATHSIG): start it from the
-  // main thread, or from one that lives as long as the child.
+  // SIGKILL for the child when the *thread* that started it ends (PR_SET_PDEATHSIG): start it from
+  // the main thread, or from one that lives as long as the child.
   bool die_with_parent = true;
   // A process group of its own: Ctrl-C in the terminal reaches only the parent, which decides, and
   // signals reach grandchildren too.
@@ -39,11 +39,12 @@ struct ExitStatus {
   std::string ToString() const;  // "exit code 3", "signal 9 (Killed)"
 };
 
-// Owns one child. Its destructor kills the child and its group, and reaps it. When the child has ended by
-// itself, what is left of its group is killed too. Not thread-safe.
+// Owns one child. Its destructor kills the child and its group, and reaps it. When the child has
+// ended by itself, what is left of its group is killed too. Not thread-safe.
 class Subprocess {
  public:
-  // Errors: NotFound (no such program; message names it), as Env for output_path and working_directory.
+  // Errors: NotFound (no such program; message names it), as Env for output_path and
+  // working_directory.
   static absl::StatusOr<std::unique_ptr<Subprocess>> Start(const SubprocessOptions& options);
   ~Subprocess();
   Subprocess(const Subprocess&) = delete;
@@ -52,7 +53,8 @@ class Subprocess {
   pid_t pid() const { return pid_; }
   // Without waiting: nothing while it runs.
   std::optional<ExitStatus> Poll();
-  // Until it has ended or the timeout is over (then nothing). With kPipe, output is collected meanwhile.
+  // Until it has ended or the timeout is over (then nothing). With kPipe, output is collected
+  // meanwhile.
   std::optional<ExitStatus> Wait(absl::Duration timeout = absl::InfiniteDuration());
   // To the child's group (or the child alone without a group); does nothing once it is reaped.
   void Signal(int signal);
@@ -75,7 +77,8 @@ class Subprocess {
   std::optional<ExitStatus> exit_;
 };
 
-// Runs to the end with output captured. Errors: as Start, DeadlineExceeded after `timeout` (it is killed).
+// Runs to the end with output captured. Errors: as Start, DeadlineExceeded after `timeout` (it is
+// killed).
 struct RunResult {
   ExitStatus exit;
   std::string output;

@@ -28,8 +28,7 @@ SubprocessOptions Shell(const std::string& script) {
 
 // Gone, or a zombie that somebody else has to reap.
 bool Runs(pid_t pid) {
-  const std::string stat =
-      Env::Real()->ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
+  const std::string stat = Env::Real()->ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
   return !stat.empty() && !absl::StrContains(stat, ") Z ") && !absl::StrContains(stat, ") X ");
 }
 
@@ -95,9 +94,9 @@ TEST(Subprocess, PollAndTimedWaitLeaveARunningChildAlone) {
 }
 
 TEST(Subprocess, StopAsksFirst) {
-  ASSERT_OK_AND_ASSIGN(
-      auto process,
-      Subprocess::Start(Shell("trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")));
+  ASSERT_OK_AND_ASSIGN(auto process,
+                       Subprocess::Start(Shell(
+                           "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done")));
   EXPECT_EQ(AwaitOutput(process.get()), "up\n");
   // The group got the signal: the sleep inside ends at once, and the trap runs.
   EXPECT_EQ(process->Stop(absl::Seconds(60)).code, 5);
@@ -106,7 +105,8 @@ TEST(Subprocess, StopAsksFirst) {
 
 TEST(Subprocess, StopKillsWhoDoesNotListen) {
   ASSERT_OK_AND_ASSIGN(
-      auto process, Subprocess::Start(Shell("trap '' TERM; echo up; while :; do sleep 0.01; done")));
+      auto process,
+      Subprocess::Start(Shell("trap '' TERM; echo up; while :; do sleep 0.01; done")));
   EXPECT_EQ(AwaitOutput(process.get()), "up\n");
   EXPECT_EQ(process->Stop(absl::Milliseconds(20)).signal, SIGKILL);
 }

@@ -28,7 +28,8 @@ struct NodeRef {
 
   void Report(Position at, absl::string_view key, std::string message) const {
     // Without a key the problem is the mapping's own.
-    state->tree.problems.push_back({at, key.empty() ? path : ChildPath(path, key), std::move(message)});
+    state->tree.problems.push_back(
+        {at, key.empty() ? path : ChildPath(path, key), std::move(message)});
   }
 
   // Marks the key as known. Null when it is absent or already reported as broken.
@@ -41,17 +42,17 @@ struct NodeRef {
   }
 
   void WrongType(const Node& value, absl::string_view key, absl::string_view expected) const {
-    const absl::string_view hint = value.kind == Node::Kind::kNull
-                                       ? "; give a value or remove the key"
-                                       : absl::string_view();
-    Report(value.position, key, absl::StrCat("expected ", expected, ", got ", Describe(value), hint));
+    const absl::string_view hint =
+        value.kind == Node::Kind::kNull ? "; give a value or remove the key" : absl::string_view();
+    Report(value.position, key,
+           absl::StrCat("expected ", expected, ", got ", Describe(value), hint));
   }
 
   template <typename T>
   bool InRange(const Node& value, absl::string_view key, T v, T min, T max) const {
     if (v >= min && v <= max) return true;
-    const bool lower = min > std::numeric_limits<T>::lowest() &&
-                       min != -std::numeric_limits<T>::infinity();
+    const bool lower =
+        min > std::numeric_limits<T>::lowest() && min != -std::numeric_limits<T>::infinity();
     const bool upper = max < std::numeric_limits<T>::max();
     const std::string range = lower && upper ? absl::StrCat("between ", min, " and ", max)
                               : lower        ? absl::StrCat("at least ", min)
@@ -130,8 +131,7 @@ bool YamlMap::Get(absl::string_view key, int64_t* out, int64_t min, int64_t max)
   }
   if (value->kind == Node::Kind::kScalar && !value->quoted &&
       yaml_internal::LooksLikeInt(value->text)) {
-    ref_->Report(value->position, key,
-                 absl::StrCat(value->text, " does not fit a 64-bit integer"));
+    ref_->Report(value->position, key, absl::StrCat(value->text, " does not fit a 64-bit integer"));
   } else {
     ref_->WrongType(*value, key, "an integer");
     absl::StrAppend(&ref_->state->tree.problems.back().message, QuoteHint(*value));
@@ -271,8 +271,7 @@ void YamlMap::Require(absl::string_view key) {
 }
 
 void YamlMap::Error(absl::string_view key, absl::string_view message) {
-  const Node::Entry* entry =
-      present() && !key.empty() ? ref_->node->Find(key) : nullptr;
+  const Node::Entry* entry = present() && !key.empty() ? ref_->node->Find(key) : nullptr;
   ref_->Report(entry != nullptr ? entry->value->position : ref_->position, key,
                std::string(message));
 }
@@ -289,8 +288,7 @@ absl::StatusOr<YamlDocument> YamlDocument::Parse(absl::string_view text,
 YamlMap YamlDocument::Root() {
   Node* root = state_->tree.root.get();
   root->visited = true;
-  return YamlMap(
-      std::make_shared<const NodeRef>(NodeRef{state_.get(), root, "", root->position}));
+  return YamlMap(std::make_shared<const NodeRef>(NodeRef{state_.get(), root, "", root->position}));
 }
 
 namespace {

@@ -1,15 +1,15 @@
-// Strict YAML (yaml-cpp behind it): unknown, duplicate and misspelt keys, wrong types, extra documents
-// and values out of range are errors of the form
+// Strict YAML (yaml-cpp behind it): unknown, duplicate and misspelt keys, wrong types, extra
+// documents and values out of range are errors of the form
 //   file:line:col: path: message (did you mean …?)
 // Usage:
 //   ASSIGN_OR_RETURN(YamlDocument doc, YamlDocument::Parse(text, "run.yaml"));
 //   YamlMap root = doc.Root();
 //   root.Get("name", &spec.name);                      // optional: leaves the default when absent
 //   root.Require("model");
-//   YamlMap model = root.Map("model");                 // empty map when absent (model.present() false)
-//   model.Get("hidden", &h, 1, 1 << 20);
-//   for (YamlMap& s : root.Map("data").MapList("sources")) …
-//   RETURN_IF_ERROR(doc.Finish());                     // unknown keys and every error found, all at once
+//   YamlMap model = root.Map("model");                 // empty map when absent (model.present()
+//   false) model.Get("hidden", &h, 1, 1 << 20); for (YamlMap& s :
+//   root.Map("data").MapList("sources")) … RETURN_IF_ERROR(doc.Finish());                     //
+//   unknown keys and every error found, all at once
 #pragma once
 
 #include <cstdint>
@@ -32,17 +32,17 @@ struct State;
 struct NodeRef;
 }  // namespace yaml_internal
 
-// A mapping that remembers which keys were asked for. Cheap to copy; valid while its YamlDocument lives.
-// Types are strict: a string that reads as a number, true, false or null must be quoted in the file, and a
-// quoted number is a string. Not thread-safe.
-// Readers collect errors in the document and go on, so that one run of validation reports them all.
+// A mapping that remembers which keys were asked for. Cheap to copy; valid while its YamlDocument
+// lives. Types are strict: a string that reads as a number, true, false or null must be quoted in
+// the file, and a quoted number is a string. Not thread-safe. Readers collect errors in the
+// document and go on, so that one run of validation reports them all.
 class YamlMap {
  public:
-  bool present() const;                       // the mapping was written in the file
-  bool Has(absl::string_view key) const;      // does not mark the key as known
-  std::vector<std::string> Keys() const;      // in file order
-  std::string Path() const;                   // "model.heads"; "" for the root
-  std::string Where() const;                  // "run.yaml:3:5"
+  bool present() const;                   // the mapping was written in the file
+  bool Has(absl::string_view key) const;  // does not mark the key as known
+  std::vector<std::string> Keys() const;  // in file order
+  std::string Path() const;               // "model.heads"; "" for the root
+  std::string Where() const;              // "run.yaml:3:5"
 
   // Each returns true when the key was there with a valid value. Key present with null is an error.
   bool Get(absl::string_view key, std::string* out);
@@ -51,7 +51,8 @@ class YamlMap {
            int64_t max = std::numeric_limits<int64_t>::max());
   bool Get(absl::string_view key, int* out, int min = std::numeric_limits<int>::min(),
            int max = std::numeric_limits<int>::max());
-  bool Get(absl::string_view key, double* out, double min = -std::numeric_limits<double>::infinity(),
+  bool Get(absl::string_view key, double* out,
+           double min = -std::numeric_limits<double>::infinity(),
            double max = std::numeric_limits<double>::infinity());
   bool Get(absl::string_view key, std::vector<std::string>* out);
   template <typename T>
@@ -62,15 +63,17 @@ class YamlMap {
     return true;
   }
   // One of `choices`, else an error that lists them (and suggests the nearest).
-  bool GetChoice(absl::string_view key, absl::Span<const absl::string_view> choices, std::string* out);
+  bool GetChoice(absl::string_view key, absl::Span<const absl::string_view> choices,
+                 std::string* out);
   // An integer, or a percentage written `20%` (then *fraction = 0.2 and *value is untouched).
   bool GetCountOrPercent(absl::string_view key, int64_t* value, std::optional<double>* fraction);
 
   YamlMap Map(absl::string_view key);                   // nested mapping; not present() when absent
   std::vector<YamlMap> MapList(absl::string_view key);  // list of mappings
-  void Require(absl::string_view key);                  // error "required key is missing" unless present
+  void Require(absl::string_view key);  // error "required key is missing" unless present
 
-  // Adds an error at `key`'s value (or at the mapping when absent/empty): file:line:col: path.key: message.
+  // Adds an error at `key`'s value (or at the mapping when absent/empty): file:line:col: path.key:
+  // message.
   void Error(absl::string_view key, absl::string_view message);
 
  private:
@@ -82,13 +85,13 @@ class YamlMap {
 
 class YamlDocument {
  public:
-  // Errors: InvalidArgument for a syntax error, an empty text, a root that is not a mapping, more than one
-  // document, more than 1 MiB, nesting deeper than 64. Anchors, aliases, merge keys, tags and duplicate keys
-  // are reported by Finish with the rest.
+  // Errors: InvalidArgument for a syntax error, an empty text, a root that is not a mapping, more
+  // than one document, more than 1 MiB, nesting deeper than 64. Anchors, aliases, merge keys, tags
+  // and duplicate keys are reported by Finish with the rest.
   static absl::StatusOr<YamlDocument> Parse(absl::string_view text, absl::string_view file_name);
   YamlMap Root();
-  // InvalidArgument with every error, one a line, in file order; keys nobody asked for are errors with a
-  // suggestion from the keys that were asked for in that mapping.
+  // InvalidArgument with every error, one a line, in file order; keys nobody asked for are errors
+  // with a suggestion from the keys that were asked for in that mapping.
   absl::Status Finish();
 
  private:

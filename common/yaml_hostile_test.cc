@@ -69,9 +69,9 @@ TEST(YamlHostile, DepthIsBounded) {
 // A quadratic reader would take minutes. Bounded by the timeout of the test.
 TEST(YamlHostile, LargeTextsOfEveryShapeEnd) {
   const size_t kBytes = 1 << 18;
-  for (const char* piece : {"[", "{", "- ", "? ", "a: ", "{a: ", "&a ", "*a ", "! ", "\"", "'", "|\n",
-                            "a\n", " ", "\n", "#", "%", "\t", ",", "- - -\n", "[]", "{}", "\\", "---\n",
-                            "a: {\n"}) {
+  for (const char* piece :
+       {"[", "{",  "- ", "? ", "a: ", "{a: ", "&a ",     "*a ", "! ", "\"", "'",     "|\n",   "a\n",
+        " ", "\n", "#",  "%",  "\t",  ",",    "- - -\n", "[]",  "{}", "\\", "---\n", "a: {\n"}) {
     Errors(Repeat(piece, (kBytes - 3) / strlen(piece)));
     Errors("k: " + Repeat(piece, (kBytes - 3) / strlen(piece)));
   }
@@ -89,14 +89,17 @@ TEST(YamlHostile, ManyKeysAreNotQuadratic) {
 
 TEST(YamlHostile, RandomBytesNeverThrow) {
   static constexpr absl::string_view kPieces[] = {
-      "a", "b", ":", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "\"", "'", "|", ">", "&a",
-      "*a", "!", "%", "#", "?", "---\n", "...\n", "\xff", "~",
-      "1", "<<", "\\", "\r", "\t", "\xef\xbb\xbf", "\xfe\xff"};
+      "a",       "b",  ":", ": ", "\n", "  ", "- ",    "[",
+      "]",       "{",  "}", ",",  "\"", "'",  "|",     ">",
+      "&a",      "*a", "!", "%",  "#",  "?",  "---\n", "...\n",
+      "\xff",    "~",  "1", "<<", "\\", "\r", "\t",    "\xef\xbb\xbf",
+      "\xfe\xff"};
   Philox random(11);
   for (int round = 0; round < 5000; ++round) {
     std::string text;
     const uint64_t n = random.Below(24);
-    for (uint64_t i = 0; i < n; ++i) absl::StrAppend(&text, kPieces[random.Below(std::size(kPieces))]);
+    for (uint64_t i = 0; i < n; ++i)
+      absl::StrAppend(&text, kPieces[random.Below(std::size(kPieces))]);
     Errors(text);
   }
 }

@@ -155,14 +155,15 @@ struct WrongType {
 TEST(Yaml, WrongTypesNameWhatWasExpectedAndFound) {
   const std::string where = "run.yaml:1:4: v: ";
   auto read = [](auto value) { return [value](YamlMap& r) mutable { r.Get("v", &value); }; };
-  for (const WrongType& c : {WrongType{"v: [1]", "expected an integer, got a list"},
-                             {"v: {a: 1}", "expected an integer, got a mapping"},
-                             {"v: 1.5", "expected an integer, got the number 1.5"},
-                             {"v: true", "expected an integer, got true"},
-                             {"v: '12'", "expected an integer, got the string \"12\" "
-                                         "(remove the quotes)"},
-                             {"v: 99999999999999999999",
-                              "99999999999999999999 does not fit a 64-bit integer"}}) {
+  for (const WrongType& c :
+       {WrongType{"v: [1]", "expected an integer, got a list"},
+        {"v: {a: 1}", "expected an integer, got a mapping"},
+        {"v: 1.5", "expected an integer, got the number 1.5"},
+        {"v: true", "expected an integer, got true"},
+        {"v: '12'",
+         "expected an integer, got the string \"12\" "
+         "(remove the quotes)"},
+        {"v: 99999999999999999999", "99999999999999999999 does not fit a 64-bit integer"}}) {
     EXPECT_EQ(Errors(c.text, read(int64_t{0})), where + c.expected) << c.text;
   }
   for (const WrongType& c : {WrongType{"v: .inf", "expected a number, got the string \".inf\""},
@@ -188,10 +189,11 @@ TEST(Yaml, WrongTypesNameWhatWasExpectedAndFound) {
             "run.yaml:1:1: v: expected an integer, got nothing; give a value or remove the key");
   EXPECT_EQ(Errors("v:", [](YamlMap& r) { r.Map("v"); }),
             "run.yaml:1:1: v: expected a mapping, got nothing; give a value or remove the key");
-  EXPECT_EQ(Errors("v: [1, {a: 2}]", [](YamlMap& r) {
-              int64_t a;
-              for (YamlMap& m : r.MapList("v")) m.Get("a", &a);
-            }),
+  EXPECT_EQ(Errors("v: [1, {a: 2}]",
+                   [](YamlMap& r) {
+                     int64_t a;
+                     for (YamlMap& m : r.MapList("v")) m.Get("a", &a);
+                   }),
             "run.yaml:1:5: v[0]: expected a mapping, got the number 1");
 }
 
@@ -283,8 +285,7 @@ TEST(Yaml, AtMostAHundredErrorsAreShown) {
 TEST(Yaml, ParseRefusesWhatIsNotOneMapping) {
   EXPECT_EQ(ParseError(""), "run.yaml:1:1: empty: expected a mapping");
   EXPECT_THAT(ParseError("# only a comment\n"), HasSubstr("empty: expected a mapping"));
-  EXPECT_EQ(ParseError("- a\n"),
-            "run.yaml:1:1: expected a mapping (key: value) at the top");
+  EXPECT_EQ(ParseError("- a\n"), "run.yaml:1:1: expected a mapping (key: value) at the top");
   EXPECT_EQ(ParseError("a: 1\n---\nb: 2\n"),
             "run.yaml:3:1: a second document starts here; expected one (remove the ---)");
   EXPECT_THAT(ParseError("a: [1\nb: 2\n"), HasSubstr("not valid YAML"));

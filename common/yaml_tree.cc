@@ -179,8 +179,9 @@ std::string Where(absl::string_view file, Position position) {
 
 absl::StatusOr<Tree> ParseTree(absl::string_view text, absl::string_view file_name) {
   if (text.size() > kMaxBytes) {
-    return ErrorAt(file_name, {}, absl::StrCat("too large: ", text.size(), " bytes, at most ",
-                                               kMaxBytes, " are read"));
+    return ErrorAt(
+        file_name, {},
+        absl::StrCat("too large: ", text.size(), " bytes, at most ", kMaxBytes, " are read"));
   }
   Tree tree;
   try {

@@ -1,6 +1,6 @@
 // The tree behind common/yaml.h: YAML text as nodes with positions, built from yaml-cpp's events.
-// Anchors, aliases, merge keys and tags are refused: a configuration says what it means in place, and
-// no text expands to more than itself.
+// Anchors, aliases, merge keys and tags are refused: a configuration says what it means in place,
+// and no text expands to more than itself.
 #pragma once
 
 #include <memory>
@@ -34,10 +34,10 @@ struct Node {
 
   Kind kind = Kind::kNull;
   Position position;
-  bool quoted = false;                       // kScalar
-  std::string text;                          // kScalar
-  std::vector<std::unique_ptr<Node>> items;  // kSequence
-  std::vector<Entry> entries;                // kMap, in file order, keys unique
+  bool quoted = false;                            // kScalar
+  std::string text;                               // kScalar
+  std::vector<std::unique_ptr<Node>> items;       // kSequence
+  std::vector<Entry> entries;                     // kMap, in file order, keys unique
   std::unordered_map<std::string, size_t> index;  // of entries by key
 
   // What the readers of this mapping asked for: decides which keys are unknown.
@@ -55,11 +55,12 @@ struct Problem {
 
 struct Tree {
   std::unique_ptr<Node> root;
-  std::vector<Problem> problems;  // duplicate keys, aliases and the like: the tree stands without them
+  std::vector<Problem>
+      problems;  // duplicate keys, aliases and the like: the tree stands without them
 };
 
-// Errors: InvalidArgument with `file:line:column: message`: larger than kMaxBytes, deeper than kMaxDepth,
-// a syntax error, an empty text, more than one document, a root that is not a mapping.
+// Errors: InvalidArgument with `file:line:column: message`: larger than kMaxBytes, deeper than
+// kMaxDepth, a syntax error, an empty text, more than one document, a root that is not a mapping.
 absl::StatusOr<Tree> ParseTree(absl::string_view text, absl::string_view file_name);
 
 // `a.b` from `a` and `b`.

@@ -14,7 +14,8 @@ namespace {
 constexpr char kManifestName[] = "manifest.json";
 constexpr char kAttemptMark[] = ".tmp-";
 
-v1::Checkpoint Describe(const CheckpointManifest& manifest, const std::string& path, const std::string& json) {
+v1::Checkpoint Describe(const CheckpointManifest& manifest, const std::string& path,
+                        const std::string& json) {
   v1::Checkpoint out;
   out.set_step(manifest.step);
   out.set_path(path);
@@ -37,7 +38,8 @@ absl::StatusOr<v1::Checkpoint> CommitCheckpointFolder(Env* env, const std::strin
     // Renamed by an earlier try whose answer was lost?
     absl::StatusOr<std::string> there = env->ReadFile(JoinPath(final, kManifestName));
     if (!there.ok() || *there != json) {
-      return absl::DataLossError(absl::StrCat(attempt, " is gone before its checkpoint was committed"));
+      return absl::DataLossError(
+          absl::StrCat(attempt, " is gone before its checkpoint was committed"));
     }
     RETURN_IF_ERROR(env->SyncDir(dir));
     return Describe(manifest, final, json);
@@ -54,13 +56,15 @@ absl::Status VerifyRecordedCheckpoint(Env* env, const v1::Checkpoint& checkpoint
   const std::string path = JoinPath(checkpoint.path(), kManifestName);
   ASSIGN_OR_RETURN(const std::string json, env->ReadFile(path));
   if (const std::string actual = Sha256Hex(json); actual != checkpoint.manifest_sha256()) {
-    return absl::DataLossError(absl::StrCat(path, " has SHA-256 ", actual, ", recorded was ", checkpoint.manifest_sha256()));
+    return absl::DataLossError(absl::StrCat(path, " has SHA-256 ", actual, ", recorded was ",
+                                            checkpoint.manifest_sha256()));
   }
   ASSIGN_OR_RETURN(const CheckpointManifest manifest, ManifestFromJson(json, path));
   return VerifyCheckpoint(env, checkpoint.path(), manifest, /*hashes=*/true);
 }
 
-absl::StatusOr<RecoveredFolders> RecoverCheckpointFolders(Env* env, const std::string& dir, const std::string& run_id,
+absl::StatusOr<RecoveredFolders> RecoverCheckpointFolders(Env* env, const std::string& dir,
+                                                          const std::string& run_id,
                                                           const std::set<int64_t>& recorded,
                                                           const std::string& live_attempt) {
   RecoveredFolders out;
@@ -73,10 +77,12 @@ absl::StatusOr<RecoveredFolders> RecoverCheckpointFolders(Env* env, const std::s
     const std::string path = JoinPath(dir, name);
     const size_t mark = name.find(kAttemptMark);
     if (mark != std::string::npos) {
-      if (!live_attempt.empty() && name.substr(mark + sizeof(kAttemptMark) - 1) == live_attempt) continue;
+      if (!live_attempt.empty() && name.substr(mark + sizeof(kAttemptMark) - 1) == live_attempt)
+        continue;
     } else {
       absl::StatusOr<CheckpointManifest> manifest = ReadManifest(env, path);
-      if (manifest.ok() && manifest->run_id == run_id && CheckpointFolderName(manifest->step) == name &&
+      if (manifest.ok() && manifest->run_id == run_id &&
+          CheckpointFolderName(manifest->step) == name &&
           VerifyCheckpoint(env, path, *manifest, /*hashes=*/true).ok()) {
         ASSIGN_OR_RETURN(const std::string json, env->ReadFile(JoinPath(path, kManifestName)));
         out.adopted.push_back(Describe(*manifest, path, json));

@@ -45,7 +45,8 @@ std::string Final(int64_t step) { return JoinPath(kDir, CheckpointFolderName(ste
 
 TEST(CommitCheckpointFolder, MakesAVerifiedFolderAndNothingElse) {
   MemoryEnv env;
-  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c, CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
+  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c,
+                       CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
   EXPECT_EQ(c.step(), 200);
   EXPECT_EQ(c.path(), Final(200));
   EXPECT_EQ(c.epoch(), 2u);
@@ -66,23 +67,29 @@ TEST(CommitCheckpointFolder, SaysWhenTheAttemptIsGone) {
   MemoryEnv env;
   const CheckpointManifest m = WriteShares(&env, 200, "e2");
   ASSERT_OK(env.RemoveTree(JoinPath(kDir, AttemptFolderName(200, "e2"))));
-  EXPECT_THAT(CommitCheckpointFolder(&env, kDir, m), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is gone")));
+  EXPECT_THAT(CommitCheckpointFolder(&env, kDir, m),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is gone")));
 }
 
 TEST(CommitCheckpointFolder, ReplacesAFolderThatWasNeverRecorded) {
   MemoryEnv env;
   ASSERT_OK(CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e1")));
-  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c, CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
+  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c,
+                       CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
   EXPECT_OK(VerifyRecordedCheckpoint(&env, c));
 }
 
 TEST(VerifyRecordedCheckpoint, FindsAFlippedByteInAShareAndInTheManifest) {
   MemoryEnv env;
-  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c, CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
-  ASSERT_OK(WriteFileAtomically(&env, JoinPath(Final(200), "share-1-of-2.safetensors"), "Tensors of rank 1"));
-  EXPECT_THAT(VerifyRecordedCheckpoint(&env, c), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("share-1-of-2")));
+  ASSERT_OK_AND_ASSIGN(const v1::Checkpoint c,
+                       CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e2")));
+  ASSERT_OK(WriteFileAtomically(&env, JoinPath(Final(200), "share-1-of-2.safetensors"),
+                                "Tensors of rank 1"));
+  EXPECT_THAT(VerifyRecordedCheckpoint(&env, c),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("share-1-of-2")));
   ASSERT_OK(WriteFileAtomically(&env, JoinPath(Final(200), "manifest.json"), "{}"));
-  EXPECT_THAT(VerifyRecordedCheckpoint(&env, c), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("manifest.json")));
+  EXPECT_THAT(VerifyRecordedCheckpoint(&env, c),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("manifest.json")));
 }
 
 TEST(RecoverCheckpointFolders, RemovesDeadAttemptsKeepsTheLiveOneAndAdoptsWhatWasRenamed) {
@@ -91,8 +98,9 @@ TEST(RecoverCheckpointFolders, RemovesDeadAttemptsKeepsTheLiveOneAndAdoptsWhatWa
   WriteShares(&env, 400, "e2");
   ASSERT_OK(CommitCheckpointFolder(&env, kDir, WriteShares(&env, 100, "e1")));  // recorded
   ASSERT_OK(CommitCheckpointFolder(&env, kDir, WriteShares(&env, 200, "e1")));  // not recorded
-  ASSERT_OK(env.CreateDirs(Final(300)));                                       // neither recorded nor whole
-  ASSERT_OK_AND_ASSIGN(const RecoveredFolders r, RecoverCheckpointFolders(&env, kDir, "r-1", {100}, "e2"));
+  ASSERT_OK(env.CreateDirs(Final(300)));  // neither recorded nor whole
+  ASSERT_OK_AND_ASSIGN(const RecoveredFolders r,
+                       RecoverCheckpointFolders(&env, kDir, "r-1", {100}, "e2"));
   ASSERT_THAT(r.adopted, SizeIs(1));
   EXPECT_EQ(r.adopted[0].step(), 200);
   EXPECT_OK(VerifyRecordedCheckpoint(&env, r.adopted[0]));
@@ -102,12 +110,14 @@ TEST(RecoverCheckpointFolders, RemovesDeadAttemptsKeepsTheLiveOneAndAdoptsWhatWa
 
 TEST(RecoverCheckpointFolders, IsContentWithARunThatHasNone) {
   MemoryEnv env;
-  ASSERT_OK_AND_ASSIGN(const RecoveredFolders r, RecoverCheckpointFolders(&env, kDir, "r-1", {}, ""));
+  ASSERT_OK_AND_ASSIGN(const RecoveredFolders r,
+                       RecoverCheckpointFolders(&env, kDir, "r-1", {}, ""));
   EXPECT_THAT(r.removed, IsEmpty());
 }
 
-// Every write, fsync and rename of a commit fails or is cut in turn, and the machine crashes in every way: what is left
-// is the old state (the attempt, to be removed) or the new one (a whole checkpoint, to be adopted), never a part of it.
+// Every write, fsync and rename of a commit fails or is cut in turn, and the machine crashes in
+// every way: what is left is the old state (the attempt, to be removed) or the new one (a whole
+// checkpoint, to be adopted), never a part of it.
 TEST(CommitCheckpointFolder, EveryCrashPointLeavesTheOldOrTheNewStateWhole) {
   int adopted = 0, old = 0;
   CheckpointManifest manifest;
@@ -138,7 +148,8 @@ TEST(CommitCheckpointFolder, EveryCrashPointLeavesTheOldOrTheNewStateWhole) {
   EXPECT_GT(old, 0);
 }
 
-// The coordinator lives on after a failed write: the commit is tried again and succeeds from wherever it stopped.
+// The coordinator lives on after a failed write: the commit is tried again and succeeds from
+// wherever it stopped.
 TEST(CommitCheckpointFolder, CanBeRetriedAfterAFailureAtEveryPoint) {
   for (const bool half : {false, true}) {
     for (int64_t n = 1;; ++n) {

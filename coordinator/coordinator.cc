@@ -20,11 +20,12 @@ Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions op
       exporter_(d.exporter),
       options_(std::move(options)) {}
 
-absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(const CoordinatorDependencies& dependencies,
-                                                                CoordinatorOptions options) {
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(
+    const CoordinatorDependencies& dependencies, CoordinatorOptions options) {
   std::unique_ptr<Coordinator> out(new Coordinator(dependencies, std::move(options)));
   RETURN_IF_ERROR(out->Load());
-  if (out->options_.background) out->background_ = std::thread([c = out.get()] { c->RunBackground(); });
+  if (out->options_.background)
+    out->background_ = std::thread([c = out.get()] { c->RunBackground(); });
   return out;
 }
 
@@ -38,7 +39,8 @@ void Coordinator::Stop() {
   MutexLock lock(&mu_);
   stopping_ = true;
   for (auto& [name, worker] : workers_.all()) {
-    if (worker.sink != nullptr) worker.sink->Close(absl::UnavailableError("the coordinator is stopping; reconnect"));
+    if (worker.sink != nullptr)
+      worker.sink->Close(absl::UnavailableError("the coordinator is stopping; reconnect"));
   }
   changed_.NotifyAll();
   wake_.NotifyAll();
@@ -58,7 +60,8 @@ absl::Status Coordinator::Load() {
     if (it == runs_.end()) continue;
     EpochEntry epoch;
     ASSIGN_OR_RETURN(epoch.plans, store_->Plans(record.run_id, record.epoch));
-    ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares, store_->Shares(record.run_id, record.epoch));
+    ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares,
+                     store_->Shares(record.run_id, record.epoch));
     for (const ShareRecord& s : shares) epoch.shares[s.step][s.rank] = s.share;
     for (const MemberRecord& member : record.members) {
       workers_.Await(member, record.run_id, record.epoch, clock_->Monotonic());
@@ -81,9 +84,11 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   absl::StatusOr<RunSpec> spec = ParseRunSpec(record.spec_yaml, record.run_id, "/");
   if (!spec.ok() && !IsFinal(record.state)) {
     // Written by another version. The run is not touched; it waits with this reason.
-    LogError("run_spec_unreadable", {{"run", record.run_id}, {"error", std::string(spec.status().message())}});
+    LogError("run_spec_unreadable",
+             {{"run", record.run_id}, {"error", std::string(spec.status().message())}});
     record.state = v1::RUN_STATE_FAILED;
-    record.reason = absl::StrCat("its stored configuration cannot be read: ", std::string(spec.status().message()));
+    record.reason = absl::StrCat("its stored configuration cannot be read: ",
+                                 std::string(spec.status().message()));
   }
   if (spec.ok()) {
     run.spec = *std::move(spec);
@@ -92,9 +97,11 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   ASSIGN_OR_RETURN(run.checkpoints, store_->Checkpoints(record.run_id));
   ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
   const int64_t recent = std::max<int64_t>(1, record.step - 20);
-  ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics, store_->Metrics(record.run_id, recent, 0));
+  ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics,
+                   store_->Metrics(record.run_id, recent, 0));
   for (const v1::StepMetrics& m : metrics) run.Remember(m);
-  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points, store_->Evaluations(record.run_id, 0, 0));
+  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
+                   store_->Evaluations(record.run_id, 0, 0));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
   const std::string id = record.run_id;
   run.record = std::move(record);
@@ -106,8 +113,9 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   std::set<int64_t> recorded;
   for (const v1::Checkpoint& c : run->checkpoints) recorded.insert(c.step());
   const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
-  ASSIGN_OR_RETURN(RecoveredFolders found,
-                   RecoverCheckpointFolders(env_, run->CheckpointDir(), run->record.run_id, recorded, live));
+  ASSIGN_OR_RETURN(
+      RecoveredFolders found,
+      RecoverCheckpointFolders(env_, run->CheckpointDir(), run->record.run_id, recorded, live));
   for (const std::string& name : found.removed) {
     LogInfo("checkpoint_attempt_removed", {{"run", run->record.run_id}, {"folder", name}});
   }
@@ -116,9 +124,10 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   for (v1::Checkpoint& c : found.adopted) {
     c.set_committed_ms(NowMs());
     batch.checkpoints.push_back({run->record.run_id, c});
-    batch.events.push_back(NewEvent(run->record.run_id, "checkpoint_adopted",
-                                    absl::StrCat("checkpoint of step ", c.step(),
-                                                 " was complete on disk but not yet recorded: adopted")));
+    batch.events.push_back(
+        NewEvent(run->record.run_id, "checkpoint_adopted",
+                 absl::StrCat("checkpoint of step ", c.step(),
+                              " was complete on disk but not yet recorded: adopted")));
   }
   RETURN_IF_ERROR(store_->Apply(batch));
   ASSIGN_OR_RETURN(run->checkpoints, store_->Checkpoints(run->record.run_id));
@@ -156,7 +165,8 @@ void Coordinator::Tick() {
   StartExports();
 }
 
-v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind, const std::string& message) {
+v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind,
+                                const std::string& message) {
   v1::Event event;
   event.set_id(next_event_id_++);
   event.set_time_ms(NowMs());
@@ -183,18 +193,20 @@ absl::StatusOr<RunEntry*> Coordinator::FindRun(const std::string& name) {
   return newest;
 }
 
-absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity& worker, const std::string& run_id,
-                                                       uint64_t epoch) {
+absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity& worker,
+                                                       const std::string& run_id, uint64_t epoch) {
   RETURN_IF_ERROR(workers_.Check(worker));
   const auto it = runs_.find(run_id);
   if (it == runs_.end()) return UnknownRunError(run_id);
   RunEntry* run = &it->second;
   if (!run->epoch.has_value() || run->epoch->record.epoch != epoch) {
-    return StaleEpochError(run_id, epoch, run->record.epoch, epoch > run->record.epoch ? "does not exist" : "is closed");
+    return StaleEpochError(run_id, epoch, run->record.epoch,
+                           epoch > run->record.epoch ? "does not exist" : "is closed");
   }
   const int rank = run->epoch->RankOf(worker.name());
   if (rank < 0 || run->epoch->record.members[rank].incarnation != worker.incarnation()) {
-    return StaleEpochError(run_id, epoch, run->record.epoch, absl::StrCat("does not have ", worker.name(), " as a member"));
+    return StaleEpochError(run_id, epoch, run->record.epoch,
+                           absl::StrCat("does not have ", worker.name(), " as a member"));
   }
   return Fenced{run, &*run->epoch, rank};
 }
@@ -209,8 +221,10 @@ CoordinatorStats Coordinator::Stats() {
     t.step = run.record.step;
     t.active_seconds = run.active_seconds;
     t.productive_seconds = run.productive_seconds;
-    const int64_t since = run.checkpoints.empty() ? run.record.started_ms : run.checkpoints.back().committed_ms();
-    if (since > 0 && run.epoch.has_value()) t.checkpoint_age_seconds = static_cast<double>(NowMs() - since) / 1000;
+    const int64_t since =
+        run.checkpoints.empty() ? run.record.started_ms : run.checkpoints.back().committed_ms();
+    if (since > 0 && run.epoch.has_value())
+      t.checkpoint_age_seconds = static_cast<double>(NowMs() - since) / 1000;
   }
   for (const WorkerView& w : workers_.Views(clock_->Monotonic(), {})) {
     static constexpr const char* kNames[] = {"idle", "training", "leaving", "draining", "lost"};

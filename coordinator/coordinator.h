@@ -1,5 +1,6 @@
-// The coordinator: admits runs, forms epochs of workers, hands out plans, commits checkpoints, and goes on whatever dies.
-// It gathers snapshots for the decisions in decide/ and carries their actions out; it knows no RPC.
+// The coordinator: admits runs, forms epochs of workers, hands out plans, commits checkpoints, and
+// goes on whatever dies. It gathers snapshots for the decisions in decide/ and carries their
+// actions out; it knows no RPC.
 #pragma once
 
 #include <cstdint>
@@ -36,9 +37,9 @@ using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
     const std::string& checkpoint_folder, const std::string& path, const std::string& format)>;
 
 struct CoordinatorOptions {
-  std::string data_dir;             // absolute; runs lie in data_dir/runs/<run_id>
-  std::vector<std::string> roots;   // data of runs must lie below one of them; empty: anywhere
-  bool background = true;           // own threads for ticks and exports; else the caller calls Tick
+  std::string data_dir;            // absolute; runs lie in data_dir/runs/<run_id>
+  std::vector<std::string> roots;  // data of runs must lie below one of them; empty: anywhere
+  bool background = true;          // own threads for ticks and exports; else the caller calls Tick
   absl::Duration tick = absl::Milliseconds(200);
   absl::Duration collective_timeout = absl::Seconds(60);
   absl::Duration forget_lost_workers = absl::Hours(1);
@@ -80,15 +81,16 @@ struct CoordinatorStats {
   int64_t heartbeats = 0, plans = 0, commits = 0, failed_commits = 0;
 };
 
-// Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one while an export runs) unless background is off.
-// Typed errors (coordinator/errors.h) throughout; ResourceExhausted and the like come from the store: nothing is lost then,
-// and the call may be repeated.
+// Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one while an export
+// runs) unless background is off. Typed errors (coordinator/errors.h) throughout; ResourceExhausted
+// and the like come from the store: nothing is lost then, and the call may be repeated.
 class Coordinator {
  public:
   // Loads the store, tidies checkpoint folders, waits for the members of live epochs.
-  static absl::StatusOr<std::unique_ptr<Coordinator>> Start(const CoordinatorDependencies& dependencies,
-                                                            CoordinatorOptions options);
-  // Ends sessions and threads; live epochs stay live in the store and go on when a coordinator starts again.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Start(
+      const CoordinatorDependencies& dependencies, CoordinatorOptions options);
+  // Ends sessions and threads; live epochs stay live in the store and go on when a coordinator
+  // starts again.
   ~Coordinator();
 
   // --- runs: errors as RunService says ---
@@ -103,17 +105,19 @@ class Coordinator {
   absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const v1::ListMetricsRequest& request);
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run);
   v1::ListWorkersResponse ListWorkers();
-  // Waits up to `wait` for a change beyond the cursor. False: nothing new. `ended`: the run is in a final state and the update
-  // (if any) is the last. Cancelled when the coordinator stops.
-  absl::StatusOr<bool> Watch(const std::string& run, absl::Duration wait, WatchCursor* cursor, v1::RunUpdate* update,
-                             bool* ended);
+  // Waits up to `wait` for a change beyond the cursor. False: nothing new. `ended`: the run is in a
+  // final state and the update (if any) is the last. Cancelled when the coordinator stops.
+  absl::StatusOr<bool> Watch(const std::string& run, absl::Duration wait, WatchCursor* cursor,
+                             v1::RunUpdate* update, bool* ended);
   // Log lines after `*sequence`, which moves; `tail` bounds the first read. `ended` as above.
-  absl::StatusOr<std::vector<v1::LogLine>> Logs(const std::string& run, int64_t tail, int64_t* sequence, bool* ended);
+  absl::StatusOr<std::vector<v1::LogLine>> Logs(const std::string& run, int64_t tail,
+                                                int64_t* sequence, bool* ended);
 
   // --- workers: errors as WorkerService says ---
   absl::StatusOr<v1::RegisterResponse> Register(const v1::RegisterRequest& request);
   // The session's id. Commands that the worker may have missed are pushed at once.
-  absl::StatusOr<uint64_t> OpenSession(const v1::Heartbeat& first, std::shared_ptr<CommandSink> sink);
+  absl::StatusOr<uint64_t> OpenSession(const v1::Heartbeat& first,
+                                       std::shared_ptr<CommandSink> sink);
   absl::Status Beat(uint64_t session, const v1::Heartbeat& heartbeat);
   void CloseSession(uint64_t session);
   absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& request);
@@ -124,7 +128,8 @@ class Coordinator {
   // One round of decisions: losses, ends of epochs, retries of commits, placement, exports.
   void Tick();
   CoordinatorStats Stats();
-  // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the destructor calls it.
+  // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the
+  // destructor calls it.
   void Stop();
 
  private:
@@ -135,29 +140,34 @@ class Coordinator {
   void RunBackground();
 
   int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
-  v1::Event NewEvent(const std::string& run_id, const std::string& kind, const std::string& message) REQUIRES(mu_);
+  v1::Event NewEvent(const std::string& run_id, const std::string& kind, const std::string& message)
+      REQUIRES(mu_);
   void Touch(RunEntry* run) REQUIRES(mu_);
   absl::StatusOr<RunEntry*> FindRun(const std::string& run) REQUIRES(mu_);
-  // The live epoch the request names, with the sender's rank. UNKNOWN_WORKER, STALE_INCARNATION, UNKNOWN_RUN, STALE_EPOCH.
+  // The live epoch the request names, with the sender's rank. UNKNOWN_WORKER, STALE_INCARNATION,
+  // UNKNOWN_RUN, STALE_EPOCH.
   struct Fenced {
     RunEntry* run = nullptr;
     EpochEntry* epoch = nullptr;
     int rank = 0;
   };
-  absl::StatusOr<Fenced> Fence(const v1::WorkerIdentity& worker, const std::string& run_id, uint64_t epoch)
-      REQUIRES(mu_);
+  absl::StatusOr<Fenced> Fence(const v1::WorkerIdentity& worker, const std::string& run_id,
+                               uint64_t epoch) REQUIRES(mu_);
 
   // runs
   struct Prepared {
     RunSpec spec;
     std::string yaml, hash;
   };
-  absl::StatusOr<Prepared> Prepare(const std::string& yaml, const std::string& file_name, const std::string& base_dir);
+  absl::StatusOr<Prepared> Prepare(const std::string& yaml, const std::string& file_name,
+                                   const std::string& base_dir);
   absl::Status Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) REQUIRES(mu_);
-  absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash, bool* known)
+  absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash,
+                                                 bool* known) REQUIRES(mu_);
+  absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind)
       REQUIRES(mu_);
-  absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind) REQUIRES(mu_);
-  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping) REQUIRES(mu_);
+  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping)
+      REQUIRES(mu_);
 
   // workers and epochs
   void SendStanding(const WorkerEntry& worker) REQUIRES(mu_);
@@ -165,8 +175,8 @@ class Coordinator {
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
   void EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
-  absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers, const std::string& reason)
-      REQUIRES(mu_);
+  absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
+                         const std::string& reason) REQUIRES(mu_);
   void SetWaiting(RunEntry* run, const std::string& reason) REQUIRES(mu_);
 
   // parts of a tick
@@ -183,10 +193,12 @@ class Coordinator {
   // checkpoints
   absl::Status TakeShare(const Fenced& at, const v1::CommitShareRequest& request) REQUIRES(mu_);
   absl::Status CheckFiles(const RunEntry& run, const v1::CommitShareRequest& request) REQUIRES(mu_);
-  // Commits the checkpoint of `step` when every share is there. The lock is given up while files are written.
-  absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step) REQUIRES(mu_);
-  absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint, std::vector<std::string>* folders_to_remove)
+  // Commits the checkpoint of `step` when every share is there. The lock is given up while files
+  // are written.
+  absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step)
       REQUIRES(mu_);
+  absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
+                            std::vector<std::string>* folders_to_remove) REQUIRES(mu_);
 
   Store* const store_;
   Env* const env_;
@@ -198,8 +210,8 @@ class Coordinator {
 
   Mutex tick_mu_;  // one tick at a time; taken before mu_
   Mutex mu_;
-  CondVar changed_;  // watchers
-  CondVar wake_;     // the background thread
+  CondVar changed_;                                       // watchers
+  CondVar wake_;                                          // the background thread
   std::map<std::string, RunEntry> runs_ GUARDED_BY(mu_);  // by id; never erased
   WorkerRegistry workers_ GUARDED_BY(mu_);
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;

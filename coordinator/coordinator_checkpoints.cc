@@ -45,7 +45,8 @@ CheckpointManifest ManifestOf(const RunEntry& run, int64_t step) {
       m.files.push_back({f.name(), static_cast<uint64_t>(f.bytes()), f.sha256()});
     }
   }
-  std::sort(m.files.begin(), m.files.end(), [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
+  std::sort(m.files.begin(), m.files.end(),
+            [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
   return m;
 }
 
@@ -53,9 +54,11 @@ CheckpointManifest ManifestOf(const RunEntry& run, int64_t step) {
 
 absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareRequest& request) {
   if (request.files_size() == 0 || request.files_size() > 1000) {
-    return CheckpointRejectedError("files", absl::StrCat(request.files_size()), "1 to 1000", "a share names its files");
+    return CheckpointRejectedError("files", absl::StrCat(request.files_size()), "1 to 1000",
+                                   "a share names its files");
   }
-  const std::string folder = JoinPath(run.CheckpointDir(), AttemptFolderName(request.step(), request.attempt()));
+  const std::string folder =
+      JoinPath(run.CheckpointDir(), AttemptFolderName(request.step(), request.attempt()));
   std::set<std::string> names;
   for (const auto& [rank, share] : run.epoch->shares.contains(request.step())
                                        ? run.epoch->shares.at(request.step())
@@ -65,18 +68,22 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
   }
   for (const v1::CheckpointFile& f : request.files()) {
     if (!IsPlainName(f.name())) {
-      return CheckpointRejectedError("files.name", f.name(), "letters, digits, '-', '_', '.'", "a bad file name");
+      return CheckpointRejectedError("files.name", f.name(), "letters, digits, '-', '_', '.'",
+                                     "a bad file name");
     }
     if (!names.insert(f.name()).second) {
-      return CheckpointRejectedError("files.name", f.name(), "a name of its own", "two files have one name");
+      return CheckpointRejectedError("files.name", f.name(), "a name of its own",
+                                     "two files have one name");
     }
     if (!IsSha256(f.sha256())) {
-      return CheckpointRejectedError("files.sha256", f.sha256(), "64 hexadecimal digits", "a bad hash");
+      return CheckpointRejectedError("files.sha256", f.sha256(), "64 hexadecimal digits",
+                                     "a bad hash");
     }
     absl::StatusOr<uint64_t> size = env_->FileSize(JoinPath(folder, f.name()));
     if (!size.ok() || static_cast<int64_t>(*size) != f.bytes()) {
-      return CheckpointRejectedError("files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
-                                     absl::StrCat(f.bytes()), absl::StrCat(f.name(), " on the shared file system"));
+      return CheckpointRejectedError(
+          "files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
+          absl::StrCat(f.bytes()), absl::StrCat(f.name(), " on the shared file system"));
     }
   }
   return absl::OkStatus();
@@ -85,13 +92,16 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
 absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareRequest& request) {
   EpochEntry& epoch = *at.epoch;
   if (request.rank() != at.rank) {
-    return CheckpointRejectedError("rank", absl::StrCat(request.rank()), absl::StrCat(at.rank), "another rank's share");
+    return CheckpointRejectedError("rank", absl::StrCat(request.rank()), absl::StrCat(at.rank),
+                                   "another rank's share");
   }
   if (request.attempt() != AttemptName(epoch.record.epoch)) {
-    return CheckpointRejectedError("attempt", request.attempt(), AttemptName(epoch.record.epoch), "another attempt");
+    return CheckpointRejectedError("attempt", request.attempt(), AttemptName(epoch.record.epoch),
+                                   "another attempt");
   }
   if (!epoch.OrdersCheckpoint(request.step())) {
-    return CheckpointRejectedError("step", absl::StrCat(request.step()), "a step whose checkpoint was ordered",
+    return CheckpointRejectedError("step", absl::StrCat(request.step()),
+                                   "a step whose checkpoint was ordered",
                                    "no plan of the epoch orders it");
   }
   const auto& shares = epoch.shares[request.step()];
@@ -101,7 +111,8 @@ absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareReque
       same = it->second.files(i).SerializeAsString() == request.files(i).SerializeAsString();
     }
     if (same) return absl::OkStatus();  // a repeat
-    return CheckpointRejectedError("files", "other files", "those of the first report", "a share is reported once");
+    return CheckpointRejectedError("files", "other files", "those of the first report",
+                                   "a share is reported once");
   }
   RETURN_IF_ERROR(CheckFiles(*at.run, request));
   WriteBatch batch;
@@ -111,7 +122,8 @@ absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareReque
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::CommitShareResponse> Coordinator::CommitShare(const v1::CommitShareRequest& request) {
+absl::StatusOr<v1::CommitShareResponse> Coordinator::CommitShare(
+    const v1::CommitShareRequest& request) {
   v1::CommitShareResponse out;
   out.set_state(v1::CommitShareResponse::WAITING);
   MutexLock lock(&mu_);
@@ -126,16 +138,19 @@ absl::StatusOr<v1::CommitShareResponse> Coordinator::CommitShare(const v1::Commi
   }
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   RETURN_IF_ERROR(TakeShare(at, request));
-  ASSIGN_OR_RETURN(const bool committed, CommitIfComplete(request.run_id(), request.epoch(), request.step()));
+  ASSIGN_OR_RETURN(const bool committed,
+                   CommitIfComplete(request.run_id(), request.epoch(), request.step()));
   if (committed) out.set_state(v1::CommitShareResponse::COMMITTED);
   return out;
 }
 
-absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step) {
+absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, uint64_t epoch,
+                                                   int64_t step) {
   RunEntry& run = runs_.at(run_id);
   if (run.committing || !run.epoch.has_value() || run.epoch->record.epoch != epoch) return false;
   const auto it = run.epoch->shares.find(step);
-  if (it == run.epoch->shares.end() || it->second.size() < run.epoch->record.members.size()) return false;
+  if (it == run.epoch->shares.end() || it->second.size() < run.epoch->record.members.size())
+    return false;
   CheckpointManifest manifest = ManifestOf(run, step);
   manifest.code_version = kVersion;
   const std::string dir = run.CheckpointDir();
@@ -150,8 +165,10 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   if (!status.ok()) {
     ++stats_.failed_commits;
     run.commit_retry_at = clock_->Monotonic() + kCommitRetry;
-    status = Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
-    LogWarning("checkpoint_commit_failed", {{"run", run_id}, {"error", std::string(status.message())}});
+    status =
+        Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
+    LogWarning("checkpoint_commit_failed",
+               {{"run", run_id}, {"error", std::string(status.message())}});
     if (run.record.reason != status.message()) {
       run.record.reason = std::string(status.message());
       Touch(&run);
@@ -161,21 +178,24 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   mu_.Unlock();
   for (const std::string& folder : folders) {
     if (absl::Status s = env_->RemoveTree(folder); !s.ok()) {
-      LogWarning("checkpoint_not_removed", {{"folder", folder}, {"error", std::string(s.message())}});
+      LogWarning("checkpoint_not_removed",
+                 {{"folder", folder}, {"error", std::string(s.message())}});
     }
   }
   mu_.Lock();
   return true;
 }
 
-absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint, std::vector<std::string>* folders) {
+absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
+                                       std::vector<std::string>* folders) {
   const std::string& id = run->record.run_id;
   checkpoint.set_committed_ms(NowMs());
   std::vector<v1::Checkpoint> kept = run->checkpoints;
   kept.push_back(checkpoint);
   std::vector<int64_t> steps;
   for (const v1::Checkpoint& c : kept) steps.push_back(c.step());
-  const RetentionDecision retention = DecideRetention(steps, run->spec.checkpoint_keep, checkpoint.step());
+  const RetentionDecision retention =
+      DecideRetention(steps, run->spec.checkpoint_keep, checkpoint.step());
   WriteBatch batch;
   batch.checkpoints = {{id, checkpoint}};
   for (const int64_t step : retention.drop) {
@@ -187,8 +207,8 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
     });
   }
   batch.events = {NewEvent(id, "checkpoint_committed",
-                           absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes; ",
-                                        retention.reason))};
+                           absl::StrCat("checkpoint of step ", checkpoint.step(), ", ",
+                                        checkpoint.bytes(), " bytes; ", retention.reason))};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
     folders->clear();
     return s;
@@ -197,7 +217,8 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
   run->resume.reset();
   ++stats_.commits;
   const auto kept_steps = run->uncommitted_seconds.upper_bound(checkpoint.step());
-  for (auto it = run->uncommitted_seconds.begin(); it != kept_steps; ++it) run->productive_seconds += it->second;
+  for (auto it = run->uncommitted_seconds.begin(); it != kept_steps; ++it)
+    run->productive_seconds += it->second;
   run->uncommitted_seconds.erase(run->uncommitted_seconds.begin(), kept_steps);
   if (run->epoch.has_value()) {
     run->epoch->progress = true;
@@ -222,10 +243,12 @@ void Coordinator::RetryCommits() {
   for (auto& [id, run] : runs_) {
     if (!run.epoch.has_value() || run.committing || now < run.commit_retry_at) continue;
     for (const auto& [step, shares] : run.epoch->shares) {
-      if (shares.size() == run.epoch->record.members.size()) due.push_back({id, run.epoch->record.epoch, step});
+      if (shares.size() == run.epoch->record.members.size())
+        due.push_back({id, run.epoch->record.epoch, step});
     }
   }
-  for (const Due& d : due) CommitIfComplete(d.run_id, d.epoch, d.step).status().IgnoreError();  // logged there
+  for (const Due& d : due)
+    CommitIfComplete(d.run_id, d.epoch, d.step).status().IgnoreError();  // logged there
 }
 
 }  // namespace tritter

@@ -52,7 +52,8 @@ TEST_F(CheckpointsTest, CommitsWhenTheLastShareIsInAndAnswersRepeatsTheSame) {
   EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
   EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
   EXPECT_EQ(Get(id_).committed_step(), 2);
-  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m, ReadManifest(&env_, Get(id_).run_dir() + "/checkpoints/step-00000002"));
+  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m,
+                       ReadManifest(&env_, Get(id_).run_dir() + "/checkpoints/step-00000002"));
   EXPECT_EQ(m.next_slot, 32);
   EXPECT_EQ(m.spec_hash, Get(id_).spec_hash());
   EXPECT_EQ(m.code_version, "0.1.0");
@@ -102,14 +103,16 @@ TEST_F(CheckpointsTest, RefusesSharesThatAreNotWhatWasOrdered) {
     EXPECT_EQ(DetailOf(s)->field(), c.field);
   }
   ASSERT_OK(coordinator_->CommitShare(Share(1)));
-  EXPECT_THAT(coordinator_->CommitShare(Share(1, "other")), StatusIs(Code::kFailedPrecondition, HasSubstr("reported once")));
+  EXPECT_THAT(coordinator_->CommitShare(Share(1, "other")),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("reported once")));
 }
 
 TEST_F(CheckpointsTest, ACommitThatFailsIsTriedAgain) {
   ASSERT_OK(coordinator_->CommitShare(Share(0)));
   const v1::CommitShareRequest last = Share(1);
   store_.FailApply(1, StoreFault::kRefuse);  // the share is stored, the commit is not
-  EXPECT_THAT(coordinator_->CommitShare(last), StatusIs(Code::kResourceExhausted, HasSubstr("checkpoint of step 2")));
+  EXPECT_THAT(coordinator_->CommitShare(last),
+              StatusIs(Code::kResourceExhausted, HasSubstr("checkpoint of step 2")));
   EXPECT_EQ(Get(id_).committed_step(), 0);
   EXPECT_THAT(Get(id_).reason(), HasSubstr("cannot be committed yet"));
   clock_.Advance(absl::Seconds(2.5));

@@ -45,7 +45,8 @@ void Coordinator::CheckWorkers() {
     }
     if (worker->session != 0 && worker->sink != nullptr) {
       // Silent: should it speak again it opens a session anew.
-      worker->sink->Close(absl::AbortedError(absl::StrCat("worker ", worker->name, " was ", worker->lost_why)));
+      worker->sink->Close(
+          absl::AbortedError(absl::StrCat("worker ", worker->name, " was ", worker->lost_why)));
       workers_.Detach(worker, now);
     }
   }
@@ -92,20 +93,26 @@ void Coordinator::CheckEpochs() {
     if (!complaint.permanent && waited < options_.liveness.blame_window) continue;
     if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) continue;
     run.lost_member = false;
-    EndEpoch(&run, {.permanent = complaint.permanent, .progress = run.epoch->progress, .cause = complaint.text});
+    EndEpoch(&run, {.permanent = complaint.permanent,
+                    .progress = run.epoch->progress,
+                    .cause = complaint.text});
   }
 }
 
 // The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
 void Coordinator::FinishIfTrained(RunEntry* run) {
-  if (!NeedsWorkers(run->record.state) || run->committing || run->committed_step() < run->record.total_steps) return;
+  if (!NeedsWorkers(run->record.state) || run->committing ||
+      run->committed_step() < run->record.total_steps)
+    return;
   const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
                                               !run->spec.export_format.empty(), options_.retry);
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.step = run->committed_step();
-  ChangeState(run, next, absl::StrCat("run_", StateName(next.state))).status().IgnoreError();  // the next tick tries again
+  ChangeState(run, next, absl::StrCat("run_", StateName(next.state)))
+      .status()
+      .IgnoreError();  // the next tick tries again
 }
 
 void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
@@ -118,8 +125,8 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   }
   EpochEnd named = end;
   named.cause = ended.end_reason;
-  const RunVerdict verdict =
-      DecideAfterEpoch(run->record, named, run->committed_step(), !run->spec.export_format.empty(), options_.retry);
+  const RunVerdict verdict = DecideAfterEpoch(run->record, named, run->committed_step(),
+                                              !run->spec.export_format.empty(), options_.retry);
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
@@ -135,7 +142,8 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   batch.events = {NewEvent(ended.run_id, end.clean ? "epoch_completed" : "epoch_lost",
                            absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
   if (next.state != v1::RUN_STATE_RUNNING) {
-    batch.events.push_back(NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
+    batch.events.push_back(
+        NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
   }
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
     // Nothing has changed; the next tick finds the same facts and tries again.
@@ -146,7 +154,8 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   const absl::Duration now = clock_->Monotonic();
   for (const MemberRecord& member : ended.members) {
     WorkerEntry* worker = workers_.Find(member.worker);
-    if (worker == nullptr || worker->run_id != ended.run_id || worker->epoch != ended.epoch) continue;
+    if (worker == nullptr || worker->run_id != ended.run_id || worker->epoch != ended.epoch)
+      continue;
     workers_.Release(worker, now);
     if (end.clean || worker->sink == nullptr) continue;
     v1::Command command;
@@ -191,7 +200,8 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
   return command;
 }
 
-absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string>& names, const std::string& reason) {
+absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string>& names,
+                                    const std::string& reason) {
   const ResumeDecision& resume = *run->resume;
   EpochEntry epoch;
   EpochRecord& e = epoch.record;
@@ -201,7 +211,8 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   e.started_ms = NowMs();
   for (const std::string& name : names) {
     const WorkerEntry* worker = workers_.Find(name);
-    e.members.push_back({name, worker->incarnation, worker->info.device(), worker->info.memory_bytes()});
+    e.members.push_back(
+        {name, worker->incarnation, worker->info.device(), worker->info.memory_bytes()});
   }
   std::vector<v1::Checkpoint> checkpoints = run->checkpoints;
   WriteBatch batch;
@@ -221,7 +232,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, "epoch_formed", next.reason)};
   RETURN_IF_ERROR(store_->Apply(batch));
-  ++stats_.epochs_by_reason[e.epoch == 1        ? "start"
+  ++stats_.epochs_by_reason[e.epoch == 1         ? "start"
                             : run->cause.empty() ? "resume"
                             : run->lost_member   ? "loss"
                                                  : "failure"];
@@ -242,7 +253,8 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
 }
 
 void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
-  const std::string full = run->cause.empty() ? reason : absl::StrCat(reason, "; the last epoch ended: ", run->cause);
+  const std::string full =
+      run->cause.empty() ? reason : absl::StrCat(reason, "; the last epoch ended: ", run->cause);
   if (run->record.reason == full) return;
   const bool news = Shape(run->record.reason) != Shape(full);
   run->record.reason = full;
@@ -252,7 +264,8 @@ void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
   batch.runs = {run->record};
   batch.events = {NewEvent(run->record.run_id, "run_waiting", full)};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
-    LogWarning("reason_not_stored", {{"run", run->record.run_id}, {"error", std::string(s.message())}});
+    LogWarning("reason_not_stored",
+               {{"run", run->record.run_id}, {"error", std::string(s.message())}});
   }
 }
 
@@ -265,11 +278,13 @@ std::vector<Placement> Coordinator::Decide() {
     if (!NeedsWorkers(run.record.state) || run.epoch.has_value()) continue;
     WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, ""};
     w.needs = {run.spec.min_workers, run.spec.max_workers, run.spec.device,
-               TrainingBytes(run.spec, run.parameters, run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
+               TrainingBytes(run.spec, run.parameters,
+                             run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
     if (run.committing) w.blocked = "a checkpoint is being committed";
     if (now < run.not_before) {
-      w.blocked = absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures, " of ",
-                               options_.retry.budget, " without progress)");
+      w.blocked =
+          absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures,
+                       " of ", options_.retry.budget, " without progress)");
     }
     waiting.push_back(std::move(w));
   }
@@ -283,7 +298,8 @@ void Coordinator::ChooseResume(const std::string& run_id) {
     MutexLock lock(&mu_);
     RunEntry& run = runs_.at(run_id);
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
-      SetWaiting(&run, absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
+      SetWaiting(
+          &run, absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
       return;
     }
     checkpoints = run.checkpoints;
@@ -303,7 +319,8 @@ void Coordinator::Place() {
     MutexLock lock(&mu_);
     if (stopping_) return;
     for (const Placement& p : Decide()) {
-      if (!p.members.empty() && !runs_.at(p.run_id).resume.has_value()) unverified.push_back(p.run_id);
+      if (!p.members.empty() && !runs_.at(p.run_id).resume.has_value())
+        unverified.push_back(p.run_id);
     }
   }
   for (const std::string& id : unverified) ChooseResume(id);

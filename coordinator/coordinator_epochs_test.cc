@@ -61,12 +61,15 @@ TEST_F(EpochsTest, EveryRankGetsTheSamePlansAlsoWhenItAsksAgain) {
   request.set_run_id(a->run_id());
   request.set_epoch(a->epoch());
   request.set_from_step(0);
-  EXPECT_EQ(coordinator_->NextPlan(request)->plan().SerializeAsString(), a->plans.at(0).SerializeAsString());
+  EXPECT_EQ(coordinator_->NextPlan(request)->plan().SerializeAsString(),
+            a->plans.at(0).SerializeAsString());
   request.set_from_step(3);
-  EXPECT_THAT(coordinator_->NextPlan(request), StatusIs(Code::kInvalidArgument, HasSubstr("from_step is 3")));
+  EXPECT_THAT(coordinator_->NextPlan(request),
+              StatusIs(Code::kInvalidArgument, HasSubstr("from_step is 3")));
   request.set_from_step(0);
   request.set_rank(1);
-  EXPECT_THAT(coordinator_->NextPlan(request), StatusIs(Code::kInvalidArgument, HasSubstr("has rank 0")));
+  EXPECT_THAT(coordinator_->NextPlan(request),
+              StatusIs(Code::kInvalidArgument, HasSubstr("has rank 0")));
 }
 
 TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
@@ -115,7 +118,8 @@ TEST_F(EpochsTest, ASilentWorkerIsLostAfterTheTimeoutAndItsLateWordsAreRefused) 
   EXPECT_TRUE(a->idle());
   EXPECT_THAT(Get(id).reason(), HasSubstr("w-1 lost: silent for 5"));
   b->Act();  // wakes up
-  EXPECT_EQ(DetailOf(b->last_error()) ? DetailOf(b->last_error())->reason() : v1::ErrorDetail::REASON_UNSPECIFIED,
+  EXPECT_EQ(DetailOf(b->last_error()) ? DetailOf(b->last_error())->reason()
+                                      : v1::ErrorDetail::REASON_UNSPECIFIED,
             v1::ErrorDetail::REASON_UNSPECIFIED);  // its session is closed
   EXPECT_OK(b->Connect());
   live_.push_back(b);
@@ -225,8 +229,10 @@ TEST_F(EpochsTest, FailingWithoutProgressUsesUpTheBudget) {
     RoundsUntil([&] { return w->idle() || Get(id).state() == v1::RUN_STATE_FAILED; });
   }
   EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("gave up after 5 epochs without progress; the last: worker w (rank 0) failed: "
-                                          "loss is not finite"));
+  EXPECT_THAT(
+      Get(id).reason(),
+      HasSubstr("gave up after 5 epochs without progress; the last: worker w (rank 0) failed: "
+                "loss is not finite"));
 }
 
 TEST_F(EpochsTest, ASurvivorsComplaintIsNotTakenForTheCause) {
@@ -234,11 +240,13 @@ TEST_F(EpochsTest, ASurvivorsComplaintIsNotTakenForTheCause) {
   FakeAgent* a = AddWorker("w-0");
   FakeAgent* b = AddWorker("w-1");
   RoundsUntil([&] { return Get(id).step() >= 5; });
-  ASSERT_OK(a->Fail("collective: connection closed by peer", false));  // heard before the broken stream
+  ASSERT_OK(
+      a->Fail("collective: connection closed by peer", false));  // heard before the broken stream
   Kill(b);
   Rounds(10);
   ASSERT_EQ(Get(id).epochs_lost(), 1);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("worker w-1 lost: stream broken (worker w-0 (rank 0) failed: collective"));
+  EXPECT_THAT(Get(id).reason(),
+              HasSubstr("worker w-1 lost: stream broken (worker w-0 (rank 0) failed: collective"));
 }
 
 TEST_F(EpochsTest, ADrainingWorkerLeavesWithACheckpointAndNoLostStep) {
@@ -261,10 +269,12 @@ TEST_F(EpochsTest, ADamagedCheckpointIsSkippedAndNamed) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");
   RoundsUntil([&] { return Get(id).committed_step() == 40; });
-  ASSERT_OK(WriteFileAtomically(&env_, Get(id).run_dir() + "/checkpoints/step-00000040/share-0-of-1.safetensors", "x"));
+  ASSERT_OK(WriteFileAtomically(
+      &env_, Get(id).run_dir() + "/checkpoints/step-00000040/share-0-of-1.safetensors", "x"));
   ASSERT_OK(w->Fail("out of memory", false));
   RoundsUntil([&] { return Get(id).epoch() == 2u; });
-  EXPECT_THAT(Get(id).reason(), HasSubstr("trains from the checkpoint of step 20 (skipped step 40: "));
+  EXPECT_THAT(Get(id).reason(),
+              HasSubstr("trains from the checkpoint of step 20 (skipped step 40: "));
   EXPECT_EQ(Get(id).committed_step(), 20);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   ExpectWholeCurve(id, 100);
@@ -299,7 +309,8 @@ TEST_F(EpochsTest, ReportsBeyondThePlansAreRefused) {
   report.set_run_id(id);
   report.set_epoch(1);
   report.add_steps()->set_step(99);
-  EXPECT_THAT(coordinator_->Report(report), StatusIs(Code::kInvalidArgument, HasSubstr("steps: 99")));
+  EXPECT_THAT(coordinator_->Report(report),
+              StatusIs(Code::kInvalidArgument, HasSubstr("steps: 99")));
 }
 
 // Whatever write of the store fails, once or with its answer lost, the run ends with a whole curve.
@@ -310,7 +321,10 @@ TEST_F(EpochsTest, ARunSurvivesTheFailureOfAnySingleWrite) {
       const std::string id = Submit(RunYaml(name, 30, 1));
       FakeAgent* w = AddWorker(name, 5);
       store_.FailApply(nth, fault);
-      RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED || Get(id).state() == v1::RUN_STATE_FAILED; });
+      RoundsUntil([&] {
+        return Get(id).state() == v1::RUN_STATE_COMPLETED ||
+               Get(id).state() == v1::RUN_STATE_FAILED;
+      });
       EXPECT_EQ(Get(id).state(), v1::RUN_STATE_COMPLETED) << name << " " << Get(id).reason();
       ExpectWholeCurve(id, 30);
       store_.Heal();

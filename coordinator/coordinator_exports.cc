@@ -37,7 +37,8 @@ void Coordinator::ExportRun(const std::string& run_id) {
     path = JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", extension));
     folder = run.checkpoints.empty() ? "" : run.checkpoints.back().path();
   }
-  absl::StatusOr<v1::Artifact> artifact = absl::FailedPreconditionError("the run has no checkpoint");
+  absl::StatusOr<v1::Artifact> artifact =
+      absl::FailedPreconditionError("the run has no checkpoint");
   if (!folder.empty()) {
     absl::Status made = env_->CreateDirs(Dirname(path));
     artifact = made.ok() ? exporter_(folder, path, format) : absl::StatusOr<v1::Artifact>(made);
@@ -54,9 +55,11 @@ void Coordinator::ExportRun(const std::string& run_id) {
     batch.artifacts = {{run_id, *artifact}};
   } else {
     next.state = v1::RUN_STATE_FAILED;
-    next.reason = absl::StrCat("trained ", next.total_steps, " steps, but the export failed: ",
-                               std::string(artifact.status().message()), "; the checkpoint is whole, `tritterctl export` "
-                               "writes it again");
+    next.reason =
+        absl::StrCat("trained ", next.total_steps,
+                     " steps, but the export failed: ", std::string(artifact.status().message()),
+                     "; the checkpoint is whole, `tritterctl export` "
+                     "writes it again");
   }
   batch.runs = {next};
   batch.events = {NewEvent(run_id, artifact.ok() ? "run_completed" : "run_failed", next.reason)};

@@ -32,7 +32,8 @@ namespace {
 constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
 constexpr int kMaxThreads = 512;
 
-absl::StatusOr<v1::Artifact> Export(const std::string& folder, const std::string& path, const std::string& format) {
+absl::StatusOr<v1::Artifact> Export(const std::string& folder, const std::string& path,
+                                    const std::string& format) {
   ExportOptions options;
   options.format = format;
   ASSIGN_OR_RETURN(const ExportResult result, ExportCheckpoint(Env::Real(), folder, path, options));
@@ -45,8 +46,10 @@ absl::StatusOr<v1::Artifact> Export(const std::string& folder, const std::string
   return artifact;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& listen, grpc::Service* runs,
-                                                          grpc::Service* workers, std::string* address) {
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& listen,
+                                                          grpc::Service* runs,
+                                                          grpc::Service* workers,
+                                                          std::string* address) {
   ASSIGN_OR_RETURN(HostPort at, ParseHostPort(listen));
   RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
   grpc::EnableDefaultHealthCheckService(true);
@@ -54,7 +57,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& lis
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a partner
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
+                             0);  // a second server on the port is an error, not a partner
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);
   builder.SetResourceQuota(quota);
@@ -62,7 +66,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& lis
   builder.RegisterService(workers);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, "; is another process using the port?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", listen, "; is another process using the port?"));
   }
   at.port = port;
   *address = FormatHostPort(at);
@@ -73,7 +78,8 @@ absl::Status Serve(const ServerOptions& o) {
   CoordinatorOptions options;
   options.data_dir = std::filesystem::absolute(o.data_dir).lexically_normal().string();
   options.roots = o.roots;
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(Env::Real(), options.data_dir));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open(Env::Real(), options.data_dir));
   ShardCatalog catalog(Env::Real());
   CoordinatorDependencies dependencies;
   dependencies.store = store.get();
@@ -81,7 +87,8 @@ absl::Status Serve(const ServerOptions& o) {
   dependencies.clock = Clock::Real();
   dependencies.catalog = &catalog;
   dependencies.exporter = Export;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator, Coordinator::Start(dependencies, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
+                   Coordinator::Start(dependencies, options));
   Registry registry("coordinator");
   CoordinatorMetrics metrics(&registry);
   metrics.Update(coordinator->Stats());
@@ -92,13 +99,17 @@ absl::Status Serve(const ServerOptions& o) {
   RunServiceImpl runs(coordinator.get(), Clock::Real());
   WorkerServiceImpl workers(coordinator.get());
   std::string address;
-  ASSIGN_OR_RETURN(const std::unique_ptr<grpc::Server> server, StartServer(o.listen, &runs, &workers, &address));
+  ASSIGN_OR_RETURN(const std::unique_ptr<grpc::Server> server,
+                   StartServer(o.listen, &runs, &workers, &address));
   server->GetHealthCheckService()->SetServingStatus(v1::RunService::service_full_name(), true);
   server->GetHealthCheckService()->SetServingStatus(v1::WorkerService::service_full_name(), true);
   if (!o.ready_file.empty()) {
-    RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(address, (*exposer)->address(), getpid())));
+    RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file,
+                                        ReadyJson(address, (*exposer)->address(), getpid())));
   }
-  LogInfo("serving", {{"address", address}, {"metrics", (*exposer)->address()}, {"data_dir", options.data_dir}});
+  LogInfo(
+      "serving",
+      {{"address", address}, {"metrics", (*exposer)->address()}, {"data_dir", options.data_dir}});
 
   while (!WaitForShutdown(absl::Seconds(1))) metrics.Update(coordinator->Stats());
   LogInfo("stopping", {{"signal", ShutdownSignal()}});
@@ -117,8 +128,10 @@ int Main(int argc, char** argv) {
   AddFlag(&app, "--listen", &options.listen, "address of the RPC services; port 0: any free one");
   AddFlag(&app, "--metrics-listen", &options.metrics_listen, "address of /metrics and /healthz");
   AddFlag(&app, "--data-dir", &options.data_dir, "folder of the store and of the runs");
-  AddFlag(&app, "--root", &options.roots, "data of runs must lie below it (repeatable; none: anywhere)");
-  AddFlag(&app, "--ready-file", &options.ready_file, "JSON with the chosen addresses, written once ready");
+  AddFlag(&app, "--root", &options.roots,
+          "data of runs must lie below it (repeatable; none: anywhere)");
+  AddFlag(&app, "--ready-file", &options.ready_file,
+          "JSON with the chosen addresses, written once ready");
   AddFlag(&app, "--insecure", &options.insecure, "listen beyond loopback without authentication");
   AddCommonFlags(&app, &log);
   if (std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;

@@ -1,4 +1,5 @@
-// The real binary: starts, serves, refuses what it must with one sentence and its exit code, and ends on SIGTERM.
+// The real binary: starts, serves, refuses what it must with one sentence and its exit code, and
+// ends on SIGTERM.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -36,7 +37,9 @@ class CoordinatorMainTest : public testing::Test {
     EXPECT_OK(process);
     return *std::move(process);
   }
-  std::string Ready(const std::string& name) const { return absl::StrCat(folder_, "/", name, ".json"); }
+  std::string Ready(const std::string& name) const {
+    return absl::StrCat(folder_, "/", name, ".json");
+  }
   std::string Data(const std::string& name) const { return absl::StrCat(folder_, "/", name); }
   nlohmann::json Await(Subprocess& process, const std::string& name) {
     while (!Env::Real()->Exists(Ready(name))) {
@@ -61,8 +64,8 @@ TEST_F(CoordinatorMainTest, ServesUntilSigtermAndStartsAgainOnItsStore) {
   for (const std::string round : {"first", "second"}) {
     auto process = Launch(round, {"--listen", "127.0.0.1:0", "--data-dir", Data("store")});
     const nlohmann::json ready = Await(*process, round);
-    auto stub = v1::RunService::NewStub(
-        grpc::CreateChannel(ready["address"].get<std::string>(), grpc::InsecureChannelCredentials()));
+    auto stub = v1::RunService::NewStub(grpc::CreateChannel(ready["address"].get<std::string>(),
+                                                            grpc::InsecureChannelCredentials()));
     grpc::ClientContext context;
     v1::ListRunsResponse response;
     EXPECT_TRUE(stub->ListRuns(&context, v1::ListRunsRequest(), &response).ok());
@@ -79,7 +82,8 @@ TEST_F(CoordinatorMainTest, RefusesASecondCoordinatorAPortInUseAndAForeignStore)
   const nlohmann::json ready = Await(*first, "first");
   auto second = Launch("second", {"--listen", "127.0.0.1:0", "--data-dir", Data("store")});
   ExpectExit(*second, 1, absl::StrCat(first->pid()));
-  auto third = Launch("third", {"--listen", ready["address"].get<std::string>(), "--data-dir", Data("other")});
+  auto third = Launch(
+      "third", {"--listen", ready["address"].get<std::string>(), "--data-dir", Data("other")});
   ExpectExit(*third, 1, "in use");
   std::filesystem::create_directories(Data("foreign"));
   std::ofstream(Data("foreign") + "/coordinator.db") << std::string(5000, 'x');

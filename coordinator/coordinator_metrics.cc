@@ -36,13 +36,16 @@ void CoordinatorMetrics::Update(const CoordinatorStats& stats) {
   for (const auto& [reason, n] : stats.losses_by_reason) {
     Raise("tritter_worker_losses_total", {{"reason", reason}}, static_cast<double>(n));
   }
-  Raise("tritter_checkpoint_commits_total", {{"result", "committed"}}, static_cast<double>(stats.commits));
-  Raise("tritter_checkpoint_commits_total", {{"result", "failed"}}, static_cast<double>(stats.failed_commits));
+  Raise("tritter_checkpoint_commits_total", {{"result", "committed"}},
+        static_cast<double>(stats.commits));
+  Raise("tritter_checkpoint_commits_total", {{"result", "failed"}},
+        static_cast<double>(stats.failed_commits));
   std::set<std::string> now;
   for (const auto& [run, figures] : stats.training) {
     now.insert(run);
     registry_->GetGauge("tritter_run_step", {{"run", run}}).Set(static_cast<double>(figures.step));
-    registry_->GetGauge("tritter_checkpoint_age_seconds", {{"run", run}}).Set(figures.checkpoint_age_seconds);
+    registry_->GetGauge("tritter_checkpoint_age_seconds", {{"run", run}})
+        .Set(figures.checkpoint_age_seconds);
     Raise("tritter_run_active_seconds_total", {{"run", run}}, figures.active_seconds);
     Raise("tritter_run_productive_seconds_total", {{"run", run}}, figures.productive_seconds);
   }

@@ -19,7 +19,9 @@ constexpr size_t kMaxLineBytes = 4096;
 constexpr size_t kMaxFailureBytes = 16384;
 constexpr double kSmoothing = 0.2;  // weight of the newest step in the step time
 
-void SetDone(const std::string& reason, v1::NextPlanResponse* out) { out->mutable_done()->set_reason(reason); }
+void SetDone(const std::string& reason, v1::NextPlanResponse* out) {
+  out->mutable_done()->set_reason(reason);
+}
 
 // The least memory of the members that said how much they have; 0: nobody did.
 int64_t LeastMemory(const EpochRecord& epoch) {
@@ -33,9 +35,9 @@ int64_t LeastMemory(const EpochRecord& epoch) {
 absl::Status CheckReport(const v1::ReportRequest& r) {
   if (r.steps_size() > kMaxStepsInReport || r.evaluations_size() > kMaxEvaluationsInReport ||
       r.log_lines_size() > kMaxLinesInReport) {
-    return absl::InvalidArgumentError(absl::StrCat("a report takes at most ", kMaxStepsInReport, " steps, ",
-                                                   kMaxEvaluationsInReport, " evaluations and ", kMaxLinesInReport,
-                                                   " lines; send several"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a report takes at most ", kMaxStepsInReport, " steps, ", kMaxEvaluationsInReport,
+        " evaluations and ", kMaxLinesInReport, " lines; send several"));
   }
   return absl::OkStatus();
 }
@@ -47,8 +49,8 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   EpochEntry& epoch = *at.epoch;
   if (request.rank() != at.rank) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rank is ", request.rank(), ", ", request.worker().name(), " has rank ", at.rank));
+    return absl::InvalidArgumentError(absl::StrCat("rank is ", request.rank(), ", ",
+                                                   request.worker().name(), " has rank ", at.rank));
   }
   v1::NextPlanResponse out;
   const int64_t from = request.from_step();
@@ -59,10 +61,12 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
     }
   }
   if (from != epoch.planned_end()) {
-    return absl::InvalidArgumentError(absl::StrCat("from_step is ", from, ", no plan of epoch ", request.epoch(),
-                                                   " begins there; the plans so far end at ", epoch.planned_end()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("from_step is ", from, ", no plan of epoch ", request.epoch(),
+                     " begins there; the plans so far end at ", epoch.planned_end()));
   }
-  if (epoch.done.contains(at.rank) || !epoch.done.empty()) {  // nobody goes on where another has stopped
+  if (epoch.done.contains(at.rank) ||
+      !epoch.done.empty()) {  // nobody goes on where another has stopped
     epoch.done.insert(at.rank);
     SetDone(epoch.done_reason, &out);
     return out;
@@ -74,7 +78,8 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.micro_batch = DeriveMicroBatch(at.run->spec, at.run->parameters, LeastMemory(epoch.record));
   in.start_step = epoch.record.start_step;
   in.from_step = from;
-  in.previous_length = epoch.plans.empty() ? 0 : epoch.plans.back().end_step() - epoch.plans.back().first_step();
+  in.previous_length =
+      epoch.plans.empty() ? 0 : epoch.plans.back().end_step() - epoch.plans.back().first_step();
   in.seconds_per_step = epoch.seconds_per_step;
   in.committed_step = at.run->committed_step();
   in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
@@ -150,8 +155,9 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (rank == 0) {
     for (const v1::StepMetrics& m : request.steps()) {
       if (m.step() <= first || m.step() > end) {
-        return absl::InvalidArgumentError(absl::StrCat("steps: ", m.step(), " lies outside the plans of epoch ",
-                                                       request.epoch(), " (", first + 1, " to ", end, ")"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("steps: ", m.step(), " lies outside the plans of epoch ", request.epoch(),
+                         " (", first + 1, " to ", end, ")"));
       }
       MetricRecord record{request.run_id(), m};
       record.metrics.set_epoch(request.epoch());
@@ -159,7 +165,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
       batch.metrics.push_back(std::move(record));
       next.step = std::max<int64_t>(next.step, m.step());
       if (m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
-        seconds = seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
+        seconds =
+            seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
       }
     }
     for (const v1::EvaluationPoint& p : request.evaluations()) {
@@ -169,7 +176,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   for (const v1::LogLine& line : request.log_lines()) {
     LogRecord record{0, request.run_id(), line};
     record.line.set_worker(request.worker().name());
-    if (record.line.line().size() > kMaxLineBytes) record.line.mutable_line()->resize(kMaxLineBytes);
+    if (record.line.line().size() > kMaxLineBytes)
+      record.line.mutable_line()->resize(kMaxLineBytes);
     batch.log_lines.push_back(std::move(record));
   }
   const bool progress = next.step > next.best_step;
@@ -180,7 +188,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   run->record = std::move(next);
   for (const MetricRecord& m : batch.metrics) {
     run->Remember(m.metrics);
-    if (m.metrics.step() > run->committed_step()) run->uncommitted_seconds[m.metrics.step()] = m.metrics.step_seconds();
+    if (m.metrics.step() > run->committed_step())
+      run->uncommitted_seconds[m.metrics.step()] = m.metrics.step_seconds();
   }
   for (const EvaluationRecord& e : batch.evaluations) run->Remember(e.point);
   if (!empty) Touch(run);
@@ -188,12 +197,14 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   epoch->seconds_per_step = seconds;
   epoch->progress = epoch->progress || progress;
   if (request.failure().empty()) return absl::OkStatus();
-  const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() && !epoch->complaint->permanent;
+  const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() &&
+                      !epoch->complaint->permanent;
   if (!epoch->complaint.has_value() || graver) {
-    epoch->complaint = Complaint{rank,
-                                 absl::StrCat("worker ", request.worker().name(), " (rank ", rank, ") failed: ",
-                                              request.failure().substr(0, kMaxFailureBytes)),
-                                 request.failure_is_permanent(), clock_->Monotonic()};
+    epoch->complaint =
+        Complaint{rank,
+                  absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
+                               ") failed: ", request.failure().substr(0, kMaxFailureBytes)),
+                  request.failure_is_permanent(), clock_->Monotonic()};
   }
   kicked_ = true;
   wake_.NotifyAll();

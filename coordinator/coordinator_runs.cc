@@ -19,20 +19,24 @@ constexpr size_t kMaxKeyLength = 128;
 constexpr int64_t kMaxListed = 10000;
 
 absl::Status SpecError(absl::string_view message) {
-  return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::INVALID_RUN_SPEC, message, "");
+  return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::INVALID_RUN_SPEC, message,
+                    "");
 }
 
 }  // namespace
 
-absl::StatusOr<Coordinator::Prepared> Coordinator::Prepare(const std::string& yaml, const std::string& file_name,
+absl::StatusOr<Coordinator::Prepared> Coordinator::Prepare(const std::string& yaml,
+                                                           const std::string& file_name,
                                                            const std::string& base_dir) {
   if (yaml.size() > kMaxYamlBytes) {
-    return SpecError(absl::StrCat("the run has ", yaml.size(), " bytes, at most ", kMaxYamlBytes, " are taken"));
+    return SpecError(
+        absl::StrCat("the run has ", yaml.size(), " bytes, at most ", kMaxYamlBytes, " are taken"));
   }
   if (!base_dir.empty() && !absl::StartsWith(base_dir, "/")) {
     return SpecError(absl::StrCat("base_dir is \"", base_dir, "\", expected an absolute folder"));
   }
-  absl::StatusOr<RunSpec> spec = ParseRunSpec(yaml, file_name.empty() ? "run.yaml" : file_name, base_dir);
+  absl::StatusOr<RunSpec> spec =
+      ParseRunSpec(yaml, file_name.empty() ? "run.yaml" : file_name, base_dir);
   if (!spec.ok()) return SpecError(spec.status().message());
   Prepared out;
   out.yaml = CanonicalYaml(*spec);
@@ -53,8 +57,8 @@ absl::Status Coordinator::Admit(const RunSpec& spec, const std::vector<SourceFac
   return CheckAdmission(spec, facts, options_.admission);
 }
 
-absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& key, const std::string& hash,
-                                                            bool* known) {
+absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& key,
+                                                            const std::string& hash, bool* known) {
   v1::SubmitRunResponse out;
   *known = false;
   if (key.empty()) return out;
@@ -69,7 +73,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
     detail.set_expected(record->request_hash);
     detail.set_hint("use another key for another run");
     return TypedError(absl::StatusCode::kAlreadyExists, detail,
-                      absl::StrCat("key \"", key, "\" was used for run ", record->run_id, " with another configuration"));
+                      absl::StrCat("key \"", key, "\" was used for run ", record->run_id,
+                                   " with another configuration"));
   }
   if (!runs_.contains(record->run_id)) {  // the answer of an earlier write was lost
     ASSIGN_OR_RETURN(const std::vector<RunRecord> stored, store_->Runs());
@@ -85,7 +90,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
 absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunRequest& request) {
   const std::string& key = request.idempotency_key();
   if (key.size() > kMaxKeyLength) {
-    return SpecError(absl::StrCat("idempotency_key has ", key.size(), " characters, at most ", kMaxKeyLength, " are taken"));
+    return SpecError(absl::StrCat("idempotency_key has ", key.size(), " characters, at most ",
+                                  kMaxKeyLength, " are taken"));
   }
   ASSIGN_OR_RETURN(Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
   bool known = false;
@@ -121,7 +127,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     WriteBatch batch;
     batch.runs = {r};
     if (!key.empty()) batch.keys = {{key, r.spec_hash, r.run_id}};
-    batch.events = {NewEvent(r.run_id, "run_submitted", absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
+    batch.events = {NewEvent(r.run_id, "run_submitted",
+                             absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
     status = store_->Apply(batch);
   }
   if (!status.ok()) {
@@ -138,8 +145,10 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   return out;
 }
 
-absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(const v1::ValidateRunRequest& request) {
-  ASSIGN_OR_RETURN(const Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
+absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(
+    const v1::ValidateRunRequest& request) {
+  ASSIGN_OR_RETURN(const Prepared run,
+                   Prepare(request.yaml(), request.file_name(), request.base_dir()));
   {
     MutexLock lock(&mu_);
     RETURN_IF_ERROR(Admit(run.spec, {}));
@@ -163,7 +172,8 @@ v1::ListRunsResponse Coordinator::List(int64_t limit) {
   std::vector<const RunEntry*> all;
   for (const auto& [id, run] : runs_) all.push_back(&run);
   std::sort(all.begin(), all.end(), [](const RunEntry* a, const RunEntry* b) {
-    return std::tie(b->record.created_ms, b->record.run_id) < std::tie(a->record.created_ms, a->record.run_id);
+    return std::tie(b->record.created_ms, b->record.run_id) <
+           std::tie(a->record.created_ms, a->record.run_id);
   });
   const size_t n = limit <= 0 ? 100 : static_cast<size_t>(std::min(limit, kMaxListed));
   if (all.size() > n) all.resize(n);
@@ -172,7 +182,8 @@ v1::ListRunsResponse Coordinator::List(int64_t limit) {
   return out;
 }
 
-absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next, const std::string& kind) {
+absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
+                                                 const std::string& kind) {
   if (IsFinal(next.state) && next.finished_ms == 0) next.finished_ms = NowMs();
   WriteBatch batch;
   batch.runs = {next};
@@ -185,7 +196,8 @@ absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next, 
   return DescribeRun(*run);
 }
 
-absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent intent, v1::RunState stopping) {
+absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent intent,
+                                               v1::RunState stopping) {
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
   const bool pause = intent == Intent::kPause;
   RunRecord next = run->record;
@@ -226,7 +238,8 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
   next.intent = Intent::kRun;
   next.failures = 0;
   next.state = run->epoch.has_value() ? v1::RUN_STATE_RUNNING : v1::RUN_STATE_QUEUED;
-  next.reason = absl::StrCat("resumed at step ", run->epoch.has_value() ? next.step : run->committed_step());
+  next.reason =
+      absl::StrCat("resumed at step ", run->epoch.has_value() ? next.step : run->committed_step());
   run->not_before = absl::ZeroDuration();
   return ChangeState(run, std::move(next), "run_resumed");
 }
@@ -235,8 +248,10 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
   const v1::RunState state = run->record.state;
-  if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now)) return DescribeRun(*run);
-  if (IsFinal(state) || state == v1::RUN_STATE_EXPORTING) return WrongStateError(name, "cancel", StateName(state));
+  if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
+    return DescribeRun(*run);
+  if (IsFinal(state) || state == v1::RUN_STATE_EXPORTING)
+    return WrongStateError(name, "cancel", StateName(state));
   ASSIGN_OR_RETURN(v1::Run described, AskToStop(name, Intent::kCancel, v1::RUN_STATE_CANCELLING));
   if (now && run->epoch.has_value()) {
     EndEpoch(run, {.cause = "cancelled at once"});
@@ -245,26 +260,32 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
   return described;
 }
 
-absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(const v1::ListEventsRequest& request) {
+absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(
+    const v1::ListEventsRequest& request) {
   MutexLock lock(&mu_);
   std::string id;
   if (!request.run().empty()) {
     ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
     id = run->record.run_id;
   }
-  const int64_t limit = request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListed);
-  ASSIGN_OR_RETURN(const std::vector<v1::Event> events, store_->Events(id, request.after_id(), limit));
+  const int64_t limit =
+      request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListed);
+  ASSIGN_OR_RETURN(const std::vector<v1::Event> events,
+                   store_->Events(id, request.after_id(), limit));
   v1::ListEventsResponse out;
   for (const v1::Event& e : events) *out.add_events() = e;
   return out;
 }
 
-absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(const v1::ListMetricsRequest& request) {
+absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(
+    const v1::ListMetricsRequest& request) {
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
   const std::string& id = run->record.run_id;
-  ASSIGN_OR_RETURN(const auto steps, store_->Metrics(id, request.first_step(), request.last_step()));
-  ASSIGN_OR_RETURN(const auto points, store_->Evaluations(id, request.first_step(), request.last_step()));
+  ASSIGN_OR_RETURN(const auto steps,
+                   store_->Metrics(id, request.first_step(), request.last_step()));
+  ASSIGN_OR_RETURN(const auto points,
+                   store_->Evaluations(id, request.first_step(), request.last_step()));
   v1::ListMetricsResponse out;
   for (const v1::StepMetrics& m : steps) *out.add_steps() = m;
   for (const v1::EvaluationPoint& p : points) *out.add_evaluations() = p;

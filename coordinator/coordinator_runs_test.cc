@@ -36,10 +36,12 @@ TEST_F(RunsTest, SubmitQueuesAndKeepsTheEffectiveConfiguration) {
 
 TEST_F(RunsTest, SubmitWithTheSameKeyIsTheSameRun) {
   const std::string id = Submit(RunYaml("first", 100, 2), "key");
-  ASSERT_OK_AND_ASSIGN(const auto again, coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
+  ASSERT_OK_AND_ASSIGN(const auto again,
+                       coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
   EXPECT_TRUE(again.repeated());
   EXPECT_EQ(again.run().run_id(), id);
-  const absl::Status other = coordinator_->Submit(Request(RunYaml("other", 100, 2), "key")).status();
+  const absl::Status other =
+      coordinator_->Submit(Request(RunYaml("other", 100, 2), "key")).status();
   EXPECT_THAT(other, StatusIs(Code::kAlreadyExists, HasSubstr("another configuration")));
   EXPECT_EQ(DetailOf(other)->reason(), v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
   EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(1));
@@ -47,8 +49,10 @@ TEST_F(RunsTest, SubmitWithTheSameKeyIsTheSameRun) {
 
 TEST_F(RunsTest, SubmitIsSafeWhenTheAnswerOfTheStoreIsLost) {
   store_.FailApply(0, StoreFault::kLoseAnswer);
-  EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")), StatusIs(Code::kUnavailable));
-  ASSERT_OK_AND_ASSIGN(const auto again, coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
+  EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")),
+              StatusIs(Code::kUnavailable));
+  ASSERT_OK_AND_ASSIGN(const auto again,
+                       coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")));
   EXPECT_TRUE(again.repeated());
   EXPECT_EQ(memory_store_.Runs()->size(), 1u);
 }

@@ -11,12 +11,13 @@ constexpr size_t kMaxMetricsInUpdate = 256;
 constexpr int64_t kMaxEventsInUpdate = 256;
 }  // namespace
 
-absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration wait, WatchCursor* cursor,
-                                        v1::RunUpdate* update, bool* ended) {
+absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration wait,
+                                        WatchCursor* cursor, v1::RunUpdate* update, bool* ended) {
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
   if (run->version == cursor->version && !stopping_) changed_.WaitFor(&mu_, wait);
-  if (stopping_) return absl::UnavailableError("the coordinator is stopping; watch again when it is back");
+  if (stopping_)
+    return absl::UnavailableError("the coordinator is stopping; watch again when it is back");
   *ended = IsFinal(run->record.state);
   update->Clear();
   const bool first = cursor->version == 0;
@@ -30,7 +31,8 @@ absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration 
     for (const auto& [sequence, m] : run->recent_metrics) {
       if (sequence > cursor->sequence) *update->add_metrics() = m;
     }
-    if (const int excess = update->metrics_size() - static_cast<int>(kMaxMetricsInUpdate); excess > 0) {
+    if (const int excess = update->metrics_size() - static_cast<int>(kMaxMetricsInUpdate);
+        excess > 0) {
       update->mutable_metrics()->DeleteSubrange(0, excess);
     }
     for (const auto& [sequence, p] : run->recent_evaluations) {
@@ -46,17 +48,19 @@ absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration 
   return true;
 }
 
-absl::StatusOr<std::vector<v1::LogLine>> Coordinator::Logs(const std::string& name, int64_t tail, int64_t* sequence,
-                                                           bool* ended) {
+absl::StatusOr<std::vector<v1::LogLine>> Coordinator::Logs(const std::string& name, int64_t tail,
+                                                           int64_t* sequence, bool* ended) {
   std::string id;
   {
     MutexLock lock(&mu_);
-    if (stopping_) return absl::UnavailableError("the coordinator is stopping; ask again when it is back");
+    if (stopping_)
+      return absl::UnavailableError("the coordinator is stopping; ask again when it is back");
     ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
     id = run->record.run_id;
     *ended = IsFinal(run->record.state);
   }
-  ASSIGN_OR_RETURN(const std::vector<LogRecord> records, store_->LogLines(id, *sequence, *sequence == 0 ? tail : 0));
+  ASSIGN_OR_RETURN(const std::vector<LogRecord> records,
+                   store_->LogLines(id, *sequence, *sequence == 0 ? tail : 0));
   std::vector<v1::LogLine> out;
   for (const LogRecord& r : records) {
     *sequence = r.sequence;

@@ -16,8 +16,8 @@ absl::Status CheckName(const std::string& name) {
   for (const char c : name) good = good && c > ' ' && c < 127 && c != '/' && c != '"';
   if (good) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("worker.name must have 1 to ", kMaxName, " printable characters without blank, slash and quote, it has ",
-                   name.size()));
+      absl::StrCat("worker.name must have 1 to ", kMaxName,
+                   " printable characters without blank, slash and quote, it has ", name.size()));
 }
 
 v1::Command EndCommand(const std::string& run_id, uint64_t epoch, const std::string& reason) {
@@ -36,12 +36,14 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
   WorkerEntry old = workers_.Register(request, clock_->Monotonic(), NowMs());
   if (!old.name.empty()) {
     const std::string cause =
-        absl::StrCat("worker ", old.name, " was replaced by a new process (pid ", request.pid(), " on ", request.host(), ")");
+        absl::StrCat("worker ", old.name, " was replaced by a new process (pid ", request.pid(),
+                     " on ", request.host(), ")");
     if (old.sink != nullptr) {
       v1::Command command;
       command.mutable_superseded()->set_reason(cause);
       old.sink->Push(command);
-      old.sink->Close(StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
+      old.sink->Close(
+          StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
     }
     ++stats_.losses_by_reason["replaced"];
     EndEpochOfLost(old, cause);
@@ -58,12 +60,14 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
   return out;
 }
 
-absl::StatusOr<uint64_t> Coordinator::OpenSession(const v1::Heartbeat& first, std::shared_ptr<CommandSink> sink) {
+absl::StatusOr<uint64_t> Coordinator::OpenSession(const v1::Heartbeat& first,
+                                                  std::shared_ptr<CommandSink> sink) {
   MutexLock lock(&mu_);
   if (stopping_) return absl::UnavailableError("the coordinator is stopping; reconnect");
   RETURN_IF_ERROR(workers_.Check(first.worker()));
   WorkerEntry* worker = workers_.Find(first.worker().name());
-  if (worker->sink != nullptr) worker->sink->Close(absl::AbortedError("the worker opened another session"));
+  if (worker->sink != nullptr)
+    worker->sink->Close(absl::AbortedError("the worker opened another session"));
   const uint64_t session = workers_.Attach(worker, std::move(sink), clock_->Monotonic(), NowMs());
   workers_.Beat(worker, first, clock_->Monotonic(), NowMs());
   SendStanding(*worker);
@@ -78,12 +82,14 @@ void Coordinator::SendStanding(const WorkerEntry& worker) {
   const auto it = runs_.find(worker.run_id);
   if (it == runs_.end() || !it->second.epoch.has_value()) {
     if (!worker.last.run_id().empty()) {
-      worker.sink->Push(EndCommand(worker.last.run_id(), worker.last.epoch(), "the epoch is closed"));
+      worker.sink->Push(
+          EndCommand(worker.last.run_id(), worker.last.epoch(), "the epoch is closed"));
     }
     return;
   }
   const RunEntry& run = it->second;
-  if (!worker.last.run_id().empty() && (worker.last.run_id() != worker.run_id || worker.last.epoch() != worker.epoch)) {
+  if (!worker.last.run_id().empty() &&
+      (worker.last.run_id() != worker.run_id || worker.last.epoch() != worker.epoch)) {
     worker.sink->Push(EndCommand(worker.last.run_id(), worker.last.epoch(), "the epoch is closed"));
   }
   const int rank = run.epoch->RankOf(worker.name);
@@ -103,8 +109,8 @@ absl::Status Coordinator::Beat(uint64_t session, const v1::Heartbeat& heartbeat)
   if (worker == nullptr) return absl::AbortedError("the session is closed; open another");
   RETURN_IF_ERROR(workers_.Check(heartbeat.worker()));
   if (heartbeat.worker().name() != worker->name) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the session belongs to ", worker->name, ", the heartbeat to ", heartbeat.worker().name()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the session belongs to ", worker->name, ", the heartbeat to ", heartbeat.worker().name()));
   }
   ++stats_.heartbeats;
   const bool was_busy = !worker->last.run_id().empty();
@@ -123,7 +129,8 @@ absl::Status Coordinator::Beat(uint64_t session, const v1::Heartbeat& heartbeat)
     // An epoch that ended as it should is left by itself: its last report may still be on the way.
     const bool ended_well = it != runs_.end() && it->second.last_end_clean &&
                             it->second.last_epoch.epoch == heartbeat.epoch();
-    if (!ended_well) worker->sink->Push(EndCommand(heartbeat.run_id(), heartbeat.epoch(), "the epoch is closed"));
+    if (!ended_well)
+      worker->sink->Push(EndCommand(heartbeat.run_id(), heartbeat.epoch(), "the epoch is closed"));
     return absl::OkStatus();
   }
   RunEntry& run = it->second;
@@ -147,8 +154,10 @@ void Coordinator::HandleIdle(WorkerEntry* worker) {
   }
   const bool declined = worker->last.draining() && !worker->joined;
   if ((worker->joined || declined) && !run.epoch->complaint.has_value()) {
-    const char* what = declined ? " is draining and did not join the epoch" : " left the epoch without a word";
-    run.epoch->complaint = Complaint{rank, absl::StrCat("worker ", worker->name, what), false, clock_->Monotonic()};
+    const char* what =
+        declined ? " is draining and did not join the epoch" : " left the epoch without a word";
+    run.epoch->complaint =
+        Complaint{rank, absl::StrCat("worker ", worker->name, what), false, clock_->Monotonic()};
   }
 }
 
@@ -164,8 +173,8 @@ absl::Status Coordinator::PublishRendezvous(const v1::PublishRendezvousRequest& 
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   if (at.rank != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("only rank 0 publishes a rendezvous, ", request.worker().name(), " is rank ", at.rank));
+    return absl::InvalidArgumentError(absl::StrCat("only rank 0 publishes a rendezvous, ",
+                                                   request.worker().name(), " is rank ", at.rank));
   }
   if (request.address().empty() || request.address().size() > 256) {
     return absl::InvalidArgumentError("rendezvous address must have 1 to 256 characters");
@@ -196,7 +205,10 @@ v1::ListWorkersResponse Coordinator::ListWorkers() {
     v1::WorkerInfo* info = out.add_workers();
     info->set_name(name);
     info->set_incarnation(w.incarnation);
-    info->set_state(w.lost ? "lost" : w.last.draining() ? "draining" : w.run_id.empty() ? "idle" : "training");
+    info->set_state(w.lost              ? "lost"
+                    : w.last.draining() ? "draining"
+                    : w.run_id.empty()  ? "idle"
+                                        : "training");
     info->set_host(w.info.host());
     info->set_device(w.info.device());
     info->set_run_id(w.run_id);

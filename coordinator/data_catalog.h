@@ -13,7 +13,8 @@ namespace tritter {
 class DataCatalog {
  public:
   virtual ~DataCatalog() = default;
-  // One entry for each source of the run, in order; a source that cannot be read has its status in its entry.
+  // One entry for each source of the run, in order; a source that cannot be read has its status in
+  // its entry.
   virtual std::vector<SourceFacts> Inspect(const RunSpec& spec) = 0;
 };
 

@@ -10,15 +10,17 @@ namespace {
 constexpr char kDetailUrl[] = "type.googleapis.com/tritter.v1.ErrorDetail";
 }  // namespace
 
-absl::Status TypedError(absl::StatusCode code, const v1::ErrorDetail& detail, absl::string_view message) {
-  absl::Status status(code, detail.hint().empty() ? std::string(message) : absl::StrCat(message, "; ", detail.hint()));
+absl::Status TypedError(absl::StatusCode code, const v1::ErrorDetail& detail,
+                        absl::string_view message) {
+  absl::Status status(code, detail.hint().empty() ? std::string(message)
+                                                  : absl::StrCat(message, "; ", detail.hint()));
   const std::string bytes = detail.SerializeAsString();
   status.SetPayload(kDetailUrl, absl::Cord(absl::string_view(bytes)));
   return status;
 }
 
-absl::Status TypedError(absl::StatusCode code, v1::ErrorDetail::Reason reason, absl::string_view message,
-                        absl::string_view hint) {
+absl::Status TypedError(absl::StatusCode code, v1::ErrorDetail::Reason reason,
+                        absl::string_view message, absl::string_view hint) {
   v1::ErrorDetail detail;
   detail.set_reason(reason);
   detail.set_hint(std::string(hint));
@@ -39,7 +41,8 @@ absl::Status UnknownRunError(absl::string_view run) {
   detail.set_field("run");
   detail.set_actual(std::string(run));
   detail.set_hint("list the runs with `tritterctl get runs`");
-  return TypedError(absl::StatusCode::kNotFound, detail, absl::StrCat("no run with the id or name \"", run, "\""));
+  return TypedError(absl::StatusCode::kNotFound, detail,
+                    absl::StrCat("no run with the id or name \"", run, "\""));
 }
 
 absl::Status UnknownWorkerError(absl::string_view worker) {
@@ -48,7 +51,8 @@ absl::Status UnknownWorkerError(absl::string_view worker) {
   detail.set_field("worker.name");
   detail.set_actual(std::string(worker));
   detail.set_hint("register again with the same incarnation");
-  return TypedError(absl::StatusCode::kNotFound, detail, absl::StrCat("worker \"", worker, "\" is not registered"));
+  return TypedError(absl::StatusCode::kNotFound, detail,
+                    absl::StrCat("worker \"", worker, "\" is not registered"));
 }
 
 absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current) {
@@ -59,10 +63,12 @@ absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, ui
   detail.set_expected(absl::StrCat(current));
   detail.set_hint("another process has this name: end this one or give it another name");
   return TypedError(absl::StatusCode::kFailedPrecondition, detail,
-                    absl::StrCat("worker ", worker, " has incarnation ", current, ", the request came from ", actual));
+                    absl::StrCat("worker ", worker, " has incarnation ", current,
+                                 ", the request came from ", actual));
 }
 
-absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current, absl::string_view why) {
+absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,
+                             absl::string_view why) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::STALE_EPOCH);
   detail.set_field("epoch");
@@ -70,11 +76,13 @@ absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t cu
   detail.set_expected(absl::StrCat(current));
   detail.set_hint("leave the epoch and wait for the next command");
   detail.set_current_epoch(current);
-  return TypedError(absl::StatusCode::kFailedPrecondition, detail,
-                    absl::StrCat("epoch ", actual, " of run ", run, " ", why, "; the newest is ", current));
+  return TypedError(
+      absl::StatusCode::kFailedPrecondition, detail,
+      absl::StrCat("epoch ", actual, " of run ", run, " ", why, "; the newest is ", current));
 }
 
-absl::Status WrongStateError(absl::string_view run, absl::string_view action, absl::string_view state) {
+absl::Status WrongStateError(absl::string_view run, absl::string_view action,
+                             absl::string_view state) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::WRONG_STATE);
   detail.set_field("state");
@@ -83,16 +91,16 @@ absl::Status WrongStateError(absl::string_view run, absl::string_view action, ab
                     absl::StrCat("cannot ", action, " run ", run, ": it is ", state));
 }
 
-absl::Status CheckpointRejectedError(absl::string_view field, absl::string_view actual, absl::string_view expected,
-                                     absl::string_view message) {
+absl::Status CheckpointRejectedError(absl::string_view field, absl::string_view actual,
+                                     absl::string_view expected, absl::string_view message) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::CHECKPOINT_REJECTED);
   detail.set_field(std::string(field));
   detail.set_actual(std::string(actual));
   detail.set_expected(std::string(expected));
   return TypedError(absl::StatusCode::kFailedPrecondition, detail,
-                    absl::StrCat("checkpoint share refused: ", message, " (", field, " is ", actual, ", expected ",
-                                 expected, ")"));
+                    absl::StrCat("checkpoint share refused: ", message, " (", field, " is ", actual,
+                                 ", expected ", expected, ")"));
 }
 
 }  // namespace tritter

@@ -1,5 +1,5 @@
-// Typed errors of the coordinator: an absl::Status that carries tritter.v1.ErrorDetail, which the service layer puts into
-// the trailing metadata.
+// Typed errors of the coordinator: an absl::Status that carries tritter.v1.ErrorDetail, which the
+// service layer puts into the trailing metadata.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,21 @@
 
 namespace tritter {
 
-absl::Status TypedError(absl::StatusCode code, const v1::ErrorDetail& detail, absl::string_view message);
-absl::Status TypedError(absl::StatusCode code, v1::ErrorDetail::Reason reason, absl::string_view message,
-                        absl::string_view hint);
+absl::Status TypedError(absl::StatusCode code, const v1::ErrorDetail& detail,
+                        absl::string_view message);
+absl::Status TypedError(absl::StatusCode code, v1::ErrorDetail::Reason reason,
+                        absl::string_view message, absl::string_view hint);
 std::optional<v1::ErrorDetail> DetailOf(const absl::Status& status);
 
 absl::Status UnknownRunError(absl::string_view run);
 absl::Status UnknownWorkerError(absl::string_view worker);
 absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current);
-absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current, absl::string_view why);
+absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,
+                             absl::string_view why);
 // `action` e.g. "pause"; `state` e.g. "completed".
-absl::Status WrongStateError(absl::string_view run, absl::string_view action, absl::string_view state);
-absl::Status CheckpointRejectedError(absl::string_view field, absl::string_view actual, absl::string_view expected,
-                                     absl::string_view message);
+absl::Status WrongStateError(absl::string_view run, absl::string_view action,
+                             absl::string_view state);
+absl::Status CheckpointRejectedError(absl::string_view field, absl::string_view actual,
+                                     absl::string_view expected, absl::string_view message);
 
 }  // namespace tritter

@@ -1,5 +1,5 @@
-// absl::Status to grpc::Status for both services: the codes are the same numbers, the ErrorDetail travels in the trailing
-// metadata (grpc-status-details-bin).
+// absl::Status to grpc::Status for both services: the codes are the same numbers, the ErrorDetail
+// travels in the trailing metadata (grpc-status-details-bin).
 #pragma once
 
 #include <grpcpp/support/status.h>

@@ -77,7 +77,8 @@ v1::Run DescribeRun(const RunEntry& run) {
     }
     if (seconds > 0) {
       out.set_tokens_per_second(tokens / seconds);
-      out.set_eta_seconds(static_cast<double>(r.total_steps - r.step) * seconds / static_cast<double>(n));
+      out.set_eta_seconds(static_cast<double>(r.total_steps - r.step) * seconds /
+                          static_cast<double>(n));
     }
   }
   return out;

@@ -1,4 +1,5 @@
-// What the coordinator holds in memory of one run and of its live epoch. The store has everything that must survive.
+// What the coordinator holds in memory of one run and of its live epoch. The store has everything
+// that must survive.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +33,17 @@ struct EpochEntry {
   EpochRecord record;
   std::vector<v1::Plan> plans;  // handed out, in order, without gaps
   std::map<int64_t, std::map<int32_t, v1::CommitShareRequest>> shares;  // by step, by rank
-  std::set<int> done;           // ranks that were told Done
-  std::set<int> left;           // of those, who has left
+  std::set<int> done;                                                   // ranks that were told Done
+  std::set<int> left;                                                   // of those, who has left
   std::string done_reason;
   double seconds_per_step = 0;  // smoothed
   bool progress = false;        // beyond what was ever reached, or a checkpoint was committed
   std::optional<Complaint> complaint;
 
-  int64_t planned_end() const { return plans.empty() ? record.start_step : plans.back().end_step(); }
-  int RankOf(const std::string& worker) const;           // -1: no member
+  int64_t planned_end() const {
+    return plans.empty() ? record.start_step : plans.back().end_step();
+  }
+  int RankOf(const std::string& worker) const;  // -1: no member
   bool OrdersCheckpoint(int64_t step) const;
 };
 
@@ -48,20 +51,20 @@ struct RunEntry {
   RunRecord record;
   RunSpec spec;
   int64_t parameters = 0;
-  std::optional<EpochEntry> epoch;             // live
-  bool last_end_clean = false;                 // of the newest epoch, once ended
-  EpochRecord last_epoch;                      // newest ended one, for late reports
-  std::vector<v1::Checkpoint> checkpoints;     // committed, oldest first
+  std::optional<EpochEntry> epoch;          // live
+  bool last_end_clean = false;              // of the newest epoch, once ended
+  EpochRecord last_epoch;                   // newest ended one, for late reports
+  std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
   std::vector<v1::Artifact> artifacts;
-  std::optional<ResumeDecision> resume;        // verified for the next epoch
-  bool committing = false;                     // files of a checkpoint are being committed
+  std::optional<ResumeDecision> resume;  // verified for the next epoch
+  bool committing = false;               // files of a checkpoint are being committed
   bool exporting = false;
-  absl::Duration not_before;                   // Clock::Monotonic: next epoch
+  absl::Duration not_before;  // Clock::Monotonic: next epoch
   absl::Duration commit_retry_at;
-  std::string cause;                           // why the last epoch ended
-  bool lost_member = false;                    // it was the loss of a worker
-  double active_seconds = 0;                   // with a live epoch, since the process started
-  double productive_seconds = 0;               // of those, on steps that a checkpoint holds
+  std::string cause;                              // why the last epoch ended
+  bool lost_member = false;                       // it was the loss of a worker
+  double active_seconds = 0;                      // with a live epoch, since the process started
+  double productive_seconds = 0;                  // of those, on steps that a checkpoint holds
   std::map<int64_t, double> uncommitted_seconds;  // by step
   // For watchers: bounded, by increasing sequence.
   uint64_t version = 1;
@@ -73,7 +76,7 @@ struct RunEntry {
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);
   void Remember(const v1::EvaluationPoint& point);
-  std::string CheckpointDir() const;           // run_dir/checkpoints
+  std::string CheckpointDir() const;  // run_dir/checkpoints
 };
 
 inline constexpr size_t kRecentMetrics = 512;

@@ -12,13 +12,15 @@ namespace {
 
 constexpr int kMaxStreams = 64;
 constexpr absl::Duration kCheckCancelled = absl::Milliseconds(250);
-constexpr absl::Duration kUpdateGap = absl::Milliseconds(50);  // many changes in a row become one update
+constexpr absl::Duration kUpdateGap =
+    absl::Milliseconds(50);  // many changes in a row become one update
 constexpr absl::Duration kLogPoll = absl::Milliseconds(250);
 
 // Counts an open stream for as long as it lives.
 class StreamSlot {
  public:
-  explicit StreamSlot(std::atomic<int>* streams) : streams_(streams), granted_(++*streams <= kMaxStreams) {}
+  explicit StreamSlot(std::atomic<int>* streams)
+      : streams_(streams), granted_(++*streams <= kMaxStreams) {}
   ~StreamSlot() { --*streams_; }
   StreamSlot(const StreamSlot&) = delete;
   StreamSlot& operator=(const StreamSlot&) = delete;
@@ -30,7 +32,8 @@ class StreamSlot {
 };
 
 grpc::Status TooManyStreams() {
-  return ToRpcStatus(absl::ResourceExhaustedError(absl::StrCat("more than ", kMaxStreams, " watchers; try again later")));
+  return ToRpcStatus(absl::ResourceExhaustedError(
+      absl::StrCat("more than ", kMaxStreams, " watchers; try again later")));
 }
 
 template <typename T>
@@ -47,12 +50,14 @@ grpc::Status RunServiceImpl::SubmitRun(grpc::ServerContext*, const v1::SubmitRun
   return Answer(coordinator_->Submit(*request), response);
 }
 
-grpc::Status RunServiceImpl::ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest* request,
+grpc::Status RunServiceImpl::ValidateRun(grpc::ServerContext*,
+                                         const v1::ValidateRunRequest* request,
                                          v1::ValidateRunResponse* response) {
   return Answer(coordinator_->Validate(*request), response);
 }
 
-grpc::Status RunServiceImpl::GetRun(grpc::ServerContext*, const v1::GetRunRequest* request, v1::Run* response) {
+grpc::Status RunServiceImpl::GetRun(grpc::ServerContext*, const v1::GetRunRequest* request,
+                                    v1::Run* response) {
   return Answer(coordinator_->Get(request->run()), response);
 }
 
@@ -62,7 +67,8 @@ grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext*, const v1::ListRunsRe
   return grpc::Status::OK;
 }
 
-grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context, const v1::WatchRunRequest* request,
+grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context,
+                                      const v1::WatchRunRequest* request,
                                       grpc::ServerWriter<v1::RunUpdate>* writer) {
   const StreamSlot slot(&streams_);
   if (!slot.granted()) return TooManyStreams();
@@ -73,7 +79,8 @@ grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context, const v1::Wa
   while (!context->IsCancelled()) {
     v1::RunUpdate update;
     bool ended = false;
-    absl::StatusOr<bool> changed = coordinator_->Watch(run->run_id(), kCheckCancelled, &cursor, &update, &ended);
+    absl::StatusOr<bool> changed =
+        coordinator_->Watch(run->run_id(), kCheckCancelled, &cursor, &update, &ended);
     if (!changed.ok()) return ToRpcStatus(changed.status());
     if (*changed && !writer->Write(update)) break;
     if (ended) return grpc::Status::OK;
@@ -82,15 +89,18 @@ grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context, const v1::Wa
   return grpc::Status::CANCELLED;
 }
 
-grpc::Status RunServiceImpl::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request, v1::Run* response) {
+grpc::Status RunServiceImpl::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request,
+                                      v1::Run* response) {
   return Answer(coordinator_->Pause(request->run()), response);
 }
 
-grpc::Status RunServiceImpl::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request, v1::Run* response) {
+grpc::Status RunServiceImpl::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request,
+                                       v1::Run* response) {
   return Answer(coordinator_->Resume(request->run()), response);
 }
 
-grpc::Status RunServiceImpl::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* request, v1::Run* response) {
+grpc::Status RunServiceImpl::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* request,
+                                       v1::Run* response) {
   return Answer(coordinator_->Cancel(request->run(), request->now()), response);
 }
 
@@ -99,12 +109,14 @@ grpc::Status RunServiceImpl::ListEvents(grpc::ServerContext*, const v1::ListEven
   return Answer(coordinator_->ListEvents(*request), response);
 }
 
-grpc::Status RunServiceImpl::ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest* request,
+grpc::Status RunServiceImpl::ListMetrics(grpc::ServerContext*,
+                                         const v1::ListMetricsRequest* request,
                                          v1::ListMetricsResponse* response) {
   return Answer(coordinator_->ListMetrics(*request), response);
 }
 
-grpc::Status RunServiceImpl::ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest* request,
+grpc::Status RunServiceImpl::ListCheckpoints(grpc::ServerContext*,
+                                             const v1::ListCheckpointsRequest* request,
                                              v1::ListCheckpointsResponse* response) {
   return Answer(coordinator_->ListCheckpoints(request->run()), response);
 }
@@ -115,7 +127,8 @@ grpc::Status RunServiceImpl::ListWorkers(grpc::ServerContext*, const v1::ListWor
   return grpc::Status::OK;
 }
 
-grpc::Status RunServiceImpl::StreamLogs(grpc::ServerContext* context, const v1::StreamLogsRequest* request,
+grpc::Status RunServiceImpl::StreamLogs(grpc::ServerContext* context,
+                                        const v1::StreamLogsRequest* request,
                                         grpc::ServerWriter<v1::LogLine>* writer) {
   const StreamSlot slot(&streams_);
   if (!slot.granted()) return TooManyStreams();

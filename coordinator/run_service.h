@@ -9,25 +9,33 @@
 
 namespace tritter {
 
-// Thread-safe; both pointers outlive it. A watcher or follower costs a thread while it is open: their number is bounded.
+// Thread-safe; both pointers outlive it. A watcher or follower costs a thread while it is open:
+// their number is bounded.
 class RunServiceImpl final : public v1::RunService::Service {
  public:
-  RunServiceImpl(Coordinator* coordinator, Clock* clock) : coordinator_(coordinator), clock_(clock) {}
+  RunServiceImpl(Coordinator* coordinator, Clock* clock)
+      : coordinator_(coordinator), clock_(clock) {}
 
-  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*, v1::SubmitRunResponse*) override;
-  grpc::Status ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest*, v1::ValidateRunResponse*) override;
+  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*,
+                         v1::SubmitRunResponse*) override;
+  grpc::Status ValidateRun(grpc::ServerContext*, const v1::ValidateRunRequest*,
+                           v1::ValidateRunResponse*) override;
   grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest*, v1::Run*) override;
-  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse*) override;
+  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*,
+                        v1::ListRunsResponse*) override;
   grpc::Status WatchRun(grpc::ServerContext*, const v1::WatchRunRequest*,
                         grpc::ServerWriter<v1::RunUpdate>*) override;
   grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest*, v1::Run*) override;
   grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest*, v1::Run*) override;
   grpc::Status CancelRun(grpc::ServerContext*, const v1::CancelRunRequest*, v1::Run*) override;
-  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*, v1::ListEventsResponse*) override;
-  grpc::Status ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest*, v1::ListMetricsResponse*) override;
+  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
+                          v1::ListEventsResponse*) override;
+  grpc::Status ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest*,
+                           v1::ListMetricsResponse*) override;
   grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
                                v1::ListCheckpointsResponse*) override;
-  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*, v1::ListWorkersResponse*) override;
+  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                           v1::ListWorkersResponse*) override;
   grpc::Status StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest*,
                           grpc::ServerWriter<v1::LogLine>*) override;
 

@@ -17,7 +17,8 @@ struct ServerOptions {
   bool insecure = false;
 };
 
-// InvalidArgument: an address that cannot be read, one beyond loopback without --insecure, no data folder.
+// InvalidArgument: an address that cannot be read, one beyond loopback without --insecure, no data
+// folder.
 absl::Status CheckServerOptions(const ServerOptions& options);
 // {"address": …, "metrics_address": …, "pid": …}
 std::string ReadyJson(const std::string& address, const std::string& metrics_address, int64_t pid);

@@ -1,4 +1,5 @@
-// Both services on a real server in this process: the whole life of runs with scripted workers, on real time.
+// Both services on a real server in this process: the whole life of runs with scripted workers, on
+// real time.
 #include <grpcpp/grpcpp.h>
 
 #include <thread>
@@ -29,13 +30,14 @@ class ServicesTest : public testing::Test {
   }
 
   void Serve(int port) {
-    CoordinatorDependencies d{&store_, &env_, Clock::Real(), &catalog_,
-                              [](const std::string&, const std::string& path, const std::string& format) {
-                                v1::Artifact a;
-                                a.set_kind(format);
-                                a.set_path(path);
-                                return absl::StatusOr<v1::Artifact>(a);
-                              }};
+    CoordinatorDependencies d{
+        &store_, &env_, Clock::Real(), &catalog_,
+        [](const std::string&, const std::string& path, const std::string& format) {
+          v1::Artifact a;
+          a.set_kind(format);
+          a.set_path(path);
+          return absl::StatusOr<v1::Artifact>(a);
+        }};
     CoordinatorOptions options;
     options.data_dir = "/data-dir";
     options.tick = absl::Milliseconds(10);
@@ -48,13 +50,15 @@ class ServicesTest : public testing::Test {
     worker_service_ = std::make_unique<WorkerServiceImpl>(coordinator_.get());
     grpc::ServerBuilder builder;
     int chosen = 0;
-    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(), &chosen);
+    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(),
+                             &chosen);
     builder.RegisterService(runs_service_.get());
     builder.RegisterService(worker_service_.get());
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
     address_ = absl::StrCat("127.0.0.1:", chosen);
-    runs_ = v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+    runs_ =
+        v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   }
 
   void Shutdown() {
@@ -76,7 +80,8 @@ class ServicesTest : public testing::Test {
     return agents_.back().get();
   }
 
-  absl::StatusOr<v1::SubmitRunResponse> Submit(const std::string& yaml, const std::string& key = "") {
+  absl::StatusOr<v1::SubmitRunResponse> Submit(const std::string& yaml,
+                                               const std::string& key = "") {
     grpc::ClientContext context;
     v1::SubmitRunRequest request;
     request.set_yaml(yaml);
@@ -123,7 +128,9 @@ class ServicesTest : public testing::Test {
 };
 
 TEST_F(ServicesTest, ARunLivesThroughTheLossOfAWorker) {
-  ASSERT_OK_AND_ASSIGN(const auto submitted, Submit(RunYaml("run", 60, 2, "checkpoint: {every: 20}\nexport: {format: tpack}\n")));
+  ASSERT_OK_AND_ASSIGN(
+      const auto submitted,
+      Submit(RunYaml("run", 60, 2, "checkpoint: {every: 20}\nexport: {format: tpack}\n")));
   const std::string id = submitted.run().run_id();
   FakeAgent* a = AddWorker("w-0");
   FakeAgent* b = AddWorker("w-1");

@@ -13,7 +13,8 @@ void StreamSink::Push(const v1::Command& command) {
   MutexLock lock(&mu_);
   if (closed_) return;
   if (queue_.size() >= kMaxQueued) {
-    CloseLocked(absl::ResourceExhaustedError(absl::StrCat("the worker has not taken ", kMaxQueued, " commands")));
+    CloseLocked(absl::ResourceExhaustedError(
+        absl::StrCat("the worker has not taken ", kMaxQueued, " commands")));
     CancelLocked();
     return;
   }
@@ -60,7 +61,8 @@ absl::Status StreamSink::Leave(const absl::Status& status) {
 grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
                         grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
   v1::Heartbeat heartbeat;
-  if (!stream->Read(&heartbeat)) return ToRpcStatus(absl::InvalidArgumentError("a session begins with a heartbeat"));
+  if (!stream->Read(&heartbeat))
+    return ToRpcStatus(absl::InvalidArgumentError("a session begins with a heartbeat"));
   const auto sink = std::make_shared<StreamSink>(context);
   absl::StatusOr<uint64_t> session = coordinator->OpenSession(heartbeat, sink);
   if (!session.ok()) return ToRpcStatus(session.status());

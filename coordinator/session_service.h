@@ -13,7 +13,8 @@
 
 namespace tritter {
 
-// Commands on their way to one stream. Shared by the coordinator, the thread that reads the stream and the one that writes it.
+// Commands on their way to one stream. Shared by the coordinator, the thread that reads the stream
+// and the one that writes it.
 class StreamSink : public CommandSink {
  public:
   explicit StreamSink(grpc::ServerContext* context) : context_(context) {}

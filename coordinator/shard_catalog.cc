@@ -22,7 +22,8 @@ absl::Status Fill(Env* env, const SourceSpec& source, int64_t length, SourceFact
 }
 
 // How many samples of each source the run draws.
-absl::StatusOr<std::vector<uint64_t>> Draws(const RunSpec& spec, const std::vector<SourceFacts>& facts) {
+absl::StatusOr<std::vector<uint64_t>> Draws(const RunSpec& spec,
+                                            const std::vector<SourceFacts>& facts) {
   std::vector<OrderedSource> sources;
   MixStage stable, decay;
   for (size_t i = 0; i < facts.size(); ++i) {
@@ -37,7 +38,8 @@ absl::StatusOr<std::vector<uint64_t>> Draws(const RunSpec& spec, const std::vect
     if (decay.first_slot == 0) stages.clear();
     stages.push_back(decay);
   }
-  ASSIGN_OR_RETURN(const SampleOrder order, SampleOrder::Create(spec.seed, std::move(sources), std::move(stages)));
+  ASSIGN_OR_RETURN(const SampleOrder order,
+                   SampleOrder::Create(spec.seed, std::move(sources), std::move(stages)));
   return order.Counts(static_cast<uint64_t>(spec.steps * spec.global_batch));
 }
 

@@ -9,12 +9,14 @@ namespace tritter {
 Standing WorkerRegistry::StandingOf(const WorkerEntry& w) {
   if (w.lost) return Standing::kLost;
   if (!w.run_id.empty()) return Standing::kBusy;
-  if (w.session == 0) return Standing::kLeaving;  // not (or no longer) attached: decided within the grace
+  if (w.session == 0)
+    return Standing::kLeaving;  // not (or no longer) attached: decided within the grace
   if (w.last.draining()) return Standing::kDraining;
   return w.last.run_id().empty() ? Standing::kIdle : Standing::kLeaving;
 }
 
-WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms) {
+WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::Duration now,
+                                     int64_t now_ms) {
   const std::string& name = request.worker().name();
   WorkerEntry replaced;
   WorkerEntry& worker = workers_[name];
@@ -35,7 +37,8 @@ WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::D
   return replaced;
 }
 
-void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch, absl::Duration now) {
+void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch,
+                           absl::Duration now) {
   WorkerEntry& worker = workers_[member.worker];
   worker.name = member.worker;
   worker.incarnation = member.incarnation;
@@ -72,8 +75,8 @@ absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
   return absl::OkStatus();
 }
 
-uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now,
-                                int64_t now_ms) {
+uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink,
+                                absl::Duration now, int64_t now_ms) {
   worker->session = next_session_++;
   worker->sink = std::move(sink);
   worker->awaited = false;
@@ -90,19 +93,22 @@ void WorkerRegistry::Detach(WorkerEntry* worker, absl::Duration now) {
   worker->detached_at = now;
 }
 
-void WorkerRegistry::Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now, int64_t now_ms) {
+void WorkerRegistry::Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now,
+                          int64_t now_ms) {
   const Standing before = StandingOf(*worker);
   worker->last = heartbeat;
   worker->last_heartbeat = now;
   worker->last_seen_ms = now_ms;
   if (worker->lost) worker->lost = false;  // a silent host that speaks again; its epoch is gone
-  if (!worker->run_id.empty() && heartbeat.run_id() == worker->run_id && heartbeat.epoch() == worker->epoch) {
+  if (!worker->run_id.empty() && heartbeat.run_id() == worker->run_id &&
+      heartbeat.epoch() == worker->epoch) {
     worker->joined = true;
   }
   if (StandingOf(*worker) != before) worker->standing_since = now;
 }
 
-void WorkerRegistry::Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch, absl::Duration now) {
+void WorkerRegistry::Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch,
+                            absl::Duration now) {
   worker->run_id = run_id;
   worker->epoch = epoch;
   worker->joined = false;
@@ -116,7 +122,8 @@ void WorkerRegistry::Release(WorkerEntry* worker, absl::Duration now) {
   worker->standing_since = now;
 }
 
-std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now, const LivenessOptions& options) {
+std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now,
+                                                   const LivenessOptions& options) {
   std::vector<WorkerEntry*> out;
   for (auto& [name, worker] : workers_) {
     if (worker.lost) continue;
@@ -145,8 +152,8 @@ void WorkerRegistry::Forget(absl::Duration now, absl::Duration age) {
   }
 }
 
-std::vector<WorkerView> WorkerRegistry::Views(absl::Duration now,
-                                              const std::map<std::string, std::string>& run_names) const {
+std::vector<WorkerView> WorkerRegistry::Views(
+    absl::Duration now, const std::map<std::string, std::string>& run_names) const {
   std::vector<WorkerView> out;
   for (const auto& [name, worker] : workers_) {
     WorkerView view;

@@ -21,7 +21,8 @@ class CommandSink {
  public:
   virtual ~CommandSink() = default;
   virtual void Push(const v1::Command& command) = 0;
-  virtual void Close(const absl::Status& status) = 0;  // ends the stream; further pushes are dropped
+  virtual void Close(
+      const absl::Status& status) = 0;  // ends the stream; further pushes are dropped
 };
 
 // All times are Clock::Monotonic.
@@ -29,35 +30,39 @@ struct WorkerEntry {
   std::string name;
   uint64_t incarnation = 0;
   v1::RegisterRequest info;
-  uint64_t session = 0;                  // 0: none is open
+  uint64_t session = 0;  // 0: none is open
   std::shared_ptr<CommandSink> sink;
-  bool awaited = false;                  // member of a live epoch that has not come back since the start
+  bool awaited = false;  // member of a live epoch that has not come back since the start
   bool lost = false;
   std::string lost_why;
   absl::Duration started, detached_at, last_heartbeat, standing_since;
   int64_t last_seen_ms = 0;
-  v1::Heartbeat last;                    // newest heartbeat of this incarnation
-  std::string run_id;                    // live epoch it is a member of, or empty
+  v1::Heartbeat last;  // newest heartbeat of this incarnation
+  std::string run_id;  // live epoch it is a member of, or empty
   uint64_t epoch = 0;
-  bool joined = false;                   // has reported that epoch in a heartbeat
+  bool joined = false;  // has reported that epoch in a heartbeat
 };
 
 // Not thread-safe: guarded by the coordinator's mutex.
 class WorkerRegistry {
  public:
-  // Registers an incarnation. The entry it replaces (another incarnation of that name), or an empty one.
+  // Registers an incarnation. The entry it replaces (another incarnation of that name), or an empty
+  // one.
   WorkerEntry Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
   // A member of a live epoch that was stored before the coordinator started.
-  void Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch, absl::Duration now);
+  void Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch,
+             absl::Duration now);
 
   WorkerEntry* Find(const std::string& name);
   WorkerEntry* BySession(uint64_t session);
   // NotFound UNKNOWN_WORKER, FailedPrecondition STALE_INCARNATION.
   absl::Status Check(const v1::WorkerIdentity& worker);
 
-  uint64_t Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now, int64_t now_ms);
+  uint64_t Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now,
+                  int64_t now_ms);
   void Detach(WorkerEntry* worker, absl::Duration now);
-  void Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now, int64_t now_ms);
+  void Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now,
+            int64_t now_ms);
   void Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch, absl::Duration now);
   void Release(WorkerEntry* worker, absl::Duration now);
 
@@ -67,7 +72,8 @@ class WorkerRegistry {
   void Forget(absl::Duration now, absl::Duration age);
 
   // `run_name`: the name of a run by its id.
-  std::vector<WorkerView> Views(absl::Duration now, const std::map<std::string, std::string>& run_names) const;
+  std::vector<WorkerView> Views(absl::Duration now,
+                                const std::map<std::string, std::string>& run_names) const;
   std::map<std::string, WorkerEntry>& all() { return workers_; }
   const std::map<std::string, WorkerEntry>& all() const { return workers_; }
 

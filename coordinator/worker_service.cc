@@ -22,12 +22,13 @@ grpc::Status WorkerServiceImpl::Register(grpc::ServerContext*, const v1::Registe
   return Answer(coordinator_->Register(*request), response);
 }
 
-grpc::Status WorkerServiceImpl::Session(grpc::ServerContext* context,
-                                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
+grpc::Status WorkerServiceImpl::Session(
+    grpc::ServerContext* context, grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
   return RunSession(coordinator_, context, stream);
 }
 
-grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext*, const v1::PublishRendezvousRequest* request,
+grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext*,
+                                                  const v1::PublishRendezvousRequest* request,
                                                   v1::PublishRendezvousResponse*) {
   return ToRpcStatus(coordinator_->PublishRendezvous(*request));
 }
@@ -37,11 +38,13 @@ grpc::Status WorkerServiceImpl::NextPlan(grpc::ServerContext*, const v1::NextPla
   return Answer(coordinator_->NextPlan(*request), response);
 }
 
-grpc::Status WorkerServiceImpl::Report(grpc::ServerContext*, const v1::ReportRequest* request, v1::ReportResponse*) {
+grpc::Status WorkerServiceImpl::Report(grpc::ServerContext*, const v1::ReportRequest* request,
+                                       v1::ReportResponse*) {
   return ToRpcStatus(coordinator_->Report(*request));
 }
 
-grpc::Status WorkerServiceImpl::CommitShare(grpc::ServerContext*, const v1::CommitShareRequest* request,
+grpc::Status WorkerServiceImpl::CommitShare(grpc::ServerContext*,
+                                            const v1::CommitShareRequest* request,
                                             v1::CommitShareResponse* response) {
   return Answer(coordinator_->CommitShare(*request), response);
 }

@@ -13,32 +13,38 @@ constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file,
+                                                       const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
   const Tokenizer& tokenizer = ByteTokenizer();
   if (file->tokenizer_hash() != tokenizer.hash()) {
-    return absl::FailedPreconditionError(absl::StrCat("the model was trained with the tokenizer ", file->tokenizer_hash(),
-                                                      ", this server has only the byte tokenizer ", tokenizer.hash()));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the model was trained with the tokenizer ", file->tokenizer_hash(),
+                     ", this server has only the byte tokenizer ", tokenizer.hash()));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model, PackedModel::Load(std::move(file), *kernel));
   const int64_t page_bytes = KvPageLayout(model->config()).page_bytes();
   if (options.max_kv_bytes < page_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("the KV cache may take ", options.max_kv_bytes, " bytes, one page of ",
-                                                   "16 positions of this model needs ", page_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the KV cache may take ", options.max_kv_bytes, " bytes, one page of ",
+                     "16 positions of this model needs ", page_bytes));
   }
   return std::unique_ptr<Engine>(new Engine(std::move(model), &tokenizer, kernel, options));
 }
 
-Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer, const TernaryKernel* kernel, const EngineOptions& options)
+Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
+               const TernaryKernel* kernel, const EngineOptions& options)
     : options_(options),
       model_(std::move(model)),
       tokenizer_(tokenizer),
       kernel_(kernel),
       pool_(options.threads),
       forward_(model_.get(), kernel, &pool_),
-      pages_(KvPageLayout(model_->config()).page_floats, options.max_kv_bytes / KvPageLayout(model_->config()).page_bytes()),
+      pages_(KvPageLayout(model_->config()).page_floats,
+             options.max_kv_bytes / KvPageLayout(model_->config()).page_bytes()),
       scheduler_(options.scheduler, &forward_, &pages_, &pool_, options.clock) {
-  limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(), KvPageLayout(model_->config()).page_bytes()};
+  limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
+             KvPageLayout(model_->config()).page_bytes()};
   stats_.kv_pages_total = limits_.kv_pages;
   stats_.kv_page_bytes = limits_.kv_page_bytes;
   thread_ = std::thread([this] { Loop(); });
@@ -58,8 +64,9 @@ absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
   if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
     ++stats_.refused;
     if (observer_ != nullptr) observer_->OnRefused();
-    return absl::ResourceExhaustedError(
-        absl::StrCat(queue_.size(), " requests are waiting already, the limit is ", options_.max_queue, "; try again later"));
+    return absl::ResourceExhaustedError(absl::StrCat(queue_.size(),
+                                                     " requests are waiting already, the limit is ",
+                                                     options_.max_queue, "; try again later"));
   }
   queue_.push_back(std::move(sequence));
   ++stats_.queued;
@@ -70,20 +77,25 @@ absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
 absl::StatusOr<std::unique_ptr<Generation>> Engine::Generate(GenerateParams params) {
   RETURN_IF_ERROR(ValidateGenerate(params, limits_));
   auto channel = std::make_shared<RequestChannel>();
-  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_, options_.clock->Monotonic())));
+  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
+                                                     options_.clock->Monotonic())));
   return std::make_unique<Generation>(std::move(channel));
 }
 
-absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params, const std::function<bool()>& cancelled) {
+absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params,
+                                                         const std::function<bool()>& cancelled) {
   RETURN_IF_ERROR(ValidateScore(params, limits_));
   auto channel = std::make_shared<RequestChannel>();
-  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_, options_.clock->Monotonic())));
+  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
+                                                     options_.clock->Monotonic())));
   GenerateEvent event;
   while (!channel->Next(kCancelPoll, &event)) {
     if (cancelled()) channel->Cancel();
   }
-  if (event.finish == FinishReason::kCancelled) return absl::CancelledError("scoring was cancelled");
-  if (event.finish == FinishReason::kDeadline) return absl::DeadlineExceededError("scoring did not end within its deadline");
+  if (event.finish == FinishReason::kCancelled)
+    return absl::CancelledError("scoring was cancelled");
+  if (event.finish == FinishReason::kDeadline)
+    return absl::DeadlineExceededError("scoring did not end within its deadline");
   return channel->TakeScores();
 }
 
@@ -106,7 +118,8 @@ void Engine::AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) {
     }
   }
   std::erase(queue_, nullptr);
-  // First come, first served: a large request at the front waits for memory, and nobody overtakes it for ever.
+  // First come, first served: a large request at the front waits for memory, and nobody overtakes
+  // it for ever.
   while (!queue_.empty() && scheduler_.Admit(queue_.front())) queue_.pop_front();
 }
 

@@ -23,13 +23,14 @@ namespace tritter {
 struct EngineOptions {
   int threads = 1;
   int64_t max_kv_bytes = int64_t{1} << 30;
-  int64_t max_queue = 64;          // requests that wait; one more is refused at once
+  int64_t max_queue = 64;  // requests that wait; one more is refused at once
   SchedulerOptions scheduler;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   Clock* clock = Clock::Real();
 };
 
-// A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine harmlessly.
+// A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine
+// harmlessly.
 class Generation {
  public:
   explicit Generation(std::shared_ptr<RequestChannel> channel) : channel_(std::move(channel)) {}
@@ -37,8 +38,8 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // Waits for more: true with everything since the last call (the last event has a finish reason), false when nothing
-  // came within `timeout`. Not to be called after the last event.
+  // Waits for more: true with everything since the last call (the last event has a finish reason),
+  // false when nothing came within `timeout`. Not to be called after the last event.
   bool Next(absl::Duration timeout, GenerateEvent* event) { return channel_->Next(timeout, event); }
   // Takes effect within one token; the last event then says kCancelled.
   void Cancel() { channel_->Cancel(); }
@@ -55,19 +56,22 @@ struct EngineStats {
   std::array<int64_t, 5> finished{};  // by FinishReason
 };
 
-// Owns the model, the KV cache and the scheduler thread. Thread-safe. Destruction ends every request as cancelled.
+// Owns the model, the KV cache and the scheduler thread. Thread-safe. Destruction ends every
+// request as cancelled.
 class Engine {
  public:
-  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer this build does not have;
-  // InvalidArgument when the KV memory does not hold one page.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<TpackFile> file, const EngineOptions& options);
+  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer this build does not
+  // have; InvalidArgument when the KV memory does not hold one page.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<TpackFile> file,
+                                                        const EngineOptions& options);
   ~Engine();
 
   // Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
   absl::StatusOr<std::unique_ptr<Generation>> Generate(GenerateParams params);
-  // Blocks; asks `cancelled` every few milliseconds. Errors: those of ValidateScore; ResourceExhausted when the queue is
-  // full; Cancelled; DeadlineExceeded.
-  absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params, const std::function<bool()>& cancelled);
+  // Blocks; asks `cancelled` every few milliseconds. Errors: those of ValidateScore;
+  // ResourceExhausted when the queue is full; Cancelled; DeadlineExceeded.
+  absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params,
+                                                   const std::function<bool()>& cancelled);
 
   // Set once, before the first request.
   void SetObserver(std::shared_ptr<EngineObserver> observer);
@@ -79,7 +83,8 @@ class Engine {
   EngineStats stats() const;
 
  private:
-  Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer, const TernaryKernel* kernel, const EngineOptions& options);
+  Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
+         const TernaryKernel* kernel, const EngineOptions& options);
   absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
   void Loop();
   void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);

@@ -4,7 +4,8 @@
 
 namespace tritter {
 
-EngineMetrics::EngineMetrics(Registry* registry, const std::string& model, const std::string& kernel, const RequestLimits& limits)
+EngineMetrics::EngineMetrics(Registry* registry, const std::string& model,
+                             const std::string& kernel, const RequestLimits& limits)
     : page_bytes_(static_cast<double>(limits.kv_page_bytes)),
       running_(registry->GetGauge("tritter_requests_running")),
       waiting_(registry->GetGauge("tritter_requests_waiting")),
@@ -19,7 +20,8 @@ EngineMetrics::EngineMetrics(Registry* registry, const std::string& model, const
       inter_token_(registry->GetHistogram("tritter_inter_token_seconds")),
       queue_(registry->GetHistogram("tritter_queue_seconds")),
       batch_(registry->GetHistogram("tritter_batch_size")) {
-  registry->GetGauge("tritter_kv_cache_capacity_bytes").Set(page_bytes_ * static_cast<double>(limits.kv_pages));
+  registry->GetGauge("tritter_kv_cache_capacity_bytes")
+      .Set(page_bytes_ * static_cast<double>(limits.kv_pages));
   registry->GetGauge("tritter_kernel_info", {{"kernel", kernel}}).Set(1);
   registry->GetGauge("tritter_model_info", {{"model", model}}).Set(1);
 }

@@ -13,7 +13,8 @@ namespace tritter {
 // Thread-safe. Lives as long as the engine that reports to it.
 class EngineMetrics : public EngineObserver {
  public:
-  EngineMetrics(Registry* registry, const std::string& model, const std::string& kernel, const RequestLimits& limits);
+  EngineMetrics(Registry* registry, const std::string& model, const std::string& kernel,
+                const RequestLimits& limits);
   void OnStep(const StepReport& report) override;
   void OnFinish(const RequestUsage& usage, FinishReason reason) override;
   void OnRefused() override { refused_.Increment(); }

@@ -70,8 +70,10 @@ struct CountingObserver : EngineObserver {
 GenerateParams RandomRequest(uint64_t number) {
   Philox random(MixKey(77, number));
   GenerateParams p = Params({kBosId}, 1 + static_cast<int64_t>(random.Below(30)));
-  for (uint64_t n = random.Below(70); n > 0; --n) p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
-  if (random.Below(3) > 0) p.sampling = {.temperature = 0.9, .top_p = 0.95, .top_k = 50, .seed = number};
+  for (uint64_t n = random.Below(70); n > 0; --n)
+    p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
+  if (random.Below(3) > 0)
+    p.sampling = {.temperature = 0.9, .top_p = 0.95, .top_k = 50, .seed = number};
   return p;
 }
 
@@ -93,7 +95,10 @@ TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
   std::vector<Result> alone;
   auto single = MakeEngine();
   for (int i = 0; i < kRequests; ++i) alone.push_back(Generate(*single, RandomRequest(i)));
-  struct Case { int threads; int64_t chunk; };
+  struct Case {
+    int threads;
+    int64_t chunk;
+  };
   for (const auto& [threads, chunk] : {Case{1, 1}, Case{1, 7}, Case{2, 7}, Case{2, 128}}) {
     EngineOptions options;
     options.threads = threads;
@@ -108,7 +113,8 @@ TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
     }
     for (int i = 0; i < kRequests; ++i) {
       const Result r = Collect(*running[i]);
-      EXPECT_EQ(r.tokens, alone[i].tokens) << "request " << i << ", " << threads << " threads, chunk " << chunk;
+      EXPECT_EQ(r.tokens, alone[i].tokens)
+          << "request " << i << ", " << threads << " threads, chunk " << chunk;
       EXPECT_EQ(r.text, alone[i].text);
     }
   }
@@ -133,7 +139,8 @@ TEST(Engine, StopsAtAStopIdAndAtEosWithoutCountingIt) {
   p.sampling = {.temperature = 1.5, .seed = 3};
   const Result free = Generate(*engine, p);
   p.stop_ids = {free.tokens[7]};
-  const auto first = std::find(free.tokens.begin(), free.tokens.end(), free.tokens[7]) - free.tokens.begin();
+  const auto first =
+      std::find(free.tokens.begin(), free.tokens.end(), free.tokens[7]) - free.tokens.begin();
   const Result stopped = Generate(*engine, p);
   EXPECT_EQ(stopped.finish, FinishReason::kStop);
   EXPECT_EQ(stopped.usage.generated_tokens, first);
@@ -182,7 +189,8 @@ TEST(Engine, RefusesAtOnceWhenTheQueueIsFull) {
   EngineOptions options;
   options.max_queue = 0;
   auto engine = MakeEngine(options);
-  EXPECT_THAT(engine->Generate(Params({1}, 5)).status(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("the limit is 0")));
+  EXPECT_THAT(engine->Generate(Params({1}, 5)).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("the limit is 0")));
   EXPECT_EQ(engine->stats().refused, 1);
 }
 
@@ -191,8 +199,9 @@ TEST(Engine, WaitsForKvMemoryAndRefusesWhatNeverFits) {
   const int64_t page = KvPageLayout(TinyConfig()).page_bytes();
   options.max_kv_bytes = 3 * page;
   auto engine = MakeEngine(options);
-  EXPECT_THAT(engine->Generate(Params({1}, 60)).status(),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("needs 61 positions = 4 pages")));
+  EXPECT_THAT(
+      engine->Generate(Params({1}, 60)).status(),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("needs 61 positions = 4 pages")));
   std::vector<std::unique_ptr<Generation>> running;  // two pages each: one at a time
   for (int i = 0; i < 6; ++i) {
     ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(Params({1, 80, 90}, 29)));
@@ -204,15 +213,19 @@ TEST(Engine, WaitsForKvMemoryAndRefusesWhatNeverFits) {
 
 TEST(Engine, RefusesWhatTheModelCannotTake) {
   auto engine = MakeEngine();
-  EXPECT_THAT(engine->Generate(Params({}, 5)).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt is empty")));
+  EXPECT_THAT(engine->Generate(Params({}, 5)).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prompt is empty")));
   EXPECT_THAT(engine->Generate(Params({1, 270}, 5)).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tokens.ids[1] is 270")));
-  EXPECT_THAT(engine->Generate(Params({1}, 256)).status(),
-              StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("exceed the model's context of 256")));
+  EXPECT_THAT(
+      engine->Generate(Params({1}, 256)).status(),
+      StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("exceed the model's context of 256")));
   GenerateParams p = Params({1}, 5);
   p.stop = {""};
-  EXPECT_THAT(engine->Generate(p).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop[0]")));
-  EXPECT_THAT(engine->Score({.tokens = {1}}, [] { return false; }).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least 2")));
+  EXPECT_THAT(engine->Generate(p).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop[0]")));
+  EXPECT_THAT(engine->Score({.tokens = {1}}, [] { return false; }).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least 2")));
 }
 
 TEST(Engine, FillsTheWholeContext) {
@@ -227,7 +240,8 @@ TEST(Engine, ScoresEveryTokenAsTheReferenceDoes) {
   options.scheduler.prefill_chunk = 10;
   auto engine = MakeEngine(options);
   const std::vector<int32_t> tokens = {1, 80, 90, 100, 8, 9, 77, 30, 31, 32, 40, 50, 61};
-  ASSERT_OK_AND_ASSIGN(auto scores, engine->Score({.tokens = tokens, .top = 3}, [] { return false; }));
+  ASSERT_OK_AND_ASSIGN(auto scores,
+                       engine->Score({.tokens = tokens, .top = 3}, [] { return false; }));
   const auto logits = ReferenceModel(file.get()).Logits(tokens);
   ASSERT_EQ(scores.size(), tokens.size() - 1);
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -243,8 +257,10 @@ TEST(Engine, ScoresEveryTokenAsTheReferenceDoes) {
 TEST(Engine, ScoringCanBeCancelled) {
   auto engine = MakeEngine();
   const std::vector<int32_t> tokens(256, 40);
-  const auto scores = engine->Score({.tokens = tokens, .timeout = absl::ZeroDuration()}, [] { return false; });
-  EXPECT_THAT(scores.status(), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("deadline")));
+  const auto scores =
+      engine->Score({.tokens = tokens, .timeout = absl::ZeroDuration()}, [] { return false; });
+  EXPECT_THAT(scores.status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("deadline")));
 }
 
 TEST(Engine, ManyRandomRequestsWithCancellationsLeaveNothingBehind) {
@@ -265,7 +281,8 @@ TEST(Engine, ManyRandomRequestsWithCancellationsLeaveNothingBehind) {
   }
   for (uint64_t i = 0; i < running.size(); ++i) {
     const Result r = Collect(*running[i]);
-    if (i % 5 != 0 && i % 7 == 1) EXPECT_EQ(r.tokens, Generate(*reference, RandomRequest(i)).tokens) << i;
+    if (i % 5 != 0 && i % 7 == 1)
+      EXPECT_EQ(r.tokens, Generate(*reference, RandomRequest(i)).tokens) << i;
   }
   EXPECT_EQ(engine->stats().kv_pages_used, 0);
   EXPECT_EQ(engine->stats().active, 0);
@@ -284,7 +301,8 @@ TEST(Engine, DestructionEndsRunningRequestsAsCancelled) {
 
 TEST(Engine, RefusesATokenizerItDoesNotHave) {
   auto file = std::make_unique<MemoryTpack>(TinyConfig(), "abc");
-  EXPECT_THAT(Engine::Create(std::move(file), {}).status(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokenizer abc")));
+  EXPECT_THAT(Engine::Create(std::move(file), {}).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokenizer abc")));
 }
 
 }  // namespace

@@ -9,7 +9,8 @@
 namespace tritter {
 namespace {
 
-// Accumulators of one call of a matrix kernel: small enough to stay in the cache until they are dequantised.
+// Accumulators of one call of a matrix kernel: small enough to stay in the cache until they are
+// dequantised.
 constexpr int64_t kAccumulators = 16384;
 
 template <typename T>
@@ -88,14 +89,16 @@ void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int wo
   pool_->Barrier();
   AddToResidual(w.down, worker);
   pool_->Barrier();
-  if (!config_.ffn_pre_norm()) {  // the rows that this worker also quantises next: no barrier between
+  if (!config_
+           .ffn_pre_norm()) {  // the rows that this worker also quantises next: no barrier between
     const auto mine = pool_->Share(count_, worker);
     float* x = x_.data() + mine.begin * config_.hidden;
     RmsNormRows(x, w.norm_post, eps_, mine.end - mine.begin, config_.hidden, x);
   }
 }
 
-void ForwardPass::Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker) {
+void ForwardPass::Quantise(const std::vector<float>& x, int64_t width, const float* norm,
+                           int worker) {
   const auto mine = pool_->Share(count_, worker);
   const int64_t rows = mine.end - mine.begin;
   const float* from = x.data() + mine.begin * width;
@@ -108,85 +111,102 @@ void ForwardPass::Quantise(const std::vector<float>& x, int64_t width, const flo
   }
 }
 
-// Multiplies the quantised rows with blocks [first_block, end_block) of m and hands over each token's part:
-// use(token, acc, first row, number of rows).
+// Multiplies the quantised rows with blocks [first_block, end_block) of m and hands over each
+// token's part: use(token, acc, first row, number of rows).
 template <typename Use>
-void ForwardPass::ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block, std::vector<int32_t>& acc,
-                          const Use& use) const {
+void ForwardPass::ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block,
+                          std::vector<int32_t>& acc, const Use& use) const {
   const int64_t step = std::clamp<int64_t>(kAccumulators / (16 * count_), 4, 64);
   for (int64_t block = first_block; block < end_block; block += step) {
-    const int64_t blocks = std::min(step, end_block - block), stride = blocks * 16, row = block * 16;
+    const int64_t blocks = std::min(step, end_block - block), stride = blocks * 16,
+                  row = block * 16;
     const int64_t rows = std::min(stride, m.rows - row);
     Grow(acc, count_ * stride);
     // Blocks of rows follow each other: a run of them is a matrix of its own.
-    kernel_->gemm(m.tiled + row * m.input_stride() / 4, rows, m.cols, x8_.data(), x8_stride_, count_, acc.data(), stride, 0, blocks);
+    kernel_->gemm(m.tiled + row * m.input_stride() / 4, rows, m.cols, x8_.data(), x8_stride_,
+                  count_, acc.data(), stride, 0, blocks);
     for (int64_t t = 0; t < count_; ++t) use(t, acc.data() + t * stride, row, rows);
   }
 }
 
 void ForwardPass::Qkv(const LayerWeights& w, int worker) {
   const int64_t width = query_ + 2 * key_;
-  const std::pair<const TernaryMatrix*, int64_t> parts[] = {{&w.q, 0}, {&w.k, query_}, {&w.v, query_ + key_}};
+  const std::pair<const TernaryMatrix*, int64_t> parts[] = {
+      {&w.q, 0}, {&w.k, query_}, {&w.v, query_ + key_}};
   const auto mine = pool_->Share(w.q.blocks() + w.k.blocks() + w.v.blocks(), worker);
   int64_t begin = 0;  // of this matrix, in blocks of all three
   for (const auto& [m, column] : parts) {
-    const int64_t first = std::max(mine.begin, begin) - begin, end = std::min(mine.end, begin + m->blocks()) - begin;
-    ForRows(*m, first, end, scratch_[worker].acc, [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-      DequantiseRow(acc, m->scales + (m->per_row ? row : 0), m->per_row, inv_[t], rows, &qkv_[t * width + column + row]);
-    });
+    const int64_t first = std::max(mine.begin, begin) - begin,
+                  end = std::min(mine.end, begin + m->blocks()) - begin;
+    ForRows(*m, first, end, scratch_[worker].acc,
+            [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
+              DequantiseRow(acc, m->scales + (m->per_row ? row : 0), m->per_row, inv_[t], rows,
+                            &qkv_[t * width + column + row]);
+            });
     begin += m->blocks();
   }
 }
 
-void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer, int worker) {
+void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer,
+                            int worker) {
   const int64_t d = config_.head_dim, per_row = config_.heads + config_.kv_heads;
   const auto mine = pool_->Share(count_ * per_row, worker);
   for (int64_t item = mine.begin; item < mine.end; ++item) {
     const int64_t t = item / per_row, head = item % per_row;  // query heads first, then keys
     const bool is_key = head >= config_.heads;
     float* vector = &qkv_[t * (query_ + 2 * key_) + head * d];
-    if (const float* norm = is_key ? w.k_norm : w.q_norm; norm != nullptr) RmsNormRows(vector, norm, eps_, 1, d, vector);
+    if (const float* norm = is_key ? w.k_norm : w.q_norm; norm != nullptr)
+      RmsNormRows(vector, norm, eps_, 1, d, vector);
     const int64_t position = rows[t].position;
     RopeInPlace(vector, rope_.Cos(position), rope_.Sin(position), d);
     if (is_key) {
       float* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
-      KvStore(vector, vector + key_, d, position % kKvPagePositions, page + layout_.Offset(layer, head - config_.heads));
+      KvStore(vector, vector + key_, d, position % kKvPagePositions,
+              page + layout_.Offset(layer, head - config_.heads));
     }
   }
 }
 
 void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
   const int64_t d = config_.head_dim, group = config_.heads / config_.kv_heads;
-  // Interleaved: later rows of a prompt see more positions, so that contiguous parts would be uneven.
+  // Interleaved: later rows of a prompt see more positions, so that contiguous parts would be
+  // uneven.
   for (int64_t item = worker; item < count_ * config_.heads; item += pool_->threads()) {
     const int64_t t = item / config_.heads, head = item % config_.heads;
-    AttendPages(&qkv_[t * (query_ + 2 * key_) + head * d], rows[t].pages->data(), layout_.Offset(layer, head / group),
-                rows[t].position + 1, d, scratch_[worker].scores.data(), &heads_[t * query_ + head * d]);
+    AttendPages(&qkv_[t * (query_ + 2 * key_) + head * d], rows[t].pages->data(),
+                layout_.Offset(layer, head / group), rows[t].position + 1, d,
+                scratch_[worker].scores.data(), &heads_[t * query_ + head * d]);
   }
 }
 
 void ForwardPass::AddToResidual(const TernaryMatrix& m, int worker) {
   const auto mine = pool_->Share(m.blocks(), worker);
   WorkerScratch& s = scratch_[worker];
-  ForRows(m, mine.begin, mine.end, s.acc, [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-    Grow(s.a, rows);
-    DequantiseRow(acc, m.scales + (m.per_row ? row : 0), m.per_row, inv_[t], rows, s.a.data());
-    AddRow(s.a.data(), rows, &x_[t * config_.hidden + row]);
-  });
+  ForRows(m, mine.begin, mine.end, s.acc,
+          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
+            Grow(s.a, rows);
+            DequantiseRow(acc, m.scales + (m.per_row ? row : 0), m.per_row, inv_[t], rows,
+                          s.a.data());
+            AddRow(s.a.data(), rows, &x_[t * config_.hidden + row]);
+          });
 }
 
 void ForwardPass::GateUp(const LayerWeights& w, int worker) {
   const auto mine = pool_->Share(w.gate.blocks(), worker);
   WorkerScratch& s = scratch_[worker];
-  ForRows(w.gate, mine.begin, mine.end, s.acc, [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-    DequantiseRow(acc, w.gate.scales + (w.gate.per_row ? row : 0), w.gate.per_row, inv_[t], rows, &inner_[t * config_.ffn + row]);
-  });
-  ForRows(w.up, mine.begin, mine.end, s.acc, [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-    Grow(s.b, rows);
-    DequantiseRow(acc, w.up.scales + (w.up.per_row ? row : 0), w.up.per_row, inv_[t], rows, s.b.data());
-    float* gate = &inner_[t * config_.ffn + row];
-    Relu2Mul(gate, s.b.data(), rows, gate);
-  });
+  ForRows(w.gate, mine.begin, mine.end, s.acc,
+          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
+            DequantiseRow(acc, w.gate.scales + (w.gate.per_row ? row : 0), w.gate.per_row, inv_[t],
+                          rows, &inner_[t * config_.ffn + row]);
+          });
+  ForRows(w.up, mine.begin, mine.end, s.acc,
+          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
+            Grow(s.b, rows);
+            DequantiseRow(acc, w.up.scales + (w.up.per_row ? row : 0), w.up.per_row, inv_[t], rows,
+                          s.b.data());
+            float* gate = &inner_[t * config_.ffn + row];
+            Relu2Mul(gate, s.b.data(), rows, gate);
+          });
 }
 
 void ForwardPass::Head(int worker) {
@@ -199,8 +219,8 @@ void ForwardPass::Head(int worker) {
   }
   pool_->Barrier();
   const auto columns = pool_->Share(vocab_, worker);
-  DotRows(model_->head() + columns.begin * h, columns.end - columns.begin, final_.data(), h, wanted, h,
-          logits_.data() + columns.begin, vocab_);
+  DotRows(model_->head() + columns.begin * h, columns.end - columns.begin, final_.data(), h, wanted,
+          h, logits_.data() + columns.begin, vocab_);
 }
 
 }  // namespace tritter

@@ -1,5 +1,6 @@
-// The forward pass over one batch of rows (docs/numerics.md). A row is one position of one sequence; rows of many
-// sequences, decoding or in prefill, share every matrix product. What a row computes depends on its own sequence only.
+// The forward pass over one batch of rows (docs/numerics.md). A row is one position of one
+// sequence; rows of many sequences, decoding or in prefill, share every matrix product. What a row
+// computes depends on its own sequence only.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +14,28 @@
 
 namespace tritter {
 
-// Keys and values of positions before `position` are in the pages already, or come from earlier rows of the same batch.
+// Keys and values of positions before `position` are in the pages already, or come from earlier
+// rows of the same batch.
 struct ForwardRow {
   int32_t token = 0;
   int64_t position = 0;
-  const std::vector<float*>* pages = nullptr;  // page table of the row's sequence, covers `position`
+  const std::vector<float*>* pages =
+      nullptr;  // page table of the row's sequence, covers `position`
   bool wants_logits = false;
 };
 
-// Owned by the engine; Run is called from its scheduler thread alone. Buffers grow to the largest batch met.
+// Owned by the engine; Run is called from its scheduler thread alone. Buffers grow to the largest
+// batch met.
 class ForwardPass {
  public:
   ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool);
 
-  // Stores keys and values of every row and computes the logits of those that want them: row i of the result,
-  // [vocabulary], belongs to the i-th such row. Valid until the next call.
+  // Stores keys and values of every row and computes the logits of those that want them: row i of
+  // the result, [vocabulary], belongs to the i-th such row. Valid until the next call.
   absl::Span<const float> Run(absl::Span<const ForwardRow> rows);
   absl::Span<const float> Logits(int64_t i) const {
-    return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>(i * vocab_), static_cast<size_t>(vocab_));
+    return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>(i * vocab_),
+                                                static_cast<size_t>(vocab_));
   }
 
  private:
@@ -43,11 +48,13 @@ class ForwardPass {
   void RunWorker(absl::Span<const ForwardRow> rows, int worker);
   void Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker);
   template <typename Use>
-  void ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block, std::vector<int32_t>& acc, const Use& use) const;
+  void ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block,
+               std::vector<int32_t>& acc, const Use& use) const;
   void Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker);
   void Qkv(const LayerWeights& w, int worker);
   void AddToResidual(const TernaryMatrix& m, int worker);
-  void StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer, int worker);
+  void StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer,
+                 int worker);
   void Attend(absl::Span<const ForwardRow> rows, int64_t layer, int worker);
   void GateUp(const LayerWeights& w, int worker);
   void Head(int worker);
@@ -60,18 +67,18 @@ class ForwardPass {
   const int64_t query_, key_, vocab_;  // widths N·D, K·D, V
   const float eps_;
 
-  int64_t count_ = 0;                       // rows of this batch, T
-  std::vector<float> x_;                    // residual [T, H]
-  std::vector<float> qkv_;                  // [T, query | key | key]
-  std::vector<float> heads_;                // attention output [T, query]
-  std::vector<float> inner_;                // relu²·up [T, I]
-  std::vector<int8_t> x8_;                  // quantised input of the next product [T, x8_stride_]
-  std::vector<float> inv_;                  // [T]
+  int64_t count_ = 0;         // rows of this batch, T
+  std::vector<float> x_;      // residual [T, H]
+  std::vector<float> qkv_;    // [T, query | key | key]
+  std::vector<float> heads_;  // attention output [T, query]
+  std::vector<float> inner_;  // relu²·up [T, I]
+  std::vector<int8_t> x8_;    // quantised input of the next product [T, x8_stride_]
+  std::vector<float> inv_;    // [T]
   int64_t x8_stride_ = 0;
   RopeCache rope_;
   std::vector<int64_t> logit_rows_;
-  std::vector<float> final_;                // [logit rows, H]
-  std::vector<float> logits_;               // [logit rows, V]
+  std::vector<float> final_;   // [logit rows, H]
+  std::vector<float> logits_;  // [logit rows, V]
   std::vector<WorkerScratch> scratch_;
 };
 

@@ -14,12 +14,14 @@ namespace {
 
 std::vector<int32_t> Tokens(int64_t count, int32_t start) {
   std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>((start + i * 37) % 270));
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>((start + i * 37) % 270));
   return tokens;
 }
 
 struct Fixture {
-  explicit Fixture(const ModelConfig& config, int threads, const TernaryKernel* kernel = &BestTernaryKernel())
+  explicit Fixture(const ModelConfig& config, int threads,
+                   const TernaryKernel* kernel = &BestTernaryKernel())
       : file(MemoryTpack::Random(config, 5)),
         model(*PackedModel::Load(MemoryTpack::Random(config, 5), *kernel)),
         pool(threads),
@@ -27,14 +29,17 @@ struct Fixture {
         pages(KvPageLayout(config).page_floats, 64) {}
 
   // Logits of all tokens, computed in chunks of the given sizes (the last one repeats).
-  std::vector<std::vector<float>> Run(const std::vector<int32_t>& tokens, const std::vector<int64_t>& chunks) {
+  std::vector<std::vector<float>> Run(const std::vector<int32_t>& tokens,
+                                      const std::vector<int64_t>& chunks) {
     std::vector<float*> table;
     pages.Take(KvPagesFor(static_cast<int64_t>(tokens.size())), &table);
     std::vector<std::vector<float>> logits;
     for (size_t at = 0, chunk = 0; at < tokens.size(); ++chunk) {
-      const size_t n = std::min<size_t>(chunks[std::min(chunk, chunks.size() - 1)], tokens.size() - at);
+      const size_t n =
+          std::min<size_t>(chunks[std::min(chunk, chunks.size() - 1)], tokens.size() - at);
       std::vector<ForwardRow> rows;
-      for (size_t i = 0; i < n; ++i) rows.push_back({tokens[at + i], static_cast<int64_t>(at + i), &table, true});
+      for (size_t i = 0; i < n; ++i)
+        rows.push_back({tokens[at + i], static_cast<int64_t>(at + i), &table, true});
       forward.Run(rows);
       for (size_t i = 0; i < n; ++i) {
         const auto row = forward.Logits(static_cast<int64_t>(i));
@@ -80,12 +85,15 @@ TEST(ForwardPass, RowsOfOtherSequencesDoNotChangeABit) {
   f.pages.Take(2, &table_a);
   f.pages.Take(3, &table_b);
   size_t at_a = 0, at_b = 0;
-  while (at_a < a.size() || at_b < b.size()) {  // one row of a beside three of b, b in front every other time
+  while (at_a < a.size() ||
+         at_b < b.size()) {  // one row of a beside three of b, b in front every other time
     std::vector<ForwardRow> rows;
     const size_t first_a = at_a, first_b = at_b;
-    if (at_a < a.size()) rows.push_back({a[at_a], static_cast<int64_t>(at_a), &table_a, true}), ++at_a;
+    if (at_a < a.size())
+      rows.push_back({a[at_a], static_cast<int64_t>(at_a), &table_a, true}), ++at_a;
     const size_t of_a = rows.size();
-    for (int i = 0; i < 3 && at_b < b.size(); ++i, ++at_b) rows.push_back({b[at_b], static_cast<int64_t>(at_b), &table_b, true});
+    for (int i = 0; i < 3 && at_b < b.size(); ++i, ++at_b)
+      rows.push_back({b[at_b], static_cast<int64_t>(at_b), &table_b, true});
     const bool turned = at_b % 2 == 0;
     if (turned) std::rotate(rows.begin(), rows.begin() + static_cast<int64_t>(of_a), rows.end());
     f.forward.Run(rows);
@@ -94,8 +102,10 @@ TEST(ForwardPass, RowsOfOtherSequencesDoNotChangeABit) {
       const auto logits = f.forward.Logits(static_cast<int64_t>(i));
       return std::vector<float>(logits.begin(), logits.end());
     };
-    for (size_t i = 0; i < of_a; ++i) EXPECT_EQ(row(i + (turned ? of_b : 0)), expected_a[first_a + i]);
-    for (size_t i = 0; i < of_b; ++i) EXPECT_EQ(row(i + (turned ? 0 : of_a)), expected_b[first_b + i]);
+    for (size_t i = 0; i < of_a; ++i)
+      EXPECT_EQ(row(i + (turned ? of_b : 0)), expected_a[first_a + i]);
+    for (size_t i = 0; i < of_b; ++i)
+      EXPECT_EQ(row(i + (turned ? 0 : of_a)), expected_b[first_b + i]);
   }
 }
 
@@ -108,8 +118,10 @@ TEST(ForwardPass, GivesLogitsOnlyForRowsThatWantThem) {
   std::vector<ForwardRow> rows;
   for (int64_t i = 0; i < 5; ++i) rows.push_back({tokens[i], i, &table, i == 2 || i == 4});
   EXPECT_EQ(f.forward.Run(rows).size(), 2u * 270);
-  EXPECT_EQ(std::vector<float>(f.forward.Logits(0).begin(), f.forward.Logits(0).end()), expected[2]);
-  EXPECT_EQ(std::vector<float>(f.forward.Logits(1).begin(), f.forward.Logits(1).end()), expected[4]);
+  EXPECT_EQ(std::vector<float>(f.forward.Logits(0).begin(), f.forward.Logits(0).end()),
+            expected[2]);
+  EXPECT_EQ(std::vector<float>(f.forward.Logits(1).begin(), f.forward.Logits(1).end()),
+            expected[4]);
 }
 
 }  // namespace

@@ -36,7 +36,9 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const 
   ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(Env::Real(), path));
   if (o.verify) RETURN_IF_ERROR(file->VerifyAll());
   EngineOptions options;
-  options.threads = o.threads > 0 ? o.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  options.threads = o.threads > 0
+                        ? o.threads
+                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   options.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
   options.max_queue = o.max_queue;
   options.scheduler.max_batch = o.max_batch;
@@ -52,7 +54,9 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const 
   return engine;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o, InferenceRpcService* service, std::string* address) {
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
+                                                          InferenceRpcService* service,
+                                                          std::string* address) {
   ASSIGN_OR_RETURN(HostPort at, ParseHostPort(o.listen));
   RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
   grpc::EnableDefaultHealthCheckService(true);
@@ -60,7 +64,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(o.listen, grpc::InsecureServerCredentials(), &port);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a partner
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
+                             0);  // a second server on the port is an error, not a partner
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, o.max_streams);
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   grpc::ResourceQuota quota("inference");
@@ -69,7 +74,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
   builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", o.listen, "; is another process using the port?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", o.listen, "; is another process using the port?"));
   }
   at.port = port;
   *address = FormatHostPort(at);
@@ -80,26 +86,34 @@ absl::Status Serve(const ServeOptions& o) {
   const ModelArgument model = ParseModelArgument(o.model);
   Registry registry("inference");  // outlives the engine, which reports to it
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(o, model.path));
-  engine->SetObserver(std::make_shared<EngineMetrics>(&registry, model.name, engine->kernel().name, engine->limits()));
+  engine->SetObserver(std::make_shared<EngineMetrics>(&registry, model.name, engine->kernel().name,
+                                                      engine->limits()));
   InferenceRpcService service(engine.get(), {model.name, model.path}, o.max_streams, Clock::Real());
   ReadyReport ready;
   ready.model = model.name;
   ready.kernel = engine->kernel().name;
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server, StartServer(o, &service, &ready.address));
-  server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(), true);
+  server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(),
+                                                    true);
   std::atomic<bool> draining{false};
   std::unique_ptr<Exposer> exposer;
   if (!o.metrics_listen.empty()) {
-    const auto health = [&draining] { return draining ? absl::UnavailableError("draining") : absl::OkStatus(); };
+    const auto health = [&draining] {
+      return draining ? absl::UnavailableError("draining") : absl::OkStatus();
+    };
     ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }
-  if (!o.ready_file.empty()) RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
-  LogInfo("serving", {{"address", ready.address}, {"metrics", ready.metrics_address}, {"model", model.name}});
+  if (!o.ready_file.empty())
+    RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
+  LogInfo("serving",
+          {{"address", ready.address}, {"metrics", ready.metrics_address}, {"model", model.name}});
 
   WaitForShutdown();
-  LogInfo("draining", {{"signal", ShutdownSignal()}, {"calls", service.calls()}, {"grace_seconds", o.grace_seconds}});
+  LogInfo("draining", {{"signal", ShutdownSignal()},
+                       {"calls", service.calls()},
+                       {"grace_seconds", o.grace_seconds}});
   draining = true;
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));

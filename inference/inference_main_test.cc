@@ -20,7 +20,8 @@ using ::testing::HasSubstr;
 class InferenceMainTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = JoinPath(::testing::TempDir(), ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = JoinPath(::testing::TempDir(),
+                       ::testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_OK(Env::Real()->CreateDirs(folder_));
     model_ = JoinPath(folder_, "tiny.tpack");
     ready_ = JoinPath(folder_, "ready.json");
@@ -28,7 +29,8 @@ class InferenceMainTest : public ::testing::Test {
   }
   std::unique_ptr<Subprocess> Launch(std::vector<std::string> flags) {
     SubprocessOptions options;
-    options.argv = {"inference/tritter_inference", "--model", model_, "--ready-file", ready_, "--threads", "1"};
+    options.argv = {
+        "inference/tritter_inference", "--model", model_, "--ready-file", ready_, "--threads", "1"};
     options.argv.insert(options.argv.end(), flags.begin(), flags.end());
     options.output = SubprocessOptions::Output::kPipe;
     auto process = Subprocess::Start(options);
@@ -51,7 +53,8 @@ class InferenceMainTest : public ::testing::Test {
 TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
   auto process = Launch({"--listen", "127.0.0.1:0", "--verify"});
   const std::string address = AwaitAddress(*process);
-  auto stub = v1::InferenceService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  auto stub = v1::InferenceService::NewStub(
+      grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   v1::GenerateRequest request;
   request.set_text("x");
@@ -61,7 +64,8 @@ TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
   process->Signal(SIGTERM);
-  while (reader->Read(&response)) {}
+  while (reader->Read(&response)) {
+  }
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(response.usage().generated_tokens(), 250);
   const auto exit = process->Wait(absl::Seconds(60));

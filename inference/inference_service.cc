@@ -22,7 +22,8 @@ v1::ErrorDetail DetailOf(const absl::Status& status) {
     case absl::StatusCode::kNotFound:
       detail.set_reason(v1::ErrorDetail::UNKNOWN_MODEL);
       detail.set_field("model");
-      detail.set_hint("leave `model` empty for the only model served, or ask GetModel for its name");
+      detail.set_hint(
+          "leave `model` empty for the only model served, or ask GetModel for its name");
       break;
     case absl::StatusCode::kResourceExhausted:
       detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
@@ -41,7 +42,8 @@ v1::ErrorDetail DetailOf(const absl::Status& status) {
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()), DetailOf(status).SerializeAsString());
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+                      DetailOf(status).SerializeAsString());
 }
 
 std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
@@ -60,7 +62,8 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engi
     return absl::InvalidArgumentError("prompt is missing; set `text` or `tokens`");
   }
   if (r.max_tokens() < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("max_tokens is ", r.max_tokens(), ", allowed are 0 (the default) and more"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_tokens is ", r.max_tokens(), ", allowed are 0 (the default) and more"));
   }
   p.max_tokens = r.max_tokens();
   if (p.max_tokens == 0) {  // the default gives way to a nearly full context
@@ -79,11 +82,16 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engi
 
 v1::FinishReason ToProto(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return v1::FINISH_REASON_UNSPECIFIED;
-    case FinishReason::kStop: return v1::FINISH_REASON_STOP;
-    case FinishReason::kLength: return v1::FINISH_REASON_LENGTH;
-    case FinishReason::kCancelled: return v1::FINISH_REASON_CANCELLED;
-    case FinishReason::kDeadline: return v1::FINISH_REASON_DEADLINE;
+    case FinishReason::kNone:
+      return v1::FINISH_REASON_UNSPECIFIED;
+    case FinishReason::kStop:
+      return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case FinishReason::kCancelled:
+      return v1::FINISH_REASON_CANCELLED;
+    case FinishReason::kDeadline:
+      return v1::FINISH_REASON_DEADLINE;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }
@@ -109,12 +117,13 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
 class InferenceRpcService::CallSlot {
  public:
   explicit CallSlot(InferenceRpcService* service)
-      : service_(service), taken_(service->calls_.fetch_add(1, std::memory_order_relaxed) < service->max_calls_) {}
+      : service_(service),
+        taken_(service->calls_.fetch_add(1, std::memory_order_relaxed) < service->max_calls_) {}
   ~CallSlot() { service_->calls_.fetch_sub(1, std::memory_order_relaxed); }
   absl::Status status() const {
     if (taken_) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat(service_->max_calls_, " calls are at work already, which is the limit; try again later"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        service_->max_calls_, " calls are at work already, which is the limit; try again later"));
   }
 
  private:
@@ -124,7 +133,8 @@ class InferenceRpcService::CallSlot {
 
 absl::Status InferenceRpcService::CheckModel(const std::string& name) const {
   if (name.empty() || name == served_.name) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("model \"", name, "\" is not served here, \"", served_.name, "\" is"));
+  return absl::NotFoundError(
+      absl::StrCat("model \"", name, "\" is not served here, \"", served_.name, "\" is"));
 }
 
 absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context) const {
@@ -133,7 +143,8 @@ absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context)
   return absl::FromChrono(deadline) - clock_->Now();
 }
 
-grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
+                                           const v1::GenerateRequest* request,
                                            grpc::ServerWriter<v1::GenerateResponse>* writer) {
   const CallSlot slot(this);
   if (!slot.status().ok()) return ToGrpc(slot.status());
@@ -151,13 +162,16 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context, const v
       continue;
     }
     if (!writer->Write(ToProto(event))) (*generation)->Cancel();
-    if (event.finish == FinishReason::kCancelled) return ToGrpc(absl::CancelledError("the generation was cancelled"));
-    if (event.finish == FinishReason::kDeadline) return ToGrpc(absl::DeadlineExceededError("the deadline ended the generation"));
+    if (event.finish == FinishReason::kCancelled)
+      return ToGrpc(absl::CancelledError("the generation was cancelled"));
+    if (event.finish == FinishReason::kDeadline)
+      return ToGrpc(absl::DeadlineExceededError("the deadline ended the generation"));
     if (event.finish != FinishReason::kNone) return grpc::Status::OK;
   }
 }
 
-grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request, v1::TokenizeResponse* response) {
+grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+                                           v1::TokenizeResponse* response) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   if (request->add_bos()) response->add_ids(kBosId);
   for (int32_t id : engine_->tokenizer().Encode(request->text())) response->add_ids(id);
@@ -165,16 +179,20 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
   return grpc::Status::OK;
 }
 
-grpc::Status InferenceRpcService::Score(grpc::ServerContext* context, const v1::ScoreRequest* request, v1::ScoreResponse* response) {
+grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
+                                        const v1::ScoreRequest* request,
+                                        v1::ScoreResponse* response) {
   const CallSlot slot(this);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   ScoreParams params;
   if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
-  if (request->has_tokens()) params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
+  if (request->has_tokens())
+    params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
   params.timeout = TimeLeft(*context);
-  const auto scores = engine_->Score(std::move(params), [context] { return context->IsCancelled(); });
+  const auto scores =
+      engine_->Score(std::move(params), [context] { return context->IsCancelled(); });
   if (!scores.ok()) return ToGrpc(scores.status());
   double total = 0;
   for (const PositionScore& s : *scores) {
@@ -194,7 +212,8 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context, const v1::
   return grpc::Status::OK;
 }
 
-grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request, v1::ModelInfo* info) {
+grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
+                                           v1::ModelInfo* info) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   const ModelConfig& config = engine_->model().config();
   const TpackFile& file = engine_->model().file();

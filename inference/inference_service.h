@@ -16,7 +16,8 @@ struct ServedModel {
   std::string path;  // shown by GetModel
 };
 
-// Thread-safe. The engine must outlive it. Errors carry tritter.v1.ErrorDetail in grpc-status-details-bin.
+// Thread-safe. The engine must outlive it. Errors carry tritter.v1.ErrorDetail in
+// grpc-status-details-bin.
 class InferenceRpcService final : public v1::InferenceService::Service {
  public:
   // max_calls: Generate and Score calls at a time; one more is refused with RESOURCE_EXHAUSTED.
@@ -25,9 +26,12 @@ class InferenceRpcService final : public v1::InferenceService::Service {
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
-  grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request, v1::TokenizeResponse* response) override;
-  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request, v1::ScoreResponse* response) override;
-  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request, v1::ModelInfo* response) override;
+  grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request,
+                        v1::TokenizeResponse* response) override;
+  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request,
+                     v1::ScoreResponse* response) override;
+  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
+                        v1::ModelInfo* response) override;
 
   int calls() const { return calls_.load(std::memory_order_relaxed); }  // at work now
 

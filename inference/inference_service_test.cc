@@ -18,15 +18,16 @@ class InferenceServiceTest : public ::testing::Test {
  protected:
   void Start(EngineOptions options = {}, int max_calls = 8) {
     engine_ = *Engine::Create(MemoryTpack::Random(TinyConfig(), 5), options);
-    service_ = std::make_unique<InferenceRpcService>(engine_.get(), ServedModel{"tiny", "tiny.tpack"}, max_calls, Clock::Real());
+    service_ = std::make_unique<InferenceRpcService>(
+        engine_.get(), ServedModel{"tiny", "tiny.tpack"}, max_calls, Clock::Real());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
-    stub_ = v1::InferenceService::NewStub(
-        grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
+    stub_ = v1::InferenceService::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                                              grpc::InsecureChannelCredentials()));
   }
   void TearDown() override {
     if (server_ != nullptr) server_->Shutdown();
@@ -120,7 +121,8 @@ TEST_F(InferenceServiceTest, ErrorsHaveACodeAndATypedReason) {
   EXPECT_EQ(s.status.error_code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_THAT(s.status.error_message(), HasSubstr("\"other\" is not served here, \"tiny\" is"));
   EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::UNKNOWN_MODEL);
-  EXPECT_EQ(Generate(v1::GenerateRequest()).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Generate(v1::GenerateRequest()).status.error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
   r = Request("x", 5);
   r.mutable_sampling()->set_top_p(2);
   EXPECT_EQ(Generate(r).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -157,7 +159,8 @@ TEST_F(InferenceServiceTest, ADisconnectedClientStopsTheWork) {
     v1::GenerateResponse r;
     ASSERT_TRUE(reader->Read(&r));
     context.TryCancel();
-    while (reader->Read(&r)) {}
+    while (reader->Read(&r)) {
+    }
     EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
   server_->Shutdown();  // waits for the handler
@@ -178,7 +181,8 @@ TEST_F(InferenceServiceTest, ScoresAndTokenizes) {
   EXPECT_EQ(scores.tokens(0).id(), 8 + 'a');
   EXPECT_EQ(scores.tokens(0).top_size(), 2);
   EXPECT_GT(scores.tokens(0).logit_stddev(), 0);
-  EXPECT_DOUBLE_EQ(scores.total_logprob(), scores.tokens(0).logprob() + scores.tokens(1).logprob() + scores.tokens(2).logprob());
+  EXPECT_DOUBLE_EQ(scores.total_logprob(), scores.tokens(0).logprob() + scores.tokens(1).logprob() +
+                                               scores.tokens(2).logprob());
   v1::TokenizeRequest text;
   text.set_text("A");
   text.set_add_bos(true);

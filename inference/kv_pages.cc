@@ -13,7 +13,9 @@ KvPageLayout::KvPageLayout(const ModelConfig& config)
       head_floats(KvPageFloats(config.head_dim)),
       page_floats(config.layers * config.kv_heads * head_floats) {}
 
-int64_t KvPagesFor(int64_t positions) { return (positions + kKvPagePositions - 1) / kKvPagePositions; }
+int64_t KvPagesFor(int64_t positions) {
+  return (positions + kKvPagePositions - 1) / kKvPagePositions;
+}
 
 void KvPagePool::FreeMemory::operator()(float* p) const { std::free(p); }
 

@@ -1,5 +1,5 @@
-// Memory of the KV cache in pages of 16 positions. A page holds those positions for all layers and KV heads, so that a
-// sequence needs one page table.
+// Memory of the KV cache in pages of 16 positions. A page holds those positions for all layers and
+// KV heads, so that a sequence needs one page table.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +11,13 @@
 
 namespace tritter {
 
-// Where the keys and values of one (layer, KV head) lie inside a page, in floats (layout: kernels/float_ops.h).
+// Where the keys and values of one (layer, KV head) lie inside a page, in floats (layout:
+// kernels/float_ops.h).
 struct KvPageLayout {
   explicit KvPageLayout(const ModelConfig& config);
-  int64_t Offset(int64_t layer, int64_t kv_head) const { return (layer * kv_heads + kv_head) * head_floats; }
+  int64_t Offset(int64_t layer, int64_t kv_head) const {
+    return (layer * kv_heads + kv_head) * head_floats;
+  }
   int64_t page_bytes() const { return page_floats * static_cast<int64_t>(sizeof(float)); }
 
   int64_t kv_heads;
@@ -26,7 +29,8 @@ int64_t KvPagesFor(int64_t positions);  // rounded up
 // Owned by the engine; used by its scheduler thread alone. Pages are made on first use and kept.
 class KvPagePool {
  public:
-  KvPagePool(int64_t page_floats, int64_t max_pages) : page_floats_(page_floats), max_pages_(max_pages) {}
+  KvPagePool(int64_t page_floats, int64_t max_pages)
+      : page_floats_(page_floats), max_pages_(max_pages) {}
   KvPagePool(const KvPagePool&) = delete;
   KvPagePool& operator=(const KvPagePool&) = delete;
 
@@ -38,7 +42,9 @@ class KvPagePool {
   void Return(std::vector<float*>* table);  // empties it
 
  private:
-  struct FreeMemory { void operator()(float* p) const; };
+  struct FreeMemory {
+    void operator()(float* p) const;
+  };
   const int64_t page_floats_, max_pages_;
   int64_t used_ = 0;
   std::vector<std::unique_ptr<float, FreeMemory>> memory_;

@@ -20,12 +20,15 @@ absl::Status CheckSupported(const ModelConfig& c) {
   if (c.attention != AttentionMode::kCausal) what = "an attention mode other than causal";
   if (c.activations != ActivationRule::kInt8) what = "activations other than int8";
   if (what == nullptr) return absl::OkStatus();
-  return absl::UnimplementedError(
-      absl::StrCat("the model uses ", what, ", which this inference engine does not compute; "
-                   "serve a model with the default switches (rmsnorm, no bias, full head, causal, int8)"));
+  return absl::UnimplementedError(absl::StrCat(
+      "the model uses ", what,
+      ", which this inference engine does not compute; "
+      "serve a model with the default switches (rmsnorm, no bias, full head, causal, int8)"));
 }
 
-std::string Shape(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+std::string Shape(const std::vector<int64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
 
 float Bf16ToFloat(const uint8_t* p) {
   const uint32_t bits = (uint32_t{p[0]} | uint32_t{p[1]} << 8) << 16;
@@ -36,7 +39,8 @@ float Bf16ToFloat(const uint8_t* p) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(std::unique_ptr<TpackFile> file, const TernaryKernel& kernel) {
+absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(std::unique_ptr<TpackFile> file,
+                                                               const TernaryKernel& kernel) {
   RETURN_IF_ERROR(ValidateConfig(file->config()));
   RETURN_IF_ERROR(CheckSupported(file->config()));
   std::unique_ptr<PackedModel> model(new PackedModel(std::move(file)));
@@ -45,10 +49,12 @@ absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(std::unique_ptr<T
   for (int64_t i : {int64_t{0}, last}) {
     const LayerWeights& w = model->layer(i);
     const std::pair<const TernaryMatrix*, const char*> matrices[] = {
-        {&w.q, "attn.q"}, {&w.k, "attn.k"}, {&w.v, "attn.v"}, {&w.o, "attn.o"}, {&w.gate, "ffn.gate"}, {&w.up, "ffn.up"}, {&w.down, "ffn.down"}};
+        {&w.q, "attn.q"},      {&w.k, "attn.k"},  {&w.v, "attn.v"},     {&w.o, "attn.o"},
+        {&w.gate, "ffn.gate"}, {&w.up, "ffn.up"}, {&w.down, "ffn.down"}};
     for (const auto& [matrix, name] : matrices) {
       const int64_t block = i == 0 ? 0 : matrix->blocks() - 1;
-      RETURN_IF_ERROR(CheckBlock(*matrix, block, kernel, absl::StrCat("layers.", i, ".", name, ".weight")));
+      RETURN_IF_ERROR(
+          CheckBlock(*matrix, block, kernel, absl::StrCat("layers.", i, ".", name, ".weight")));
     }
   }
   return model;
@@ -88,26 +94,34 @@ absl::Status PackedModel::LoadTensors() {
   return LoadFloats("head.weight", {c.vocab, c.hidden}, &head_);
 }
 
-absl::StatusOr<TpackTensor> PackedModel::Tensor(const std::string& name, const std::vector<int64_t>& shape) {
+absl::StatusOr<TpackTensor> PackedModel::Tensor(const std::string& name,
+                                                const std::vector<int64_t>& shape) {
   ASSIGN_OR_RETURN(TpackTensor tensor, file_->Get(name));
   if (tensor.shape != shape) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " has shape ", Shape(tensor.shape), ", the configuration asks for ",
-                                            Shape(shape), "; export the model again"));
+    return absl::DataLossError(absl::StrCat("tensor ", name, " has shape ", Shape(tensor.shape),
+                                            ", the configuration asks for ", Shape(shape),
+                                            "; export the model again"));
   }
   return tensor;
 }
 
-absl::Status PackedModel::LoadFloats(const std::string& name, const std::vector<int64_t>& shape, const float** out) {
+absl::Status PackedModel::LoadFloats(const std::string& name, const std::vector<int64_t>& shape,
+                                     const float** out) {
   ASSIGN_OR_RETURN(const TpackTensor tensor, Tensor(name, shape));
   int64_t count = 1;
   for (int64_t n : shape) count *= n;
-  const int64_t width = tensor.type == TpackType::kF32 ? 4 : tensor.type == TpackType::kBF16 ? 2 : 1;
-  const bool known = tensor.type == TpackType::kF32 || tensor.type == TpackType::kBF16 || tensor.type == TpackType::kRowInt8;
-  const bool scales_fit = tensor.type != TpackType::kRowInt8 || static_cast<int64_t>(tensor.scales.size()) == shape[0];
+  const int64_t width = tensor.type == TpackType::kF32    ? 4
+                        : tensor.type == TpackType::kBF16 ? 2
+                                                          : 1;
+  const bool known = tensor.type == TpackType::kF32 || tensor.type == TpackType::kBF16 ||
+                     tensor.type == TpackType::kRowInt8;
+  const bool scales_fit =
+      tensor.type != TpackType::kRowInt8 || static_cast<int64_t>(tensor.scales.size()) == shape[0];
   if (!known || !scales_fit || static_cast<int64_t>(tensor.data.size()) != count * width) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
-                                            tensor.data.size(), " bytes and ", tensor.scales.size(), " scales, expected ", count,
-                                            " plain values (F32, BF16 or row-wise INT8)"));
+    return absl::DataLossError(
+        absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
+                     tensor.data.size(), " bytes and ", tensor.scales.size(), " scales, expected ",
+                     count, " plain values (F32, BF16 or row-wise INT8)"));
   }
   const uint8_t* data = tensor.data.data();
   if (tensor.type == TpackType::kF32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) {
@@ -119,24 +133,29 @@ absl::Status PackedModel::LoadFloats(const std::string& name, const std::vector<
   for (int64_t i = 0; i < count; ++i) {
     if (tensor.type == TpackType::kF32) std::memcpy(&values[i], data + i * 4, 4);
     if (tensor.type == TpackType::kBF16) values[i] = Bf16ToFloat(data + i * 2);
-    if (tensor.type == TpackType::kRowInt8) values[i] = static_cast<float>(static_cast<int8_t>(data[i])) * tensor.scales[i / row];
+    if (tensor.type == TpackType::kRowInt8)
+      values[i] = static_cast<float>(static_cast<int8_t>(data[i])) * tensor.scales[i / row];
   }
   converted_.push_back(std::move(values));
   *out = converted_.back().data();
   return absl::OkStatus();
 }
 
-absl::Status PackedModel::LoadTernary(const std::string& name, int64_t rows, int64_t cols, TernaryMatrix* out) {
+absl::Status PackedModel::LoadTernary(const std::string& name, int64_t rows, int64_t cols,
+                                      TernaryMatrix* out) {
   ASSIGN_OR_RETURN(const TpackTensor tensor, Tensor(name, {rows, cols}));
   const bool tiled = tensor.type == TpackType::kTernaryTile16x16;
-  const size_t expected = static_cast<size_t>(tiled ? TiledBytes(rows, cols) : rows * LogicalRowBytes(cols));
+  const size_t expected =
+      static_cast<size_t>(tiled ? TiledBytes(rows, cols) : rows * LogicalRowBytes(cols));
   if ((!tiled && tensor.type != TpackType::kTernaryLogical) || tensor.data.size() != expected) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
-                                            tensor.data.size(), " bytes, expected ternary codes in ", expected, " bytes"));
+    return absl::DataLossError(
+        absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
+                     tensor.data.size(), " bytes, expected ternary codes in ", expected, " bytes"));
   }
   const int64_t scales = static_cast<int64_t>(tensor.scales.size());
   if (scales != rows && scales != 1) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " has ", scales, " scales, expected ", rows, " (one a row) or 1"));
+    return absl::DataLossError(absl::StrCat("tensor ", name, " has ", scales, " scales, expected ",
+                                            rows, " (one a row) or 1"));
   }
   *out = {rows, cols, tensor.data.data(), tensor.scales.data(), scales == rows && rows > 1};
   if (!tiled) {
@@ -145,15 +164,18 @@ absl::Status PackedModel::LoadTernary(const std::string& name, int64_t rows, int
     out->tiled = tiled_copies_.back().data();
   }
   if (const int64_t bad = FindInvalidTiled(out->tiled, rows, cols); bad >= 0) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " has an invalid ternary code at byte ", bad, " of its tiled form"));
+    return absl::DataLossError(absl::StrCat(
+        "tensor ", name, " has an invalid ternary code at byte ", bad, " of its tiled form"));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const TernaryKernel& kernel, const std::string& name) {
+absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const TernaryKernel& kernel,
+                        const std::string& name) {
   const int64_t stride = matrix.input_stride(), first = block * kTileRows;
   const int64_t rows = std::min<int64_t>(kTileRows, matrix.rows - first);
-  const uint8_t* tiled = matrix.tiled + block * (stride / kTileCols) * static_cast<int64_t>(kTileBytes);
+  const uint8_t* tiled =
+      matrix.tiled + block * (stride / kTileCols) * static_cast<int64_t>(kTileBytes);
   std::vector<int8_t> x(static_cast<size_t>(stride), 0);
   for (int64_t c = 0; c < matrix.cols; ++c) x[c] = static_cast<int8_t>((c * 73 + 41) % 256 - 128);
   std::vector<int32_t> actual(kTileRows, 0);
@@ -164,14 +186,16 @@ absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const Ternar
   int64_t bad = 0;
   TiledToLogical(tiled, rows, matrix.cols, logical.data());
   if (!UnpackLogical(logical.data(), rows, matrix.cols, codes.data(), &bad)) {
-    return absl::DataLossError(absl::StrCat("tensor ", name, " has an invalid ternary code in rows ", first, " to ", first + rows - 1));
+    return absl::DataLossError(absl::StrCat(
+        "tensor ", name, " has an invalid ternary code in rows ", first, " to ", first + rows - 1));
   }
   for (int64_t r = 0; r < rows; ++r) {
     int32_t expected = 0;
     for (int64_t c = 0; c < matrix.cols; ++c) expected += codes[r * matrix.cols + c] * x[c];
     if (actual[r] != expected) {
-      return absl::InternalError(absl::StrCat("kernel ", kernel.name, " gives ", actual[r], " for row ", first + r, " of ", name,
-                                              ", the reference ", expected, "; set TRITTER_KERNEL=scalar and report this machine"));
+      return absl::InternalError(absl::StrCat(
+          "kernel ", kernel.name, " gives ", actual[r], " for row ", first + r, " of ", name,
+          ", the reference ", expected, "; set TRITTER_KERNEL=scalar and report this machine"));
     }
   }
   return absl::OkStatus();

@@ -1,4 +1,5 @@
-// The weights of a .tpack as the forward pass wants them: views into the memory-mapped file, checked once.
+// The weights of a .tpack as the forward pass wants them: views into the memory-mapped file,
+// checked once.
 #pragma once
 
 #include <cstdint>
@@ -21,28 +22,30 @@ struct TernaryMatrix {
   const float* scales = nullptr;  // [rows], or [1] when !per_row
   bool per_row = true;
 
-  int64_t blocks() const { return (rows + 15) / 16; }         // of 16 rows
+  int64_t blocks() const { return (rows + 15) / 16; }             // of 16 rows
   int64_t input_stride() const { return (cols + 15) / 16 * 16; }  // int8 row, padded
 };
 
 struct LayerWeights {
-  const float* norm_in = nullptr;   // [H]
-  TernaryMatrix q, k, v, o;         // [N·D, H], [K·D, H], [K·D, H], [H, N·D]
-  const float* q_norm = nullptr;    // [D]; family tritter
-  const float* k_norm = nullptr;    // [D]; family tritter
+  const float* norm_in = nullptr;        // [H]
+  TernaryMatrix q, k, v, o;              // [N·D, H], [K·D, H], [K·D, H], [H, N·D]
+  const float* q_norm = nullptr;         // [D]; family tritter
+  const float* k_norm = nullptr;         // [D]; family tritter
   const float* attn_sub_norm = nullptr;  // [N·D]; family bitnet
   const float* norm_post = nullptr;      // [H]
-  TernaryMatrix gate, up, down;     // [I, H], [I, H], [H, I]
+  TernaryMatrix gate, up, down;          // [I, H], [I, H], [H, I]
   const float* ffn_sub_norm = nullptr;   // [I]; family bitnet
 };
 
 // Immutable and thread-safe once loaded. Owned by the engine; owns the file.
 class PackedModel {
  public:
-  // Checks that the configuration is one this engine computes, that every tensor is there with its shape, that codes
-  // are valid, and recomputes one block of rows of every matrix of the first and last layer against the scalar reference.
-  // Errors: Unimplemented (a switch of the configuration, named), DataLoss (tensors), Internal (kernel disagrees).
-  static absl::StatusOr<std::unique_ptr<PackedModel>> Load(std::unique_ptr<TpackFile> file, const TernaryKernel& kernel);
+  // Checks that the configuration is one this engine computes, that every tensor is there with its
+  // shape, that codes are valid, and recomputes one block of rows of every matrix of the first and
+  // last layer against the scalar reference. Errors: Unimplemented (a switch of the configuration,
+  // named), DataLoss (tensors), Internal (kernel disagrees).
+  static absl::StatusOr<std::unique_ptr<PackedModel>> Load(std::unique_ptr<TpackFile> file,
+                                                           const TernaryKernel& kernel);
 
   const ModelConfig& config() const { return file_->config(); }
   TpackFile& file() const { return *file_; }
@@ -55,7 +58,8 @@ class PackedModel {
   explicit PackedModel(std::unique_ptr<TpackFile> file) : file_(std::move(file)) {}
   absl::Status LoadTensors();
   absl::StatusOr<TpackTensor> Tensor(const std::string& name, const std::vector<int64_t>& shape);
-  absl::Status LoadFloats(const std::string& name, const std::vector<int64_t>& shape, const float** out);
+  absl::Status LoadFloats(const std::string& name, const std::vector<int64_t>& shape,
+                          const float** out);
   absl::Status LoadTernary(const std::string& name, int64_t rows, int64_t cols, TernaryMatrix* out);
 
   std::unique_ptr<TpackFile> file_;
@@ -63,12 +67,14 @@ class PackedModel {
   const float* embedding_ = nullptr;
   const float* norm_ = nullptr;
   const float* head_ = nullptr;
-  std::vector<std::vector<float>> converted_;        // tensors the file stores in another type than F32
-  std::vector<std::vector<uint8_t>> tiled_copies_;   // tensors the file stores in the logical form
+  std::vector<std::vector<float>> converted_;  // tensors the file stores in another type than F32
+  std::vector<std::vector<uint8_t>> tiled_copies_;  // tensors the file stores in the logical form
 };
 
-// Computes rows [16 * block, ...) of `matrix` with the kernel on a fixed int8 vector and compares it with a plain loop over
-// the unpacked codes. Internal when they differ, naming kernel, tensor, row and both values.
-absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const TernaryKernel& kernel, const std::string& name);
+// Computes rows [16 * block, ...) of `matrix` with the kernel on a fixed int8 vector and compares
+// it with a plain loop over the unpacked codes. Internal when they differ, naming kernel, tensor,
+// row and both values.
+absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const TernaryKernel& kernel,
+                        const std::string& name);
 
 }  // namespace tritter

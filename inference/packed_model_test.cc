@@ -20,14 +20,17 @@ TpackTensorToWrite Tensor(const std::string& name) {
 }
 
 // A kernel that is wrong in one row, as a mixed-up layout would be.
-void BrokenGemm(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x, int64_t x_stride, int64_t tokens, int32_t* y,
-                int64_t y_stride, int64_t first_block, int64_t end_block) {
-  ScalarTernaryKernel().gemm(tiled, rows, cols, x, x_stride, tokens, y, y_stride, first_block, end_block);
+void BrokenGemm(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x, int64_t x_stride,
+                int64_t tokens, int32_t* y, int64_t y_stride, int64_t first_block,
+                int64_t end_block) {
+  ScalarTernaryKernel().gemm(tiled, rows, cols, x, x_stride, tokens, y, y_stride, first_block,
+                             end_block);
   y[3] += 1;
 }
 
 TEST(PackedModel, LoadsAModelAndKeepsItsShapes) {
-  ASSERT_OK_AND_ASSIGN(auto model, PackedModel::Load(MemoryTpack::Random(TinyConfig(), 1), BestTernaryKernel()));
+  ASSERT_OK_AND_ASSIGN(
+      auto model, PackedModel::Load(MemoryTpack::Random(TinyConfig(), 1), BestTernaryKernel()));
   EXPECT_EQ(model->layer(1).k.rows, 20);
   EXPECT_EQ(model->layer(1).down.cols, 72);
   EXPECT_TRUE(model->layer(0).gate.per_row);
@@ -43,27 +46,32 @@ TEST(PackedModel, RefusesAnInvalidCode) {
   TpackTensorToWrite t = Tensor("layers.1.ffn.up.weight");
   t.data[200] = '\xff';
   file->Add(t);
-  EXPECT_THAT(PackedModel::Load(std::move(file), BestTernaryKernel()),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("layers.1.ffn.up.weight has an invalid ternary code at byte 200")));
+  EXPECT_THAT(
+      PackedModel::Load(std::move(file), BestTernaryKernel()),
+      StatusIs(absl::StatusCode::kDataLoss,
+               HasSubstr("layers.1.ffn.up.weight has an invalid ternary code at byte 200")));
 }
 
 TEST(PackedModel, RefusesAMissingOrMisshapenTensor) {
   auto file = MemoryTpack::Random(TinyConfig(), 1);
   file->Remove("norm.weight");
-  EXPECT_THAT(PackedModel::Load(std::move(file), BestTernaryKernel()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("norm.weight")));
+  EXPECT_THAT(PackedModel::Load(std::move(file), BestTernaryKernel()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("norm.weight")));
   file = MemoryTpack::Random(TinyConfig(), 1);
   TpackTensorToWrite t = Tensor("norm.weight");
   t.shape = {41};
   file->Add(t);
   EXPECT_THAT(PackedModel::Load(std::move(file), BestTernaryKernel()),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("has shape [41], the configuration asks for [40]")));
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("has shape [41], the configuration asks for [40]")));
 }
 
 TEST(PackedModel, RefusesSwitchesItDoesNotCompute) {
   ModelConfig config = TinyConfig();
   config.attention = AttentionMode::kBidirectional;
-  EXPECT_THAT(PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention mode other than causal")));
+  EXPECT_THAT(
+      PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
+      StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention mode other than causal")));
 }
 
 TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {
@@ -72,7 +80,8 @@ TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {
   const std::string tiled = up.data;
   up.type = TpackType::kTernaryLogical;
   up.data.resize(static_cast<size_t>(72 * LogicalRowBytes(40)));
-  TiledToLogical(reinterpret_cast<const uint8_t*>(tiled.data()), 72, 40, reinterpret_cast<uint8_t*>(up.data.data()));
+  TiledToLogical(reinterpret_cast<const uint8_t*>(tiled.data()), 72, 40,
+                 reinterpret_cast<uint8_t*>(up.data.data()));
   file->Add(up);
   TpackTensorToWrite norm = Tensor("norm.weight");
   norm.type = TpackType::kBF16;
@@ -85,7 +94,8 @@ TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {
   head.scales.assign(270, 0.5f);
   file->Add(head);
   ASSERT_OK_AND_ASSIGN(auto model, PackedModel::Load(std::move(file), BestTernaryKernel()));
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(model->layer(0).up.tiled), tiled.size()), tiled);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(model->layer(0).up.tiled), tiled.size()),
+            tiled);
   EXPECT_EQ(model->norm()[0], 1.0f);
   EXPECT_EQ(model->norm()[1], 0.0f);
   EXPECT_EQ(model->head()[269 * 40], -0.5f);

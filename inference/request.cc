@@ -11,8 +11,8 @@ namespace {
 absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, int64_t vocabulary) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocabulary) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(field, "[", i, "] is ", ids[i], ", the model's token ids are 0 to ", vocabulary - 1));
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, "[", i, "] is ", ids[i], ", the model's token ids are 0 to ", vocabulary - 1));
     }
   }
   return absl::OkStatus();
@@ -21,49 +21,60 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
 absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
   const int64_t pages = KvPagesFor(positions);
   if (pages <= limits.kv_pages) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "the request needs ", positions, " positions = ", pages, " pages of ", limits.kv_page_bytes, " bytes = ",
-      pages * limits.kv_page_bytes, " bytes of KV cache, the server has ", limits.kv_pages * limits.kv_page_bytes,
-      "; ask for fewer tokens or start it with a larger --max-kv-memory"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the request needs ", positions, " positions = ", pages, " pages of ",
+                   limits.kv_page_bytes, " bytes = ", pages * limits.kv_page_bytes,
+                   " bytes of KV cache, the server has ", limits.kv_pages * limits.kv_page_bytes,
+                   "; ask for fewer tokens or start it with a larger --max-kv-memory"));
 }
 
 }  // namespace
 
 const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return "none";
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
-    case FinishReason::kDeadline: return "deadline";
+    case FinishReason::kNone:
+      return "none";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kDeadline:
+      return "deadline";
   }
   return "none";
 }
 
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits) {
-  if (params.prompt.empty()) return absl::InvalidArgumentError("prompt is empty; give at least one token (bos will do)");
+  if (params.prompt.empty())
+    return absl::InvalidArgumentError("prompt is empty; give at least one token (bos will do)");
   RETURN_IF_ERROR(CheckIds("tokens.ids", params.prompt, limits.vocabulary));
   if (params.max_tokens < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("max_tokens is ", params.max_tokens, ", allowed are 1 and more"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_tokens is ", params.max_tokens, ", allowed are 1 and more"));
   }
   RETURN_IF_ERROR(ValidateSampling(params.sampling));
   if (params.stop.size() > kMaxStopStrings) {
-    return absl::InvalidArgumentError(absl::StrCat("stop has ", params.stop.size(), " strings, at most ", kMaxStopStrings, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "stop has ", params.stop.size(), " strings, at most ", kMaxStopStrings, " are allowed"));
   }
   for (size_t i = 0; i < params.stop.size(); ++i) {
     if (params.stop[i].empty() || params.stop[i].size() > kMaxStopBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("stop[", i, "] has ", params.stop[i].size(), " bytes, allowed are 1 to ", kMaxStopBytes));
+      return absl::InvalidArgumentError(absl::StrCat("stop[", i, "] has ", params.stop[i].size(),
+                                                     " bytes, allowed are 1 to ", kMaxStopBytes));
     }
   }
   if (params.stop_ids.size() > kMaxStopIds) {
-    return absl::InvalidArgumentError(absl::StrCat("stop_ids has ", params.stop_ids.size(), " ids, at most ", kMaxStopIds, " are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat("stop_ids has ", params.stop_ids.size(),
+                                                   " ids, at most ", kMaxStopIds, " are allowed"));
   }
   RETURN_IF_ERROR(CheckIds("stop_ids", params.stop_ids, limits.vocabulary));
   const int64_t prompt = static_cast<int64_t>(params.prompt.size());
   if (prompt > limits.context || params.max_tokens > limits.context - prompt) {
-    return absl::OutOfRangeError(absl::StrCat("prompt of ", prompt, " tokens and max_tokens ", params.max_tokens,
-                                              " exceed the model's context of ", limits.context, " positions"));
+    return absl::OutOfRangeError(absl::StrCat("prompt of ", prompt, " tokens and max_tokens ",
+                                              params.max_tokens, " exceed the model's context of ",
+                                              limits.context, " positions"));
   }
   return CheckMemory(prompt + params.max_tokens, limits);
 }
@@ -71,15 +82,18 @@ absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits&
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits) {
   const int64_t count = static_cast<int64_t>(params.tokens.size());
   if (count < 2) {
-    return absl::InvalidArgumentError(absl::StrCat("input has ", count, " tokens, scoring needs at least 2"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input has ", count, " tokens, scoring needs at least 2"));
   }
   RETURN_IF_ERROR(CheckIds("tokens.ids", params.tokens, limits.vocabulary));
   if (params.top < 0 || params.top > kMaxScoreCandidates) {
-    return absl::InvalidArgumentError(absl::StrCat("top is ", params.top, ", allowed are 0 to ", kMaxScoreCandidates));
+    return absl::InvalidArgumentError(
+        absl::StrCat("top is ", params.top, ", allowed are 0 to ", kMaxScoreCandidates));
   }
   if (count > limits.context) {
-    return absl::OutOfRangeError(
-        absl::StrCat("input of ", count, " tokens exceeds the model's context of ", limits.context, " positions"));
+    return absl::OutOfRangeError(absl::StrCat("input of ", count,
+                                              " tokens exceeds the model's context of ",
+                                              limits.context, " positions"));
   }
   return CheckMemory(count, limits);
 }

@@ -11,23 +11,24 @@
 namespace tritter {
 
 struct GenerateParams {
-  std::vector<int32_t> prompt;     // token ids, at least one
+  std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 128;
   SamplingParams sampling;
-  std::vector<std::string> stop;   // found across token borders, not part of the text
-  std::vector<int32_t> stop_ids;   // beside eos
-  bool ignore_eos = false;         // eos is then a token like any other
+  std::vector<std::string> stop;  // found across token borders, not part of the text
+  std::vector<int32_t> stop_ids;  // beside eos
+  bool ignore_eos = false;        // eos is then a token like any other
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline
 };
 
 enum class FinishReason {
-  kNone,       // not finished
-  kStop,       // eos, stop id or stop string
-  kLength,     // max_tokens
+  kNone,    // not finished
+  kStop,    // eos, stop id or stop string
+  kLength,  // max_tokens
   kCancelled,
   kDeadline,
 };
-const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", "deadline", "none"
+const char* FinishReasonName(
+    FinishReason reason);  // "stop", "length", "cancelled", "deadline", "none"
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
@@ -39,15 +40,16 @@ struct RequestUsage {
 
 // Everything that came since the last event.
 struct GenerateEvent {
-  std::string text;              // whole UTF-8 characters
-  std::vector<int32_t> tokens;   // every generated token; text may lag behind while it could become a stop string
+  std::string text;  // whole UTF-8 characters
+  std::vector<int32_t>
+      tokens;  // every generated token; text may lag behind while it could become a stop string
   FinishReason finish = FinishReason::kNone;  // set in the last event
   RequestUsage usage;                         // complete in the last event
 };
 
 struct ScoreParams {
-  std::vector<int32_t> tokens;   // at least two
-  int64_t top = 0;               // candidates per position, 0 to kMaxScoreCandidates
+  std::vector<int32_t> tokens;  // at least two
+  int64_t top = 0;              // candidates per position, 0 to kMaxScoreCandidates
   absl::Duration timeout = absl::InfiniteDuration();
 };
 inline constexpr int64_t kMaxScoreCandidates = 20;
@@ -56,11 +58,11 @@ inline constexpr size_t kMaxStopStrings = 16, kMaxStopBytes = 256, kMaxStopIds =
 // What a model can take.
 struct RequestLimits {
   int64_t vocabulary = 0, context = 0;
-  int64_t kv_pages = 0;          // in the whole pool
+  int64_t kv_pages = 0;  // in the whole pool
   int64_t kv_page_bytes = 0;
 };
-// Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short; ResourceExhausted when the KV
-// memory could never hold the request, with the arithmetic.
+// Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
+// ResourceExhausted when the KV memory could never hold the request, with the arithmetic.
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits);
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits);
 

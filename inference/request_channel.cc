@@ -15,10 +15,12 @@ void RequestChannel::Append(absl::string_view text, int32_t token) {
 
 void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
   MutexLock lock(&mu_);
-  scores_.insert(scores_.end(), std::make_move_iterator(scores.begin()), std::make_move_iterator(scores.end()));
+  scores_.insert(scores_.end(), std::make_move_iterator(scores.begin()),
+                 std::make_move_iterator(scores.end()));
 }
 
-void RequestChannel::Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage) {
+void RequestChannel::Finish(absl::string_view last_text, FinishReason reason,
+                            const RequestUsage& usage) {
   MutexLock lock(&mu_);
   event_.text.append(last_text.data(), last_text.size());
   event_.finish = reason;

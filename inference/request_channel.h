@@ -1,4 +1,5 @@
-// Between the engine's scheduler thread, which writes, and the one that waits for a request's result.
+// Between the engine's scheduler thread, which writes, and the one that waits for a request's
+// result.
 #pragma once
 
 #include <atomic>
@@ -10,8 +11,8 @@
 
 namespace tritter {
 
-// Shared by both sides. Never blocks the writer: what is not fetched is merged into one event (its size is bounded by the
-// request's max_tokens).
+// Shared by both sides. Never blocks the writer: what is not fetched is merged into one event (its
+// size is bounded by the request's max_tokens).
 class RequestChannel {
  public:
   // Writer.
@@ -19,7 +20,8 @@ class RequestChannel {
   void AppendScores(std::vector<PositionScore> scores);
   void Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage);
 
-  // Reader. Next: true with everything that came since the last call; false when nothing came in time.
+  // Reader. Next: true with everything that came since the last call; false when nothing came in
+  // time.
   bool Next(absl::Duration timeout, GenerateEvent* event);
   std::vector<PositionScore> TakeScores();
   // The scheduler notices before its next step.

@@ -19,7 +19,8 @@ class RopeCache {
   static constexpr int64_t kStretch = 256;
   const float* At(int64_t position, int64_t which) const {
     const int64_t half = head_dim_ / 2;
-    return stretches_[static_cast<size_t>(position / kStretch)].data() + (which * kStretch + position % kStretch) * half;
+    return stretches_[static_cast<size_t>(position / kStretch)].data() +
+           (which * kStretch + position % kStretch) * half;
   }
 
   const double theta_;

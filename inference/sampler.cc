@@ -11,8 +11,11 @@ namespace tritter {
 namespace {
 
 // The count largest ids by (value, then smaller id), in that order.
-std::vector<int32_t> Largest(absl::Span<const float> values, std::vector<int32_t> ids, size_t count) {
-  auto before = [&](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; };
+std::vector<int32_t> Largest(absl::Span<const float> values, std::vector<int32_t> ids,
+                             size_t count) {
+  auto before = [&](int32_t a, int32_t b) {
+    return values[a] != values[b] ? values[a] > values[b] : a < b;
+  };
   if (count < ids.size()) {
     std::nth_element(ids.begin(), ids.begin() + static_cast<int64_t>(count), ids.end(), before);
     ids.resize(count);
@@ -31,14 +34,16 @@ std::vector<int32_t> AllIds(size_t n) {
 
 absl::Status ValidateSampling(const SamplingParams& params) {
   if (!(params.temperature >= 0 && params.temperature <= 100)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("sampling.temperature is ", params.temperature, ", allowed are 0 (greedy) to 100"));
+    return absl::InvalidArgumentError(absl::StrCat("sampling.temperature is ", params.temperature,
+                                                   ", allowed are 0 (greedy) to 100"));
   }
   if (!(params.top_p > 0 && params.top_p <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("sampling.top_p is ", params.top_p, ", allowed are values in (0, 1]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("sampling.top_p is ", params.top_p, ", allowed are values in (0, 1]"));
   }
   if (params.top_k < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("sampling.top_k is ", params.top_k, ", allowed are 0 (no limit) and more"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("sampling.top_k is ", params.top_k, ", allowed are 0 (no limit) and more"));
   }
   return absl::OkStatus();
 }
@@ -54,7 +59,8 @@ int32_t Greedy(absl::Span<const float> logits) {
 int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position) {
   const int32_t best = Greedy(logits);
   if (params.temperature == 0 || params.top_k == 1) return best;
-  // Weights relative to the best token; float, with our own exp, so that every machine gets the same ones.
+  // Weights relative to the best token; float, with our own exp, so that every machine gets the
+  // same ones.
   std::vector<float> weights(logits.size());
   const float inverse = static_cast<float>(1.0 / std::max(params.temperature, 1e-6));
   for (size_t i = 0; i < weights.size(); ++i) weights[i] = (logits[i] - logits[best]) * inverse;
@@ -68,7 +74,8 @@ int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int
   for (int32_t id : ids) mass += weights[id];
   if (params.top_p < 1) {
     const double wanted = params.top_p * mass;
-    // The nucleus is small as a rule: order a few candidates first, more only when they do not suffice.
+    // The nucleus is small as a rule: order a few candidates first, more only when they do not
+    // suffice.
     for (size_t count = 256;; count *= 8) {
       std::vector<int32_t> ordered = Largest(logits, ids, std::min(count, ids.size()));
       double sum = 0;

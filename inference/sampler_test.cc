@@ -30,7 +30,8 @@ TEST(Sampler, GreedyTakesTheLargestAndOfEqualOnesTheSmallestId) {
 TEST(Sampler, FrequenciesFollowTheProbabilities) {
   const std::vector<double> p = {0.5, 0.3, 0.15, 0.05};
   std::map<int32_t, int> counts = Draw(Logs(p), {.temperature = 1, .seed = 7}, 20000);
-  for (size_t i = 0; i < p.size(); ++i) EXPECT_NEAR(counts[static_cast<int32_t>(i)] / 20000.0, p[i], 0.012);
+  for (size_t i = 0; i < p.size(); ++i)
+    EXPECT_NEAR(counts[static_cast<int32_t>(i)] / 20000.0, p[i], 0.012);
 }
 
 TEST(Sampler, TemperatureSharpensAndFlattens) {
@@ -42,22 +43,24 @@ TEST(Sampler, TemperatureSharpensAndFlattens) {
 }
 
 TEST(Sampler, TopKKeepsTheMostLikelyWithTiesToTheSmallerId) {
-  std::map<int32_t, int> counts = Draw(Logs({0.2, 0.3, 0.3, 0.2}), {.temperature = 1, .top_k = 3}, 5000);
+  std::map<int32_t, int> counts =
+      Draw(Logs({0.2, 0.3, 0.3, 0.2}), {.temperature = 1, .top_k = 3}, 5000);
   EXPECT_EQ(counts.count(3), 0u);
   EXPECT_EQ(counts.size(), 3u);
 }
 
 TEST(Sampler, TopPKeepsTheSmallestSetThatReachesIt) {
   const std::vector<float> logits = Logs({0.15, 0.5, 0.05, 0.3});
-  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.4}, 2000).size(), 1u);   // 0.5 is enough
-  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.6}, 2000).size(), 2u);   // 0.5 + 0.3
-  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.9}, 2000).size(), 3u);   // + 0.15
+  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.4}, 2000).size(), 1u);  // 0.5 is enough
+  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.6}, 2000).size(), 2u);  // 0.5 + 0.3
+  EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.9}, 2000).size(), 3u);  // + 0.15
   EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 0.99}, 5000).size(), 4u);
   EXPECT_EQ(Draw(logits, {.temperature = 1, .top_p = 1e-9}, 2000).size(), 1u);  // never empty
 }
 
 TEST(Sampler, TopPRenormalisesWhatItKeeps) {
-  std::map<int32_t, int> counts = Draw(Logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_p = 0.7}, 20000);
+  std::map<int32_t, int> counts =
+      Draw(Logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_p = 0.7}, 20000);
   EXPECT_NEAR(counts[0] / 20000.0, 0.5 / 0.8, 0.012);
   EXPECT_EQ(counts.count(2), 0u);
 }
@@ -83,10 +86,14 @@ TEST(Sampler, SameSeedAndPositionGiveTheSameTokenOthersDiffer) {
 
 TEST(Sampler, RefusesParametersOutsideTheirRange) {
   EXPECT_OK(ValidateSampling({}));
-  EXPECT_THAT(ValidateSampling({.temperature = -1}), StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("temperature")));
-  EXPECT_THAT(ValidateSampling({.temperature = std::nan("")}), StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("temperature")));
-  EXPECT_THAT(ValidateSampling({.top_p = 1.5}), StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("top_p is 1.5")));
-  EXPECT_THAT(ValidateSampling({.top_k = -2}), StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("top_k is -2")));
+  EXPECT_THAT(ValidateSampling({.temperature = -1}),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("temperature")));
+  EXPECT_THAT(ValidateSampling({.temperature = std::nan("")}),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("temperature")));
+  EXPECT_THAT(ValidateSampling({.top_p = 1.5}),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("top_p is 1.5")));
+  EXPECT_THAT(ValidateSampling({.top_k = -2}),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("top_k is -2")));
 }
 
 TEST(Score, GivesLogProbabilitiesCandidatesAndSpread) {

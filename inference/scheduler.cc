@@ -22,7 +22,8 @@ void Scheduler::DealOut(std::vector<Work>* work) {
     for (size_t i = 0; i < work->size() && budget > 0; ++i) {
       Work& w = (*work)[(turn_ + i) % work->size()];
       if (!w.sequence->in_prefill()) continue;
-      const int64_t more = std::min({options_.prefill_quantum, budget, w.sequence->pending() - w.positions});
+      const int64_t more =
+          std::min({options_.prefill_quantum, budget, w.sequence->pending() - w.positions});
       w.positions += more;
       budget -= more;
       dealt = dealt || more > 0;
@@ -36,7 +37,8 @@ void Scheduler::ReadLogits(Work& w) const {
   if (s.scoring()) {
     for (int64_t i = 0; i < w.positions; ++i) {
       const int32_t next = s.tokens()[static_cast<size_t>(s.computed + i + 1)];
-      w.scores.push_back(ScorePosition(forward_->Logits(w.first_logits + i), next, s.score_candidates()));
+      w.scores.push_back(
+          ScorePosition(forward_->Logits(w.first_logits + i), next, s.score_candidates()));
     }
   } else if (w.positions == s.pending()) {
     w.token = Sample(forward_->Logits(w.first_logits), s.sampling(), s.length());
@@ -57,7 +59,8 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::TakeFinished() {
 std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   const absl::Duration before = clock_->Monotonic();
   for (const auto& s : active_) {
-    if (const FinishReason reason = s->Interruption(before); reason != FinishReason::kNone) s->Finish(reason, before);
+    if (const FinishReason reason = s->Interruption(before); reason != FinishReason::kNone)
+      s->Finish(reason, before);
   }
   std::vector<std::unique_ptr<Sequence>> finished = TakeFinished();
   if (active_.empty()) return finished;
@@ -78,7 +81,8 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   }
   forward_->Run(rows);
   pool_->Run([&](int worker) {
-    for (size_t i = static_cast<size_t>(worker); i < work.size(); i += static_cast<size_t>(pool_->threads())) {
+    for (size_t i = static_cast<size_t>(worker); i < work.size();
+         i += static_cast<size_t>(pool_->threads())) {
       if (work[i].positions > 0) ReadLogits(work[i]);
     }
   });

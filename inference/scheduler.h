@@ -1,6 +1,7 @@
-// Continuous batching: which positions of which requests are computed in the next step. Requests join and leave between
-// steps. A step computes one position of every request that decodes, and a bounded number of prompt positions, dealt out
-// in turn, so that a long prompt stalls neither those that decode nor shorter prompts.
+// Continuous batching: which positions of which requests are computed in the next step. Requests
+// join and leave between steps. A step computes one position of every request that decodes, and a
+// bounded number of prompt positions, dealt out in turn, so that a long prompt stalls neither those
+// that decode nor shorter prompts.
 #pragma once
 
 #include <cstdint>
@@ -16,31 +17,33 @@
 namespace tritter {
 
 struct SchedulerOptions {
-  int64_t max_batch = 64;       // requests at work at a time
-  int64_t prefill_chunk = 128;  // prompt positions per step
-  int64_t prefill_quantum = 32; // prompt positions of one request before it is the next one's turn
+  int64_t max_batch = 64;        // requests at work at a time
+  int64_t prefill_chunk = 128;   // prompt positions per step
+  int64_t prefill_quantum = 32;  // prompt positions of one request before it is the next one's turn
 };
 
 // Owned by the engine; used by its scheduler thread alone.
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, ForwardPass* forward, KvPagePool* pages, ThreadPool* pool, Clock* clock)
+  Scheduler(const SchedulerOptions& options, ForwardPass* forward, KvPagePool* pages,
+            ThreadPool* pool, Clock* clock)
       : options_(options), forward_(forward), pages_(pages), pool_(pool), clock_(clock) {}
 
   bool idle() const { return active_.empty(); }
   int64_t active() const { return static_cast<int64_t>(active_.size()); }
   // Takes the request and its pages; false when there is no room now (the caller keeps it).
   bool Admit(std::unique_ptr<Sequence>& sequence);
-  // Ends what is cancelled or over time, then computes one step. Returns what finished, without pages, not yet published.
+  // Ends what is cancelled or over time, then computes one step. Returns what finished, without
+  // pages, not yet published.
   std::vector<std::unique_ptr<Sequence>> Step(StepReport* report);
   std::vector<std::unique_ptr<Sequence>> FinishAll(FinishReason reason);
 
  private:
   struct Work {
     Sequence* sequence;
-    int64_t positions;      // computed in this step
-    int64_t first_logits;   // row of the logits
-    int32_t token = 0;      // sampled
+    int64_t positions;     // computed in this step
+    int64_t first_logits;  // row of the logits
+    int32_t token = 0;     // sampled
     std::vector<PositionScore> scores;
   };
   std::vector<std::unique_ptr<Sequence>> TakeFinished();

@@ -5,7 +5,8 @@
 
 namespace tritter {
 
-Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now)
+Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, absl::Duration now)
     : scoring_(false),
       score_candidates_(0),
       params_(std::move(params)),
@@ -17,7 +18,8 @@ Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channe
       submitted_(now),
       deadline_(now + params_.timeout) {}
 
-Sequence::Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now)
+Sequence::Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, absl::Duration now)
     : scoring_(true),
       score_candidates_(params.top),
       prompt_tokens_(static_cast<int64_t>(params.tokens.size())),
@@ -36,7 +38,8 @@ FinishReason Sequence::Interruption(absl::Duration now) const {
 
 bool Sequence::EndsText(int32_t token) const {
   if (token == kEosId && !params_.ignore_eos) return true;
-  return std::find(params_.stop_ids.begin(), params_.stop_ids.end(), token) != params_.stop_ids.end();
+  return std::find(params_.stop_ids.begin(), params_.stop_ids.end(), token) !=
+         params_.stop_ids.end();
 }
 
 void Sequence::Accept(int32_t token, absl::Duration now) {

@@ -16,8 +16,10 @@ namespace tritter {
 class Sequence {
  public:
   // `now` values are of one monotonic clock.
-  Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now);
-  Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer, absl::Duration now);
+  Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel,
+           const Tokenizer* tokenizer, absl::Duration now);
+  Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel, const Tokenizer* tokenizer,
+           absl::Duration now);
 
   bool scoring() const { return scoring_; }
   int64_t score_candidates() const { return score_candidates_; }
@@ -38,13 +40,14 @@ class Sequence {
   void Finish(FinishReason reason, absl::Duration now);
   // Between the last accepted token and the one before; nothing for a request's first.
   std::optional<absl::Duration> token_gap() const { return token_gap_; }
-  // Tells the waiting side. Apart from Finish, so that pages and figures are settled before anybody is told.
+  // Tells the waiting side. Apart from Finish, so that pages and figures are settled before anybody
+  // is told.
   void Publish() { channel_->Finish(last_text_, finish_reason_, usage_); }
   FinishReason finish_reason() const { return finish_reason_; }
   const RequestUsage& usage() const { return usage_; }  // complete after Finish
 
-  int64_t computed = 0;          // positions whose keys and values are stored
-  std::vector<float*> pages;     // taken by the scheduler, which gives them back
+  int64_t computed = 0;       // positions whose keys and values are stored
+  std::vector<float*> pages;  // taken by the scheduler, which gives them back
 
  private:
   bool EndsText(int32_t token) const;
@@ -58,7 +61,8 @@ class Sequence {
   StreamingDecoder decoder_;
   StopMatcher matcher_;
   absl::Duration submitted_, deadline_;
-  absl::Duration admitted_ = absl::InfiniteDuration(), first_ = absl::InfiniteDuration(), last_ = absl::ZeroDuration();
+  absl::Duration admitted_ = absl::InfiniteDuration(), first_ = absl::InfiniteDuration(),
+                 last_ = absl::ZeroDuration();
   std::optional<absl::Duration> token_gap_;
   FinishReason finish_reason_ = FinishReason::kNone;
   std::string last_text_;

@@ -18,13 +18,16 @@ absl::Status CheckAddress(absl::string_view flag, const std::string& address, bo
   absl::StatusOr<HostPort> parsed = ParseHostPort(address);
   if (!parsed.ok()) return Annotate(parsed.status(), flag);
   if (IsLoopback(parsed->host) || insecure) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(flag, " ", address, " is reachable from other machines and the traffic is not encrypted; "
-                                                 "listen on 127.0.0.1, or say --insecure when the network is trusted"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " ", address,
+                   " is reachable from other machines and the traffic is not encrypted; "
+                   "listen on 127.0.0.1, or say --insecure when the network is trusted"));
 }
 
 absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(flag, " is ", value, ", allowed are ", min, " to ", max));
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " is ", value, ", allowed are ", min, " to ", max));
 }
 
 }  // namespace
@@ -32,10 +35,13 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 void AddServeFlags(CLI::App* app, ServeOptions* o) {
   AddFlag(app, "--model", &o->model, "packed model: PATH or PATH=name")->required();
   AddFlag(app, "--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
-  AddFlag(app, "--metrics-listen", &o->metrics_listen, "address of /metrics; port 0 takes a free one; empty: none");
-  AddFlag(app, "--ready-file", &o->ready_file, "JSON with the addresses, written once requests are answered");
+  AddFlag(app, "--metrics-listen", &o->metrics_listen,
+          "address of /metrics; port 0 takes a free one; empty: none");
+  AddFlag(app, "--ready-file", &o->ready_file,
+          "JSON with the addresses, written once requests are answered");
   AddFlag(app, "--threads", &o->threads, "threads that compute; 0: one per core");
-  AddFlag(app, "--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")->transform(CLI::AsSizeValue(true));
+  AddFlag(app, "--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")
+      ->transform(CLI::AsSizeValue(true));
   AddFlag(app, "--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   AddFlag(app, "--max-batch", &o->max_batch, "requests computed at a time");
   AddFlag(app, "--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
@@ -47,7 +53,8 @@ void AddServeFlags(CLI::App* app, ServeOptions* o) {
 
 ModelArgument ParseModelArgument(absl::string_view text) {
   const size_t equals = text.rfind('=');
-  if (equals != absl::string_view::npos && equals + 1 < text.size() && text.find('/', equals) == absl::string_view::npos) {
+  if (equals != absl::string_view::npos && equals + 1 < text.size() &&
+      text.find('/', equals) == absl::string_view::npos) {
     return {std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))};
   }
   return {std::string(text), std::string(absl::StripSuffix(Basename(text), ".tpack"))};
@@ -55,14 +62,16 @@ ModelArgument ParseModelArgument(absl::string_view text) {
 
 absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
-  if (!o.metrics_listen.empty()) RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
+  if (!o.metrics_listen.empty())
+    RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
   RETURN_IF_ERROR(CheckRange("--max-queue", o.max_queue, 1, 1 << 20));
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 65536));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
   if (!(o.grace_seconds >= 0 && o.grace_seconds <= 86400)) {
-    return absl::InvalidArgumentError(absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));
   }
   if (kernel_name == nullptr) return absl::OkStatus();
   std::string names;
@@ -70,7 +79,8 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
     if (absl::string_view(kernel->name) == kernel_name) return absl::OkStatus();
     absl::StrAppend(&names, names.empty() ? "" : ", ", kernel->name);
   }
-  return absl::InvalidArgumentError(absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
+  return absl::InvalidArgumentError(
+      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
 }
 
 std::string ReadyJson(const ReadyReport& report) {

@@ -15,11 +15,11 @@ class App;
 namespace tritter {
 
 struct ServeOptions {
-  std::string model;                   // PATH or PATH=name
+  std::string model;  // PATH or PATH=name
   std::string listen = "127.0.0.1:8080";
-  std::string metrics_listen;          // "": no metrics
-  std::string ready_file;              // "": none
-  int threads = 0;                     // 0: one per core
+  std::string metrics_listen;  // "": no metrics
+  std::string ready_file;      // "": none
+  int threads = 0;             // 0: one per core
   uint64_t max_kv_memory = uint64_t{1} << 30;
   int64_t max_queue = 64;
   int64_t max_batch = 64;
@@ -32,12 +32,15 @@ struct ServeOptions {
 
 void AddServeFlags(CLI::App* app, ServeOptions* options);
 
-struct ModelArgument { std::string path, name; };
+struct ModelArgument {
+  std::string path, name;
+};
 // "a/b.tpack=chat" → {a/b.tpack, chat}; without a name the file's, less ".tpack".
 ModelArgument ParseModelArgument(absl::string_view text);
 
-// InvalidArgument naming the flag: addresses beyond loopback without --insecure (traffic is not encrypted), counts out of
-// range, a kernel that TRITTER_KERNEL (null when unset) names and this CPU does not run.
+// InvalidArgument naming the flag: addresses beyond loopback without --insecure (traffic is not
+// encrypted), counts out of range, a kernel that TRITTER_KERNEL (null when unset) names and this
+// CPU does not run.
 absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_name);
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.

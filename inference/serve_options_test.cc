@@ -29,16 +29,19 @@ TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
   ServeOptions o;
   EXPECT_OK(CheckServeOptions(o, nullptr));
   o.listen = "0.0.0.0:8080";
-  EXPECT_THAT(CheckServeOptions(o, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
   o.insecure = true;
   EXPECT_OK(CheckServeOptions(o, nullptr));
   o.listen = "nonsense";
-  EXPECT_THAT(CheckServeOptions(o, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));
 }
 
 TEST(ServeOptions, RefusesAKernelThatThisCpuDoesNotHave) {
   EXPECT_OK(CheckServeOptions({}, "scalar"));
-  EXPECT_THAT(CheckServeOptions({}, "avx9"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this CPU runs: scalar")));
+  EXPECT_THAT(CheckServeOptions({}, "avx9"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this CPU runs: scalar")));
 }
 
 TEST(ServeOptions, ReadyReportNamesTheAddress) {

@@ -1,5 +1,5 @@
-// Finds stop strings in text that arrives in pieces. Text is held back for as long as it could become a stop string, so
-// that nothing of one is ever sent.
+// Finds stop strings in text that arrives in pieces. Text is held back for as long as it could
+// become a stop string, so that nothing of one is ever sent.
 #pragma once
 
 #include <string>

@@ -24,7 +24,8 @@ ThreadPool::ThreadPool(int threads)
     : threads_(threads < 1 ? 1 : threads),
       // More threads than cores: whoever spins keeps the one that is waited for from running.
       spins_(static_cast<unsigned>(threads_) > std::thread::hardware_concurrency() ? 0 : 1000) {
-  for (int worker = 1; worker < threads_; ++worker) workers_.emplace_back([this, worker] { Work(worker); });
+  for (int worker = 1; worker < threads_; ++worker)
+    workers_.emplace_back([this, worker] { Work(worker); });
 }
 
 ThreadPool::~ThreadPool() {

@@ -1,6 +1,7 @@
-// A fixed set of threads that work on one task at a time, in lockstep: made for a decode step, which is a few hundred
-// short parallel phases. Waiting threads spin briefly (a barrier then costs a fraction of a microsecond) and park after
-// that, so that an idle or oversubscribed machine is not kept busy.
+// A fixed set of threads that work on one task at a time, in lockstep: made for a decode step,
+// which is a few hundred short parallel phases. Waiting threads spin briefly (a barrier then costs
+// a fraction of a microsecond) and park after that, so that an idle or oversubscribed machine is
+// not kept busy.
 #pragma once
 
 #include <atomic>
@@ -22,13 +23,17 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return threads_; }
-  // Calls task(worker) for worker 0 … threads-1, each on its own thread; returns when all have returned.
+  // Calls task(worker) for worker 0 … threads-1, each on its own thread; returns when all have
+  // returned.
   void Run(absl::FunctionRef<void(int worker)> task);
-  // Inside a task: returns once every worker has called it. Everything written before is visible after.
+  // Inside a task: returns once every worker has called it. Everything written before is visible
+  // after.
   void Barrier();
 
   // The part [begin, end) of `items` that a worker takes: contiguous, sizes differ by at most one.
-  struct Range { int64_t begin, end; };
+  struct Range {
+    int64_t begin, end;
+  };
   Range Share(int64_t items, int worker) const {
     return {items * worker / threads_, items * (worker + 1) / threads_};
   }

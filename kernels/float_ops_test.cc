@@ -23,7 +23,8 @@ Floats RandomFloats(std::mt19937& rng, int64_t n, float scale = 1.0f) {
 
 template <typename T>
 ::testing::AssertionResult SameBits(const std::vector<T>& a, const std::vector<T>& b) {
-  if (a.size() != b.size()) return ::testing::AssertionFailure() << a.size() << " and " << b.size() << " elements";
+  if (a.size() != b.size())
+    return ::testing::AssertionFailure() << a.size() << " and " << b.size() << " elements";
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::memcmp(&a[i], &b[i], sizeof(T)) != 0) {
       return ::testing::AssertionFailure() << "element " << i << ": " << +a[i] << " and " << +b[i];
@@ -190,13 +191,15 @@ TEST(FloatOps, AttentionMatchesItsFormula) {
     for (int64_t positions : {1, 15, 16, 17, 100}) {
       const int64_t stride = 2 * d + 3;
       const Floats q = RandomFloats(rng, d, 2.0f);
-      const Floats k = RandomFloats(rng, positions * stride), v = RandomFloats(rng, positions * stride);
+      const Floats k = RandomFloats(rng, positions * stride),
+                   v = RandomFloats(rng, positions * stride);
       Floats scratch(positions + 15), out(d);
       AttendRow(q.data(), k.data(), v.data(), stride, positions, d, scratch.data(), out.data());
       std::vector<double> weight(positions);
       double max = -1e300, sum = 0;
       for (int64_t p = 0; p < positions; ++p) {
-        for (int64_t i = 0; i < d; ++i) weight[p] += double{q[i]} * k[p * stride + i] / std::sqrt(double(d));
+        for (int64_t i = 0; i < d; ++i)
+          weight[p] += double{q[i]} * k[p * stride + i] / std::sqrt(double(d));
         max = std::max(max, weight[p]);
       }
       for (double& w : weight) sum += (w = std::exp(w - max));
@@ -213,7 +216,8 @@ TEST(FloatOps, PagedAttentionHasTheBitsOfTheContiguousForm) {
   std::mt19937 rng(4);
   for (int64_t d : {2, 20, 32, 128}) {
     for (int64_t positions : {1, 16, 17, 64, 65, 143}) {
-      const Floats q = RandomFloats(rng, d, 2.0f), k = RandomFloats(rng, positions * d), v = RandomFloats(rng, positions * d);
+      const Floats q = RandomFloats(rng, d, 2.0f), k = RandomFloats(rng, positions * d),
+                   v = RandomFloats(rng, positions * d);
       const int64_t blocks = (positions + 15) / 16, offset = 7;
       // What lies in unused slots must not matter.
       std::vector<Floats> memory(blocks, Floats(offset + KvPageFloats(d), std::nanf("")));
@@ -225,15 +229,18 @@ TEST(FloatOps, PagedAttentionHasTheBitsOfTheContiguousForm) {
       Floats scratch(blocks * 16), expected(d), actual(d);
       AttendRow(q.data(), k.data(), v.data(), d, positions, d, scratch.data(), expected.data());
       for (const FloatOps* ops : SupportedFloatOps()) {
-        ops->attend_pages(q.data(), pages.data(), offset, positions, d, scratch.data(), actual.data());
-        EXPECT_TRUE(SameBits(expected, actual)) << ops->name << " d " << d << " positions " << positions;
+        ops->attend_pages(q.data(), pages.data(), offset, positions, d, scratch.data(),
+                          actual.data());
+        EXPECT_TRUE(SameBits(expected, actual))
+            << ops->name << " d " << d << " positions " << positions;
       }
     }
   }
 }
 
 TEST(FloatOps, HugeScoresStayFinite) {
-  const Floats q(4, 1e18f), k = {1e18f, 1e18f, 1e18f, 1e18f, 0, 0, 0, 0}, v = {1, 2, 3, 4, 9, 9, 9, 9};
+  const Floats q(4, 1e18f), k = {1e18f, 1e18f, 1e18f, 1e18f, 0, 0, 0, 0},
+                            v = {1, 2, 3, 4, 9, 9, 9, 9};
   Floats scratch(16), out(4);
   AttendRow(q.data(), k.data(), v.data(), 4, 2, 4, scratch.data(), out.data());
   EXPECT_EQ(out, (Floats{1, 2, 3, 4}));

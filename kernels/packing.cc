@@ -7,9 +7,10 @@ namespace {
 
 constexpr uint8_t kPadByte = 0x55;  // four times code 1
 
-// Transposes the 4 x 4 matrix of bit pairs in a word: pair 4a + b and pair 4b + a change places. The 16 codes of one
-// row of a tile are such a matrix in both forms (logical: byte t holds columns 4t..4t+3; tiled: byte j holds columns
-// j, 4+j, 8+j, 12+j), so the same involution converts in both directions.
+// Transposes the 4 x 4 matrix of bit pairs in a word: pair 4a + b and pair 4b + a change places.
+// The 16 codes of one row of a tile are such a matrix in both forms (logical: byte t holds columns
+// 4t..4t+3; tiled: byte j holds columns j, 4+j, 8+j, 12+j), so the same involution converts in both
+// directions.
 uint32_t TransposePairs(uint32_t x) {
   uint32_t t = (x ^ (x >> 6)) & 0x00CC00CCu;
   x ^= t ^ (t << 6);
@@ -18,8 +19,8 @@ uint32_t TransposePairs(uint32_t x) {
 }
 
 uint32_t LoadLittle32(const uint8_t* p) {
-  return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16 |
-         static_cast<uint32_t>(p[3]) << 24;
+  return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8 |
+         static_cast<uint32_t>(p[2]) << 16 | static_cast<uint32_t>(p[3]) << 24;
 }
 
 void StoreLittle32(uint32_t v, uint8_t* p) {
@@ -59,7 +60,8 @@ void PackLogical(const int8_t* q, int64_t rows, int64_t cols, uint8_t* logical) 
   }
 }
 
-bool UnpackLogical(const uint8_t* logical, int64_t rows, int64_t cols, int8_t* q, int64_t* bad_byte) {
+bool UnpackLogical(const uint8_t* logical, int64_t rows, int64_t cols, int8_t* q,
+                   int64_t* bad_byte) {
   const int64_t row_bytes = LogicalRowBytes(cols);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < row_bytes; ++b) {
@@ -101,11 +103,12 @@ void TiledToLogical(const uint8_t* tiled, int64_t rows, int64_t cols, uint8_t* l
   const int64_t row_bytes = LogicalRowBytes(cols);
   const int64_t col_tiles = RoundUp(cols, kTileCols) / kTileCols;
   for (int64_t row = 0; row < rows; ++row) {
-    const uint8_t* lane =
-        tiled + row / kTileRows * col_tiles * static_cast<int64_t>(kTileBytes) + row % kTileRows * 4;
+    const uint8_t* lane = tiled + row / kTileRows * col_tiles * static_cast<int64_t>(kTileBytes) +
+                          row % kTileRows * 4;
     for (int64_t tile = 0; tile < col_tiles; ++tile) {
       uint8_t bytes[4];
-      StoreLittle32(TransposePairs(LoadLittle32(lane + tile * static_cast<int64_t>(kTileBytes))), bytes);
+      StoreLittle32(TransposePairs(LoadLittle32(lane + tile * static_cast<int64_t>(kTileBytes))),
+                    bytes);
       std::memcpy(logical + row * row_bytes + 4 * tile, bytes,
                   static_cast<size_t>(Min(4, row_bytes - 4 * tile)));
     }

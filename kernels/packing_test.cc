@@ -27,10 +27,11 @@ std::vector<uint8_t> Tiled(const std::vector<uint8_t>& logical, int64_t rows, in
 }
 
 TEST(Packing, LogicalGoldenVector) {
-  // Two rows of five: -1 0 1 1 -1 and 1 1 1 0 0, i.e. codes 0 1 2 2 0 and 2 2 2 1 1, least significant pair first,
-  // rows padded with code 1.
+  // Two rows of five: -1 0 1 1 -1 and 1 1 1 0 0, i.e. codes 0 1 2 2 0 and 2 2 2 1 1, least
+  // significant pair first, rows padded with code 1.
   const std::vector<int8_t> q = {-1, 0, 1, 1, -1, 1, 1, 1, 0, 0};
-  EXPECT_EQ(Logical(q, 2, 5), (std::vector<uint8_t>{0b10'10'01'00, 0b01'01'01'00, 0b01'10'10'10, 0b01'01'01'01}));
+  EXPECT_EQ(Logical(q, 2, 5),
+            (std::vector<uint8_t>{0b10'10'01'00, 0b01'01'01'00, 0b01'10'10'10, 0b01'01'01'01}));
 }
 
 TEST(Packing, TiledGoldenVector) {
@@ -100,7 +101,8 @@ TEST(Packing, UnpackRefusesCodeThreeAndWrongPadding) {
 
 TEST(Packing, FindInvalidTiledFindsEveryWrongPair) {
   const int64_t rows = 19, cols = 21;
-  const std::vector<uint8_t> good = Tiled(Logical(std::vector<int8_t>(rows * cols, 0), rows, cols), rows, cols);
+  const std::vector<uint8_t> good =
+      Tiled(Logical(std::vector<int8_t>(rows * cols, 0), rows, cols), rows, cols);
   const int64_t col_tiles = 2;
   for (int64_t at = 0; at < static_cast<int64_t>(good.size()); ++at) {
     for (int pair = 0; pair < 4; ++pair) {
@@ -112,7 +114,8 @@ TEST(Packing, FindInvalidTiledFindsEveryWrongPair) {
         std::vector<uint8_t> bytes = good;
         bytes[at] = static_cast<uint8_t>((bytes[at] & ~(3 << (2 * pair))) | code << (2 * pair));
         const bool valid = real ? code != 3 : code == 1;
-        ASSERT_EQ(FindInvalidTiled(bytes.data(), rows, cols), valid ? -1 : at) << row << " " << col << " " << code;
+        ASSERT_EQ(FindInvalidTiled(bytes.data(), rows, cols), valid ? -1 : at)
+            << row << " " << col << " " << code;
       }
     }
   }

@@ -10,11 +10,12 @@ namespace {
 constexpr int kLanes = 16;
 constexpr uint32_t kInfinityBits = 0x7F800000u;
 
-// Sum of the bits trick: v + 1.5 * 2^23 leaves round-half-even(v) in the low mantissa bits, for |v| < 2^22.
+// Sum of the bits trick: v + 1.5 * 2^23 leaves round-half-even(v) in the low mantissa bits, for |v|
+// < 2^22.
 constexpr float kRoundMagic = 12582912.0f;
 
-// max|x| as the bits of a float. Without the sign, floats order as their bits do, with NaN above infinity, so that
-// one integer maximum finds both the largest value and any NaN.
+// max|x| as the bits of a float. Without the sign, floats order as their bits do, with NaN above
+// infinity, so that one integer maximum finds both the largest value and any NaN.
 uint32_t AbsMaxBits(const float* x, int64_t n) {
   uint32_t best = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -30,9 +31,11 @@ double AbsSum(const float* w, int64_t n) {
   double lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(std::fabs(w[i + lane]));
+    for (int lane = 0; lane < kLanes; ++lane)
+      lanes[lane] += static_cast<double>(std::fabs(w[i + lane]));
   }
-  for (int lane = 0; i + lane < n; ++lane) lanes[lane] += static_cast<double>(std::fabs(w[i + lane]));
+  for (int lane = 0; i + lane < n; ++lane)
+    lanes[lane] += static_cast<double>(std::fabs(w[i + lane]));
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
   }
@@ -48,13 +51,15 @@ float AbsMeanScale(const float* w, int64_t n) { return ScaleFromAbsSum(AbsSum(w,
 
 void QuantiseTernary(const float* w, int64_t n, float scale, int8_t* q) {
   for (int64_t i = 0; i < n; ++i) {
-    // round-half-even then clamp: ±0.5 goes to 0, everything beyond to ±1; comparisons with NaN are false.
+    // round-half-even then clamp: ±0.5 goes to 0, everything beyond to ±1; comparisons with NaN are
+    // false.
     const float v = w[i] / scale;
     q[i] = static_cast<int8_t>(static_cast<int>(v > 0.5f) - static_cast<int>(v < -0.5f));
   }
 }
 
-void QuantiseWeights(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q, float* scales) {
+void QuantiseWeights(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
+                     float* scales) {
   if (!per_row) {
     double sum = 0;
     for (int64_t r = 0; r < rows; ++r) sum += AbsSum(w + r * cols, cols);
@@ -78,7 +83,8 @@ float QuantiseActivationsInt8(const float* x, int64_t n, int8_t* x8) {
   for (int64_t i = 0; i < n; ++i) {
     // |x * a| <= 127 * (1 + 2^-22): rounds within [-127, 127], so the clamp can never act.
     const float shifted = x[i] * a + kRoundMagic;
-    x8[i] = static_cast<int8_t>(std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRoundMagic));
+    x8[i] =
+        static_cast<int8_t>(std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRoundMagic));
   }
   return amax / 127.0f;
 }

@@ -50,7 +50,8 @@ TEST(AbsMeanScale, SumFollowsTheDocumentedOrder) {
   // Values of very different size, so that another order gives other bits.
   std::mt19937 rng(3);
   std::vector<float> w(1003);
-  for (float& v : w) v = std::ldexp(static_cast<float>(rng() % 100003), static_cast<int>(rng() % 80) - 40);
+  for (float& v : w)
+    v = std::ldexp(static_cast<float>(rng() % 100003), static_cast<int>(rng() % 80) - 40);
   double lanes[16] = {};
   for (size_t i = 0; i < w.size(); ++i) lanes[i % 16] += std::fabs(w[i]);
   for (int half = 8; half > 0; half /= 2) {
@@ -60,7 +61,7 @@ TEST(AbsMeanScale, SumFollowsTheDocumentedOrder) {
 }
 
 TEST(QuantiseWeights, PerRowAndPerTensorScales) {
-  const std::vector<float> w = {1.0f, 1.0f, 0.4f, -0.1f,   //
+  const std::vector<float> w = {1.0f, 1.0f,  0.4f, -0.1f,   //
                                 8.0f, -2.0f, 0.0f, -6.0f};  //
   std::vector<int8_t> q(8);
   std::vector<float> scales(2);
@@ -93,7 +94,8 @@ TEST(QuantiseWeights, AbsmeanLeaves69PercentOfGaussianWeightsNonzero) {
 
 TEST(QuantiseActivations, GoldenValuesWithTies) {
   // amax 127: a = 1, so x8 is the rounded value itself.
-  const std::vector<float> x = {127.f, -127.f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, 125.5f, 0.49f, -0.f};
+  const std::vector<float> x = {127.f, -127.f, 0.5f,   1.5f,   2.5f,  -0.5f,
+                                -1.5f, -2.5f,  126.5f, 125.5f, 0.49f, -0.f};
   std::vector<int8_t> x8(x.size());
   EXPECT_EQ(QuantiseActivationsInt8(x.data(), static_cast<int64_t>(x.size()), x8.data()), 1.0f);
   EXPECT_EQ(x8, (std::vector<int8_t>{127, -127, 0, 2, 2, 0, -2, -2, 126, 126, 0, 0}));

@@ -22,7 +22,8 @@ std::vector<const TernaryKernel*> SupportedTernaryKernels() {
   std::vector<const TernaryKernel*> kernels = {&kScalar};
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni")) kernels.push_back(&kAvx512Vnni);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"))
+    kernels.push_back(&kAvx512Vnni);
   return kernels;
 }
 

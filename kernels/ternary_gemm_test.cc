@@ -15,7 +15,8 @@ namespace {
 
 constexpr int32_t kUntouched = -559038737;
 
-// One product with its buffers. Allocations are exact, so that the address sanitizer sees any read or write beyond.
+// One product with its buffers. Allocations are exact, so that the address sanitizer sees any read
+// or write beyond.
 struct Problem {
   int64_t rows, cols, tokens, x_stride, y_stride, first, end;
   std::vector<uint8_t> tiled;
@@ -23,7 +24,8 @@ struct Problem {
 
   std::vector<int32_t> Run(const TernaryKernel& kernel) const {
     std::vector<int32_t> y(tokens * y_stride, kUntouched);
-    kernel.gemm(tiled.data(), rows, cols, x.data(), x_stride, tokens, y.data(), y_stride, first, end);
+    kernel.gemm(tiled.data(), rows, cols, x.data(), x_stride, tokens, y.data(), y_stride, first,
+                end);
     return y;
   }
 };
@@ -36,8 +38,10 @@ void FillX(Problem* p, std::mt19937* rng) {
   for (int64_t t = 0; t < p->tokens; ++t) {
     for (int64_t c = 0; c < p->cols; ++c) {
       const int random = static_cast<int>((*rng)() % 256) - 128;
-      p->x[t * p->x_stride + c] =
-          static_cast<int8_t>(kind == 0 ? -128 : kind == 1 ? 127 : kind == 2 ? (random < 0 ? -128 : 127) : random);
+      p->x[t * p->x_stride + c] = static_cast<int8_t>(kind == 0   ? -128
+                                                      : kind == 1 ? 127
+                                                      : kind == 2 ? (random < 0 ? -128 : 127)
+                                                                  : random);
     }
   }
 }
@@ -78,8 +82,8 @@ void ExpectAllKernelsAgree(const Problem& p) {
   for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
     const std::vector<int32_t> got = p.Run(*kernel);
     ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * 4), 0)
-        << kernel->name << " " << p.rows << " x " << p.cols << ", tokens " << p.tokens << ", blocks " << p.first << ".."
-        << p.end;
+        << kernel->name << " " << p.rows << " x " << p.cols << ", tokens " << p.tokens
+        << ", blocks " << p.first << ".." << p.end;
   }
 }
 
@@ -98,7 +102,8 @@ TEST(TernaryGemm, ScalarMatchesTheDefinition) {
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t r = 0; r < p.y_stride; ++r) {
         int32_t want = 0;
-        for (int64_t c = 0; r < rows && c < cols; ++c) want += q[r * cols + c] * p.x[t * p.x_stride + c];
+        for (int64_t c = 0; r < rows && c < cols; ++c)
+          want += q[r * cols + c] * p.x[t * p.x_stride + c];
         ASSERT_EQ(y[t * p.y_stride + r], want);
       }
     }
@@ -130,14 +135,16 @@ TEST(TernaryGemm, EveryTokenCountAndBlockRemainder) {
   }
 }
 
-// Long rows of extremes: an accumulator of 16 bits, or a scaled one of 32 that is not cut in time, would overflow.
+// Long rows of extremes: an accumulator of 16 bits, or a scaled one of 32 that is not cut in time,
+// would overflow.
 TEST(TernaryGemm, LongRowsOfExtremesDoNotOverflow) {
   std::mt19937 rng(5);
   for (const int64_t tokens : {1, 2}) {
     for (const int value : {-128, 127}) {
       Problem p{17, 700001, tokens, 700016, 32, 0, 2, {}, {}};
       FillWeights(&p, &rng);
-      std::fill(p.tiled.begin(), p.tiled.begin() + static_cast<int64_t>(p.tiled.size()) / 2, 0xAA);  // all +1
+      std::fill(p.tiled.begin(), p.tiled.begin() + static_cast<int64_t>(p.tiled.size()) / 2,
+                0xAA);  // all +1
       p.x.assign(p.tokens * p.x_stride, 0);
       for (int64_t t = 0; t < tokens; ++t) {
         std::fill_n(p.x.begin() + t * p.x_stride, p.cols, static_cast<int8_t>(value));
@@ -151,9 +158,13 @@ TEST(TernaryGemm, LongRowsOfExtremesDoNotOverflow) {
 TEST(TernaryGemm, AllByteValuesTimesAllInt8Values) {
   for (int byte = 0; byte < 256; ++byte) {
     for (const int64_t tokens : {1, 14}) {
-      Problem p{16, 256, tokens, 256, 16, 0, 1, std::vector<uint8_t>(TiledBytes(16, 256), static_cast<uint8_t>(byte)), {}};
+      Problem p{
+          16, 256, tokens, 256,
+          16, 0,   1,      std::vector<uint8_t>(TiledBytes(16, 256), static_cast<uint8_t>(byte)),
+          {}};
       p.x.resize(tokens * 256);
-      for (int64_t i = 0; i < tokens * 256; ++i) p.x[i] = static_cast<int8_t>((i + i / 256 * 37) % 256);
+      for (int64_t i = 0; i < tokens * 256; ++i)
+        p.x[i] = static_cast<int8_t>((i + i / 256 * 37) % 256);
       ExpectAllKernelsAgree(p);
       for (const int extreme : {-128, -127, 127}) {
         std::fill(p.x.begin(), p.x.end(), static_cast<int8_t>(extreme));

@@ -14,8 +14,8 @@ std::vector<const TrainingOps*> SupportedTrainingOps() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2) ops.push_back(&kAvx2TrainingOps);
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     ops.push_back(&kAvx512TrainingOps);
   }
 #endif
@@ -29,48 +29,61 @@ const TrainingOps& Best() {
 }
 }  // namespace
 
-void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows, int64_t n, float* dx, float* dw) {
+void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
+                         int64_t n, float* dx, float* dw) {
   Best().rms_norm_backward_rows(x, w, dy, eps, rows, n, dx, dw);
 }
 void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv) {
   Best().quantise_activations_to_float(x, rows, n, xq, inv);
 }
-void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q, float* scales) {
+void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
+                        float* scales) {
   Best().quantise_weight_rows(w, rows, cols, per_row, q, scales);
 }
-void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n, float* y) {
+void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n,
+                     float* y) {
   Best().dequantise_codes(codes, inv, per_row, rows, n, y);
 }
-void ApplyScalesRows(const int32_t* acc, const float* scales, bool per_row, const float* inv, int64_t tokens, int64_t rows, float* y) {
+void ApplyScalesRows(const int32_t* acc, const float* scales, bool per_row, const float* inv,
+                     int64_t tokens, int64_t rows, float* y) {
   Best().apply_scales_rows(acc, scales, per_row, inv, tokens, rows, y);
 }
-void ApplyScalesFloatRows(const float* acc, const float* scales, bool per_row, const float* inv, int64_t tokens, int64_t rows,
-                          float* y) {
+void ApplyScalesFloatRows(const float* acc, const float* scales, bool per_row, const float* inv,
+                          int64_t tokens, int64_t rows, float* y) {
   Best().apply_scales_float_rows(acc, scales, per_row, inv, tokens, rows, y);
 }
-void Relu2MulBackward(const float* gate, const float* up, const float* dh, int64_t n, float* dgate, float* dup) {
+void Relu2MulBackward(const float* gate, const float* up, const float* dh, int64_t n, float* dgate,
+                      float* dup) {
   Best().relu2_mul_backward(gate, up, dh, n, dgate, dup);
 }
-double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const float* weights, float grad_scale, double z_loss,
-                               int64_t tokens, int64_t vocabulary) {
-  return Best().softmax_cross_entropy_rows(logits, targets, weights, grad_scale, z_loss, tokens, vocabulary);
+double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const float* weights,
+                               float grad_scale, double z_loss, int64_t tokens,
+                               int64_t vocabulary) {
+  return Best().softmax_cross_entropy_rows(logits, targets, weights, grad_scale, z_loss, tokens,
+                                           vocabulary);
 }
 int64_t CausalAttentionScratch(int64_t length, int64_t d) {
   const int64_t dp = (d + 15) / 16 * 16, lp = (length + 15) / 16 * 16;
   return 5 * lp * dp + 16 * lp + 24 * dp;
 }
-void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride, const float* v, int64_t v_stride, int64_t length,
-                            int64_t d, float* scratch, float* out, int64_t out_stride, float* lse) {
-  Best().causal_attention_forward(q, q_stride, k, k_stride, v, v_stride, length, d, scratch, out, out_stride, lse);
+void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
+                            const float* v, int64_t v_stride, int64_t length, int64_t d,
+                            float* scratch, float* out, int64_t out_stride, float* lse) {
+  Best().causal_attention_forward(q, q_stride, k, k_stride, v, v_stride, length, d, scratch, out,
+                                  out_stride, lse);
 }
-void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride, const float* v, int64_t v_stride, const float* out,
-                             int64_t out_stride, const float* lse, const float* dout, int64_t dout_stride, int64_t length, int64_t d,
-                             float* scratch, float* dq, int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride) {
-  Best().causal_attention_backward(q, q_stride, k, k_stride, v, v_stride, out, out_stride, lse, dout, dout_stride, length, d, scratch, dq,
-                                   dq_stride, dk, dv, dkv_stride);
+void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
+                             const float* v, int64_t v_stride, const float* out, int64_t out_stride,
+                             const float* lse, const float* dout, int64_t dout_stride,
+                             int64_t length, int64_t d, float* scratch, float* dq,
+                             int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride) {
+  Best().causal_attention_backward(q, q_stride, k, k_stride, v, v_stride, out, out_stride, lse,
+                                   dout, dout_stride, length, d, scratch, dq, dq_stride, dk, dv,
+                                   dkv_stride);
 }
 double SumSquares(const float* x, int64_t n) { return Best().sum_squares(x, n); }
-void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w, float* m, float* v, float* average) {
+void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w, float* m,
+               float* v, float* average) {
   Best().adamw_rows(step, gradient, n, w, m, v, average);
 }
 

@@ -1,7 +1,8 @@
-// Fused forward/backward kernels of quantisation-aware training on a CPU, each checked against a plain formula in double
-// (training_ops_test.cc). Single-threaded over the rows given; callers split rows over threads. Results depend on the
-// instruction set (fused multiply-add is used where there is one): bit-reproducible per kind of machine. The quantisers
-// alone give the bits of kernels/quantise.h everywhere.
+// Fused forward/backward kernels of quantisation-aware training on a CPU, each checked against a
+// plain formula in double (training_ops_test.cc). Single-threaded over the rows given; callers
+// split rows over threads. Results depend on the instruction set (fused multiply-add is used where
+// there is one): bit-reproducible per kind of machine. The quantisers alone give the bits of
+// kernels/quantise.h everywhere.
 #pragma once
 
 #include <cstdint>
@@ -9,49 +10,65 @@
 
 namespace tritter {
 
-// Backward of y = rmsnorm(x) * w. dx [rows, n] is written; dw [n] is accumulated (+=). dx may be dy.
-void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows, int64_t n, float* dx, float* dw);
+// Backward of y = rmsnorm(x) * w. dx [rows, n] is written; dw [n] is accumulated (+=). dx may be
+// dy.
+void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
+                         int64_t n, float* dx, float* dw);
 // Integer-valued floats for a float GEMM: xq = round(clamp(x*a)) as float [rows, n], inv [rows].
 void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv);
-// Ternary codes, bit-equal to QuantiseWeights of kernels/quantise.h. w, q [rows, cols]; scales [rows] or [1].
-void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q, float* scales);
-// y[t, c] = codes[t, c] * inv[t] as float: the dequantised activations (inv per row), or the effective weight (inv =
-// scales). One value for all rows when !per_row.
-void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n, float* y);
-// y[t, r] = (float(acc[t, r]) * scale[r or 0]) * inv[t]. acc, y [tokens, rows]. Bit-equal to DequantiseDot.
-void ApplyScalesRows(const int32_t* acc, const float* scales, bool per_row, const float* inv, int64_t tokens, int64_t rows, float* y);
+// Ternary codes, bit-equal to QuantiseWeights of kernels/quantise.h. w, q [rows, cols]; scales
+// [rows] or [1].
+void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
+                        float* scales);
+// y[t, c] = codes[t, c] * inv[t] as float: the dequantised activations (inv per row), or the
+// effective weight (inv = scales). One value for all rows when !per_row.
+void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n,
+                     float* y);
+// y[t, r] = (float(acc[t, r]) * scale[r or 0]) * inv[t]. acc, y [tokens, rows]. Bit-equal to
+// DequantiseDot.
+void ApplyScalesRows(const int32_t* acc, const float* scales, bool per_row, const float* inv,
+                     int64_t tokens, int64_t rows, float* y);
 // The same from sums held as floats; in place allowed.
-void ApplyScalesFloatRows(const float* acc, const float* scales, bool per_row, const float* inv, int64_t tokens, int64_t rows, float* y);
+void ApplyScalesFloatRows(const float* acc, const float* scales, bool per_row, const float* inv,
+                          int64_t tokens, int64_t rows, float* y);
 // Backward of Relu2Mul: dgate = dh * up * 2 relu(gate), dup = dh * relu(gate)^2.
-void Relu2MulBackward(const float* gate, const float* up, const float* dh, int64_t n, float* dgate, float* dup);
-// Softmax cross-entropy, fused: returns sum_t weight[t] * (lse(logits[t]) - logits[t, target[t]] + z_loss * lse^2) in
-// double, and logits[t, :] is overwritten by d loss / d logits * grad_scale. Targets < 0 are ignored (gradient 0).
-double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const float* weights, float grad_scale, double z_loss,
-                               int64_t tokens, int64_t vocabulary);
+void Relu2MulBackward(const float* gate, const float* up, const float* dh, int64_t n, float* dgate,
+                      float* dup);
+// Softmax cross-entropy, fused: returns sum_t weight[t] * (lse(logits[t]) - logits[t, target[t]] +
+// z_loss * lse^2) in double, and logits[t, :] is overwritten by d loss / d logits * grad_scale.
+// Targets < 0 are ignored (gradient 0).
+double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const float* weights,
+                               float grad_scale, double z_loss, int64_t tokens, int64_t vocabulary);
 
-// Causal attention of one query head over one sequence, scores scaled by 1/sqrt(d). Rows of each operand are its
-// stride apart (in floats). lse [length] gets log(sum(exp(score))) of every query, for the backward pass.
-// scratch: CausalAttentionScratch(length, d) floats.
+// Causal attention of one query head over one sequence, scores scaled by 1/sqrt(d). Rows of each
+// operand are its stride apart (in floats). lse [length] gets log(sum(exp(score))) of every query,
+// for the backward pass. scratch: CausalAttentionScratch(length, d) floats.
 int64_t CausalAttentionScratch(int64_t length, int64_t d);
-void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride, const float* v, int64_t v_stride, int64_t length,
-                            int64_t d, float* scratch, float* out, int64_t out_stride, float* lse);
-// Its backward: dq is written (stride dq_stride), dk and dv are accumulated (+=, stride dkv_stride), so that the query
-// heads of a group add into one key head.
-void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride, const float* v, int64_t v_stride, const float* out,
-                             int64_t out_stride, const float* lse, const float* dout, int64_t dout_stride, int64_t length, int64_t d,
-                             float* scratch, float* dq, int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride);
+void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
+                            const float* v, int64_t v_stride, int64_t length, int64_t d,
+                            float* scratch, float* out, int64_t out_stride, float* lse);
+// Its backward: dq is written (stride dq_stride), dk and dv are accumulated (+=, stride
+// dkv_stride), so that the query heads of a group add into one key head.
+void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
+                             const float* v, int64_t v_stride, const float* out, int64_t out_stride,
+                             const float* lse, const float* dout, int64_t dout_stride,
+                             int64_t length, int64_t d, float* scratch, float* dq,
+                             int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride);
 
 // Sum of squares in double, 16 lanes folded in halves.
 double SumSquares(const float* x, int64_t n);
 
-// One AdamW step (Loshchilov and Hutter 2019, arXiv:1711.05101) with the running average of the weights:
+// One AdamW step (Loshchilov and Hutter 2019, arXiv:1711.05101) with the running average of the
+// weights:
 //   g = gradient * gradient_scale; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-//   w -= learning_rate * weight_decay * w; w -= learning_rate * (m / correction1) / (sqrt(v / correction2) + epsilon);
-//   average += (1 - average_decay) * (w - average)
+//   w -= learning_rate * weight_decay * w; w -= learning_rate * (m / correction1) / (sqrt(v /
+//   correction2) + epsilon); average += (1 - average_decay) * (w - average)
 struct AdamWStep {
-  float gradient_scale, beta1, beta2, correction1, correction2, epsilon, learning_rate, weight_decay, average_decay;
+  float gradient_scale, beta1, beta2, correction1, correction2, epsilon, learning_rate,
+      weight_decay, average_decay;
 };
-void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w, float* m, float* v, float* average);
+void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w, float* m,
+               float* v, float* average);
 
 // The functions above for one instruction set; those above call the best one this CPU runs.
 struct TrainingOps {

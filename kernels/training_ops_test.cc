@@ -1,4 +1,5 @@
-// Every instruction set against plain formulas in double; the quantisers bit for bit against kernels/quantise.h.
+// Every instruction set against plain formulas in double; the quantisers bit for bit against
+// kernels/quantise.h.
 #include "kernels/training_ops.h"
 
 #include <algorithm>
@@ -59,7 +60,8 @@ TEST_P(TrainingOpsTest, RmsNormBackwardIsTheDerivativeOfTheNorm) {
       }
     }
     EXPECT_LT(Error(dw, want_dw), 1e-6) << n;
-    if (n > 1) EXPECT_LT(Error(dx, want_dx), 2e-6) << n;  // with one element the derivative nearly vanishes
+    if (n > 1)
+      EXPECT_LT(Error(dx, want_dx), 2e-6) << n;  // with one element the derivative nearly vanishes
   }
 }
 
@@ -73,7 +75,8 @@ TEST_P(TrainingOpsTest, QuantisersGiveTheBitsOfTheSharedOnes) {
     std::vector<int8_t> want(n), q(rows * n), want_q(rows * n);
     for (int64_t t = 0; t < rows; ++t) {
       EXPECT_EQ(inv[t], QuantiseActivationsInt8(x.data() + t * n, n, want.data()));
-      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(xq[t * n + i], static_cast<float>(want[i])) << t << " " << i;
+      for (int64_t i = 0; i < n; ++i)
+        ASSERT_EQ(xq[t * n + i], static_cast<float>(want[i])) << t << " " << i;
     }
     for (bool per_row : {true, false}) {
       ops().quantise_weight_rows(x.data(), rows, n, per_row, q.data(), scales.data());
@@ -89,11 +92,13 @@ TEST_P(TrainingOpsTest, ScalesAreAppliedInTheOrderOfServing) {
     const int64_t tokens = 4;
     std::vector<int32_t> acc(tokens * n);
     Floats from_float(tokens * n), y(tokens * n), z(tokens * n);
-    for (size_t i = 0; i < acc.size(); ++i) from_float[i] = static_cast<float>(acc[i] = static_cast<int32_t>(rng_() % 100000) - 50000);
+    for (size_t i = 0; i < acc.size(); ++i)
+      from_float[i] = static_cast<float>(acc[i] = static_cast<int32_t>(rng_() % 100000) - 50000);
     const Floats scales = Random(rng_, n), inv = Random(rng_, tokens);
     for (bool per_row : {true, false}) {
       ops().apply_scales_rows(acc.data(), scales.data(), per_row, inv.data(), tokens, n, y.data());
-      ops().apply_scales_float_rows(from_float.data(), scales.data(), per_row, inv.data(), tokens, n, z.data());
+      ops().apply_scales_float_rows(from_float.data(), scales.data(), per_row, inv.data(), tokens,
+                                    n, z.data());
       for (int64_t i = 0; i < tokens * n; ++i) {
         ASSERT_EQ(y[i], DequantiseDot(acc[i], scales[per_row ? i % n : 0], inv[i / n]));
         ASSERT_EQ(z[i], y[i]);
@@ -102,7 +107,8 @@ TEST_P(TrainingOpsTest, ScalesAreAppliedInTheOrderOfServing) {
     std::vector<int8_t> codes(tokens * n);
     for (int8_t& c : codes) c = static_cast<int8_t>(rng_());
     ops().dequantise_codes(codes.data(), inv.data(), true, tokens, n, y.data());
-    for (int64_t i = 0; i < tokens * n; ++i) ASSERT_EQ(y[i], static_cast<float>(codes[i]) * inv[i / n]);
+    for (int64_t i = 0; i < tokens * n; ++i)
+      ASSERT_EQ(y[i], static_cast<float>(codes[i]) * inv[i / n]);
   }
 }
 
@@ -125,7 +131,8 @@ TEST_P(TrainingOpsTest, CrossEntropyAndItsGradient) {
     Floats logits = Random(rng_, tokens * vocabulary, 4.0f);
     const Floats before = logits, weights = {1, 2, 0.5, 1, 0, 1};
     const std::vector<int64_t> targets = {0, vocabulary - 1, 3, -1, 2, 1};
-    const double loss = ops().softmax_cross_entropy_rows(logits.data(), targets.data(), weights.data(), scale, z_loss, tokens, vocabulary);
+    const double loss = ops().softmax_cross_entropy_rows(
+        logits.data(), targets.data(), weights.data(), scale, z_loss, tokens, vocabulary);
     double want = 0;
     Doubles gradient(tokens * vocabulary, 0.0);
     for (int64_t t = 0; t < tokens; ++t) {
@@ -136,7 +143,8 @@ TEST_P(TrainingOpsTest, CrossEntropyAndItsGradient) {
       want += weights[t] * (lse - before[t * vocabulary + targets[t]] + z_loss * lse * lse);
       for (int64_t v = 0; v < vocabulary; ++v) {
         const double p = std::exp(before[t * vocabulary + v] - lse);
-        gradient[t * vocabulary + v] = scale * weights[t] * (p * (1 + 2 * z_loss * lse) - (v == targets[t] ? 1 : 0));
+        gradient[t * vocabulary + v] =
+            scale * weights[t] * (p * (1 + 2 * z_loss * lse) - (v == targets[t] ? 1 : 0));
       }
     }
     EXPECT_NEAR(loss, want, 1e-5 * std::abs(want));
@@ -145,18 +153,23 @@ TEST_P(TrainingOpsTest, CrossEntropyAndItsGradient) {
 }
 
 TEST_P(TrainingOpsTest, CausalAttentionAndItsGradient) {
-  for (const auto& [length, d] : std::vector<std::pair<int64_t, int64_t>>{{1, 2}, {7, 16}, {33, 32}, {40, 24}, {50, 64}, {129, 32}}) {
+  for (const auto& [length, d] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 2}, {7, 16}, {33, 32}, {40, 24}, {50, 64}, {129, 32}}) {
     const int64_t stride = d + 5;
-    const Floats q = Random(rng_, length * stride), k = Random(rng_, length * stride), v = Random(rng_, length * stride);
+    const Floats q = Random(rng_, length * stride), k = Random(rng_, length * stride),
+                 v = Random(rng_, length * stride);
     const Floats dout = Random(rng_, length * stride);
     Floats scratch(CausalAttentionScratch(length, d)), out(length * stride), lse(length);
-    ops().causal_attention_forward(q.data(), stride, k.data(), stride, v.data(), stride, length, d, scratch.data(), out.data(), stride,
-                                   lse.data());
+    ops().causal_attention_forward(q.data(), stride, k.data(), stride, v.data(), stride, length, d,
+                                   scratch.data(), out.data(), stride, lse.data());
     Floats dq(length * stride, 0.0f), dk(length * stride, 1.0f), dv(length * stride, 1.0f);
-    ops().causal_attention_backward(q.data(), stride, k.data(), stride, v.data(), stride, out.data(), stride, lse.data(), dout.data(),
-                                    stride, length, d, scratch.data(), dq.data(), stride, dk.data(), dv.data(), stride);
+    ops().causal_attention_backward(q.data(), stride, k.data(), stride, v.data(), stride,
+                                    out.data(), stride, lse.data(), dout.data(), stride, length, d,
+                                    scratch.data(), dq.data(), stride, dk.data(), dv.data(),
+                                    stride);
     const double scale = 1.0 / std::sqrt(static_cast<double>(d));
-    Doubles want_out(length * stride, 0.0), want_dq(length * stride, 0.0), want_dk(length * stride, 1.0), want_dv(length * stride, 1.0);
+    Doubles want_out(length * stride, 0.0), want_dq(length * stride, 0.0),
+        want_dk(length * stride, 1.0), want_dv(length * stride, 1.0);
     for (int64_t i = 0; i < length; ++i) {
       Doubles p(i + 1), dp(i + 1, 0.0);
       double sum = 0, delta = 0;
@@ -214,7 +227,8 @@ TEST_P(TrainingOpsTest, SumOfSquares) {
   EXPECT_NEAR(ops().sum_squares(x.data(), 1003), want, 1e-12 * want);
 }
 
-INSTANTIATE_TEST_SUITE_P(InstructionSets, TrainingOpsTest, ::testing::ValuesIn(SupportedTrainingOps()),
+INSTANTIATE_TEST_SUITE_P(InstructionSets, TrainingOpsTest,
+                         ::testing::ValuesIn(SupportedTrainingOps()),
                          [](const auto& info) { return std::string(info.param->name); });
 
 }  // namespace

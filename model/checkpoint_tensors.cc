@@ -10,8 +10,8 @@
 
 namespace tritter {
 
-absl::StatusOr<std::unique_ptr<CheckpointTensors>> CheckpointTensors::Open(Env* env, const std::string& folder,
-                                                                           const CheckpointManifest& manifest) {
+absl::StatusOr<std::unique_ptr<CheckpointTensors>> CheckpointTensors::Open(
+    Env* env, const std::string& folder, const CheckpointManifest& manifest) {
   std::unique_ptr<CheckpointTensors> out(new CheckpointTensors(folder));
   for (const ManifestFile& file : manifest.files) {
     if (!absl::EndsWith(file.name, ".safetensors")) continue;
@@ -21,8 +21,8 @@ absl::StatusOr<std::unique_ptr<CheckpointTensors>> CheckpointTensors::Open(Env* 
       ASSIGN_OR_RETURN(TensorView view, share->Get(name));
       const auto [at, added] = out->tensors_.emplace(name, std::make_pair(path, std::move(view)));
       if (!added) {
-        return absl::DataLossError(absl::StrCat(path, ": tensor ", name, " is also in ", at->second.first,
-                                                ", expected in one share only"));
+        return absl::DataLossError(absl::StrCat(path, ": tensor ", name, " is also in ",
+                                                at->second.first, ", expected in one share only"));
       }
     }
     out->shares_.push_back(std::move(share));
@@ -30,26 +30,32 @@ absl::StatusOr<std::unique_ptr<CheckpointTensors>> CheckpointTensors::Open(Env* 
   return out;
 }
 
-absl::StatusOr<absl::Span<const float>> CheckpointTensors::Get(absl::string_view prefix, const ParameterSpec& parameter) const {
+absl::StatusOr<absl::Span<const float>> CheckpointTensors::Get(
+    absl::string_view prefix, const ParameterSpec& parameter) const {
   const std::string name = absl::StrCat(prefix, parameter.name);
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
-    return absl::NotFoundError(absl::StrCat(folder_, ": tensor ", name, " is in none of the ", shares_.size(), " shares"));
+    return absl::NotFoundError(
+        absl::StrCat(folder_, ": tensor ", name, " is in none of the ", shares_.size(), " shares"));
   }
   const auto& [path, view] = found->second;
   if (view.dtype != DType::kF32 || view.shape != parameter.shape) {
-    return absl::DataLossError(absl::StrCat(path, ": tensor ", name, " is ", DTypeName(view.dtype), " [",
-                                            absl::StrJoin(view.shape, ", "), "], expected F32 [",
+    return absl::DataLossError(absl::StrCat(path, ": tensor ", name, " is ", DTypeName(view.dtype),
+                                            " [", absl::StrJoin(view.shape, ", "),
+                                            "], expected F32 [",
                                             absl::StrJoin(parameter.shape, ", "), "]"));
   }
   if (reinterpret_cast<uintptr_t>(view.bytes.data()) % alignof(float) != 0) {
-    return absl::DataLossError(absl::StrCat(path, ": tensor ", name, " does not start at a multiple of 4 bytes"));
+    return absl::DataLossError(
+        absl::StrCat(path, ": tensor ", name, " does not start at a multiple of 4 bytes"));
   }
-  const absl::Span<const float> values(reinterpret_cast<const float*>(view.bytes.data()), view.bytes.size() / sizeof(float));
+  const absl::Span<const float> values(reinterpret_cast<const float*>(view.bytes.data()),
+                                       view.bytes.size() / sizeof(float));
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i])) {
-      return absl::FailedPreconditionError(absl::StrCat(path, ": tensor ", name, ", element ", i, " is ", values[i],
-                                                        ": the run had diverged; use an earlier checkpoint"));
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, ": tensor ", name, ", element ", i, " is ", values[i],
+                       ": the run had diverged; use an earlier checkpoint"));
     }
   }
   return values;

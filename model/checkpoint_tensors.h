@@ -16,18 +16,19 @@
 
 namespace tritter {
 
-// Memory-maps every share of `manifest` (checked before with VerifyCheckpoint) and knows where each tensor is. Immutable
-// and thread-safe once open; spans live as long as the object.
+// Memory-maps every share of `manifest` (checked before with VerifyCheckpoint) and knows where each
+// tensor is. Immutable and thread-safe once open; spans live as long as the object.
 class CheckpointTensors {
  public:
   // Errors: DataLoss when a share cannot be read as safetensors or two shares hold the same tensor.
-  static absl::StatusOr<std::unique_ptr<CheckpointTensors>> Open(Env* env, const std::string& folder,
-                                                                 const CheckpointManifest& manifest);
+  static absl::StatusOr<std::unique_ptr<CheckpointTensors>> Open(
+      Env* env, const std::string& folder, const CheckpointManifest& manifest);
 
   // The values of `prefix` + parameter.name, row by row. `prefix` is "weight/", "ema/", …
-  // Errors: NotFound when no share holds it; DataLoss when its type is not F32 or its shape not the parameter's;
-  // FailedPrecondition when it holds NaN or infinity (the run had diverged).
-  absl::StatusOr<absl::Span<const float>> Get(absl::string_view prefix, const ParameterSpec& parameter) const;
+  // Errors: NotFound when no share holds it; DataLoss when its type is not F32 or its shape not the
+  // parameter's; FailedPrecondition when it holds NaN or infinity (the run had diverged).
+  absl::StatusOr<absl::Span<const float>> Get(absl::string_view prefix,
+                                              const ParameterSpec& parameter) const;
 
  private:
   explicit CheckpointTensors(std::string folder) : folder_(std::move(folder)) {}

@@ -32,9 +32,9 @@ struct ModelConfig {
   Family family = Family::kTritter;
   int64_t hidden = 0;  // H
   int64_t layers = 0;
-  int64_t heads = 0;            // N
-  int64_t kv_heads = 0;         // K
-  int64_t head_dim = 0;         // D
+  int64_t heads = 0;     // N
+  int64_t kv_heads = 0;  // K
+  int64_t head_dim = 0;  // D
   // Then H = N·D is not asked for. After reading YAML it is true only where H differs from N·D.
   bool head_dim_given = false;
   int64_t ffn = 0;        // I

@@ -45,7 +45,7 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
   // Ranges are checked once, with everything else, by FindConfigProblems; here only the type.
   constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
   const auto size = [=](std::string key, int64_t C::* member, std::string range,
-                       std::string fallback, std::string meaning) {
+                        std::string fallback, std::string meaning) {
     YamlField<C> field = IntegerField<C>(key, member, kMin, kNoLimit, fallback, meaning);
     field.type = "integer, " + range;
     return field;

@@ -14,14 +14,16 @@ constexpr std::array<uint32_t, 256> MakeTable() {
   std::array<uint32_t, 256> table{};
   for (uint32_t i = 0; i < 256; ++i) {
     uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kReflectedPolynomial : 0);
+    for (int bit = 0; bit < 8; ++bit)
+      crc = (crc >> 1) ^ ((crc & 1) != 0 ? kReflectedPolynomial : 0);
     table[i] = crc;
   }
   return table;
 }
 constexpr std::array<uint32_t, 256> kTable = MakeTable();
 
-__attribute__((target("sse4.2"))) uint32_t WithSse42(uint32_t crc, const uint8_t* data, size_t size) {
+__attribute__((target("sse4.2"))) uint32_t WithSse42(uint32_t crc, const uint8_t* data,
+                                                     size_t size) {
   uint64_t state = ~crc;
   for (; size >= 8; data += 8, size -= 8) {
     uint64_t word;

@@ -61,7 +61,8 @@ class ExportTest : public ::testing::Test {
         for (const char* prefix : {"weight/", "ema/", "adam_m/"}) {
           if (left_out_ == prefix + parameters[i].name) continue;
           values.push_back(Values(prefix, parameters[i]));
-          if (poisoned_ == prefix + parameters[i].name) values.back()[3] = std::numeric_limits<float>::quiet_NaN();
+          if (poisoned_ == prefix + parameters[i].name)
+            values.back()[3] = std::numeric_limits<float>::quiet_NaN();
           names.emplace_back(prefix + parameters[i].name, parameters[i].shape);
         }
       }
@@ -70,10 +71,12 @@ class ExportTest : public ::testing::Test {
         tensors.push_back({names[i].first, DType::kF32, names[i].second, Bytes(values[i])});
       }
       const std::string name = "share-" + std::to_string(share) + "-of-2.safetensors";
-      ASSERT_OK_AND_ASSIGN(const WrittenFile written, WriteSafetensors(env, JoinPath(kFolder, name), tensors, {}));
+      ASSERT_OK_AND_ASSIGN(const WrittenFile written,
+                           WriteSafetensors(env, JoinPath(kFolder, name), tensors, {}));
       manifest.files.push_back({name, written.bytes, written.sha256});
     }
-    ASSERT_OK(WriteFileAtomically(env, JoinPath(kFolder, "manifest.json"), ManifestToJson(manifest)));
+    ASSERT_OK(
+        WriteFileAtomically(env, JoinPath(kFolder, "manifest.json"), ManifestToJson(manifest)));
   }
 
   std::string SpecYaml() const {
@@ -96,19 +99,22 @@ class ExportTest : public ::testing::Test {
 
 TEST_F(ExportTest, TpackHoldsTheQuantisedAverages) {
   WriteCheckpoint(&env_);
-  ASSERT_OK_AND_ASSIGN(const ExportResult result, ExportCheckpoint(&env_, kFolder, "/out/m.tpack", {}));
+  ASSERT_OK_AND_ASSIGN(const ExportResult result,
+                       ExportCheckpoint(&env_, kFolder, "/out/m.tpack", {}));
   EXPECT_EQ(result.path, "/out/m.tpack");
   EXPECT_EQ(result.step, 12);
   ASSERT_OK_AND_ASSIGN(const std::string content, env_.ReadFile("/out/m.tpack"));
   EXPECT_EQ(result.bytes, content.size());
   EXPECT_EQ(result.sha256, Sha256Hex(content));
 
-  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> file, TpackFile::Open(&env_, "/out/m.tpack"));
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> file,
+                       TpackFile::Open(&env_, "/out/m.tpack"));
   EXPECT_EQ(file->tokenizer_hash(), ByteTokenizer().hash());
   EXPECT_EQ(file->provenance().run_id, "run-test");
   EXPECT_EQ(file->provenance().step, 12);
   EXPECT_EQ(file->provenance().weights, "averaged");
-  ASSERT_OK_AND_ASSIGN(const std::string manifest, env_.ReadFile(JoinPath(kFolder, "manifest.json")));
+  ASSERT_OK_AND_ASSIGN(const std::string manifest,
+                       env_.ReadFile(JoinPath(kFolder, "manifest.json")));
   EXPECT_EQ(file->provenance().checkpoint_hash, Sha256Hex(manifest));
   for (const ParameterSpec& parameter : ParameterTable(config_)) {
     ASSERT_OK_AND_ASSIGN(const TpackTensor tensor, file->Get(parameter.name));
@@ -142,7 +148,8 @@ TEST_F(ExportTest, RawWeightsOnRequestAndOneScaleForGranularityTensor) {
     const std::vector<float> w = Values("weight/", parameter);
     std::vector<int8_t> q(w.size());
     float scale = 0;
-    QuantiseWeights(w.data(), parameter.shape[0], parameter.shape[1], /*per_row=*/false, q.data(), &scale);
+    QuantiseWeights(w.data(), parameter.shape[0], parameter.shape[1], /*per_row=*/false, q.data(),
+                    &scale);
     ASSERT_OK_AND_ASSIGN(const TpackTensor tensor, file->Get(parameter.name));
     ASSERT_EQ(tensor.scales.size(), 1u);
     EXPECT_EQ(tensor.scales[0], scale);
@@ -151,8 +158,10 @@ TEST_F(ExportTest, RawWeightsOnRequestAndOneScaleForGranularityTensor) {
 
 TEST_F(ExportTest, SafetensorsHoldsEveryWeightAsF32) {
   WriteCheckpoint(&env_);
-  ASSERT_OK_AND_ASSIGN(const ExportResult result, ExportCheckpoint(&env_, kFolder, "/m.safetensors", {"safetensors", false}));
-  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(&env_, "/m.safetensors"));
+  ASSERT_OK_AND_ASSIGN(const ExportResult result,
+                       ExportCheckpoint(&env_, kFolder, "/m.safetensors", {"safetensors", false}));
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<SafetensorsFile> file,
+                       SafetensorsFile::Open(&env_, "/m.safetensors"));
   const std::vector<ParameterSpec> parameters = ParameterTable(config_);
   EXPECT_EQ(file->names().size(), parameters.size());
   for (const ParameterSpec& parameter : parameters) {
@@ -168,10 +177,12 @@ TEST_F(ExportTest, SafetensorsHoldsEveryWeightAsF32) {
 }
 
 TEST_F(ExportTest, RefusesWhatItCannotExport) {
-  EXPECT_THAT(ExportCheckpoint(&env_, "/none", "/m.tpack", {}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none")));
+  EXPECT_THAT(ExportCheckpoint(&env_, "/none", "/m.tpack", {}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none")));
   WriteCheckpoint(&env_);
   EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {"gguf", false}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'gguf', expected tpack or safetensors")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'gguf', expected tpack or safetensors")));
   EXPECT_FALSE(env_.Exists("/m"));
 }
 
@@ -179,12 +190,14 @@ TEST(CheckExportable, FamilyBitnetNeedsOneScaleAMatrix) {
   ModelConfig config = TinyModelConfig();
   EXPECT_OK(CheckExportable(config, {}));
   config.family = Family::kBitnet;
-  EXPECT_THAT(CheckExportable(config, {}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity tensor")));
+  EXPECT_THAT(CheckExportable(config, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity tensor")));
   EXPECT_OK(CheckExportable(config, {"safetensors", false}));
   config.granularity = ScaleGranularity::kTensor;
   EXPECT_OK(CheckExportable(config, {}));
   config.weight_rule = WeightRule::kThreshold;
-  EXPECT_THAT(CheckExportable(config, {}), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("safetensors")));
+  EXPECT_THAT(CheckExportable(config, {}),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("safetensors")));
 }
 
 TEST_F(ExportTest, RefusesMissingAndDivergedTensors) {
@@ -207,7 +220,8 @@ TEST_F(ExportTest, DamagedShareIsDataLossAndLeavesTheOldExport) {
   ASSERT_OK_AND_ASSIGN(std::string content, env_.ReadFile(share));
   content[content.size() - 9] ^= 4;
   ASSERT_OK(WriteFileAtomically(&env_, share, content));
-  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m.tpack", {}), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(share)));
+  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m.tpack", {}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(share)));
   ASSERT_OK_AND_ASSIGN(const std::string old, env_.ReadFile("/m.tpack"));
   EXPECT_EQ(old, "old");
 }
@@ -217,7 +231,8 @@ TEST_F(ExportTest, FullDiskLeavesNothingBehind) {
   ASSERT_OK_AND_ASSIGN(const uint64_t free, env_.FreeBytes("/"));
   env_.SetCapacity(std::numeric_limits<uint64_t>::max() - free + 20000);
   for (const char* format : {"tpack", "safetensors"}) {
-    EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {format, false}), StatusIs(absl::StatusCode::kResourceExhausted));
+    EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {format, false}),
+                StatusIs(absl::StatusCode::kResourceExhausted));
   }
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, env_.ListDir("/"));
   EXPECT_EQ(names, (std::vector<std::string>{"run"}));
@@ -236,10 +251,13 @@ TEST_F(ExportTest, CrashAtAnyPointLeavesAWholeExport) {
       }
     }
   };
-  const auto act = [&](Env* env) { return ExportCheckpoint(env, kFolder, "/out/m.tpack", {}).status(); };
+  const auto act = [&](Env* env) {
+    return ExportCheckpoint(env, kFolder, "/out/m.tpack", {}).status();
+  };
   const auto check = [&](MemoryEnv* mem, const std::string& where) {
     SCOPED_TRACE(where);
-    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> file, TpackFile::Open(mem, "/out/m.tpack"));
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> file,
+                         TpackFile::Open(mem, "/out/m.tpack"));
     EXPECT_OK(file->VerifyAll());
   };
   EXPECT_GT(ForEachCrashPoint(prepare, act, check), 100);

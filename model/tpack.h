@@ -22,19 +22,26 @@ struct TpackProvenance {
   std::string code_version;
 };
 
-enum class TpackType : uint32_t { kF32 = 0, kBF16 = 1, kTernaryTile16x16 = 2, kTernaryLogical = 3, kRowInt8 = 4 };
-
-struct TpackTensor {
-  std::string name;              // names of model/config.h ParameterTable
-  std::vector<int64_t> shape;    // logical shape; matrices [out, in]
-  TpackType type;
-  absl::Span<const uint8_t> data;      // codes (tiled form padded) or plain values
-  absl::Span<const float> scales;      // ternary: [rows] or [1]; row int8: [rows]; else empty
+enum class TpackType : uint32_t {
+  kF32 = 0,
+  kBF16 = 1,
+  kTernaryTile16x16 = 2,
+  kTernaryLogical = 3,
+  kRowInt8 = 4
 };
 
-// Open checks magic, version, every length against the file before any allocation, and header and table checksums: a
-// flipped bit anywhere in them is DataLoss. Tensor data is checked against its checksum on first Get (once) or by VerifyAll.
-// Thread-safe once open; spans live as long as the object.
+struct TpackTensor {
+  std::string name;            // names of model/config.h ParameterTable
+  std::vector<int64_t> shape;  // logical shape; matrices [out, in]
+  TpackType type;
+  absl::Span<const uint8_t> data;  // codes (tiled form padded) or plain values
+  absl::Span<const float> scales;  // ternary: [rows] or [1]; row int8: [rows]; else empty
+};
+
+// Open checks magic, version, every length against the file before any allocation, and header and
+// table checksums: a flipped bit anywhere in them is DataLoss. Tensor data is checked against its
+// checksum on first Get (once) or by VerifyAll. Thread-safe once open; spans live as long as the
+// object.
 class TpackFile {
  public:
   static absl::StatusOr<std::unique_ptr<TpackFile>> Open(Env* env, const std::string& path);
@@ -44,7 +51,7 @@ class TpackFile {
   virtual const TpackProvenance& provenance() const = 0;
   virtual std::vector<std::string> names() const = 0;
   virtual absl::StatusOr<TpackTensor> Get(const std::string& name) = 0;  // NotFound, DataLoss
-  virtual absl::Status VerifyAll() = 0;                                  // every tensor's checksum and codes
+  virtual absl::Status VerifyAll() = 0;  // every tensor's checksum and codes
   virtual uint64_t file_bytes() const = 0;
 };
 
@@ -56,12 +63,14 @@ struct TpackTensorToWrite {
   std::vector<float> scales;
 };
 
-// Writes atomically (temporary, fsync, rename). Tensors are asked for one at a time so that a model larger than memory can
-// be exported: `produce(i)` gives the i-th of ParameterTable order.
+// Writes atomically (temporary, fsync, rename). Tensors are asked for one at a time so that a model
+// larger than memory can be exported: `produce(i)` gives the i-th of ParameterTable order.
 class TpackWriter {
  public:
-  static absl::StatusOr<std::unique_ptr<TpackWriter>> Create(Env* env, const std::string& path, const ModelConfig& config,
-                                                             const std::string& tokenizer_hash, const TpackProvenance& provenance);
+  static absl::StatusOr<std::unique_ptr<TpackWriter>> Create(Env* env, const std::string& path,
+                                                             const ModelConfig& config,
+                                                             const std::string& tokenizer_hash,
+                                                             const TpackProvenance& provenance);
   virtual ~TpackWriter() = default;
   virtual absl::Status Add(const TpackTensorToWrite& tensor) = 0;
   virtual absl::Status Finish() = 0;  // without it nothing is left at `path`

@@ -14,15 +14,18 @@ uint64_t ByteCursor::Little(uint64_t at, int bytes) const {
   return v;
 }
 
-absl::Status ByteCursor::BadAt(uint64_t offset, absl::string_view what, const absl::AlphaNum& expected,
-                               const absl::AlphaNum& actual) const {
-  return absl::DataLossError(absl::StrCat(path_, ": offset ", offset, ": ", what, ": expected ", expected, ", found ",
-                                          actual, "; the file is damaged or incomplete, copy or export it again"));
+absl::Status ByteCursor::BadAt(uint64_t offset, absl::string_view what,
+                               const absl::AlphaNum& expected, const absl::AlphaNum& actual) const {
+  return absl::DataLossError(
+      absl::StrCat(path_, ": offset ", offset, ": ", what, ": expected ", expected, ", found ",
+                   actual, "; the file is damaged or incomplete, copy or export it again"));
 }
 
 absl::Status ByteCursor::Need(uint64_t bytes, absl::string_view what) {
   last_ = at_;
-  if (end_ - at_ < bytes) return Bad(what, absl::StrCat(bytes, " bytes"), absl::StrCat(end_ - at_, " left in the header"));
+  if (end_ - at_ < bytes)
+    return Bad(what, absl::StrCat(bytes, " bytes"),
+               absl::StrCat(end_ - at_, " left in the header"));
   return absl::OkStatus();
 }
 
@@ -52,7 +55,8 @@ absl::Status ByteCursor::String(size_t max_bytes, absl::string_view what, std::s
 
 absl::Status ByteCursor::ZerosToEnd() {
   for (; at_ < end_; ++at_) {
-    if (file_[at_] != 0) return BadAt(at_, "padding of the header", 0, static_cast<int>(file_[at_]));
+    if (file_[at_] != 0)
+      return BadAt(at_, "padding of the header", 0, static_cast<int>(file_[at_]));
   }
   return absl::OkStatus();
 }

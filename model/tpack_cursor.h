@@ -1,5 +1,6 @@
-// Bounded little-endian reading and writing of header bytes. Every length is checked before anything is allocated, and
-// every refusal is DataLoss with path, offset, expected and actual value.
+// Bounded little-endian reading and writing of header bytes. Every length is checked before
+// anything is allocated, and every refusal is DataLoss with path, offset, expected and actual
+// value.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,9 @@ class ByteSink {
     U32(static_cast<uint32_t>(s.size()));
     Bytes(s);
   }
-  void PadTo(uint64_t multiple) { bytes_.append((multiple - bytes_.size() % multiple) % multiple, '\0'); }
+  void PadTo(uint64_t multiple) {
+    bytes_.append((multiple - bytes_.size() % multiple) % multiple, '\0');
+  }
   const std::string& bytes() const { return bytes_; }
   std::string Take() { return std::move(bytes_); }
 
@@ -33,7 +36,8 @@ class ByteSink {
 // Reads [begin, end) of a file's bytes, which must outlive it.
 class ByteCursor {
  public:
-  ByteCursor(absl::Span<const uint8_t> file, std::string path) : file_(file), path_(std::move(path)), end_(file.size()) {}
+  ByteCursor(absl::Span<const uint8_t> file, std::string path)
+      : file_(file), path_(std::move(path)), end_(file.size()) {}
   void Restrict(uint64_t begin, uint64_t end) { at_ = begin, end_ = end; }
   const std::string& path() const { return path_; }
 
@@ -41,11 +45,14 @@ class ByteCursor {
   absl::Status U64(absl::string_view what, uint64_t* v);
   absl::Status String(size_t max_bytes, absl::string_view what, std::string* s);
   absl::Status ZerosToEnd();
-  uint32_t PeekU32(uint64_t at) const { return static_cast<uint32_t>(Little(at, 4)); }  // caller checked the length
+  uint32_t PeekU32(uint64_t at) const {
+    return static_cast<uint32_t>(Little(at, 4));
+  }  // caller checked the length
   uint64_t PeekU64(uint64_t at) const { return Little(at, 8); }
 
   // DataLoss about the field just read.
-  absl::Status Bad(absl::string_view what, const absl::AlphaNum& expected, const absl::AlphaNum& actual) const {
+  absl::Status Bad(absl::string_view what, const absl::AlphaNum& expected,
+                   const absl::AlphaNum& actual) const {
     return BadAt(last_, what, expected, actual);
   }
   absl::Status BadAt(uint64_t offset, absl::string_view what, const absl::AlphaNum& expected,

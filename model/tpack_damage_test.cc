@@ -23,7 +23,8 @@ class TpackDamage : public ::testing::Test {
   void SetUp() override {
     ASSERT_OK(WriteRandomTpack(&env_, "/good", TinyModelConfig(), 1));
     ASSERT_OK_AND_ASSIGN(good_, env_.ReadFile("/good"));
-    for (int i = 0; i < 8; ++i) header_end_ |= static_cast<uint64_t>(static_cast<uint8_t>(good_[16 + i])) << (8 * i);
+    for (int i = 0; i < 8; ++i)
+      header_end_ |= static_cast<uint64_t>(static_cast<uint8_t>(good_[16 + i])) << (8 * i);
     header_end_ += 64;
     ASSERT_GT(header_end_, 1000u);
     ASSERT_LT(header_end_, good_.size());
@@ -54,7 +55,8 @@ TEST_F(TpackDamage, EveryFlippedBitOfHeaderAndTableIsRefused) {
   std::string bytes = good_;
   for (uint64_t bit = 0; bit < header_end_ * 8; ++bit) {
     bytes[bit / 8] ^= static_cast<char>(1 << (bit % 8));
-    ASSERT_THAT(Open(bytes), StatusIs(kDataLoss, AllOf(HasSubstr("/bad: offset "), HasSubstr("expected"), HasSubstr("found"))))
+    ASSERT_THAT(Open(bytes), StatusIs(kDataLoss, AllOf(HasSubstr("/bad: offset "),
+                                                       HasSubstr("expected"), HasSubstr("found"))))
         << "byte " << bit / 8 << " bit " << bit % 8;
     bytes[bit / 8] ^= static_cast<char>(1 << (bit % 8));
   }
@@ -95,14 +97,23 @@ TEST_F(TpackDamage, RandomMutationsGiveAStatus) {
     std::string bytes = good_;
     const int edits = 1 + static_cast<int>(random.Below(8));
     for (int e = 0; e < edits; ++e) {
-      const uint64_t limit = random.Below(2) == 0 ? std::min<uint64_t>(header_end_, bytes.size()) : bytes.size();
+      const uint64_t limit =
+          random.Below(2) == 0 ? std::min<uint64_t>(header_end_, bytes.size()) : bytes.size();
       if (limit == 0) break;
       const uint64_t at = random.Below(limit);
       switch (random.Below(4)) {
-        case 0: bytes[at] = static_cast<char>(random.Next32()); break;
-        case 1: bytes.erase(at, random.Below(100)); break;
-        case 2: bytes.insert(at, std::string(random.Below(100), static_cast<char>(random.Next32()))); break;
-        case 3: bytes.replace(at, std::min<uint64_t>(8, bytes.size() - at), std::string(8, '\xff')); break;
+        case 0:
+          bytes[at] = static_cast<char>(random.Next32());
+          break;
+        case 1:
+          bytes.erase(at, random.Below(100));
+          break;
+        case 2:
+          bytes.insert(at, std::string(random.Below(100), static_cast<char>(random.Next32())));
+          break;
+        case 3:
+          bytes.replace(at, std::min<uint64_t>(8, bytes.size() - at), std::string(8, '\xff'));
+          break;
       }
     }
     const auto file = Open(bytes);
@@ -116,15 +127,18 @@ TEST_F(TpackDamage, RandomMutationsGiveAStatus) {
 TEST_F(TpackDamage, FlippedBitsUnderARightChecksumGivesAStatus) {
   std::string bytes = good_;
   int accepted = 0;
-  for (uint64_t bit = 0; bit < header_end_ * 8; bit += 5) {  // 5 and 8 have no common divisor: all bit positions
+  for (uint64_t bit = 0; bit < header_end_ * 8;
+       bit += 5) {  // 5 and 8 have no common divisor: all bit positions
     bytes[bit / 8] ^= static_cast<char>(1 << (bit % 8));
     Sign(&bytes, header_end_);
     const auto file = Open(bytes);
-    if (file.ok()) {  // another run id, another CRC, another rope_theta: tensors are still what the table says
+    if (file.ok()) {  // another run id, another CRC, another rope_theta: tensors are still what the
+                      // table says
       ++accepted;
       for (const std::string& name : (*file)->names()) (*file)->Get(name).IgnoreError();
     } else {
-      ASSERT_THAT(file, StatusIs(::testing::AnyOf(kDataLoss, absl::StatusCode::kUnimplemented), HasSubstr("/bad: ")));
+      ASSERT_THAT(file, StatusIs(::testing::AnyOf(kDataLoss, absl::StatusCode::kUnimplemented),
+                                 HasSubstr("/bad: ")));
     }
     bytes[bit / 8] ^= static_cast<char>(1 << (bit % 8));
   }
@@ -137,7 +151,8 @@ TEST_F(TpackDamage, RandomHeadersUnderARightChecksumGiveAStatus) {
     std::string bytes = good_;
     for (int e = static_cast<int>(random.Below(4)); e >= 0; --e) {
       const uint64_t at = 64 + random.Below(header_end_ - 64 - 8);
-      const uint64_t choices[] = {0, 1, 3, 64, ~uint64_t{0}, uint64_t{1} << 63, 0xFFFFFFFF, random.Next64()};
+      const uint64_t choices[] = {
+          0, 1, 3, 64, ~uint64_t{0}, uint64_t{1} << 63, 0xFFFFFFFF, random.Next64()};
       std::memcpy(bytes.data() + at, &choices[random.Below(8)], random.Below(2) == 0 ? 4 : 8);
     }
     Sign(&bytes, header_end_);
@@ -174,14 +189,16 @@ TEST_F(TpackDamage, CodeThreeUnderRightChecksumsIsRefused) {
   std::memcpy(bytes.data() + crc_at, &new_crc, 4);
   Sign(&bytes, header_end_);
   ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> bad, Open(bytes));
-  EXPECT_THAT(bad->Get("layers.0.attn.q.weight"), StatusIs(kDataLoss, AllOf(HasSubstr("byte 9"), HasSubstr("ternary codes"))));
+  EXPECT_THAT(bad->Get("layers.0.attn.q.weight"),
+              StatusIs(kDataLoss, AllOf(HasSubstr("byte 9"), HasSubstr("ternary codes"))));
   EXPECT_THAT(bad->VerifyAll(), StatusIs(kDataLoss, HasSubstr("byte 9")));
 }
 
 TEST_F(TpackDamage, OtherFilesAreNamedAsSuch) {
   EXPECT_THAT(Open(""), StatusIs(kDataLoss, HasSubstr("expected at least 64, found 0")));
   EXPECT_THAT(Open(std::string(500, 'x')), StatusIs(kDataLoss, HasSubstr("not a .tpack")));
-  EXPECT_THAT(TpackFile::Open(&env_, "/none"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none")));
+  EXPECT_THAT(TpackFile::Open(&env_, "/none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none")));
 }
 
 }  // namespace

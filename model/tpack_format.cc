@@ -14,8 +14,10 @@
 namespace tritter {
 namespace {
 
-// Preamble: magic 8, version 4, reserved 4, header length 8, file length 8, SHA-256 of the 32 bytes before it and the header.
-constexpr uint64_t kVersionAt = 8, kReservedAt = 12, kHeaderLengthAt = 16, kFileLengthAt = 24, kDigestAt = 32;
+// Preamble: magic 8, version 4, reserved 4, header length 8, file length 8, SHA-256 of the 32 bytes
+// before it and the header.
+constexpr uint64_t kVersionAt = 8, kReservedAt = 12, kHeaderLengthAt = 16, kFileLengthAt = 24,
+                   kDigestAt = 32;
 constexpr size_t kMaxConfigBytes = 64 << 10, kMaxStringBytes = 4096;
 constexpr uint32_t kMaxRank = 2;
 
@@ -31,7 +33,8 @@ std::string HeaderDigest(absl::string_view preamble_start, absl::string_view blo
   return std::string(digest.begin(), digest.end());
 }
 
-// Offsets in the order of the table: data, then scales, each on the next multiple of kTpackAlignment.
+// Offsets in the order of the table: data, then scales, each on the next multiple of
+// kTpackAlignment.
 void PlaceTensors(TpackHeader* header) {
   uint64_t at = header->header_end;
   for (TpackEntry& entry : header->entries) {
@@ -75,7 +78,8 @@ absl::Status DecodeEntry(ByteCursor* in, TpackEntry* entry) {
   uint32_t type = 0, rank = 0;
   RETURN_IF_ERROR(in->U32("tensor type", &type));
   RETURN_IF_ERROR(in->U32("tensor rank", &rank));
-  if (type > static_cast<uint32_t>(TpackType::kRowInt8)) return in->Bad("tensor type", "0 to 4", type);
+  if (type > static_cast<uint32_t>(TpackType::kRowInt8))
+    return in->Bad("tensor type", "0 to 4", type);
   if (rank < 1 || rank > kMaxRank) return in->Bad("tensor rank", "1 or 2", rank);
   entry->type = static_cast<TpackType>(type);
   entry->shape.resize(rank);
@@ -113,8 +117,9 @@ absl::Status DecodeTexts(ByteCursor* in, TpackHeader* header) {
   std::string interleaving;
   RETURN_IF_ERROR(in->String(kMaxStringBytes, "interleaving", &interleaving));
   if (interleaving != kTile16x16Name) {
-    return absl::UnimplementedError(absl::StrCat(in->path(), ": interleaving '", interleaving, "', this program reads '",
-                                                 kTile16x16Name, "': export the model again"));
+    return absl::UnimplementedError(absl::StrCat(in->path(), ": interleaving '", interleaving,
+                                                 "', this program reads '", kTile16x16Name,
+                                                 "': export the model again"));
   }
   TpackProvenance& p = header->provenance;
   RETURN_IF_ERROR(in->String(kMaxStringBytes, "run id", &p.run_id));
@@ -126,8 +131,8 @@ absl::Status DecodeTexts(ByteCursor* in, TpackHeader* header) {
   return in->String(kMaxStringBytes, "code version", &p.code_version);
 }
 
-// The table must be the configuration's ParameterTable, each tensor where PlaceTensors puts it: nothing overlaps,
-// nothing is left over, nothing lies outside.
+// The table must be the configuration's ParameterTable, each tensor where PlaceTensors puts it:
+// nothing overlaps, nothing is left over, nothing lies outside.
 absl::Status CheckTable(const ByteCursor& in, TpackHeader* header) {
   const std::vector<ParameterSpec> parameters = ParameterTable(header->config);
   if (parameters.size() != header->entries.size()) {
@@ -135,30 +140,37 @@ absl::Status CheckTable(const ByteCursor& in, TpackHeader* header) {
   }
   for (size_t i = 0; i < parameters.size(); ++i) {
     const TpackEntry& entry = header->entries[i];
-    if (entry.name != parameters[i].name) return in.Bad("tensor name", parameters[i].name, entry.name);
+    if (entry.name != parameters[i].name)
+      return in.Bad("tensor name", parameters[i].name, entry.name);
     if (entry.shape != parameters[i].shape) {
       return in.Bad(absl::StrCat("shape of ", entry.name), absl::StrJoin(parameters[i].shape, "x"),
                     absl::StrJoin(entry.shape, "x"));
     }
-    const absl::StatusOr<TpackSizes> sizes = ExpectedSizes(header->config, parameters[i], entry.type);
-    if (!sizes.ok()) return in.Bad(absl::StrCat("type of ", entry.name), "another", sizes.status().message());
+    const absl::StatusOr<TpackSizes> sizes =
+        ExpectedSizes(header->config, parameters[i], entry.type);
+    if (!sizes.ok())
+      return in.Bad(absl::StrCat("type of ", entry.name), "another", sizes.status().message());
     if (entry.length != sizes->data_bytes) {
       return in.Bad(absl::StrCat("data length of ", entry.name), sizes->data_bytes, entry.length);
     }
     if (entry.scale_count != sizes->scale_count) {
-      return in.Bad(absl::StrCat("scale count of ", entry.name), sizes->scale_count, entry.scale_count);
+      return in.Bad(absl::StrCat("scale count of ", entry.name), sizes->scale_count,
+                    entry.scale_count);
     }
   }
   TpackHeader placed = *header;
   PlaceTensors(&placed);
   for (size_t i = 0; i < placed.entries.size(); ++i) {
     const TpackEntry &want = placed.entries[i], &have = header->entries[i];
-    if (have.offset != want.offset) return in.Bad(absl::StrCat("offset of ", have.name), want.offset, have.offset);
+    if (have.offset != want.offset)
+      return in.Bad(absl::StrCat("offset of ", have.name), want.offset, have.offset);
     if (have.scale_offset != want.scale_offset) {
-      return in.Bad(absl::StrCat("scale offset of ", have.name), want.scale_offset, have.scale_offset);
+      return in.Bad(absl::StrCat("scale offset of ", have.name), want.scale_offset,
+                    have.scale_offset);
     }
   }
-  if (placed.file_bytes != header->file_bytes) return in.Bad("file length", placed.file_bytes, header->file_bytes);
+  if (placed.file_bytes != header->file_bytes)
+    return in.Bad("file length", placed.file_bytes, header->file_bytes);
   return absl::OkStatus();
 }
 
@@ -166,34 +178,49 @@ absl::Status CheckTable(const ByteCursor& in, TpackHeader* header) {
 
 const char* TpackTypeName(TpackType type) {
   switch (type) {
-    case TpackType::kF32: return "F32";
-    case TpackType::kBF16: return "BF16";
-    case TpackType::kTernaryTile16x16: return "ternary tile16x16-v1";
-    case TpackType::kTernaryLogical: return "ternary logical";
-    case TpackType::kRowInt8: return "row-wise INT8";
+    case TpackType::kF32:
+      return "F32";
+    case TpackType::kBF16:
+      return "BF16";
+    case TpackType::kTernaryTile16x16:
+      return "ternary tile16x16-v1";
+    case TpackType::kTernaryLogical:
+      return "ternary logical";
+    case TpackType::kRowInt8:
+      return "row-wise INT8";
   }
   return "unknown";
 }
 
-absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const ParameterSpec& parameter, TpackType type) {
+absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const ParameterSpec& parameter,
+                                         TpackType type) {
   const bool ternary = type == TpackType::kTernaryTile16x16 || type == TpackType::kTernaryLogical;
   const bool plain = type == TpackType::kF32 || type == TpackType::kBF16;
   const bool matrix = parameter.shape.size() == 2;
-  const bool fits = parameter.kind == ParameterKind::kTernary ? ternary : plain || (type == TpackType::kRowInt8 && matrix);
+  const bool fits = parameter.kind == ParameterKind::kTernary
+                        ? ternary
+                        : plain || (type == TpackType::kRowInt8 && matrix);
   if (!fits || (ternary && !matrix)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(parameter.name, " [", absl::StrJoin(parameter.shape, ", "), "] cannot be stored as ", TpackTypeName(type)));
+    return absl::InvalidArgumentError(absl::StrCat(parameter.name, " [",
+                                                   absl::StrJoin(parameter.shape, ", "),
+                                                   "] cannot be stored as ", TpackTypeName(type)));
   }
   // ValidateConfig bounds every dimension (2^24 rows, 2^22 columns), so no product overflows.
   const int64_t rows = parameter.shape[0], cols = matrix ? parameter.shape[1] : 1;
   const uint64_t elements = static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
-  const uint64_t ternary_scales = config.granularity == ScaleGranularity::kTensor ? 1 : static_cast<uint64_t>(rows);
+  const uint64_t ternary_scales =
+      config.granularity == ScaleGranularity::kTensor ? 1 : static_cast<uint64_t>(rows);
   switch (type) {
-    case TpackType::kF32: return TpackSizes{elements * 4, 0};
-    case TpackType::kBF16: return TpackSizes{elements * 2, 0};
-    case TpackType::kTernaryTile16x16: return TpackSizes{static_cast<uint64_t>(TiledBytes(rows, cols)), ternary_scales};
-    case TpackType::kTernaryLogical: return TpackSizes{static_cast<uint64_t>(rows * LogicalRowBytes(cols)), ternary_scales};
-    case TpackType::kRowInt8: return TpackSizes{elements, static_cast<uint64_t>(rows)};
+    case TpackType::kF32:
+      return TpackSizes{elements * 4, 0};
+    case TpackType::kBF16:
+      return TpackSizes{elements * 2, 0};
+    case TpackType::kTernaryTile16x16:
+      return TpackSizes{static_cast<uint64_t>(TiledBytes(rows, cols)), ternary_scales};
+    case TpackType::kTernaryLogical:
+      return TpackSizes{static_cast<uint64_t>(rows * LogicalRowBytes(cols)), ternary_scales};
+    case TpackType::kRowInt8:
+      return TpackSizes{elements, static_cast<uint64_t>(rows)};
   }
   return absl::InvalidArgumentError(absl::StrCat("tensor type ", static_cast<uint32_t>(type)));
 }
@@ -214,31 +241,39 @@ std::string EncodeTpackHeader(TpackHeader* header) {
   return out.Take();
 }
 
-absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file, const std::string& path) {
+absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file,
+                                              const std::string& path) {
   ByteCursor in(file, path);
   if (file.size() < kTpackPreambleBytes) {
     return in.BadAt(0, "file length", absl::StrCat("at least ", kTpackPreambleBytes), file.size());
   }
   const absl::string_view chars = AsChars(file);
   if (chars.substr(0, 8) != absl::string_view(kTpackMagic, 8)) {
-    return in.BadAt(0, "magic", kTpackMagic, absl::StrCat("'", absl::CHexEscape(chars.substr(0, 8)), "' (not a .tpack)"));
+    return in.BadAt(0, "magic", kTpackMagic,
+                    absl::StrCat("'", absl::CHexEscape(chars.substr(0, 8)), "' (not a .tpack)"));
   }
   const uint64_t block_bytes = in.PeekU64(kHeaderLengthAt), file_bytes = in.PeekU64(kFileLengthAt);
-  if (file_bytes != file.size()) return in.BadAt(kFileLengthAt, "file length", file_bytes, file.size());
+  if (file_bytes != file.size())
+    return in.BadAt(kFileLengthAt, "file length", file_bytes, file.size());
   const uint64_t room = std::min<uint64_t>(file.size() - kTpackPreambleBytes, kTpackMaxHeaderBytes);
   if (block_bytes == 0 || block_bytes > room || block_bytes % kTpackAlignment != 0) {
-    return in.BadAt(kHeaderLengthAt, "header length", absl::StrCat("a multiple of 64 up to ", room), block_bytes);
+    return in.BadAt(kHeaderLengthAt, "header length", absl::StrCat("a multiple of 64 up to ", room),
+                    block_bytes);
   }
   const std::string want(chars.substr(kDigestAt, 32));
-  const std::string have = HeaderDigest(chars.substr(0, kDigestAt), chars.substr(kTpackPreambleBytes, block_bytes));
+  const std::string have =
+      HeaderDigest(chars.substr(0, kDigestAt), chars.substr(kTpackPreambleBytes, block_bytes));
   if (have != want) {
-    return in.BadAt(kDigestAt, "SHA-256 of the header", absl::BytesToHexString(want), absl::BytesToHexString(have));
+    return in.BadAt(kDigestAt, "SHA-256 of the header", absl::BytesToHexString(want),
+                    absl::BytesToHexString(have));
   }
   if (const uint32_t version = in.PeekU32(kVersionAt); version != kTpackVersion) {
-    return absl::UnimplementedError(absl::StrCat(path, ": .tpack version ", version, ", this program reads version ",
-                                                 kTpackVersion, ": use a newer program or export the model again"));
+    return absl::UnimplementedError(
+        absl::StrCat(path, ": .tpack version ", version, ", this program reads version ",
+                     kTpackVersion, ": use a newer program or export the model again"));
   }
-  if (in.PeekU32(kReservedAt) != 0) return in.BadAt(kReservedAt, "reserved field", 0, in.PeekU32(kReservedAt));
+  if (in.PeekU32(kReservedAt) != 0)
+    return in.BadAt(kReservedAt, "reserved field", 0, in.PeekU32(kReservedAt));
 
   TpackHeader header;
   header.header_end = kTpackPreambleBytes + block_bytes;

@@ -1,4 +1,5 @@
-// Bytes of a .tpack header (docs/formats/tpack.md): pure functions between bytes and a description, no files.
+// Bytes of a .tpack header (docs/formats/tpack.md): pure functions between bytes and a description,
+// no files.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ inline constexpr uint64_t kTpackPreambleBytes = 64;
 inline constexpr uint64_t kTpackAlignment = 64;
 inline constexpr uint64_t kTpackMaxHeaderBytes = uint64_t{64} << 20;
 
-// One row of the tensor table. Offsets are from the start of the file and multiples of kTpackAlignment.
+// One row of the tensor table. Offsets are from the start of the file and multiples of
+// kTpackAlignment.
 struct TpackEntry {
   std::string name;
   std::vector<int64_t> shape;
@@ -42,28 +44,35 @@ struct TpackHeader {
   uint64_t file_bytes = 0;
 };
 
-inline uint64_t AlignUp(uint64_t n) { return (n + kTpackAlignment - 1) / kTpackAlignment * kTpackAlignment; }
+inline uint64_t AlignUp(uint64_t n) {
+  return (n + kTpackAlignment - 1) / kTpackAlignment * kTpackAlignment;
+}
 
 const char* TpackTypeName(TpackType type);
 // Bytes of data and number of scales that a tensor of this type and shape has under `config`.
-// Errors: InvalidArgument when the type cannot hold the shape or the parameter's kind (ternary codes for a norm, …).
+// Errors: InvalidArgument when the type cannot hold the shape or the parameter's kind (ternary
+// codes for a norm, …).
 struct TpackSizes {
   uint64_t data_bytes = 0;
   uint64_t scale_count = 0;
 };
-absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const ParameterSpec& parameter, TpackType type);
+absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const ParameterSpec& parameter,
+                                         TpackType type);
 
-// Gives entries[i].offset and scale_offset (relative to the file), header_end and file_bytes from lengths and counts, and
-// returns preamble and header block, padded to header_end bytes.
+// Gives entries[i].offset and scale_offset (relative to the file), header_end and file_bytes from
+// lengths and counts, and returns preamble and header block, padded to header_end bytes.
 std::string EncodeTpackHeader(TpackHeader* header);
 
-// Checks, in this order: magic, lengths against `file`, the header's SHA-256, version, interleaving, every field, and the
-// table against the configuration's ParameterTable and the canonical placement. `path` is for messages.
-// Errors: DataLoss for damage, with path, offset, expected and actual; Unimplemented for a newer version or an unknown
-// interleaving in an intact file.
-absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file, const std::string& path);
+// Checks, in this order: magic, lengths against `file`, the header's SHA-256, version,
+// interleaving, every field, and the table against the configuration's ParameterTable and the
+// canonical placement. `path` is for messages. Errors: DataLoss for damage, with path, offset,
+// expected and actual; Unimplemented for a newer version or an unknown interleaving in an intact
+// file.
+absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file,
+                                              const std::string& path);
 
-// Codes 0 to 2 with padding 1 in ternary data, positive finite scales. Errors: DataLoss, prefixed by `where`.
+// Codes 0 to 2 with padding 1 in ternary data, positive finite scales. Errors: DataLoss, prefixed
+// by `where`.
 absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& where);
 
 }  // namespace tritter

@@ -16,17 +16,22 @@
 namespace tritter {
 namespace {
 
-absl::Status Damaged(const std::string& path, uint64_t offset, const std::string& what, absl::string_view expected,
-                     absl::string_view actual) {
-  return absl::DataLossError(absl::StrCat(path, ": offset ", offset, ": ", what, ": expected ", expected, ", found ",
-                                          actual, "; the file is damaged, copy or export it again"));
+absl::Status Damaged(const std::string& path, uint64_t offset, const std::string& what,
+                     absl::string_view expected, absl::string_view actual) {
+  return absl::DataLossError(absl::StrCat(path, ": offset ", offset, ": ", what, ": expected ",
+                                          expected, ", found ", actual,
+                                          "; the file is damaged, copy or export it again"));
 }
 
-// A memory-mapped file whose header has been checked. Immutable but for the per-tensor results of the first read.
+// A memory-mapped file whose header has been checked. Immutable but for the per-tensor results of
+// the first read.
 class MappedTpack final : public TpackFile {
  public:
   MappedTpack(std::string path, std::unique_ptr<MappedFile> file, TpackHeader header)
-      : path_(std::move(path)), file_(std::move(file)), header_(std::move(header)), first_reads_(header_.entries.size()) {
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        header_(std::move(header)),
+        first_reads_(header_.entries.size()) {
     for (size_t i = 0; i < header_.entries.size(); ++i) index_[header_.entries[i].name] = i;
   }
 
@@ -43,7 +48,8 @@ class MappedTpack final : public TpackFile {
 
   absl::StatusOr<TpackTensor> Get(const std::string& name) override {
     const auto found = index_.find(name);
-    if (found == index_.end()) return absl::NotFoundError(absl::StrCat(path_, ": no tensor '", name, "'"));
+    if (found == index_.end())
+      return absl::NotFoundError(absl::StrCat(path_, ": no tensor '", name, "'"));
     FirstRead& first = first_reads_[found->second];
     std::call_once(first.once, [&] { first.status = VerifyEntry(header_.entries[found->second]); });
     if (!first.status.ok()) return first.status;
@@ -69,15 +75,19 @@ class MappedTpack final : public TpackFile {
     absl::Status status;
   };
 
-  absl::Span<const uint8_t> Bytes(uint64_t offset, uint64_t length) const { return file_->bytes().subspan(offset, length); }
+  absl::Span<const uint8_t> Bytes(uint64_t offset, uint64_t length) const {
+    return file_->bytes().subspan(offset, length);
+  }
 
   TpackTensor View(const TpackEntry& entry) const {
     const auto scale_bytes = Bytes(entry.scale_offset, entry.scale_count * sizeof(float));
-    return {entry.name, entry.shape, entry.type, Bytes(entry.offset, entry.length),
-            absl::MakeConstSpan(reinterpret_cast<const float*>(scale_bytes.data()), entry.scale_count)};
+    return {
+        entry.name, entry.shape, entry.type, Bytes(entry.offset, entry.length),
+        absl::MakeConstSpan(reinterpret_cast<const float*>(scale_bytes.data()), entry.scale_count)};
   }
 
-  absl::Status VerifyCrc(const std::string& what, uint64_t offset, uint64_t length, uint32_t want) const {
+  absl::Status VerifyCrc(const std::string& what, uint64_t offset, uint64_t length,
+                         uint32_t want) const {
     const absl::Span<const uint8_t> bytes = Bytes(offset, length);
     const uint32_t have = Crc32c(0, bytes.data(), bytes.size());
     if (have == want) return absl::OkStatus();
@@ -96,7 +106,8 @@ class MappedTpack final : public TpackFile {
 
   absl::Status VerifyZeros(uint64_t begin, uint64_t end) const {
     for (uint64_t at = begin; at < end; ++at) {
-      if (file_->bytes()[at] != 0) return Damaged(path_, at, "padding", "0", absl::StrCat(file_->bytes()[at]));
+      if (file_->bytes()[at] != 0)
+        return Damaged(path_, at, "padding", "0", absl::StrCat(file_->bytes()[at]));
     }
     return absl::OkStatus();
   }
@@ -118,17 +129,20 @@ absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& wh
     std::vector<int8_t> row(tensor.shape[1]);
     const int64_t row_bytes = LogicalRowBytes(tensor.shape[1]);
     for (int64_t r = 0; r < tensor.shape[0] && bad < 0; ++r) {
-      if (!UnpackLogical(tensor.data.data() + r * row_bytes, 1, tensor.shape[1], row.data(), &bad)) bad += r * row_bytes;
+      if (!UnpackLogical(tensor.data.data() + r * row_bytes, 1, tensor.shape[1], row.data(), &bad))
+        bad += r * row_bytes;
     }
   }
   if (bad >= 0) {
-    return absl::DataLossError(absl::StrFormat("%s: %s: byte %d: expected ternary codes 0 to 2 (padding 1), found 0x%02x",
-                                               where, tensor.name, bad, tensor.data[bad]));
+    return absl::DataLossError(
+        absl::StrFormat("%s: %s: byte %d: expected ternary codes 0 to 2 (padding 1), found 0x%02x",
+                        where, tensor.name, bad, tensor.data[bad]));
   }
   for (size_t i = 0; i < tensor.scales.size(); ++i) {
     if (!std::isfinite(tensor.scales[i])) {
-      return absl::DataLossError(
-          absl::StrCat(where, ": ", tensor.name, ": scale ", i, ": expected a finite number, found ", tensor.scales[i]));
+      return absl::DataLossError(absl::StrCat(where, ": ", tensor.name, ": scale ", i,
+                                              ": expected a finite number, found ",
+                                              tensor.scales[i]));
     }
   }
   return absl::OkStatus();
@@ -137,10 +151,12 @@ absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& wh
 absl::StatusOr<std::unique_ptr<TpackFile>> TpackFile::Open(Env* env, const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, env->MapFile(path));
   if (reinterpret_cast<uintptr_t>(file->bytes().data()) % alignof(float) != 0) {
-    return absl::InternalError(absl::StrCat(path, ": mapped at an address that floats cannot be read from"));
+    return absl::InternalError(
+        absl::StrCat(path, ": mapped at an address that floats cannot be read from"));
   }
   ASSIGN_OR_RETURN(TpackHeader header, DecodeTpackHeader(file->bytes(), path));
-  return std::unique_ptr<TpackFile>(std::make_unique<MappedTpack>(path, std::move(file), std::move(header)));
+  return std::unique_ptr<TpackFile>(
+      std::make_unique<MappedTpack>(path, std::move(file), std::move(header)));
 }
 
 }  // namespace tritter

@@ -16,7 +16,9 @@ namespace {
 using ::testing::HasSubstr;
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
-std::string Text(absl::Span<const uint8_t> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string Text(absl::Span<const uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 std::unique_ptr<TpackWriter> NewWriter(Env* env, const ModelConfig& config) {
   auto writer = TpackWriter::Create(env, "/m.tpack", config, kTestTokenizerHash, {});
@@ -50,11 +52,13 @@ TEST(Tpack, GivesBackWhatWasWritten) {
     EXPECT_EQ(tensor.type, want.type);
     EXPECT_EQ(Text(tensor.data), want.data);
     EXPECT_EQ(std::vector<float>(tensor.scales.begin(), tensor.scales.end()), want.scales);
-    if (last != nullptr) EXPECT_EQ((tensor.data.data() - last) % 64, 0) << "not on a multiple of 64";
+    if (last != nullptr)
+      EXPECT_EQ((tensor.data.data() - last) % 64, 0) << "not on a multiple of 64";
     last = tensor.data.data();
   }
   EXPECT_OK(file->VerifyAll());
-  EXPECT_THAT(file->Get("layers.9.attn.q.weight"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("layers.9")));
+  EXPECT_THAT(file->Get("layers.9.attn.q.weight"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("layers.9")));
 }
 
 TEST(Tpack, EveryTypeAndTensorGranularityRoundTrip) {
@@ -96,16 +100,19 @@ TEST(Tpack, WriterRefusesWhatTheFileCouldNotSay) {
   const ModelConfig config = TinyModelConfig();
   const std::vector<ParameterSpec> parameters = ParameterTable(config);
   auto writer = NewWriter(&env, config);
-  EXPECT_THAT(writer->Add(RandomTpackTensor(config, parameters[1], 1)), StatusIs(kInvalid, HasSubstr("expected embed.weight")));
+  EXPECT_THAT(writer->Add(RandomTpackTensor(config, parameters[1], 1)),
+              StatusIs(kInvalid, HasSubstr("expected embed.weight")));
   TpackTensorToWrite embed = RandomTpackTensor(config, parameters[0], 1);
   embed.shape = {24, 264};
   EXPECT_THAT(writer->Add(embed), StatusIs(kInvalid, HasSubstr("24x264, expected 264x24")));
   embed = RandomTpackTensor(config, parameters[0], 1);
   embed.data.pop_back();
-  EXPECT_THAT(writer->Add(embed), StatusIs(kInvalid, HasSubstr("25343 bytes and 0 scales, expected 25344 and 0")));
+  EXPECT_THAT(writer->Add(embed),
+              StatusIs(kInvalid, HasSubstr("25343 bytes and 0 scales, expected 25344 and 0")));
   embed.type = TpackType::kTernaryTile16x16;
   EXPECT_THAT(writer->Add(embed), StatusIs(kInvalid, HasSubstr("cannot be stored as ternary")));
-  EXPECT_THAT(writer->Finish(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the next is embed.weight")));
+  EXPECT_THAT(writer->Finish(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                         HasSubstr("the next is embed.weight")));
   ASSERT_OK(writer->Add(RandomTpackTensor(config, parameters[0], 1)));
   ASSERT_OK(writer->Add(RandomTpackTensor(config, parameters[1], 1)));
   TpackTensorToWrite q = RandomTpackTensor(config, parameters[2], 1);
@@ -135,16 +142,20 @@ TEST(Tpack, FullDiskIsResourceExhaustedAndLeavesNothing) {
   ASSERT_OK(env.RemoveFile("/m.tpack"));
   for (const uint64_t capacity : {size / 2, size + size / 2}) {
     env.SetCapacity(capacity);
-    EXPECT_THAT(WriteRandomTpack(&env, "/m.tpack", TinyModelConfig(), 1), StatusIs(absl::StatusCode::kResourceExhausted));
+    EXPECT_THAT(WriteRandomTpack(&env, "/m.tpack", TinyModelConfig(), 1),
+                StatusIs(absl::StatusCode::kResourceExhausted));
     ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, env.ListDir("/"));
     EXPECT_TRUE(names.empty());
   }
 }
 
-// Whatever write, sync or rename fails, and whatever the crash after it loses: the old file whole, or the new one whole.
+// Whatever write, sync or rename fails, and whatever the crash after it loses: the old file whole,
+// or the new one whole.
 TEST(Tpack, CrashAtAnyPointLeavesTheOldOrTheNewFile) {
   ModelConfig config = TinyModelConfig();
-  const auto prepare = [&](MemoryEnv* mem) { ASSERT_OK(WriteRandomTpack(mem, "/m.tpack", config, 1)); };
+  const auto prepare = [&](MemoryEnv* mem) {
+    ASSERT_OK(WriteRandomTpack(mem, "/m.tpack", config, 1));
+  };
   const auto act = [&](Env* env) { return WriteRandomTpack(env, "/m.tpack", config, 2); };
   const auto check = [&](MemoryEnv* mem, const std::string& where) {
     SCOPED_TRACE(where);

@@ -13,12 +13,16 @@ namespace {
 
 constexpr size_t kCopyBytes = size_t{8} << 20;
 
-// The header comes first in the file but is known last (it holds the checksums), so tensors are gathered in
-// `path`.tmp-data and copied behind the header into `path`.tmp, which becomes `path`. Not thread-safe.
+// The header comes first in the file but is known last (it holds the checksums), so tensors are
+// gathered in `path`.tmp-data and copied behind the header into `path`.tmp, which becomes `path`.
+// Not thread-safe.
 class SpoolingTpackWriter final : public TpackWriter {
  public:
   SpoolingTpackWriter(Env* env, std::string path, TpackHeader header)
-      : env_(env), path_(std::move(path)), header_(std::move(header)), parameters_(ParameterTable(header_.config)) {}
+      : env_(env),
+        path_(std::move(path)),
+        header_(std::move(header)),
+        parameters_(ParameterTable(header_.config)) {}
 
   ~SpoolingTpackWriter() override {
     data_.reset();
@@ -34,7 +38,8 @@ class SpoolingTpackWriter final : public TpackWriter {
 
   absl::Status Add(const TpackTensorToWrite& tensor) override {
     RETURN_IF_ERROR(Check(tensor));
-    const absl::string_view scales(reinterpret_cast<const char*>(tensor.scales.data()), tensor.scales.size() * sizeof(float));
+    const absl::string_view scales(reinterpret_cast<const char*>(tensor.scales.data()),
+                                   tensor.scales.size() * sizeof(float));
     TpackEntry entry;
     entry.name = tensor.name;
     entry.shape = tensor.shape;
@@ -50,11 +55,12 @@ class SpoolingTpackWriter final : public TpackWriter {
   }
 
   absl::Status Finish() override {
-    if (data_ == nullptr) return absl::FailedPreconditionError(absl::StrCat(path_, ": Finish called twice"));
+    if (data_ == nullptr)
+      return absl::FailedPreconditionError(absl::StrCat(path_, ": Finish called twice"));
     if (header_.entries.size() != parameters_.size()) {
-      return absl::FailedPreconditionError(absl::StrCat(path_, ": ", header_.entries.size(), " tensors added, expected ",
-                                                        parameters_.size(), "; the next is ",
-                                                        parameters_[header_.entries.size()].name));
+      return absl::FailedPreconditionError(absl::StrCat(
+          path_, ": ", header_.entries.size(), " tensors added, expected ", parameters_.size(),
+          "; the next is ", parameters_[header_.entries.size()].name));
     }
     RETURN_IF_ERROR(data_->Close());
     data_.reset();
@@ -72,24 +78,31 @@ class SpoolingTpackWriter final : public TpackWriter {
   std::string FilePath() const { return path_ + ".tmp"; }
 
   absl::Status Check(const TpackTensorToWrite& tensor) const {
-    if (data_ == nullptr) return absl::FailedPreconditionError(absl::StrCat(path_, ": Add after Finish"));
+    if (data_ == nullptr)
+      return absl::FailedPreconditionError(absl::StrCat(path_, ": Add after Finish"));
     const size_t next = header_.entries.size();
     if (next >= parameters_.size() || tensor.name != parameters_[next].name) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", next, " is ", tensor.name, ", expected ",
-                                                     next < parameters_.size() ? parameters_[next].name : "no more"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": tensor ", next, " is ", tensor.name, ", expected ",
+                       next < parameters_.size() ? parameters_[next].name : "no more"));
     }
     if (tensor.shape != parameters_[next].shape) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": ", tensor.name, " has shape ", absl::StrJoin(tensor.shape, "x"),
-                                                     ", expected ", absl::StrJoin(parameters_[next].shape, "x")));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": ", tensor.name, " has shape ", absl::StrJoin(tensor.shape, "x"),
+                       ", expected ", absl::StrJoin(parameters_[next].shape, "x")));
     }
-    ASSIGN_OR_RETURN(const TpackSizes sizes, ExpectedSizes(header_.config, parameters_[next], tensor.type));
+    ASSIGN_OR_RETURN(const TpackSizes sizes,
+                     ExpectedSizes(header_.config, parameters_[next], tensor.type));
     if (tensor.data.size() != sizes.data_bytes || tensor.scales.size() != sizes.scale_count) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": ", tensor.name, " has ", tensor.data.size(), " bytes and ",
-                                                     tensor.scales.size(), " scales, expected ", sizes.data_bytes, " and ",
-                                                     sizes.scale_count, " for ", TpackTypeName(tensor.type)));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": ", tensor.name, " has ", tensor.data.size(), " bytes and ",
+                       tensor.scales.size(), " scales, expected ", sizes.data_bytes, " and ",
+                       sizes.scale_count, " for ", TpackTypeName(tensor.type)));
     }
-    const absl::Span<const uint8_t> data(reinterpret_cast<const uint8_t*>(tensor.data.data()), tensor.data.size());
-    const absl::Status values = VerifyTensorValues({tensor.name, tensor.shape, tensor.type, data, tensor.scales}, path_);
+    const absl::Span<const uint8_t> data(reinterpret_cast<const uint8_t*>(tensor.data.data()),
+                                         tensor.data.size());
+    const absl::Status values =
+        VerifyTensorValues({tensor.name, tensor.shape, tensor.type, data, tensor.scales}, path_);
     return values.ok() ? values : absl::InvalidArgumentError(values.message());
   }
 
@@ -101,12 +114,15 @@ class SpoolingTpackWriter final : public TpackWriter {
 
   absl::Status CopyData(WritableFile* file) {
     ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> data, env_->MapFile(DataPath()));
-    const absl::string_view bytes(reinterpret_cast<const char*>(data->bytes().data()), data->bytes().size());
+    const absl::string_view bytes(reinterpret_cast<const char*>(data->bytes().data()),
+                                  data->bytes().size());
     if (header_.header_end + bytes.size() != header_.file_bytes) {
       return absl::DataLossError(absl::StrCat(DataPath(), ": ", bytes.size(), " bytes, expected ",
-                                              header_.file_bytes - header_.header_end, "; another process writes it?"));
+                                              header_.file_bytes - header_.header_end,
+                                              "; another process writes it?"));
     }
-    for (size_t at = 0; at < bytes.size(); at += kCopyBytes) RETURN_IF_ERROR(file->Append(bytes.substr(at, kCopyBytes)));
+    for (size_t at = 0; at < bytes.size(); at += kCopyBytes)
+      RETURN_IF_ERROR(file->Append(bytes.substr(at, kCopyBytes)));
     return absl::OkStatus();
   }
 
@@ -119,9 +135,9 @@ class SpoolingTpackWriter final : public TpackWriter {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TpackWriter>> TpackWriter::Create(Env* env, const std::string& path, const ModelConfig& config,
-                                                                 const std::string& tokenizer_hash,
-                                                                 const TpackProvenance& provenance) {
+absl::StatusOr<std::unique_ptr<TpackWriter>> TpackWriter::Create(
+    Env* env, const std::string& path, const ModelConfig& config, const std::string& tokenizer_hash,
+    const TpackProvenance& provenance) {
   RETURN_IF_ERROR(ValidateConfig(config));
   TpackHeader header;
   header.config = config;

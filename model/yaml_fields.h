@@ -82,8 +82,8 @@ YamlField<T> BooleanField(std::string key, Member Class::* member, std::string f
 }
 
 template <typename T, typename Class, typename Member>
-YamlField<T> TextField(std::string key, Member Class::* member, std::string type, std::string fallback,
-                       std::string meaning) {
+YamlField<T> TextField(std::string key, Member Class::* member, std::string type,
+                       std::string fallback, std::string meaning) {
   return {key, std::move(type), std::move(fallback), std::move(meaning), [=](YamlMap* map, T* out) {
             std::string value;
             if (map->Get(key, &value)) out->*member = value;

@@ -13,13 +13,14 @@ namespace tritter {
 enum class MetricType { kCounter, kGauge, kHistogram };
 
 struct MetricInfo {
-  std::string name;     // tritter_…; counters end in _total
+  std::string name;  // tritter_…; counters end in _total
   MetricType type;
-  std::vector<std::string> labels;  // names; their values are bounded sets or names of runs and models
-  std::string unit;                 // seconds, bytes, ratio, or what is counted: tokens, requests …
-  std::string servers;              // who exports it: coordinator, worker, inference, all
-  std::string meaning;              // one sentence
-  std::vector<double> buckets;      // upper bounds, ascending; histograms only
+  std::vector<std::string>
+      labels;                   // names; their values are bounded sets or names of runs and models
+  std::string unit;             // seconds, bytes, ratio, or what is counted: tokens, requests …
+  std::string servers;          // who exports it: coordinator, worker, inference, all
+  std::string meaning;          // one sentence
+  std::vector<double> buckets;  // upper bounds, ascending; histograms only
 };
 
 absl::Span<const MetricInfo> Catalogue();

@@ -19,9 +19,10 @@ TEST(Catalogue, EveryEntryIsWellFormed) {
     EXPECT_TRUE(names.insert(m.name).second) << "twice";
     EXPECT_THAT(m.name, testing::MatchesRegex("tritter_[a-z0-9]+(_[a-z0-9]+)*"));
     EXPECT_EQ(absl::EndsWith(m.name, "_total"), m.type == MetricType::kCounter);
-    for (const char* kept : {"_count", "_sum", "_bucket"}) EXPECT_FALSE(absl::EndsWith(m.name, kept));
-    for (const char* unit : {"_ms", "_millis", "_milliseconds", "_minutes", "_kb", "_mb", "_mib",
-                             "_percent"}) {
+    for (const char* kept : {"_count", "_sum", "_bucket"})
+      EXPECT_FALSE(absl::EndsWith(m.name, kept));
+    for (const char* unit :
+         {"_ms", "_millis", "_milliseconds", "_minutes", "_kb", "_mb", "_mib", "_percent"}) {
       EXPECT_FALSE(absl::StrContains(m.name + "_", std::string(unit) + "_")) << "not a base unit";
     }
     // A base unit is in the name and in the entry, or in neither.
@@ -50,8 +51,7 @@ TEST(Catalogue, FindsByName) {
 }
 
 TEST(Catalogue, ReferencePageIsUpToDate) {
-  ASSERT_OK_AND_ASSIGN(const std::string page,
-                       Env::Real()->ReadFile("docs/reference/metrics.md"));
+  ASSERT_OK_AND_ASSIGN(const std::string page, Env::Real()->ReadFile("docs/reference/metrics.md"));
   EXPECT_TRUE(page == CatalogueAsMarkdown())
       << "renew it: bazel run //monitoring:print_metrics > docs/reference/metrics.md";
 }

@@ -54,9 +54,9 @@ absl::StatusOr<std::unique_ptr<Exposer>> Exposer::Start(const Registry* registry
 
   mg_init_library(0);  // counts its users
   const std::string listen = FormatHostPort(address);
-  const char* settings[] = {"listening_ports", listen.c_str(), "num_threads",        "2",
-                            "request_timeout_ms", "5000",      "enable_keep_alive", "no",
-                            nullptr};
+  const char* settings[] = {
+      "listening_ports",   listen.c_str(), "num_threads", "2", "request_timeout_ms", "5000",
+      "enable_keep_alive", "no",           nullptr};
   char text[256] = "";
   mg_init_data init = {};
   const mg_callbacks callbacks = {};

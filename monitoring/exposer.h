@@ -23,7 +23,8 @@ struct ExposerOptions {
 // Serves from Start until it is destroyed, with threads of its own. The registry must outlive it.
 class Exposer {
  public:
-  // Errors: InvalidArgument (address), AlreadyExists (port in use), PermissionDenied (port below 1024).
+  // Errors: InvalidArgument (address), AlreadyExists (port in use), PermissionDenied (port below
+  // 1024).
   static absl::StatusOr<std::unique_ptr<Exposer>> Start(const Registry* registry,
                                                         ExposerOptions options);
   ~Exposer();

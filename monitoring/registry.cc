@@ -21,8 +21,9 @@
 namespace tritter {
 namespace {
 
-using Metric = std::variant<std::shared_ptr<prometheus::Counter>, std::shared_ptr<prometheus::Gauge>,
-                            std::shared_ptr<prometheus::Histogram>>;
+using Metric =
+    std::variant<std::shared_ptr<prometheus::Counter>, std::shared_ptr<prometheus::Gauge>,
+                 std::shared_ptr<prometheus::Histogram>>;
 
 Metric Make(const MetricInfo& info) {
   switch (info.type) {
@@ -56,16 +57,16 @@ absl::StatusOr<const MetricInfo*> Declared(absl::string_view name, MetricType ty
         absl::StrCat("metric ", name, " is not in monitoring/catalogue.cc; add it there first"));
   }
   if (info->type != type) {
-    return absl::InvalidArgumentError(absl::StrCat("metric ", name, " is a ",
-                                                   MetricTypeName(info->type), ", not a ",
-                                                   MetricTypeName(type)));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metric ", name, " is a ", MetricTypeName(info->type), ", not a ", MetricTypeName(type)));
   }
   bool same = labels.size() == info->labels.size();
   for (const std::string& label : info->labels) same &= labels.count(label) == 1;
   if (!same) {
     return absl::InvalidArgumentError(absl::StrCat(
         "metric ", name, " has the labels {", absl::StrJoin(info->labels, ", "), "}, got {",
-        absl::StrJoin(labels, ", ", [](std::string* out, const auto& l) { *out += l.first; }), "}"));
+        absl::StrJoin(labels, ", ", [](std::string* out, const auto& l) { *out += l.first; }),
+        "}"));
   }
   return info;
 }
@@ -125,7 +126,8 @@ absl::StatusOr<Gauge> Registry::FindGauge(absl::string_view name, const MetricLa
 
 absl::StatusOr<Histogram> Registry::FindHistogram(absl::string_view name,
                                                   const MetricLabels& labels) {
-  ASSIGN_OR_RETURN(auto m, impl_->Find<prometheus::Histogram>(name, MetricType::kHistogram, labels));
+  ASSIGN_OR_RETURN(auto m,
+                   impl_->Find<prometheus::Histogram>(name, MetricType::kHistogram, labels));
   return Histogram(std::move(m));
 }
 
@@ -164,7 +166,8 @@ std::string Registry::Text() const {
       family.type = TypeOf(info);
       for (const auto& [labels, metric] : it->second) {
         family.metric.push_back(std::visit([](const auto& m) { return m->Collect(); }, metric));
-        for (const auto& [name, value] : labels) family.metric.back().label.push_back({name, value});
+        for (const auto& [name, value] : labels)
+          family.metric.back().label.push_back({name, value});
       }
     }
   }

@@ -1,5 +1,5 @@
-// The metrics of one process, on prometheus-cpp (not visible here). Only what the catalogue lists can be
-// made: a name, type or label that is not in it is an error of the program.
+// The metrics of one process, on prometheus-cpp (not visible here). Only what the catalogue lists
+// can be made: a name, type or label that is not in it is an error of the program.
 //   Counter tokens = registry->GetCounter("tritter_train_tokens_total");
 //   registry->GetGauge("tritter_train_loss", {{"run", run}}).Set(loss);
 #pragma once
@@ -56,7 +56,8 @@ class Histogram {
 
 using MetricLabels = std::map<std::string, std::string>;
 
-// Thread-safe. Owned by main (or a test), handed to whoever exports something; outlives the Exposer.
+// Thread-safe. Owned by main (or a test), handed to whoever exports something; outlives the
+// Exposer.
 class Registry {
  public:
   // Sets tritter_build_info and tritter_start_time_seconds.
@@ -65,8 +66,8 @@ class Registry {
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
 
-  // The same name and labels give the same metric. Errors: InvalidArgument when the catalogue has no such
-  // name, or lists it with another type or other labels.
+  // The same name and labels give the same metric. Errors: InvalidArgument when the catalogue has
+  // no such name, or lists it with another type or other labels.
   absl::StatusOr<Counter> FindCounter(absl::string_view name, const MetricLabels& labels = {});
   absl::StatusOr<Gauge> FindGauge(absl::string_view name, const MetricLabels& labels = {});
   absl::StatusOr<Histogram> FindHistogram(absl::string_view name, const MetricLabels& labels = {});
@@ -76,7 +77,8 @@ class Registry {
   Gauge GetGauge(absl::string_view name, const MetricLabels& labels = {});
   Histogram GetHistogram(absl::string_view name, const MetricLabels& labels = {});
 
-  // Drops every series with this label, of all metrics: a run that has ended leaves no stale gauges.
+  // Drops every series with this label, of all metrics: a run that has ended leaves no stale
+  // gauges.
   void RemoveSeries(const std::string& label, const std::string& value);
 
   std::string Text() const;  // Prometheus text format

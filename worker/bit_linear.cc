@@ -21,7 +21,8 @@ struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
     at::Tensor x8 = at::empty(x.sizes(), at::kChar), inv = at::empty({x.size(0)});
     layer->context_.parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
       const int64_t n = layer->in_;
-      QuantiseRows(x.data_ptr<float>() + first * n, end - first, n, x8.mutable_data_ptr<int8_t>() + first * n, n,
+      QuantiseRows(x.data_ptr<float>() + first * n, end - first, n,
+                   x8.mutable_data_ptr<int8_t>() + first * n, n,
                    inv.mutable_data_ptr<float>() + first);
     });
     ctx->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
@@ -63,7 +64,8 @@ IntegerGemm BestIntegerGemm() {
   return best;
 }
 
-absl::StatusOr<std::unique_ptr<Linear>> BitLinear::Create(const LayerContext& context, const LinearRequest& request) {
+absl::StatusOr<std::unique_ptr<Linear>> BitLinear::Create(const LayerContext& context,
+                                                          const LinearRequest& request) {
   ASSIGN_OR_RETURN(ParameterSlot slot, context.parameters->FindAdjacent(request.names));
   std::vector<int64_t> part_rows;
   for (const std::string& name : request.names) {
@@ -73,8 +75,12 @@ absl::StatusOr<std::unique_ptr<Linear>> BitLinear::Create(const LayerContext& co
   return std::unique_ptr<Linear>(new BitLinear(context, std::move(slot), std::move(part_rows)));
 }
 
-BitLinear::BitLinear(const LayerContext& context, ParameterSlot slot, std::vector<int64_t> part_rows)
-    : context_(context), slot_(std::move(slot)), part_rows_(std::move(part_rows)), in_(slot_.spec.shape[1]),
+BitLinear::BitLinear(const LayerContext& context, ParameterSlot slot,
+                     std::vector<int64_t> part_rows)
+    : context_(context),
+      slot_(std::move(slot)),
+      part_rows_(std::move(part_rows)),
+      in_(slot_.spec.shape[1]),
       out_(slot_.spec.shape[0]),
       // Sums of floats that hold integers are exact below 2^24 only.
       gemm_(127 * in_ < (1 << 24) ? BestIntegerGemm() : IntegerGemm::kInt8) {}
@@ -115,13 +121,14 @@ at::Tensor BitLinear::Multiply(const at::Tensor& x8, const at::Tensor& inv) {
   if (gemm_ == IntegerGemm::kInt8) {
     const at::Tensor acc = at::_int_mm(x8, codes_.t());
     context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
-      ApplyScalesRows(acc.data_ptr<int32_t>() + first * out_, scales, true, inverse + first, end - first, out_,
-                      result + first * out_);
+      ApplyScalesRows(acc.data_ptr<int32_t>() + first * out_, scales, true, inverse + first,
+                      end - first, out_, result + first * out_);
     });
   } else {
     at::mm_out(y, x8.to(at::kFloat), codes_.to(at::kFloat).t());
     context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
-      ApplyScalesFloatRows(result + first * out_, scales, true, inverse + first, end - first, out_, result + first * out_);
+      ApplyScalesFloatRows(result + first * out_, scales, true, inverse + first, end - first, out_,
+                           result + first * out_);
     });
   }
   return y;
@@ -129,14 +136,15 @@ at::Tensor BitLinear::Multiply(const at::Tensor& x8, const at::Tensor& inv) {
 
 at::Tensor BitLinear::Backward(const at::Tensor& x8, const at::Tensor& inv, const at::Tensor& dy) {
   const int64_t tokens = x8.size(0);
-  at::Tensor x = at::empty({tokens, in_}), w = at::empty({out_, in_}), dx = at::empty({tokens, in_});
+  at::Tensor x = at::empty({tokens, in_}), w = at::empty({out_, in_}),
+             dx = at::empty({tokens, in_});
   context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
-    DequantiseCodes(x8.data_ptr<int8_t>() + first * in_, inv.data_ptr<float>() + first, true, end - first, in_,
-                    x.mutable_data_ptr<float>() + first * in_);
+    DequantiseCodes(x8.data_ptr<int8_t>() + first * in_, inv.data_ptr<float>() + first, true,
+                    end - first, in_, x.mutable_data_ptr<float>() + first * in_);
   });
   context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
-    DequantiseCodes(codes_.data_ptr<int8_t>() + first * in_, scales_.data_ptr<float>() + first, true, end - first, in_,
-                    w.mutable_data_ptr<float>() + first * in_);
+    DequantiseCodes(codes_.data_ptr<int8_t>() + first * in_, scales_.data_ptr<float>() + first,
+                    true, end - first, in_, w.mutable_data_ptr<float>() + first * in_);
   });
   at::Tensor dw = at::from_blob(context_.sink->Begin(slot_.offset, slot_.size), {out_, in_});
   at::mm_out(dw, dy.t(), x);

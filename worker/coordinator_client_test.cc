@@ -229,9 +229,8 @@ TEST_F(CoordinatorClientTest, DeliversCommandsInOrder) {
   rendezvous.mutable_rendezvous()->set_run_id("run-1");
   rendezvous.mutable_rendezvous()->set_epoch(4);
   rendezvous.mutable_rendezvous()->set_address("host:1");
-  service_->With([&] {
-    service_->commands_ = {assignment, rendezvous, EndEpoch("worker-b was lost")};
-  });
+  service_->With(
+      [&] { service_->commands_ = {assignment, rendezvous, EndEpoch("worker-b was lost")}; });
   StartClient();
   handler_.Await(3);
   EXPECT_EQ(handler_.events(),

@@ -8,9 +8,9 @@
 
 namespace tritter {
 
-absl::StatusOr<EvaluationResult> EvaluateWindows(ServingForward* forward, int64_t vocabulary,
-                                                 const std::function<bool(std::vector<int64_t>* window)>& next,
-                                                 Collective* collective) {
+absl::StatusOr<EvaluationResult> EvaluateWindows(
+    ServingForward* forward, int64_t vocabulary,
+    const std::function<bool(std::vector<int64_t>* window)>& next, Collective* collective) {
   EvaluationResult result;
   std::vector<int64_t> window;
   absl::Status status;
@@ -23,8 +23,8 @@ absl::StatusOr<EvaluationResult> EvaluateWindows(ServingForward* forward, int64_
     status = logits.status();
     if (!status.ok()) break;
     const std::vector<float> ones(used - 1, 1.0f);
-    result.nats += SoftmaxCrossEntropyRows(logits->data(), tokens.data() + 1, ones.data(), 0.0f, 0.0,
-                                           static_cast<int64_t>(used) - 1, vocabulary);
+    result.nats += SoftmaxCrossEntropyRows(logits->data(), tokens.data() + 1, ones.data(), 0.0f,
+                                           0.0, static_cast<int64_t>(used) - 1, vocabulary);
     result.tokens += static_cast<int64_t>(used) - 1;
   }
   RETURN_IF_ERROR(status);

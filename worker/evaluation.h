@@ -12,10 +12,10 @@
 
 namespace tritter {
 
-// Sums the nats of every predicted token of the windows, then over the ranks. A window of n + 1 tokens predicts n of
-// them; targets of -1 (padding) are not counted.
-absl::StatusOr<EvaluationResult> EvaluateWindows(ServingForward* forward, int64_t vocabulary,
-                                                 const std::function<bool(std::vector<int64_t>* window)>& next,
-                                                 Collective* collective);
+// Sums the nats of every predicted token of the windows, then over the ranks. A window of n + 1
+// tokens predicts n of them; targets of -1 (padding) are not counted.
+absl::StatusOr<EvaluationResult> EvaluateWindows(
+    ServingForward* forward, int64_t vocabulary,
+    const std::function<bool(std::vector<int64_t>* window)>& next, Collective* collective);
 
 }  // namespace tritter

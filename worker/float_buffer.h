@@ -14,7 +14,8 @@ class FloatBuffer {
  public:
   FloatBuffer() = default;
   explicit FloatBuffer(int64_t size)
-      : size_(size), data_(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 127) / 64 * 64))) {
+      : size_(size),
+        data_(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 127) / 64 * 64))) {
     std::memset(data_.get(), 0, size * sizeof(float));
   }
   float* data() { return data_.get(); }

@@ -8,7 +8,8 @@
 
 namespace tritter {
 
-GradientReducer::GradientReducer(ParameterStore* parameters, Collective* collective, int64_t bucket_floats)
+GradientReducer::GradientReducer(ParameterStore* parameters, Collective* collective,
+                                 int64_t bucket_floats)
     : parameters_(parameters), collective_(collective) {
   for (const ParameterSlot& slot : parameters->slots()) {
     if (buckets_.empty() || buckets_.back().size + slot.size > bucket_floats) {
@@ -51,7 +52,8 @@ absl::Status GradientReducer::Finish() {
   for (Bucket& bucket : buckets_) {
     if (bucket.work == nullptr) {
       if (status_.ok()) {
-        status_ = absl::InternalError(absl::StrCat("gradient bucket at ", bucket.offset, " lacks ", bucket.missing, " values"));
+        status_ = absl::InternalError(absl::StrCat("gradient bucket at ", bucket.offset, " lacks ",
+                                                   bucket.missing, " values"));
       }
       continue;
     }

@@ -1,4 +1,5 @@
-// Sums gradients over the ranks in buckets, each started as soon as the backward pass has completed it.
+// Sums gradients over the ranks in buckets, each started as soon as the backward pass has completed
+// it.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +12,16 @@
 
 namespace tritter {
 
-// Owned by the trainer; used by the thread that runs the backward pass. With one rank it does nothing.
+// Owned by the trainer; used by the thread that runs the backward pass. With one rank it does
+// nothing.
 class GradientReducer {
  public:
   // Buckets are ranges of the flat gradient of about `bucket_floats`, cut at parameter borders.
   GradientReducer(ParameterStore* parameters, Collective* collective, int64_t bucket_floats);
 
   void BeginStep();
-  // The gradient of [offset, offset + size) is complete on this rank. Every rank calls in the same order.
+  // The gradient of [offset, offset + size) is complete on this rank. Every rank calls in the same
+  // order.
   void Ready(int64_t offset, int64_t size);
   // Waits for every bucket. Errors: the collective's; Internal when a bucket was never completed.
   absl::Status Finish();

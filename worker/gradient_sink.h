@@ -1,5 +1,6 @@
-// Where the backward pass puts gradients. The first micro-batch of a step writes, each later one is computed apart and
-// added with one float addition per element, so that accumulating micro-batches gives the bits of summing ranks.
+// Where the backward pass puts gradients. The first micro-batch of a step writes, each later one is
+// computed apart and added with one float addition per element, so that accumulating micro-batches
+// gives the bits of summing ranks.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ class GradientSink {
   }
   void set_ready(Ready ready) { ready_ = std::move(ready); }
 
-  // Memory for the gradient of a range, to be filled completely and given back by Commit before the next Begin.
+  // Memory for the gradient of a range, to be filled completely and given back by Commit before the
+  // next Begin.
   float* Begin(int64_t offset, int64_t size) {
     return first_ ? parameters_->gradient() + offset : scratch_.Reserve(size);
   }

@@ -16,7 +16,8 @@ double Deviation(const ParameterSpec& spec, int64_t layers) {
     case ParameterKind::kHead:
       return 0.02 / std::sqrt(in);
     case ParameterKind::kTernary: {
-      const bool residual = absl::StrContains(spec.name, "attn.o.") || absl::StrContains(spec.name, "ffn.down.");
+      const bool residual =
+          absl::StrContains(spec.name, "attn.o.") || absl::StrContains(spec.name, "ffn.down.");
       return (residual ? 1.0 / std::sqrt(2.0 * static_cast<double>(layers)) : 1.0) / std::sqrt(in);
     }
     case ParameterKind::kNorm:
@@ -38,7 +39,8 @@ void InitialiseParameters(uint64_t seed, int64_t layers, ParameterStore* paramet
     } else {
       const double deviation = Deviation(slot.spec, layers);
       Philox random(MixKey(seed, HashString(slot.spec.name)));
-      for (int64_t i = 0; i < slot.size; ++i) w[i] = static_cast<float>(random.Normal() * deviation);
+      for (int64_t i = 0; i < slot.size; ++i)
+        w[i] = static_cast<float>(random.Normal() * deviation);
     }
   }
   const int64_t size = parameters->size();

@@ -16,11 +16,13 @@ namespace tritter {
 class Linear {
  public:
   virtual ~Linear() = default;
-  // x [tokens, in] float -> [tokens, out], differentiable in x; the gradients of its own parameters go to its sink.
+  // x [tokens, in] float -> [tokens, out], differentiable in x; the gradients of its own parameters
+  // go to its sink.
   virtual at::Tensor Forward(const at::Tensor& x) = 0;
 };
 
-// Matrices that share one input, stacked by rows: their names in the parameter table, which follow each other there.
+// Matrices that share one input, stacked by rows: their names in the parameter table, which follow
+// each other there.
 struct LinearRequest {
   std::vector<std::string> names;
 };

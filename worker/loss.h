@@ -1,5 +1,5 @@
-// What a run minimises. A loss gets hidden vectors and owns what stands behind them (here the output head), so that
-// other objectives attach without touching the network. LibTorch.
+// What a run minimises. A loss gets hidden vectors and owns what stands behind them (here the
+// output head), so that other objectives attach without touching the network. LibTorch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,13 +20,15 @@ struct LossResult {
 class HiddenLoss {
  public:
   virtual ~HiddenLoss() = default;
-  // hidden [T, H]; targets [T] (-1: none); weights [T]. Gradients of the loss's own parameters go to its sink.
-  virtual LossResult Compute(const at::Tensor& hidden, absl::Span<const int64_t> targets, absl::Span<const float> weights,
-                             float gradient_scale) = 0;
+  // hidden [T, H]; targets [T] (-1: none); weights [T]. Gradients of the loss's own parameters go
+  // to its sink.
+  virtual LossResult Compute(const at::Tensor& hidden, absl::Span<const int64_t> targets,
+                             absl::Span<const float> weights, float gradient_scale) = 0;
 };
 
-// Cross-entropy of the next token through the full-precision head, in chunks of tokens: never [T, V] at once.
-// Optional z-loss z · (log Z)^2 per token. Errors: NotFound (head.weight).
-absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context, double z_loss);
+// Cross-entropy of the next token through the full-precision head, in chunks of tokens: never [T,
+// V] at once. Optional z-loss z · (log Z)^2 per token. Errors: NotFound (head.weight).
+absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context,
+                                                          double z_loss);
 
 }  // namespace tritter

@@ -14,10 +14,14 @@ namespace {
 
 class AttentionBlock : public Block {
  public:
-  static absl::StatusOr<std::unique_ptr<Block>> Create(const LayerContext& context, const LinearFactory& linears, int64_t layer) {
+  static absl::StatusOr<std::unique_ptr<Block>> Create(const LayerContext& context,
+                                                       const LinearFactory& linears,
+                                                       int64_t layer) {
     auto block = std::unique_ptr<AttentionBlock>(new AttentionBlock(context));
     const std::string prefix = absl::StrCat("layers.", layer, ".");
-    const auto find = [&](const char* name) { return context.parameters->Find(absl::StrCat(prefix, name, ".weight")); };
+    const auto find = [&](const char* name) {
+      return context.parameters->Find(absl::StrCat(prefix, name, ".weight"));
+    };
     const auto make = [&](const std::vector<const char*>& names) {
       LinearRequest request;
       for (const char* name : names) request.names.push_back(absl::StrCat(prefix, name, ".weight"));
@@ -57,20 +61,24 @@ class AttentionBlock : public Block {
 
 absl::Status CheckSupported(const ModelConfig& config) {
   const auto refuse = [](absl::string_view what, absl::string_view instead) {
-    return absl::UnimplementedError(absl::StrCat(what, " is not trained by this version; use ", instead));
+    return absl::UnimplementedError(
+        absl::StrCat(what, " is not trained by this version; use ", instead));
   };
   if (config.family != Family::kTritter) return refuse("model.family bitnet", "tritter");
   if (config.norm != NormKind::kRmsNorm) return refuse("model.norm layernorm", "rmsnorm");
   if (config.tied_embeddings) return refuse("model.tied_embeddings", "untied embeddings");
   if (config.bias) return refuse("model.bias", "projections without bias");
   if (config.lm_head_ternary) return refuse("model.lm_head ternary", "full");
-  if (config.attention != AttentionMode::kCausal) return refuse("this model.attention mode", "causal");
-  if (config.weight_rule != WeightRule::kAbsMean) return refuse("model.weight_rule threshold", "absmean");
+  if (config.attention != AttentionMode::kCausal)
+    return refuse("this model.attention mode", "causal");
+  if (config.weight_rule != WeightRule::kAbsMean)
+    return refuse("model.weight_rule threshold", "absmean");
   if (config.activations != ActivationRule::kInt8) return refuse("model.activations none", "int8");
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Network>> Network::Create(const LayerContext& context, const LinearFactory& linears) {
+absl::StatusOr<std::unique_ptr<Network>> Network::Create(const LayerContext& context,
+                                                         const LinearFactory& linears) {
   RETURN_IF_ERROR(CheckSupported(*context.config));
   auto network = std::unique_ptr<Network>(new Network(context));
   ASSIGN_OR_RETURN(const ParameterSlot* embedding, context.parameters->Find("embed.weight"));
@@ -78,7 +86,8 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Create(const LayerContext& con
   network->embedding_ = *embedding;
   network->final_norm_ = *final_norm;
   for (int64_t layer = 0; layer < context.config->layers; ++layer) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Block> block, AttentionBlock::Create(network->context_, linears, layer));
+    ASSIGN_OR_RETURN(std::unique_ptr<Block> block,
+                     AttentionBlock::Create(network->context_, linears, layer));
     network->blocks_.push_back(std::move(block));
   }
   return network;
@@ -89,11 +98,13 @@ at::Tensor Network::Embed(const std::vector<int64_t>& tokens) const {
   at::Tensor rows = at::empty({count, hidden});
   float* out = rows.mutable_data_ptr<float>();
   const float* table = context_.parameters->weight() + embedding_.offset;
-  for (int64_t t = 0; t < count; ++t) std::memcpy(out + t * hidden, table + tokens[t] * hidden, hidden * sizeof(float));
+  for (int64_t t = 0; t < count; ++t)
+    std::memcpy(out + t * hidden, table + tokens[t] * hidden, hidden * sizeof(float));
   return rows.requires_grad_(true);
 }
 
-at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position) {
+at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape,
+                            int64_t first_position) {
   if (rope_length_ != shape.length || rope_first_ != first_position) {
     rope_ = MakeRopeTables(*context_.config, first_position, shape.length);
     rope_length_ = shape.length;
@@ -104,12 +115,14 @@ at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape, int
   return AddRmsNorm(context_, final_norm_, x, {});
 }
 
-void Network::CommitEmbeddingGradient(const at::Tensor& gradient, const std::vector<int64_t>& tokens) const {
+void Network::CommitEmbeddingGradient(const at::Tensor& gradient,
+                                      const std::vector<int64_t>& tokens) const {
   const int64_t hidden = context_.config->hidden;
   const float* rows = gradient.data_ptr<float>();
   float* sum = context_.sink->Begin(embedding_.offset, embedding_.size);
   std::fill(sum, sum + embedding_.size, 0.0f);
-  for (size_t t = 0; t < tokens.size(); ++t) AddRow(rows + t * hidden, hidden, sum + tokens[t] * hidden);
+  for (size_t t = 0; t < tokens.size(); ++t)
+    AddRow(rows + t * hidden, hidden, sum + tokens[t] * hidden);
   context_.sink->Commit(embedding_.offset, embedding_.size);
 }
 

@@ -1,5 +1,7 @@
-// The network of family `tritter` for training: embeddings in, hidden vectors out (docs: specification of the model).
-//   n = RMSNorm(x); h = x + O(attention(Q(n), K(n), V(n))); y = RMSNorm(h + down(relu(gate(h))^2 * up(h)))
+// The network of family `tritter` for training: embeddings in, hidden vectors out (docs:
+// specification of the model).
+//   n = RMSNorm(x); h = x + O(attention(Q(n), K(n), V(n))); y = RMSNorm(h + down(relu(gate(h))^2 *
+//   up(h)))
 // The head is the loss's (worker/loss.h). LibTorch.
 #pragma once
 
@@ -13,7 +15,8 @@
 
 namespace tritter {
 
-// One layer of the network; attention with a gated FFN here, others (state-space, recurrent) beside it.
+// One layer of the network; attention with a gated FFN here, others (state-space, recurrent) beside
+// it.
 class Block {
  public:
   virtual ~Block() = default;
@@ -24,15 +27,18 @@ class Block {
 // Owned by the trainer; one thread. The context's objects outlive it.
 class Network {
  public:
-  // Errors: Unimplemented (a switch this network has not: family bitnet, LayerNorm, bias, …), NotFound.
-  static absl::StatusOr<std::unique_ptr<Network>> Create(const LayerContext& context, const LinearFactory& linears);
+  // Errors: Unimplemented (a switch this network has not: family bitnet, LayerNorm, bias, …),
+  // NotFound.
+  static absl::StatusOr<std::unique_ptr<Network>> Create(const LayerContext& context,
+                                                         const LinearFactory& linears);
 
   // Rows of the embedding, [T, H], a leaf that collects its gradient. tokens [T].
   at::Tensor Embed(const std::vector<int64_t>& tokens) const;
   // After the final norm: [T, H]. Positions of every sequence start at `first_position`.
   at::Tensor Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position = 0);
   // Adds the rows of the embedding's gradient up, in token order, into the sink.
-  void CommitEmbeddingGradient(const at::Tensor& gradient, const std::vector<int64_t>& tokens) const;
+  void CommitEmbeddingGradient(const at::Tensor& gradient,
+                               const std::vector<int64_t>& tokens) const;
 
  private:
   explicit Network(const LayerContext& context) : context_(context) {}

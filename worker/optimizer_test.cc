@@ -26,7 +26,8 @@ TEST(AverageDecay, GrowsToTheWindow) {
 TEST(WeightDecay, IsForMatricesOnly) {
   EXPECT_TRUE(HasWeightDecay(ParameterKind::kTernary));
   EXPECT_TRUE(HasWeightDecay(ParameterKind::kHead));
-  for (ParameterKind kind : {ParameterKind::kEmbedding, ParameterKind::kNorm, ParameterKind::kBias, ParameterKind::kScale}) {
+  for (ParameterKind kind : {ParameterKind::kEmbedding, ParameterKind::kNorm, ParameterKind::kBias,
+                             ParameterKind::kScale}) {
     EXPECT_FALSE(HasWeightDecay(kind));
   }
 }
@@ -48,7 +49,8 @@ TEST(AdamWUpdate, ClipsDecaysAndAverages) {
   EXPECT_GT(parameters.version(), version);
   const float clipped = static_cast<float>(2.0 / norm);
   EXPECT_NEAR(parameters.adam_m()[0], 0.1f * clipped, 1e-7f);
-  // The first step has size learning_rate whatever the gradient; matrices decay by learning_rate * weight_decay besides.
+  // The first step has size learning_rate whatever the gradient; matrices decay by learning_rate *
+  // weight_decay besides.
   for (const ParameterSlot& slot : parameters.slots()) {
     const float decayed = HasWeightDecay(slot.spec.kind) ? 0.001f : 0.0f;
     for (int64_t i : {slot.offset, slot.offset + slot.size - 1}) {
@@ -61,7 +63,8 @@ TEST(AdamWUpdate, ClipsDecaysAndAverages) {
 TEST(AdamWUpdate, DoesNotDependOnTheNumberOfThreads) {
   ParameterStore a(Small()), b(Small());
   ParallelRows one(1), three(3);
-  for (int64_t i = 0; i < a.size(); ++i) a.gradient()[i] = b.gradient()[i] = std::sin(static_cast<float>(i));
+  for (int64_t i = 0; i < a.size(); ++i)
+    a.gradient()[i] = b.gradient()[i] = std::sin(static_cast<float>(i));
   EXPECT_EQ(GradientNorm(a, &one), GradientNorm(b, &three));
   RunSpec spec;
   spec.steps = 10;
@@ -87,7 +90,8 @@ TEST(AssignShares, CoversEveryParameterOnceAndEvenly) {
     std::vector<int64_t> load(world, 0);
     for (size_t i = 0; i < owners.size(); ++i) load.at(owners[i]) += parameters.slots()[i].size;
     const auto [least, most] = std::minmax_element(load.begin(), load.end());
-    EXPECT_LT(static_cast<double>(*most - *least), 0.1 * static_cast<double>(parameters.size())) << world;
+    EXPECT_LT(static_cast<double>(*most - *least), 0.1 * static_cast<double>(parameters.size()))
+        << world;
     EXPECT_EQ(owners, AssignShares(parameters.slots(), world));
   }
 }

@@ -49,7 +49,7 @@ void ParallelRows::Work(int part) {
       body = body_;
       rows = rows_;
     }
-    (*body)(part, rows * part / parts_, rows * (part + 1) / parts_);
+    (*body)(part, rows* part / parts_, rows * (part + 1) / parts_);
     MutexLock lock(&mu_);
     if (--running_ == 0) changed_.NotifyAll();
   }

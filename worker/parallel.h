@@ -1,4 +1,5 @@
-// Splits rows over a few threads. LibTorch's own loops are serial in units that are built without OpenMP.
+// Splits rows over a few threads. LibTorch's own loops are serial in units that are built without
+// OpenMP.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace tritter {
 
-// Owned by the trainer. Run is called by one thread at a time; with one thread it calls straight through.
+// Owned by the trainer. Run is called by one thread at a time; with one thread it calls straight
+// through.
 class ParallelRows {
  public:
   using Body = std::function<void(int part, int64_t first, int64_t end)>;
@@ -20,7 +22,8 @@ class ParallelRows {
   ParallelRows& operator=(const ParallelRows&) = delete;
 
   int parts() const { return parts_; }
-  // body(part, first, end) for every part's share of [0, rows), the same shares every time; returns when all are done.
+  // body(part, first, end) for every part's share of [0, rows), the same shares every time; returns
+  // when all are done.
   void Run(int64_t rows, const Body& body);
 
  private:

@@ -34,7 +34,8 @@ absl::StatusOr<const ParameterSlot*> ParameterStore::Find(absl::string_view name
   return absl::NotFoundError(absl::StrCat("the model has no parameter ", name));
 }
 
-absl::StatusOr<ParameterSlot> ParameterStore::FindAdjacent(const std::vector<std::string>& names) const {
+absl::StatusOr<ParameterSlot> ParameterStore::FindAdjacent(
+    const std::vector<std::string>& names) const {
   ParameterSlot all;
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const ParameterSlot* slot, Find(name));
@@ -44,7 +45,8 @@ absl::StatusOr<ParameterSlot> ParameterStore::FindAdjacent(const std::vector<std
     }
     if (slot->offset != all.offset + all.size || slot->spec.shape.back() != all.spec.shape.back()) {
       return absl::FailedPreconditionError(
-          absl::StrCat(name, " does not follow ", names.front(), " in the parameter table: they cannot be one matrix"));
+          absl::StrCat(name, " does not follow ", names.front(),
+                       " in the parameter table: they cannot be one matrix"));
     }
     all.spec.shape[0] += slot->spec.shape[0];
     all.size += slot->size;

@@ -1,6 +1,7 @@
-// Every trained number of one rank: weights, gradients, Adam moments and averaged weights, each kind one flat array in
-// the canonical order of the parameter table. Neighbours in the table are neighbours in memory, so that projections
-// that share an input (q, k, v; gate, up) are one matrix, gradient buckets are ranges, and a snapshot is four copies.
+// Every trained number of one rank: weights, gradients, Adam moments and averaged weights, each
+// kind one flat array in the canonical order of the parameter table. Neighbours in the table are
+// neighbours in memory, so that projections that share an input (q, k, v; gate, up) are one matrix,
+// gradient buckets are ranges, and a snapshot is four copies.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ class ParameterStore {
   int64_t size() const { return weight_.size(); }
   // Errors: NotFound.
   absl::StatusOr<const ParameterSlot*> Find(absl::string_view name) const;
-  // The range of several parameters that follow each other in the table. Errors: NotFound, FailedPrecondition (a gap).
+  // The range of several parameters that follow each other in the table. Errors: NotFound,
+  // FailedPrecondition (a gap).
   absl::StatusOr<ParameterSlot> FindAdjacent(const std::vector<std::string>& names) const;
 
   float* weight() { return weight_.data(); }
@@ -44,8 +46,8 @@ class ParameterStore {
   const float* adam_v() const { return adam_v_.data(); }
   const float* average() const { return average_.data(); }
 
-  // Counts changes of the weights; what is derived from them (ternary codes) is valid for one version only. Whoever
-  // writes through weight() calls MarkChanged afterwards.
+  // Counts changes of the weights; what is derived from them (ternary codes) is valid for one
+  // version only. Whoever writes through weight() calls MarkChanged afterwards.
   uint64_t version() const { return version_; }
   void MarkChanged() { ++version_; }
 

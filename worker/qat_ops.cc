@@ -26,23 +26,26 @@ const T* Saved(AutogradContext* ctx, const char* key) {
 }
 
 // Sums the parts' partial gradients of one norm weight into the sink, in order of the parts.
-void CommitParts(const LayerContext& context, const ParameterSlot& slot, const std::vector<float>& parts) {
+void CommitParts(const LayerContext& context, const ParameterSlot& slot,
+                 const std::vector<float>& parts) {
   float* sum = context.sink->Begin(slot.offset, slot.size);
   std::copy(parts.begin(), parts.begin() + slot.size, sum);
-  for (size_t at = slot.size; at < parts.size(); at += slot.size) AddRow(parts.data() + at, slot.size, sum);
+  for (size_t at = slot.size; at < parts.size(); at += slot.size)
+    AddRow(parts.data() + at, slot.size, sum);
   context.sink->Commit(slot.offset, slot.size);
 }
 
 struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& a, const std::optional<at::Tensor>& b, const LayerContext* context,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& a,
+                            const std::optional<at::Tensor>& b, const LayerContext* context,
                             const ParameterSlot* slot) {
     const at::Tensor x = b.has_value() ? a + *b : a;
     at::Tensor y = at::empty(x.sizes());
     const int64_t n = slot->size;
     const float* w = context->parameters->weight() + slot->offset;
     context->parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
-      RmsNormRows(x.data_ptr<float>() + first * n, w, static_cast<float>(context->config->norm_eps), end - first, n,
-                  y.mutable_data_ptr<float>() + first * n);
+      RmsNormRows(x.data_ptr<float>() + first * n, w, static_cast<float>(context->config->norm_eps),
+                  end - first, n, y.mutable_data_ptr<float>() + first * n);
     });
     ctx->saved_data["context"] = Address(context);
     ctx->saved_data["slot"] = Address(slot);
@@ -60,8 +63,8 @@ struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
     const float* w = context->parameters->weight() + slot->offset;
     context->parallel->Run(x.size(0), [&](int part, int64_t first, int64_t end) {
       RmsNormBackwardRows(x.data_ptr<float>() + first * n, w, dy.data_ptr<float>() + first * n,
-                          static_cast<float>(context->config->norm_eps), end - first, n, dx.mutable_data_ptr<float>() + first * n,
-                          dw.data() + part * n);
+                          static_cast<float>(context->config->norm_eps), end - first, n,
+                          dx.mutable_data_ptr<float>() + first * n, dw.data() + part * n);
     });
     CommitParts(*context, *slot, dw);
     return {dx, ctx->saved_data["two"].toBool() ? dx : at::Tensor(), at::Tensor(), at::Tensor()};
@@ -77,9 +80,11 @@ struct AttentionCall {
 };
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const AttentionCall& call) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv,
+                            const AttentionCall& call) {
     const ModelConfig& config = *call.context->config;
-    const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, length = call.shape.length;
+    const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim,
+                  length = call.shape.length;
     const int64_t width = (n + 2 * k) * d, heads = n + k, tokens = qkv.size(0);
     const float eps = static_cast<float>(config.norm_eps);
     const float* weight = call.context->parameters->weight();
@@ -92,23 +97,28 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
       for (int64_t t = first; t < end; ++t) {
         float* row = rotated + t * heads * d;
         RmsNormRows(in + t * width, weight + call.slots->q_norm.offset, eps, n, d, row);
-        RmsNormRows(in + t * width + n * d, weight + call.slots->k_norm.offset, eps, k, d, row + n * d);
+        RmsNormRows(in + t * width + n * d, weight + call.slots->k_norm.offset, eps, k, d,
+                    row + n * d);
         const int64_t at = t % length * (d / 2);
-        for (int64_t h = 0; h < heads; ++h) RopeInPlace(row + h * d, &call.rope->cos[at], &call.rope->sin[at], d);
+        for (int64_t h = 0; h < heads; ++h)
+          RopeInPlace(row + h * d, &call.rope->cos[at], &call.rope->sin[at], d);
       }
     });
     const int64_t scratch = CausalAttentionScratch(length, d);
     FloatBuffer buffer(scratch * call.context->parallel->parts());
-    call.context->parallel->Run(call.shape.sequences * n, [&](int part, int64_t first, int64_t end) {
-      for (int64_t i = first; i < end; ++i) {
-        const int64_t b = i / n, h = i % n, group = h / (n / k);
-        const float* q_row = rotated + b * length * heads * d + h * d;
-        const float* k_row = rotated + b * length * heads * d + (n + group) * d;
-        CausalAttentionForward(q_row, heads * d, k_row, heads * d, in + b * length * width + (n + k + group) * d, width, length, d,
-                               buffer.data() + part * scratch, out.mutable_data_ptr<float>() + b * length * n * d + h * d, n * d,
-                               lse.mutable_data_ptr<float>() + i * length);
-      }
-    });
+    call.context->parallel->Run(
+        call.shape.sequences * n, [&](int part, int64_t first, int64_t end) {
+          for (int64_t i = first; i < end; ++i) {
+            const int64_t b = i / n, h = i % n, group = h / (n / k);
+            const float* q_row = rotated + b * length * heads * d + h * d;
+            const float* k_row = rotated + b * length * heads * d + (n + group) * d;
+            CausalAttentionForward(q_row, heads * d, k_row, heads * d,
+                                   in + b * length * width + (n + k + group) * d, width, length, d,
+                                   buffer.data() + part * scratch,
+                                   out.mutable_data_ptr<float>() + b * length * n * d + h * d,
+                                   n * d, lse.mutable_data_ptr<float>() + i * length);
+          }
+        });
     ctx->saved_data["context"] = Address(call.context);
     ctx->saved_data["slots"] = Address(call.slots);
     ctx->saved_data["rope"] = Address(call.rope);
@@ -124,7 +134,8 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     const ModelConfig& config = *context->config;
     const variable_list saved = ctx->get_saved_variables();
     const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, group = n / k;
-    const int64_t tokens = saved[0].size(0), sequences = ctx->saved_data["sequences"].toInt(), length = tokens / sequences;
+    const int64_t tokens = saved[0].size(0), sequences = ctx->saved_data["sequences"].toInt(),
+                  length = tokens / sequences;
     const int64_t width = (n + 2 * k) * d, heads = n + k;
     const at::Tensor dout = grads[0].contiguous();
     at::Tensor dqkv = at::zeros({tokens, width});
@@ -140,11 +151,12 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
       for (int64_t i = first; i < end; ++i) {
         const int64_t b = i / k, g = i % k, row = b * length;
         for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-          CausalAttentionBackward(rotated + row * heads * d + h * d, heads * d, rotated + row * heads * d + (n + g) * d, heads * d,
-                                  in + row * width + (n + k + g) * d, width, out + row * n * d + h * d, n * d,
-                                  lse + (b * n + h) * length, dout.data_ptr<float>() + row * n * d + h * d, n * d, length, d,
-                                  buffer.data() + part * scratch, d_in + row * width + h * d, width,
-                                  d_in + row * width + (n + g) * d, d_in + row * width + (n + k + g) * d, width);
+          CausalAttentionBackward(
+              rotated + row * heads * d + h * d, heads * d, rotated + row * heads * d + (n + g) * d,
+              heads * d, in + row * width + (n + k + g) * d, width, out + row * n * d + h * d,
+              n * d, lse + (b * n + h) * length, dout.data_ptr<float>() + row * n * d + h * d,
+              n * d, length, d, buffer.data() + part * scratch, d_in + row * width + h * d, width,
+              d_in + row * width + (n + g) * d, d_in + row * width + (n + k + g) * d, width);
         }
       }
     });
@@ -156,10 +168,12 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
       for (int64_t t = first; t < end; ++t) {
         float* row = d_in + t * width;
         const int64_t at = t % length * (d / 2);
-        for (int64_t h = 0; h < heads; ++h) RopeInPlace(row + h * d, &rope->cos[at], &rope->minus_sin[at], d);
-        RmsNormBackwardRows(in + t * width, weight + slots->q_norm.offset, row, eps, n, d, row, dq_norm.data() + part * d);
-        RmsNormBackwardRows(in + t * width + n * d, weight + slots->k_norm.offset, row + n * d, eps, k, d, row + n * d,
-                            dk_norm.data() + part * d);
+        for (int64_t h = 0; h < heads; ++h)
+          RopeInPlace(row + h * d, &rope->cos[at], &rope->minus_sin[at], d);
+        RmsNormBackwardRows(in + t * width, weight + slots->q_norm.offset, row, eps, n, d, row,
+                            dq_norm.data() + part * d);
+        RmsNormBackwardRows(in + t * width + n * d, weight + slots->k_norm.offset, row + n * d, eps,
+                            k, d, row + n * d, dk_norm.data() + part * d);
       }
     });
     CommitParts(*context, slots->q_norm, dq_norm);
@@ -169,7 +183,8 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 };
 
 struct GatedRelu2Function : torch::autograd::Function<GatedRelu2Function> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up, const LayerContext* context) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up,
+                            const LayerContext* context) {
     const int64_t inner = gate_up.size(1) / 2;
     at::Tensor h = at::empty({gate_up.size(0), inner});
     context->parallel->Run(gate_up.size(0), [&](int, int64_t first, int64_t end) {
@@ -205,19 +220,24 @@ RopeTables MakeRopeTables(const ModelConfig& config, int64_t first_position, int
   const int64_t half = config.head_dim / 2;
   tables.cos.resize(length * half);
   tables.sin.resize(length * half);
-  RopeTable(config.rope_theta, config.head_dim, first_position, length, tables.cos.data(), tables.sin.data());
+  RopeTable(config.rope_theta, config.head_dim, first_position, length, tables.cos.data(),
+            tables.sin.data());
   tables.minus_sin.reserve(tables.sin.size());
   for (float s : tables.sin) tables.minus_sin.push_back(-s);
   return tables;
 }
 
-at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a, const at::Tensor& b) {
-  return AddRmsNormFunction::apply(a, b.defined() ? std::optional<at::Tensor>(b) : std::nullopt, &context, &slot);
+at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a,
+                      const at::Tensor& b) {
+  return AddRmsNormFunction::apply(a, b.defined() ? std::optional<at::Tensor>(b) : std::nullopt,
+                                   &context, &slot);
 }
-at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots, const RopeTables& rope, SequenceShape shape,
-                           const at::Tensor& qkv) {
+at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots,
+                           const RopeTables& rope, SequenceShape shape, const at::Tensor& qkv) {
   return AttentionFunction::apply(qkv, AttentionCall{&context, &slots, &rope, shape});
 }
-at::Tensor GatedRelu2(const LayerContext& context, const at::Tensor& gate_up) { return GatedRelu2Function::apply(gate_up, &context); }
+at::Tensor GatedRelu2(const LayerContext& context, const at::Tensor& gate_up) {
+  return GatedRelu2Function::apply(gate_up, &context);
+}
 
 }  // namespace tritter

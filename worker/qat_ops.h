@@ -1,5 +1,6 @@
-// The differentiable operations of a block beside its linear layers, each one autograd node over the kernels of
-// kernels/float_ops.h (forward: the arithmetic of serving) and kernels/training_ops.h (backward). LibTorch.
+// The differentiable operations of a block beside its linear layers, each one autograd node over
+// the kernels of kernels/float_ops.h (forward: the arithmetic of serving) and
+// kernels/training_ops.h (backward). LibTorch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,14 +24,15 @@ struct SequenceShape {
 };
 
 // RMSNorm of a (+ b where defined) with the weight in `slot`. a, b [T, H].
-at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a, const at::Tensor& b);
+at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a,
+                      const at::Tensor& b);
 
 struct AttentionSlots {
   ParameterSlot q_norm, k_norm;  // [D]
 };
 // QK-norm, RoPE and causal attention. qkv [T, (N + 2K) D] -> [T, N D].
-at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots, const RopeTables& rope, SequenceShape shape,
-                           const at::Tensor& qkv);
+at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots,
+                           const RopeTables& rope, SequenceShape shape, const at::Tensor& qkv);
 
 // relu(gate)^2 * up of rows [gate | up]. gate_up [T, 2 I] -> [T, I].
 at::Tensor GatedRelu2(const LayerContext& context, const at::Tensor& gate_up);

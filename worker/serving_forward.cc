@@ -11,8 +11,8 @@
 
 namespace tritter {
 
-ServingForward::ServingForward(const ModelConfig& config, const ParameterStore& parameters, const float* weights,
-                               ParallelRows* parallel)
+ServingForward::ServingForward(const ModelConfig& config, const ParameterStore& parameters,
+                               const float* weights, ParallelRows* parallel)
     : config_(config), parameters_(parameters), weights_(weights), parallel_(parallel) {
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = absl::StrCat("layers.", i, ".");
@@ -32,7 +32,9 @@ ServingForward::ServingForward(const ModelConfig& config, const ParameterStore& 
   }
 }
 
-const float* ServingForward::Values(const std::string& name) const { return weights_ + (*parameters_.Find(name))->offset; }
+const float* ServingForward::Values(const std::string& name) const {
+  return weights_ + (*parameters_.Find(name))->offset;
+}
 
 ServingForward::Packed ServingForward::Pack(const std::string& name) const {
   const ParameterSlot& slot = **parameters_.Find(name);
@@ -42,7 +44,8 @@ ServingForward::Packed ServingForward::Pack(const std::string& name) const {
   std::vector<int8_t> codes(slot.size);
   packed.scales.resize(packed.out);
   const bool per_row = config_.granularity == ScaleGranularity::kRow;
-  QuantiseWeights(weights_ + slot.offset, packed.out, packed.in, per_row, codes.data(), packed.scales.data());
+  QuantiseWeights(weights_ + slot.offset, packed.out, packed.in, per_row, codes.data(),
+                  packed.scales.data());
   if (!per_row) std::fill(packed.scales.begin(), packed.scales.end(), packed.scales[0]);
   std::vector<uint8_t> logical(packed.out * LogicalRowBytes(packed.in));
   PackLogical(codes.data(), packed.out, packed.in, logical.data());
@@ -51,29 +54,35 @@ ServingForward::Packed ServingForward::Pack(const std::string& name) const {
   return packed;
 }
 
-void ServingForward::Quantise(const float* x, int64_t tokens, int64_t n, std::vector<int8_t>* x8, std::vector<float>* inv) {
+void ServingForward::Quantise(const float* x, int64_t tokens, int64_t n, std::vector<int8_t>* x8,
+                              std::vector<float>* inv) {
   const int64_t stride = RoundUp(n, kTileCols);
   x8->resize(tokens * stride);
   inv->resize(tokens);
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
-    QuantiseRows(x + first * n, end - first, n, x8->data() + first * stride, stride, inv->data() + first);
+    QuantiseRows(x + first * n, end - first, n, x8->data() + first * stride, stride,
+                 inv->data() + first);
   });
 }
 
-void ServingForward::Multiply(const Packed& w, const std::vector<int8_t>& x8, const std::vector<float>& inv, int64_t tokens,
-                              float* y) {
-  const int64_t stride = RoundUp(w.out, kTileRows), x_stride = RoundUp(w.in, kTileCols), blocks = stride / kTileRows;
+void ServingForward::Multiply(const Packed& w, const std::vector<int8_t>& x8,
+                              const std::vector<float>& inv, int64_t tokens, float* y) {
+  const int64_t stride = RoundUp(w.out, kTileRows), x_stride = RoundUp(w.in, kTileCols),
+                blocks = stride / kTileRows;
   std::vector<int32_t> acc(tokens * stride);
   const TernaryKernel& kernel = BestTernaryKernel();
   parallel_->Run(blocks, [&](int, int64_t first, int64_t end) {
     if (first < end) {
-      kernel.gemm(w.tiles.data(), w.out, w.in, x8.data(), x_stride, tokens, acc.data(), stride, first, end);
+      kernel.gemm(w.tiles.data(), w.out, w.in, x8.data(), x_stride, tokens, acc.data(), stride,
+                  first, end);
     }
   });
-  for (int64_t t = 0; t < tokens; ++t) DequantiseRow(&acc[t * stride], w.scales.data(), true, inv[t], w.out, y + t * w.out);
+  for (int64_t t = 0; t < tokens; ++t)
+    DequantiseRow(&acc[t * stride], w.scales.data(), true, inv[t], w.out, y + t * w.out);
 }
 
-void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float* k, const float* v, float* out) {
+void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float* k, const float* v,
+                            float* out) {
   const int64_t n = config_.heads, kv = config_.kv_heads, d = config_.head_dim, half = d / 2;
   const float eps = static_cast<float>(config_.norm_eps);
   RmsNormRows(q, layer.q_norm, eps, tokens * n, d, q);
@@ -84,14 +93,16 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
     for (int64_t h = 0; h < kv; ++h) RopeInPlace(k + (t * kv + h) * d, cos, sin, d);
   }
   // Keys and values of each head in pages, the form in which the engine keeps them.
-  const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions, page = KvPageFloats(d);
+  const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions,
+                page = KvPageFloats(d);
   pages_.assign(kv * pages * page, 0.0f);
   std::vector<const float*> page_of(kv * pages);
   for (int64_t h = 0; h < kv; ++h) {
     for (int64_t p = 0; p < pages; ++p) page_of[h * pages + p] = &pages_[(h * pages + p) * page];
     for (int64_t t = 0; t < tokens; ++t) {
       const int64_t at = (t * kv + h) * d;
-      KvStore(k + at, v + at, d, t % kKvPagePositions, &pages_[(h * pages + t / kKvPagePositions) * page]);
+      KvStore(k + at, v + at, d, t % kKvPagePositions,
+              &pages_[(h * pages + t / kKvPagePositions) * page]);
     }
   }
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
@@ -106,8 +117,10 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
 }
 
 absl::StatusOr<std::vector<float>> ServingForward::Logits(absl::Span<const int64_t> tokens) {
-  const int64_t count = static_cast<int64_t>(tokens.size()), hidden = config_.hidden, inner = config_.ffn;
-  const int64_t q_width = config_.heads * config_.head_dim, kv_width = config_.kv_heads * config_.head_dim;
+  const int64_t count = static_cast<int64_t>(tokens.size()), hidden = config_.hidden,
+                inner = config_.ffn;
+  const int64_t q_width = config_.heads * config_.head_dim,
+                kv_width = config_.kv_heads * config_.head_dim;
   const float eps = static_cast<float>(config_.norm_eps);
   if (rope_positions_ < count) {
     cos_.resize(count * (config_.head_dim / 2));
@@ -115,14 +128,17 @@ absl::StatusOr<std::vector<float>> ServingForward::Logits(absl::Span<const int64
     RopeTable(config_.rope_theta, config_.head_dim, 0, count, cos_.data(), sin_.data());
     rope_positions_ = count;
   }
-  std::vector<float> x(count * hidden), h(count * hidden), q(count * q_width), k(count * kv_width), v(count * kv_width);
-  std::vector<float> attended(count * q_width), gate(count * inner), up(count * inner), f(count * hidden), inv;
+  std::vector<float> x(count * hidden), h(count * hidden), q(count * q_width), k(count * kv_width),
+      v(count * kv_width);
+  std::vector<float> attended(count * q_width), gate(count * inner), up(count * inner),
+      f(count * hidden), inv;
   std::vector<int8_t> x8;
   const float* embedding = Values("embed.weight");
   for (int64_t t = 0; t < count; ++t) {
     if (tokens[t] < 0 || tokens[t] >= config_.vocab) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("token ", tokens[t], " at position ", t, " is outside the vocabulary of ", config_.vocab));
+      return absl::InvalidArgumentError(absl::StrCat("token ", tokens[t], " at position ", t,
+                                                     " is outside the vocabulary of ",
+                                                     config_.vocab));
     }
     std::memcpy(&x[t * hidden], embedding + tokens[t] * hidden, hidden * sizeof(float));
   }
@@ -149,7 +165,8 @@ absl::StatusOr<std::vector<float>> ServingForward::Logits(absl::Span<const int64
   std::vector<float> logits(count * config_.vocab);
   const float* head = Values("head.weight");
   parallel_->Run(count, [&](int, int64_t first, int64_t end) {
-    DotRows(head, config_.vocab, &x[first * hidden], hidden, end - first, hidden, &logits[first * config_.vocab], config_.vocab);
+    DotRows(head, config_.vocab, &x[first * hidden], hidden, end - first, hidden,
+            &logits[first * config_.vocab], config_.vocab);
   });
   return logits;
 }

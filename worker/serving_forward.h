@@ -1,5 +1,6 @@
-// The network as the inference engine computes it: the kernels of kernels/float_ops.h and the packed ternary products, in
-// the engine's order of operations, so that evaluation and served text agree bit for bit. No gradient, no LibTorch.
+// The network as the inference engine computes it: the kernels of kernels/float_ops.h and the
+// packed ternary products, in the engine's order of operations, so that evaluation and served text
+// agree bit for bit. No gradient, no LibTorch.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,13 @@ namespace tritter {
 // Weights packed once from one flat array; valid until that changes. One thread at a time.
 class ServingForward {
  public:
-  // `weights`: the store's weight() or average(); read during construction (ternary) and every call (the rest).
-  ServingForward(const ModelConfig& config, const ParameterStore& parameters, const float* weights, ParallelRows* parallel);
+  // `weights`: the store's weight() or average(); read during construction (ternary) and every call
+  // (the rest).
+  ServingForward(const ModelConfig& config, const ParameterStore& parameters, const float* weights,
+                 ParallelRows* parallel);
 
-  // Logits [tokens, V] of one sequence from position 0. Errors: InvalidArgument (a token outside the vocabulary).
+  // Logits [tokens, V] of one sequence from position 0. Errors: InvalidArgument (a token outside
+  // the vocabulary).
   absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens);
 
  private:
@@ -35,8 +39,10 @@ class ServingForward {
   const float* Values(const std::string& name) const;
   Packed Pack(const std::string& name) const;
   // y [tokens, out] from quantised rows.
-  void Multiply(const Packed& w, const std::vector<int8_t>& x8, const std::vector<float>& inv, int64_t tokens, float* y);
-  void Quantise(const float* x, int64_t tokens, int64_t n, std::vector<int8_t>* x8, std::vector<float>* inv);
+  void Multiply(const Packed& w, const std::vector<int8_t>& x8, const std::vector<float>& inv,
+                int64_t tokens, float* y);
+  void Quantise(const float* x, int64_t tokens, int64_t n, std::vector<int8_t>* x8,
+                std::vector<float>* inv);
   void Attend(const Layer& layer, int64_t tokens, float* q, float* k, const float* v, float* out);
 
   const ModelConfig config_;

@@ -20,8 +20,10 @@ constexpr const char* kPrefixes[kKinds] = {"weight/", "adam_m/", "adam_v/", "ema
 
 class Snapshot : public TrainerSnapshot {
  public:
-  Snapshot(const ParameterStore& parameters, int64_t step) : slots_(parameters.slots()), step_(step) {
-    const float* arrays[kKinds] = {parameters.weight(), parameters.adam_m(), parameters.adam_v(), parameters.average()};
+  Snapshot(const ParameterStore& parameters, int64_t step)
+      : slots_(parameters.slots()), step_(step) {
+    const float* arrays[kKinds] = {parameters.weight(), parameters.adam_m(), parameters.adam_v(),
+                                   parameters.average()};
     for (int kind = 0; kind < kKinds; ++kind) {
       copies_[kind] = FloatBuffer(parameters.size());
       std::memcpy(copies_[kind].data(), arrays[kind], parameters.size() * sizeof(float));
@@ -29,20 +31,23 @@ class Snapshot : public TrainerSnapshot {
   }
   int64_t step() const override { return step_; }
 
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder, int rank,
-                                                       int world_size) const override {
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
+                                                       int rank, int world_size) const override {
     const std::vector<int> owners = AssignShares(slots_, world_size);
     std::vector<TensorToWrite> tensors;
     for (int kind = 0; kind < kKinds; ++kind) {
       for (size_t i = 0; i < slots_.size(); ++i) {
         if (owners[i] != rank) continue;
         const float* values = copies_[kind].data() + slots_[i].offset;
-        tensors.push_back({absl::StrCat(kPrefixes[kind], slots_[i].spec.name), DType::kF32, slots_[i].spec.shape,
-                           absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(values), slots_[i].size * sizeof(float))});
+        tensors.push_back({absl::StrCat(kPrefixes[kind], slots_[i].spec.name), DType::kF32,
+                           slots_[i].spec.shape,
+                           absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(values),
+                                               slots_[i].size * sizeof(float))});
       }
     }
     const std::string name = absl::StrCat("share-", rank, "-of-", world_size, ".safetensors");
-    ASSIGN_OR_RETURN(WrittenFile written, WriteSafetensors(env, JoinPath(folder, name), tensors, {{"step", absl::StrCat(step_)}}));
+    ASSIGN_OR_RETURN(WrittenFile written, WriteSafetensors(env, JoinPath(folder, name), tensors,
+                                                           {{"step", absl::StrCat(step_)}}));
     return std::vector<ManifestFile>{{name, written.bytes, written.sha256}};
   }
 
@@ -57,8 +62,9 @@ class Snapshot : public TrainerSnapshot {
 std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size) {
   std::vector<size_t> order(slots.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return slots[a].size != slots[b].size ? slots[a].size > slots[b].size : a < b; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return slots[a].size != slots[b].size ? slots[a].size > slots[b].size : a < b;
+  });
   std::vector<int64_t> load(world_size, 0);
   std::vector<int> owners(slots.size());
   for (size_t i : order) {
@@ -72,8 +78,10 @@ std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int
   return std::make_unique<Snapshot>(parameters, step);
 }
 
-absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest, ParameterStore* parameters) {
-  float* arrays[kKinds] = {parameters->weight(), parameters->adam_m(), parameters->adam_v(), parameters->average()};
+absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,
+                       ParameterStore* parameters) {
+  float* arrays[kKinds] = {parameters->weight(), parameters->adam_m(), parameters->adam_v(),
+                           parameters->average()};
   std::set<std::string> missing;
   for (const ParameterSlot& slot : parameters->slots()) {
     for (const char* prefix : kPrefixes) missing.insert(prefix + slot.spec.name);
@@ -83,24 +91,29 @@ absl::Status ReadState(Env* env, const std::string& folder, const CheckpointMani
     ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share, SafetensorsFile::Open(env, path));
     for (const std::string& name : share->names()) {
       const size_t slash = name.find('/');
-      const int kind = static_cast<int>(std::find(kPrefixes, kPrefixes + kKinds, name.substr(0, slash + 1)) - kPrefixes);
+      const int kind = static_cast<int>(
+          std::find(kPrefixes, kPrefixes + kKinds, name.substr(0, slash + 1)) - kPrefixes);
       absl::StatusOr<const ParameterSlot*> slot = parameters->Find(name.substr(slash + 1));
       if (kind == kKinds || !slot.ok()) {
         return absl::FailedPreconditionError(
-            absl::StrCat(path, ": tensor ", name, " does not belong to the model of this run; was it written with another configuration?"));
+            absl::StrCat(path, ": tensor ", name,
+                         " does not belong to the model of this run; was it written with another "
+                         "configuration?"));
       }
       ASSIGN_OR_RETURN(TensorView tensor, share->Get(name));
       if (tensor.dtype != DType::kF32 || tensor.shape != (*slot)->spec.shape) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            path, ": tensor ", name, " is ", DTypeName(tensor.dtype), " [", absl::StrJoin(tensor.shape, ", "), "], expected F32 [",
-            absl::StrJoin((*slot)->spec.shape, ", "), "]"));
+        return absl::FailedPreconditionError(
+            absl::StrCat(path, ": tensor ", name, " is ", DTypeName(tensor.dtype), " [",
+                         absl::StrJoin(tensor.shape, ", "), "], expected F32 [",
+                         absl::StrJoin((*slot)->spec.shape, ", "), "]"));
       }
       std::memcpy(arrays[kind] + (*slot)->offset, tensor.bytes.data(), tensor.bytes.size());
       missing.erase(name);
     }
   }
   if (!missing.empty()) {
-    return absl::NotFoundError(absl::StrCat(folder, ": no share holds ", *missing.begin(), " (and ", missing.size() - 1, " more)"));
+    return absl::NotFoundError(absl::StrCat(folder, ": no share holds ", *missing.begin(), " (and ",
+                                            missing.size() - 1, " more)"));
   }
   parameters->MarkChanged();
   return absl::OkStatus();
@@ -108,7 +121,8 @@ absl::Status ReadState(Env* env, const std::string& folder, const CheckpointMani
 
 std::string HashState(const ParameterStore& parameters) {
   Sha256Hasher hasher;
-  for (const float* values : {parameters.weight(), parameters.adam_m(), parameters.adam_v(), parameters.average()}) {
+  for (const float* values :
+       {parameters.weight(), parameters.adam_m(), parameters.adam_v(), parameters.average()}) {
     hasher.Update(values, parameters.size() * sizeof(float));
   }
   return Hex(hasher.Finish());

@@ -1,5 +1,6 @@
-// Trains a small model on a text file in one process and prints milliseconds per step by part, and held-out bits per
-// byte. Documents are separated by blank lines; one is held out when SHA-256(content) mod 1000 < 100. Example:
+// Trains a small model on a text file in one process and prints milliseconds per step by part, and
+// held-out bits per byte. Documents are separated by blank lines; one is held out when
+// SHA-256(content) mod 1000 < 100. Example:
 //   train_bench --text input.txt --steps 400 --sequence 128 --batch 16 --peak 3e-3
 #include <algorithm>
 #include <cmath>
@@ -44,19 +45,23 @@ Corpus SplitText(const std::string& text) {
 }
 
 Batch BatchAt(const Corpus& corpus, const RunSpec& spec, int64_t step) {
-  const int64_t length = spec.sequence_length, samples = (static_cast<int64_t>(corpus.train.size()) - 1) / length;
+  const int64_t length = spec.sequence_length,
+                samples = (static_cast<int64_t>(corpus.train.size()) - 1) / length;
   Batch batch;
   batch.sequences = spec.global_batch;
   batch.weights.assign(spec.global_batch, 1.0f);
   for (int64_t i = 0; i < spec.global_batch; ++i) {
     const int64_t slot = step * spec.global_batch + i;
-    const int64_t k = static_cast<int64_t>(Permutation(MixKey(spec.seed, slot / samples), samples)(slot % samples));
-    batch.tokens.insert(batch.tokens.end(), corpus.train.begin() + k * length, corpus.train.begin() + (k + 1) * length + 1);
+    const int64_t k = static_cast<int64_t>(
+        Permutation(MixKey(spec.seed, slot / samples), samples)(slot % samples));
+    batch.tokens.insert(batch.tokens.end(), corpus.train.begin() + k * length,
+                        corpus.train.begin() + (k + 1) * length + 1);
   }
   return batch;
 }
 
-int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evaluate_every, int64_t window) {
+int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evaluate_every,
+        int64_t window) {
   const auto text = Env::Real()->ReadFile(path);
   if (!text.ok()) return std::fprintf(stderr, "%s\n", text.status().ToString().c_str()), 1;
   const Corpus corpus = SplitText(*text);
@@ -70,7 +75,8 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     if (const absl::Status s = (*trainer)->InitialiseFresh(); !s.ok()) trainer = s;
   }
   if (!trainer.ok()) return std::fprintf(stderr, "%s\n", trainer.status().ToString().c_str()), 1;
-  std::printf("%s; %zu training tokens, %zu held out\n", (*trainer)->description().c_str(), corpus.train.size(), corpus.held_out.size());
+  std::printf("%s; %zu training tokens, %zu held out\n", (*trainer)->description().c_str(),
+              corpus.train.size(), corpus.held_out.size());
   StepStats sum;
   double seconds = 0, loss = 0;
   std::clock_t cpu = std::clock();
@@ -78,8 +84,9 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
   for (int64_t step = 0; step < spec.steps; ++step) {
     const Batch batch = BatchAt(corpus, spec, step);
     const absl::Duration begin = Clock::Real()->Monotonic();
-    const auto stats = (*trainer)->Step(batch, static_cast<double>(batch.sequences * spec.sequence_length),
-                                        spec.micro_batch > 0 ? spec.micro_batch : batch.sequences, LrAt(step, spec.schedule));
+    const auto stats = (*trainer)->Step(
+        batch, static_cast<double>(batch.sequences * spec.sequence_length),
+        spec.micro_batch > 0 ? spec.micro_batch : batch.sequences, LrAt(step, spec.schedule));
     if (!stats.ok()) return std::fprintf(stderr, "%s\n", stats.status().ToString().c_str()), 1;
     seconds += absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin);
     sum.forward_seconds += stats->forward_seconds;
@@ -91,10 +98,12 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     const bool last = step + 1 == spec.steps;
     if (!last && (evaluate_every <= 0 || (step + 1) % evaluate_every != 0)) continue;
     const double n = static_cast<double>(since) / 1e3;
-    std::printf("step %ld loss %.4f norm %.3f | ms %.2f (cpu %.2f): forward %.2f backward %.2f reduce %.2f optimizer %.2f", step + 1,
-                loss / static_cast<double>(since), stats->grad_norm, seconds / n,
-                static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC / n, sum.forward_seconds / n, sum.backward_seconds / n,
-                sum.reduce_seconds / n, sum.optimizer_seconds / n);
+    std::printf(
+        "step %ld loss %.4f norm %.3f | ms %.2f (cpu %.2f): forward %.2f backward %.2f reduce %.2f "
+        "optimizer %.2f",
+        step + 1, loss / static_cast<double>(since), stats->grad_norm, seconds / n,
+        static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC / n, sum.forward_seconds / n,
+        sum.backward_seconds / n, sum.reduce_seconds / n, sum.optimizer_seconds / n);
     sum = {};
     seconds = loss = 0;
     since = 0;
@@ -136,7 +145,9 @@ int main(int argc, char** argv) {
   double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3;
   int threads = 1;
   int64_t evaluate_every = 0, window = 0, vocabulary = tritter::kByteVocabulary;
-  app.add_option("--text", text, "UTF-8 text, documents separated by blank lines")->required()->check(CLI::ExistingFile);
+  app.add_option("--text", text, "UTF-8 text, documents separated by blank lines")
+      ->required()
+      ->check(CLI::ExistingFile);
   app.add_option("--preset", preset, "model preset");
   app.add_option("--vocab", vocabulary, "vocabulary");
   app.add_option("--steps", spec.steps, "optimiser steps");
@@ -150,7 +161,8 @@ int main(int argc, char** argv) {
   app.add_option("--shape", shape, "cosine, linear or sqrt");
   app.add_option("--weight-decay", spec.weight_decay, "AdamW");
   app.add_option("--beta2", spec.beta2, "AdamW");
-  app.add_option("--ema", spec.ema_fraction, "window of the weight average as a fraction of the run");
+  app.add_option("--ema", spec.ema_fraction,
+                 "window of the weight average as a fraction of the run");
   app.add_option("--seed", spec.seed, "seed");
   app.add_option("--threads", threads, "threads");
   app.add_option("--evaluate-every", evaluate_every, "steps; 0: at the end only, -1: never");
@@ -163,11 +175,14 @@ int main(int argc, char** argv) {
   spec.schedule.peak = peak;
   spec.schedule.min = min * peak;
   spec.schedule.total_steps = spec.steps;
-  spec.schedule.warmup_steps = std::max<int64_t>(1, std::llround(warmup * static_cast<double>(spec.steps)));
-  spec.schedule.decay_start_step =
-      std::max(spec.schedule.warmup_steps, spec.steps - std::max<int64_t>(1, std::llround(decay * static_cast<double>(spec.steps))));
+  spec.schedule.warmup_steps =
+      std::max<int64_t>(1, std::llround(warmup * static_cast<double>(spec.steps)));
+  spec.schedule.decay_start_step = std::max(
+      spec.schedule.warmup_steps,
+      spec.steps - std::max<int64_t>(1, std::llround(decay * static_cast<double>(spec.steps))));
   spec.schedule.shape = shape == "linear" ? tritter::DecayShape::kLinear
                         : shape == "sqrt" ? tritter::DecayShape::kSqrt
                                           : tritter::DecayShape::kCosine;
-  return tritter::Run(spec, text, threads, evaluate_every, window > 0 ? window : spec.sequence_length);
+  return tritter::Run(spec, text, threads, evaluate_every,
+                      window > 0 ? window : spec.sequence_length);
 }

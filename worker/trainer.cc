@@ -30,8 +30,8 @@ namespace {
 
 constexpr int64_t kBucketFloats = int64_t{1} << 18;  // 1 MiB
 
-// A step frees and allocates the same activations again and again: without this the C library gives the pages back and
-// the kernel clears them anew every time. Process-wide.
+// A step frees and allocates the same activations again and again: without this the C library gives
+// the pages back and the kernel clears them anew every time. Process-wide.
 void KeepFreedPages() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -54,7 +54,11 @@ class Stopwatch {
 class CpuTrainer : public Trainer {
  public:
   explicit CpuTrainer(const Options& options)
-      : options_(options), spec_(options.spec), parameters_(spec_.model), sink_(&parameters_), parallel_(options.threads),
+      : options_(options),
+        spec_(options.spec),
+        parameters_(spec_.model),
+        sink_(&parameters_),
+        parallel_(options.threads),
         reducer_(&parameters_, options.collective, kBucketFloats) {
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
@@ -72,36 +76,46 @@ class CpuTrainer : public Trainer {
     return absl::OkStatus();
   }
 
-  absl::Status Load(Env* env, const std::string& folder, const CheckpointManifest& manifest) override {
+  absl::Status Load(Env* env, const std::string& folder,
+                    const CheckpointManifest& manifest) override {
     RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_));
     step_ = manifest.step;
     return absl::OkStatus();
   }
 
-  absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) override;
+  absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
+                                 double learning_rate) override;
   int64_t step() const override { return step_; }
 
-  absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
-    ServingForward forward(spec_.model, parameters_, averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+  absl::StatusOr<EvaluationResult> Evaluate(
+      const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
+    ServingForward forward(spec_.model, parameters_,
+                           averaged ? parameters_.average() : parameters_.weight(), &parallel_);
     return EvaluateWindows(&forward, spec_.model.vocab, next, options_.collective);
   }
 
-  absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens, bool averaged) override {
-    ServingForward forward(spec_.model, parameters_, averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+  absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
+                                            bool averaged) override {
+    ServingForward forward(spec_.model, parameters_,
+                           averaged ? parameters_.average() : parameters_.weight(), &parallel_);
     return forward.Logits(tokens);
   }
 
-  absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override { return CopyState(parameters_, step_); }
+  absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
+    return CopyState(parameters_, step_);
+  }
   std::string StateHash() override { return HashState(parameters_); }
   std::string description() const override {
-    return absl::StrCat("cpu, fp32, ", options_.threads, options_.threads == 1 ? " thread, " : " threads, ",
-                        BestIntegerGemm() == IntegerGemm::kInt8 ? "int8" : "float", " products, kernels ",
-                        SupportedTrainingOps().back()->name, "/", BestTernaryKernel().name);
+    return absl::StrCat(
+        "cpu, fp32, ", options_.threads, options_.threads == 1 ? " thread, " : " threads, ",
+        BestIntegerGemm() == IntegerGemm::kInt8 ? "int8" : "float", " products, kernels ",
+        SupportedTrainingOps().back()->name, "/", BestTernaryKernel().name);
   }
 
  private:
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
-  absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale, StepStats* stats);
+  absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
+                             StepStats* stats);
   absl::Status CheckBatch(const Batch& batch, double weight_sum, int64_t micro_batch) const;
 
   const Options options_;
@@ -116,28 +130,31 @@ class CpuTrainer : public Trainer {
   int64_t step_ = 0;
 };
 
-absl::Status CpuTrainer::CheckBatch(const Batch& batch, double weight_sum, int64_t micro_batch) const {
+absl::Status CpuTrainer::CheckBatch(const Batch& batch, double weight_sum,
+                                    int64_t micro_batch) const {
   const int64_t width = spec_.sequence_length + 1;
   if (batch.sequences < 1 || static_cast<int64_t>(batch.tokens.size()) != batch.sequences * width ||
       static_cast<int64_t>(batch.weights.size()) != batch.sequences) {
-    return absl::InvalidArgumentError(absl::StrCat("batch of ", batch.sequences, " sequences has ", batch.tokens.size(),
-                                                   " tokens and ", batch.weights.size(), " weights, expected ", width,
-                                                   " tokens and one weight each"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "batch of ", batch.sequences, " sequences has ", batch.tokens.size(), " tokens and ",
+        batch.weights.size(), " weights, expected ", width, " tokens and one weight each"));
   }
   if (micro_batch < 1 || !(weight_sum > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("micro_batch ", micro_batch, " and weight sum ", weight_sum, " must be positive"));
+    return absl::InvalidArgumentError(absl::StrCat("micro_batch ", micro_batch, " and weight sum ",
+                                                   weight_sum, " must be positive"));
   }
   for (int64_t token : batch.tokens) {
     if (token < 0 || token >= spec_.model.vocab) {
       return absl::InvalidArgumentError(
-          absl::StrCat("token ", token, " is outside the vocabulary of ", spec_.model.vocab, "; were the shards made with another tokenizer?"));
+          absl::StrCat("token ", token, " is outside the vocabulary of ", spec_.model.vocab,
+                       "; were the shards made with another tokenizer?"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale, StepStats* stats) {
+absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_t count,
+                                       float gradient_scale, StepStats* stats) {
   Stopwatch watch;
   const int64_t length = spec_.sequence_length;
   std::vector<int64_t> inputs, targets;
@@ -155,8 +172,9 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
   stats->forward_seconds += watch.Lap();
   if (!std::isfinite(result.loss)) {
     const std::string tensor = FirstNonFinite(parameters_);
-    return absl::InternalError(absl::StrCat("the loss of step ", step_, " is ", result.loss, "; first bad tensor: ",
-                                            tensor.empty() ? "none of the weights (activations)" : tensor));
+    return absl::InternalError(absl::StrCat(
+        "the loss of step ", step_, " is ", result.loss,
+        "; first bad tensor: ", tensor.empty() ? "none of the weights (activations)" : tensor));
   }
   hidden.backward(result.hidden_gradient);
   network_->CommitEmbeddingGradient(embedded.grad(), inputs);
@@ -164,7 +182,8 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
   return absl::OkStatus();
 }
 
-absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) {
+absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum,
+                                           int64_t micro_batch, double learning_rate) {
   RETURN_IF_ERROR(CheckBatch(batch, weight_sum, micro_batch));
   StepStats stats;
   try {
@@ -182,17 +201,20 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
     stats.reduce_seconds = watch.Lap();
     stats.grad_norm = GradientNorm(parameters_, &parallel_);
     if (!std::isfinite(stats.grad_norm)) {
-      return absl::InternalError(absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
-                                              "); first bad tensor: ", FirstNonFinite(parameters_)));
+      return absl::InternalError(
+          absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
+                       "); first bad tensor: ", FirstNonFinite(parameters_)));
     }
     ++step_;
     AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);
     stats.optimizer_seconds = watch.Lap();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("out of memory in step ", step_, " with micro-batches of ", micro_batch,
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory in step ", step_,
+                                                     " with micro-batches of ", micro_batch,
                                                      " sequences; set training.micro_batch lower"));
   } catch (const c10::Error& error) {
-    return absl::InternalError(absl::StrCat("LibTorch in step ", step_, ": ", error.what_without_backtrace()));
+    return absl::InternalError(
+        absl::StrCat("LibTorch in step ", step_, ": ", error.what_without_backtrace()));
   }
   return stats;
 }
@@ -200,17 +222,21 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options) {
-  if (options.collective == nullptr) return absl::InvalidArgumentError("a trainer needs a collective");
+  if (options.collective == nullptr)
+    return absl::InvalidArgumentError("a trainer needs a collective");
   if (options.device != "cpu") {
-    return absl::InvalidArgumentError(absl::StrCat("device ", options.device, ": this build trains on cpu only"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("device ", options.device, ": this build trains on cpu only"));
   }
   const RunSpec& spec = options.spec;
   RETURN_IF_ERROR(ValidateConfig(spec.model));
   if (spec.optimizer != "adamw") {
-    return absl::InvalidArgumentError(absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
   }
   if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
-    return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ", spec.sequence_length, ", expected 1 to ",
+    return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ",
+                                                   spec.sequence_length, ", expected 1 to ",
                                                    spec.model.context, " (model.context)"));
   }
   KeepFreedPages();
@@ -220,8 +246,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options)
     RETURN_IF_ERROR(trainer->Build());
     return std::unique_ptr<Trainer>(std::move(trainer));
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("out of memory: ", ParameterCount(spec.model),
-                                                     " parameters need 20 bytes each for the training state"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("out of memory: ", ParameterCount(spec.model),
+                     " parameters need 20 bytes each for the training state"));
   }
 }
 

@@ -1,4 +1,5 @@
-// One rank's training state and arithmetic: network, optimiser, averaged weights. LibTorch stays behind it.
+// One rank's training state and arithmetic: network, optimiser, averaged weights. LibTorch stays
+// behind it.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@
 
 namespace tritter {
 
-// Sequences of one rank for one optimiser step. tokens [sequences, L + 1], weights [sequences] (sample weights).
+// Sequences of one rank for one optimiser step. tokens [sequences, L + 1], weights [sequences]
+// (sample weights).
 struct Batch {
   int64_t sequences = 0;
   std::vector<int64_t> tokens;
@@ -26,23 +28,26 @@ struct Batch {
 };
 
 struct StepStats {
-  double loss = 0;        // Σwℓ/Σw over the whole global batch, nats per token
-  double grad_norm = 0;   // global, before clipping
+  double loss = 0;       // Σwℓ/Σw over the whole global batch, nats per token
+  double grad_norm = 0;  // global, before clipping
   double forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
 };
 
 struct EvaluationResult {
-  double nats = 0;        // summed over this rank's windows and then over the ranks
-  int64_t tokens = 0;     // predicted tokens
+  double nats = 0;     // summed over this rank's windows and then over the ranks
+  int64_t tokens = 0;  // predicted tokens
 };
 
-// An immutable copy of the state, taken between steps; writing it needs no lock and no LibTorch call.
+// An immutable copy of the state, taken between steps; writing it needs no lock and no LibTorch
+// call.
 class TrainerSnapshot {
  public:
   virtual ~TrainerSnapshot() = default;
   virtual int64_t step() const = 0;
-  // Writes this rank's share (safetensors, fsynced) into `folder`; tensors are divided over the ranks by size.
-  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder, int rank, int world_size) const = 0;
+  // Writes this rank's share (safetensors, fsynced) into `folder`; tensors are divided over the
+  // ranks by size.
+  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
+                                                               int rank, int world_size) const = 0;
 };
 
 // Not thread-safe: one training thread. Owned by the epoch that is at work.
@@ -52,7 +57,7 @@ class Trainer {
     RunSpec spec;
     Collective* collective = nullptr;  // not owned
     int threads = 1;
-    std::string device = "cpu";        // "cpu" or "cuda:<n>"
+    std::string device = "cpu";  // "cpu" or "cuda:<n>"
   };
   // Errors: InvalidArgument (configuration), ResourceExhausted (memory, with figures).
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const Options& options);
@@ -61,19 +66,25 @@ class Trainer {
   // Weights as a pure function of spec.seed and the parameter's name; zero moments; step 0.
   virtual absl::Status InitialiseFresh() = 0;
   // Restores weights, moments, averages and step, bit for bit. Any world size may have written it.
-  virtual absl::Status Load(Env* env, const std::string& folder, const CheckpointManifest& manifest) = 0;
+  virtual absl::Status Load(Env* env, const std::string& folder,
+                            const CheckpointManifest& manifest) = 0;
 
-  // One optimiser step on this rank's share of the global batch. weight_sum: Σw·L over the whole global batch.
-  // micro_batch: sequences per pass. Advances step() by one. Aborted/Unavailable: the collective failed, the state is
-  // then undefined (leave the epoch). Internal: non-finite loss or gradient, naming the first bad tensor.
-  virtual absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch, double learning_rate) = 0;
+  // One optimiser step on this rank's share of the global batch. weight_sum: Σw·L over the whole
+  // global batch. micro_batch: sequences per pass. Advances step() by one. Aborted/Unavailable: the
+  // collective failed, the state is then undefined (leave the epoch). Internal: non-finite loss or
+  // gradient, naming the first bad tensor.
+  virtual absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
+                                         double learning_rate) = 0;
   virtual int64_t step() const = 0;  // optimiser steps done
 
-  // Loss over windows given one after the other by `next` (false at the end), each L + 1 tokens or fewer; padded target
-  // positions are -1. averaged: with the averaged weights. The arithmetic is that of serving (same kernels, same bits).
-  virtual absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) = 0;
+  // Loss over windows given one after the other by `next` (false at the end), each L + 1 tokens or
+  // fewer; padded target positions are -1. averaged: with the averaged weights. The arithmetic is
+  // that of serving (same kernels, same bits).
+  virtual absl::StatusOr<EvaluationResult> Evaluate(
+      const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) = 0;
   // Logits of every position, [positions, V], through the serving arithmetic.
-  virtual absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens, bool averaged) = 0;
+  virtual absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
+                                                    bool averaged) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() = 0;
   // SHA-256 over every weight and moment in canonical order: equal states, equal hash.

@@ -5,10 +5,10 @@
 #include <limits>
 #include <thread>
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 
@@ -30,7 +30,8 @@ Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count) {
 }
 double WeightSum(const RunSpec& spec) {
   double sum = 0;
-  for (float w : BatchOf(spec, 0, 0, spec.global_batch).weights) sum += w * static_cast<double>(spec.sequence_length);
+  for (float w : BatchOf(spec, 0, 0, spec.global_batch).weights)
+    sum += w * static_cast<double>(spec.sequence_length);
   return sum;
 }
 
@@ -45,10 +46,12 @@ std::unique_ptr<Trainer> MakeTrainer(const RunSpec& spec, Collective* collective
 }
 
 // Trains steps [from, to) in micro-batches of `micro`; gives the losses.
-std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, int64_t to, int64_t micro) {
+std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, int64_t to,
+                          int64_t micro) {
   std::vector<double> losses;
   for (int64_t step = from; step < to; ++step) {
-    auto stats = trainer->Step(BatchOf(spec, step, 0, spec.global_batch), WeightSum(spec), micro, LrAt(step, spec.schedule));
+    auto stats = trainer->Step(BatchOf(spec, step, 0, spec.global_batch), WeightSum(spec), micro,
+                               LrAt(step, spec.schedule));
     EXPECT_OK(stats.status());
     if (!stats.ok()) break;
     losses.push_back(stats->loss);
@@ -63,7 +66,8 @@ TEST(Trainer, FreshLossIsTheLogarithmOfTheVocabulary) {
     if (std::string(preset) == "nano") spec.model = *PresetConfig("nano");
     auto trainer = MakeTrainer(spec, alone.get());
     const double loss = Train(trainer.get(), spec, 0, 1, 8)[0];
-    EXPECT_NEAR(loss, std::log(static_cast<double>(spec.model.vocab)), 0.01 * std::log(static_cast<double>(spec.model.vocab)));
+    EXPECT_NEAR(loss, std::log(static_cast<double>(spec.model.vocab)),
+                0.01 * std::log(static_cast<double>(spec.model.vocab)));
   }
 }
 
@@ -81,7 +85,8 @@ TEST(Trainer, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
     threads.emplace_back([&, rank] {
       auto trainer = MakeTrainer(spec, group[rank].get());
       for (int64_t step = 0; step < 100; ++step) {
-        auto stats = trainer->Step(BatchOf(spec, step, rank * 4, 4), WeightSum(spec), 4, LrAt(step, spec.schedule));
+        auto stats = trainer->Step(BatchOf(spec, step, rank * 4, 4), WeightSum(spec), 4,
+                                   LrAt(step, spec.schedule));
         ASSERT_OK(stats.status());
         losses[rank].push_back(stats->loss);
       }
@@ -102,7 +107,8 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
   double loss = 0, norm = 0;
   for (int64_t micro : {16, 8, 4, 2, 1}) {
     auto trainer = MakeTrainer(spec, alone.get());
-    ASSERT_OK_AND_ASSIGN(StepStats stats, trainer->Step(BatchOf(spec, 0, 0, 16), WeightSum(spec), micro, 1e-3));
+    ASSERT_OK_AND_ASSIGN(StepStats stats,
+                         trainer->Step(BatchOf(spec, 0, 0, 16), WeightSum(spec), micro, 1e-3));
     if (micro == 16) {
       loss = stats.loss;
       norm = stats.grad_norm;
@@ -183,7 +189,8 @@ TEST(Trainer, LoadNamesWhatIsMissing) {
   ASSERT_OK_AND_ASSIGN(auto files, snapshot->WriteShare(&env, "/checkpoint", 0, 2));
   CheckpointManifest manifest;
   manifest.files = files;
-  EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no share holds")));
+  EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no share holds")));
 }
 
 TEST(Trainer, EvaluationAgreesWithTraining) {
@@ -242,19 +249,23 @@ TEST(Trainer, OneBlockOverfitsARepeatedString) {
   Batch batch;
   batch.sequences = 1;
   batch.weights = {1.0f};
-  for (int i = 0; i <= 64; ++i) batch.tokens.push_back(8 + "To be, or not to be, that is the question: whether 'tis nobler i"[i % 64]);
+  for (int i = 0; i <= 64; ++i)
+    batch.tokens.push_back(
+        8 + "To be, or not to be, that is the question: whether 'tis nobler i"[i % 64]);
   double loss = 0;
   for (int step = 0; step < 300; ++step) loss = trainer->Step(batch, 64.0, 1, 5e-3)->loss;
   EXPECT_LT(loss, 0.1);
 }
 
-// Written on a CPU with AVX-512. Another instruction set rounds differently and may flip single codes: 1 %.
+// Written on a CPU with AVX-512. Another instruction set rounds differently and may flip single
+// codes: 1 %.
 TEST(Trainer, GoldenLosses) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
   auto trainer = MakeTrainer(spec, alone.get());
   const std::vector<double> losses = Train(trainer.get(), spec, 0, 60, 8);
-  const std::vector<std::pair<int, double>> golden = {{0, 5.57820}, {19, 3.78929}, {39, 2.19389}, {59, 1.27939}};
+  const std::vector<std::pair<int, double>> golden = {
+      {0, 5.57820}, {19, 3.78929}, {39, 2.19389}, {59, 1.27939}};
   for (const auto& [step, loss] : golden) EXPECT_NEAR(losses[step], loss, 0.01 * loss) << step;
 }
 
@@ -264,9 +275,11 @@ TEST(Trainer, RefusesBadBatches) {
   auto trainer = MakeTrainer(spec, alone.get());
   Batch batch = BatchOf(spec, 0, 0, 2);
   batch.tokens[3] = 264;
-  EXPECT_THAT(trainer->Step(batch, 32, 2, 1e-3).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token 264")));
+  EXPECT_THAT(trainer->Step(batch, 32, 2, 1e-3).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token 264")));
   batch.tokens.pop_back();
-  EXPECT_THAT(trainer->Step(batch, 32, 2, 1e-3).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("33 tokens")));
+  EXPECT_THAT(trainer->Step(batch, 32, 2, 1e-3).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("33 tokens")));
   EXPECT_EQ(trainer->step(), 0);
 }
 
@@ -277,9 +290,13 @@ TEST(Trainer, NamesTheFirstBadTensor) {
   MemoryEnv env;
   Train(trainer.get(), spec, 0, 1, 8);
   // An infinite learning rate spoils every weight.
-  ASSERT_OK(trainer->Step(BatchOf(spec, 1, 0, 8), WeightSum(spec), 8, std::numeric_limits<double>::infinity()).status());
-  EXPECT_THAT(trainer->Step(BatchOf(spec, 2, 0, 8), WeightSum(spec), 8, 1e-3).status(),
-              StatusIs(absl::StatusCode::kInternal, HasSubstr("first bad tensor: weight embed.weight")));
+  ASSERT_OK(trainer
+                ->Step(BatchOf(spec, 1, 0, 8), WeightSum(spec), 8,
+                       std::numeric_limits<double>::infinity())
+                .status());
+  EXPECT_THAT(
+      trainer->Step(BatchOf(spec, 2, 0, 8), WeightSum(spec), 8, 1e-3).status(),
+      StatusIs(absl::StatusCode::kInternal, HasSubstr("first bad tensor: weight embed.weight")));
 }
 
 TEST(Trainer, RefusesWhatThisBuildCannotDo) {
@@ -288,10 +305,12 @@ TEST(Trainer, RefusesWhatThisBuildCannotDo) {
   options.spec = TinySpec();
   options.collective = alone.get();
   options.device = "cuda:0";
-  EXPECT_THAT(Trainer::Create(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cuda:0")));
+  EXPECT_THAT(Trainer::Create(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cuda:0")));
   options.device = "cpu";
   options.spec.sequence_length = 4096;
-  EXPECT_THAT(Trainer::Create(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sequence_length")));
+  EXPECT_THAT(Trainer::Create(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sequence_length")));
 }
 
 }  // namespace

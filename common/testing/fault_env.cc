@@ -94,8 +94,7 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FaultEnv::NewWritableFile(const st
   return std::make_unique<File>(this, path, std::move(base));
 }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> FaultEnv::NewAppendableFile(
-    const std::string& path) {
+absl::StatusOr<std::unique_ptr<WritableFile>> FaultEnv::NewAppendableFile(const std::string& path) {
   std::unique_ptr<WritableFile> base;
   RETURN_IF_ERROR(Change(absl::StrCat("NewAppendableFile ", path), [&]() -> absl::Status {
     ASSIGN_OR_RETURN(base, base_->NewAppendableFile(path));
@@ -156,10 +155,10 @@ int ForEachCrashPoint(const std::function<void(MemoryEnv*)>& prepare,
         const absl::Status status = act(&env);
         mem.Crash(mode);
         const bool tripped = env.tripped();
-        const std::string where =
-            tripped ? absl::StrCat("change ", n, half ? " (half done): " : ": ", env.last(), "; ",
-                                   mode_name)
-                    : absl::StrCat("no fault; ", mode_name);
+        const std::string where = tripped
+                                      ? absl::StrCat("change ", n, half ? " (half done): " : ": ",
+                                                     env.last(), "; ", mode_name)
+                                      : absl::StrCat("no fault; ", mode_name);
         if (!tripped) EXPECT_TRUE(status.ok()) << where << ": " << status;
         check(&mem, where);
         ++cases;

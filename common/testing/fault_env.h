@@ -12,20 +12,21 @@
 
 namespace tritter {
 
-// Wraps any Env, which must outlive it. Thread-safe. Counts what changes the file system: creating and
-// opening for writing, Append, Sync, Close, CreateDirs, Rename, SyncDir, RemoveFile, RemoveTree.
+// Wraps any Env, which must outlive it. Thread-safe. Counts what changes the file system: creating
+// and opening for writing, Append, Sync, Close, CreateDirs, Rename, SyncDir, RemoveFile,
+// RemoveTree.
 class FaultEnv : public Env {
  public:
   explicit FaultEnv(Env* base) : base_(base) {}
 
-  // From the n-th change on (the first is 1) every change fails with `status`. With `half`, a failing
-  // n-th Append writes the first half of its data before it fails; Sync, Rename and the like do happen
-  // and only their answer is lost.
+  // From the n-th change on (the first is 1) every change fails with `status`. With `half`, a
+  // failing n-th Append writes the first half of its data before it fails; Sync, Rename and the
+  // like do happen and only their answer is lost.
   void FailAt(int64_t n, absl::Status status, bool half = false);
-  void Heal();             // no more failures; the count starts again
-  int64_t changes();       // seen since the start or Heal, failed ones included
-  bool tripped();          // a change has failed
-  std::string last();      // what the first failure hit, else the last change: "Rename a -> b"
+  void Heal();         // no more failures; the count starts again
+  int64_t changes();   // seen since the start or Heal, failed ones included
+  bool tripped();      // a change has failed
+  std::string last();  // what the first failure hit, else the last change: "Rename a -> b"
 
   absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(const std::string& path) override;
@@ -59,12 +60,13 @@ class FaultEnv : public Env {
   std::string last_ GUARDED_BY(mu_);
 };
 
-// Runs `act` once for every change it makes, with that change failing (refused, and done by half), and
-// after each lets the machine crash in every CrashMode:
+// Runs `act` once for every change it makes, with that change failing (refused, and done by half),
+// and after each lets the machine crash in every CrashMode:
 //   prepare(mem)      fills a fresh MemoryEnv (its contents are then made durable)
-//   act(env)          what is under test; its status is ignored once a fault was hit, else must be OK
-//   check(mem, where) looks at what the crash left; `where` names the case for messages
-// Returns the number of cases run, at least one for each change; the undisturbed run is one of them.
+//   act(env)          what is under test; its status is ignored once a fault was hit, else must be
+//   OK check(mem, where) looks at what the crash left; `where` names the case for messages
+// Returns the number of cases run, at least one for each change; the undisturbed run is one of
+// them.
 int ForEachCrashPoint(const std::function<void(MemoryEnv*)>& prepare,
                       const std::function<absl::Status(Env*)>& act,
                       const std::function<void(MemoryEnv*, const std::string& where)>& check);

@@ -29,8 +29,7 @@ TEST(FaultEnv, FailsTheNthChangeAndEverythingAfterIt) {
   ASSERT_OK_AND_ASSIGN(std::unique_ptr<WritableFile> file, env.NewWritableFile("/f"));
   ASSERT_OK(file->Append("first"));
   EXPECT_FALSE(env.tripped());
-  EXPECT_THAT(file->Append("second"),
-              StatusIs(StatusCode::kResourceExhausted, "Append /f: full"));
+  EXPECT_THAT(file->Append("second"), StatusIs(StatusCode::kResourceExhausted, "Append /f: full"));
   EXPECT_TRUE(env.tripped());
   EXPECT_THAT(file->Sync(), StatusIs(StatusCode::kResourceExhausted));
   EXPECT_THAT(env.CreateDirs("/d"), StatusIs(StatusCode::kResourceExhausted));
@@ -58,7 +57,8 @@ TEST(FaultEnv, HalfARenameHappensAndTheAnswerIsLost) {
   ASSERT_OK(WriteFileAtomically(&mem, "/a", "x"));
   FaultEnv env(&mem);
   env.FailAt(1, absl::InternalError("lost"), /*half=*/true);
-  EXPECT_THAT(env.Rename("/a", "/b"), StatusIs(StatusCode::kInternal, HasSubstr("Rename /a -> /b")));
+  EXPECT_THAT(env.Rename("/a", "/b"),
+              StatusIs(StatusCode::kInternal, HasSubstr("Rename /a -> /b")));
   EXPECT_TRUE(mem.Exists("/b"));
 }
 

@@ -34,7 +34,8 @@ class MemoryEnv : public Env {
   bool IsDirectory(const std::string& path) override;
   absl::StatusOr<uint64_t> FileSize(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> ListDir(const std::string& path) override;
-  absl::Status CreateDirs(const std::string& path) override;  // durable at once, as in the real form
+  absl::Status CreateDirs(
+      const std::string& path) override;  // durable at once, as in the real form
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status SyncDir(const std::string& path) override;
   absl::Status RemoveFile(const std::string& path) override;

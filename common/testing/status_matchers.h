@@ -50,8 +50,7 @@ class StatusIsMatcher {
 }  // namespace status_internal
 
 inline status_internal::StatusIsMatcher StatusIs(
-    testing::Matcher<absl::StatusCode> code,
-    testing::Matcher<std::string> message = testing::_) {
+    testing::Matcher<absl::StatusCode> code, testing::Matcher<std::string> message = testing::_) {
   return status_internal::StatusIsMatcher(std::move(code), std::move(message));
 }
 
@@ -64,7 +63,7 @@ inline status_internal::StatusIsMatcher IsOk() { return StatusIs(absl::StatusCod
 
 #define ASSERT_OK_AND_ASSIGN(lhs, expression) \
   ASSERT_OK_AND_ASSIGN_IMPL(TRITTER_CONCAT(tritter_statusor_, __LINE__), lhs, expression)
-#define ASSERT_OK_AND_ASSIGN_IMPL(tmp, lhs, expression)        \
-  auto tmp = (expression);                                     \
+#define ASSERT_OK_AND_ASSIGN_IMPL(tmp, lhs, expression)         \
+  auto tmp = (expression);                                      \
   ASSERT_TRUE(tmp.ok()) << #expression << ": " << tmp.status(); \
   lhs = *std::move(tmp)

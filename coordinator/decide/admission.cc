@@ -14,7 +14,8 @@
 namespace tritter {
 namespace {
 
-void CheckSources(const RunSpec& spec, const AdmissionFacts& facts, std::vector<std::string>* problems) {
+void CheckSources(const RunSpec& spec, const AdmissionFacts& facts,
+                  std::vector<std::string>* problems) {
   const SourceFacts* first = nullptr;
   for (size_t i = 0; i < facts.sources.size(); ++i) {
     const SourceFacts& source = facts.sources[i];
@@ -24,31 +25,36 @@ void CheckSources(const RunSpec& spec, const AdmissionFacts& facts, std::vector<
       continue;
     }
     if (source.samples == 0) {
-      problems->push_back(absl::StrCat(where, "holds no whole sample of ", spec.sequence_length + 1,
-                                       " tokens; use a shorter training.sequence_length or more text"));
+      problems->push_back(
+          absl::StrCat(where, "holds no whole sample of ", spec.sequence_length + 1,
+                       " tokens; use a shorter training.sequence_length or more text"));
       continue;
     }
     if (first == nullptr) first = &source;
     if (source.tokenizer_hash != first->tokenizer_hash) {
-      problems->push_back(absl::StrCat(where, "was made by tokenizer ", source.tokenizer_hash.substr(0, 12), ", source ",
+      problems->push_back(absl::StrCat(where, "was made by tokenizer ",
+                                       source.tokenizer_hash.substr(0, 12), ", source ",
                                        first->name, " by ", first->tokenizer_hash.substr(0, 12),
                                        "; curate both with the same one"));
     }
     if (source.vocabulary > spec.model.vocab) {
-      problems->push_back(absl::StrCat(where, "has token ids up to ", source.vocabulary - 1, ", model.vocab is ",
-                                       spec.model.vocab, "; set it to ", source.vocabulary, " or more"));
+      problems->push_back(absl::StrCat(where, "has token ids up to ", source.vocabulary - 1,
+                                       ", model.vocab is ", spec.model.vocab, "; set it to ",
+                                       source.vocabulary, " or more"));
     }
     const double epochs = static_cast<double>(source.slots) / static_cast<double>(source.samples);
     if (i < spec.sources.size() && epochs > spec.sources[i].max_epochs) {
-      problems->push_back(absl::StrFormat(
-          "%sthe run would repeat it %.1f times (%d samples drawn of %d), max_epochs is %g; shorten the run, add text or "
-          "raise max_epochs",
-          where, epochs, source.slots, source.samples, spec.sources[i].max_epochs));
+      problems->push_back(
+          absl::StrFormat("%sthe run would repeat it %.1f times (%d samples drawn of %d), "
+                          "max_epochs is %g; shorten the run, add text or "
+                          "raise max_epochs",
+                          where, epochs, source.slots, source.samples, spec.sources[i].max_epochs));
     }
   }
 }
 
-void CheckMemory(const RunSpec& spec, const AdmissionFacts& facts, std::vector<std::string>* problems) {
+void CheckMemory(const RunSpec& spec, const AdmissionFacts& facts,
+                 std::vector<std::string>* problems) {
   const WorkerMemory* largest = nullptr;
   for (const WorkerMemory& w : facts.workers) {
     if (w.memory_bytes <= 0) return;  // may fit
@@ -58,9 +64,10 @@ void CheckMemory(const RunSpec& spec, const AdmissionFacts& facts, std::vector<s
   const int64_t micro = DeriveMicroBatch(spec, facts.parameters, largest->memory_bytes);
   const int64_t need = TrainingBytes(spec, facts.parameters, micro);
   if (need > largest->memory_bytes) {
-    problems->push_back(absl::StrCat("model: needs ", Bytes(need), " on each worker at micro-batch ", micro,
-                                     ", the largest worker (", largest->name, ") has ", Bytes(largest->memory_bytes),
-                                     "; use a smaller preset, sequence length or micro_batch"));
+    problems->push_back(absl::StrCat(
+        "model: needs ", Bytes(need), " on each worker at micro-batch ", micro,
+        ", the largest worker (", largest->name, ") has ", Bytes(largest->memory_bytes),
+        "; use a smaller preset, sequence length or micro_batch"));
   }
 }
 
@@ -78,17 +85,20 @@ bool IsUnderRoots(const std::string& path, const std::vector<std::string>& roots
   });
 }
 
-absl::Status CheckAdmission(const RunSpec& spec, const AdmissionFacts& facts, const AdmissionOptions& options) {
+absl::Status CheckAdmission(const RunSpec& spec, const AdmissionFacts& facts,
+                            const AdmissionOptions& options) {
   if (facts.queued >= options.max_queued) {
-    return TypedError(absl::StatusCode::kResourceExhausted, v1::ErrorDetail::QUEUE_FULL,
-                      absl::StrCat(facts.queued, " runs are queued, the limit is ", options.max_queued),
-                      "wait until some have ended, or cancel some");
+    return TypedError(
+        absl::StatusCode::kResourceExhausted, v1::ErrorDetail::QUEUE_FULL,
+        absl::StrCat(facts.queued, " runs are queued, the limit is ", options.max_queued),
+        "wait until some have ended, or cancel some");
   }
   for (const SourceSpec& source : spec.sources) {
     if (IsUnderRoots(source.shards, facts.roots)) continue;
     return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::PATH_OUTSIDE_ROOTS,
                       absl::StrCat("data.sources.", source.name, ".shards: ", source.shards,
-                                   " lies outside the coordinator's roots (", absl::StrJoin(facts.roots, ", "), ")"),
+                                   " lies outside the coordinator's roots (",
+                                   absl::StrJoin(facts.roots, ", "), ")"),
                       "move the data or start the coordinator with --root");
   }
   std::vector<std::string> problems;

@@ -23,7 +23,8 @@ RunSpec Spec() {
 AdmissionFacts Facts() {
   AdmissionFacts f;
   f.parameters = 1000;
-  f.sources = {{"books", absl::OkStatus(), 1000, 3999, "aaaa", 264}, {"code", absl::OkStatus(), 10, 40, "aaaa", 264}};
+  f.sources = {{"books", absl::OkStatus(), 1000, 3999, "aaaa", 264},
+               {"code", absl::OkStatus(), 10, 40, "aaaa", 264}};
   return f;
 }
 
@@ -35,32 +36,39 @@ TEST(Admission, NamesASourceThatCannotBeRead) {
   AdmissionFacts f = Facts();
   f.sources[1].status = absl::NotFoundError("/data/code/manifest.json: no such file");
   const absl::Status s = CheckAdmission(Spec(), f);
-  EXPECT_THAT(s, StatusIs(Code::kInvalidArgument, HasSubstr("data.sources.code: /data/code/manifest.json")));
+  EXPECT_THAT(s, StatusIs(Code::kInvalidArgument,
+                          HasSubstr("data.sources.code: /data/code/manifest.json")));
   EXPECT_EQ(ReasonOf(s), v1::ErrorDetail::INVALID_RUN_SPEC);
 }
 
 TEST(Admission, RefusesASourceTooShortForOneSample) {
   AdmissionFacts f = Facts();
   f.sources[0].samples = 0;
-  EXPECT_THAT(CheckAdmission(Spec(), f), StatusIs(Code::kInvalidArgument, HasSubstr("no whole sample of 129 tokens")));
+  EXPECT_THAT(CheckAdmission(Spec(), f),
+              StatusIs(Code::kInvalidArgument, HasSubstr("no whole sample of 129 tokens")));
 }
 
 TEST(Admission, RefusesSourcesOfDifferentTokenizers) {
   AdmissionFacts f = Facts();
   f.sources[1].tokenizer_hash = "bbbb";
-  EXPECT_THAT(CheckAdmission(Spec(), f), StatusIs(Code::kInvalidArgument, HasSubstr("tokenizer bbbb, source books by aaaa")));
+  EXPECT_THAT(CheckAdmission(Spec(), f),
+              StatusIs(Code::kInvalidArgument, HasSubstr("tokenizer bbbb, source books by aaaa")));
 }
 
 TEST(Admission, RefusesIdsBeyondTheVocabulary) {
   AdmissionFacts f = Facts();
   f.sources[0].vocabulary = 512;
-  EXPECT_THAT(CheckAdmission(Spec(), f), StatusIs(Code::kInvalidArgument, HasSubstr("up to 511, model.vocab is 264")));
+  EXPECT_THAT(CheckAdmission(Spec(), f),
+              StatusIs(Code::kInvalidArgument, HasSubstr("up to 511, model.vocab is 264")));
 }
 
 TEST(Admission, RefusesMoreRepeatsThanMaxEpochs) {
   AdmissionFacts f = Facts();
   f.sources[0].slots = 4001;
-  EXPECT_THAT(CheckAdmission(Spec(), f), StatusIs(Code::kInvalidArgument, HasSubstr("repeat it 4.0 times (4001 samples drawn of 1000), max_epochs is 4")));
+  EXPECT_THAT(
+      CheckAdmission(Spec(), f),
+      StatusIs(Code::kInvalidArgument,
+               HasSubstr("repeat it 4.0 times (4001 samples drawn of 1000), max_epochs is 4")));
 }
 
 TEST(Admission, ReportsEveryProblemAtOnce) {
@@ -68,14 +76,16 @@ TEST(Admission, ReportsEveryProblemAtOnce) {
   f.sources[0].slots = 100000;
   f.sources[1].samples = 0;
   const absl::Status s = CheckAdmission(Spec(), f);
-  EXPECT_THAT(s, StatusIs(Code::kInvalidArgument, testing::AllOf(HasSubstr("books"), HasSubstr("\n"), HasSubstr("code"))));
+  EXPECT_THAT(s, StatusIs(Code::kInvalidArgument,
+                          testing::AllOf(HasSubstr("books"), HasSubstr("\n"), HasSubstr("code"))));
 }
 
 TEST(Admission, RefusesWhatFitsOnNoKnownWorker) {
   AdmissionFacts f = Facts();
   f.parameters = 1 << 30;
   f.workers = {{"small", 1 << 20}, {"big", int64_t{8} << 30}};
-  EXPECT_THAT(CheckAdmission(Spec(), f), StatusIs(Code::kInvalidArgument, HasSubstr("the largest worker (big) has 8.0 GiB")));
+  EXPECT_THAT(CheckAdmission(Spec(), f),
+              StatusIs(Code::kInvalidArgument, HasSubstr("the largest worker (big) has 8.0 GiB")));
   f.workers[0].memory_bytes = 0;  // unknown: may fit
   EXPECT_OK(CheckAdmission(Spec(), f));
   f.workers.clear();

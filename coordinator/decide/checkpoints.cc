@@ -7,7 +7,8 @@
 
 namespace tritter {
 
-RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep, int64_t newest_verified) {
+RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
+                                  int64_t newest_verified) {
   RetentionDecision out;
   keep = std::max<int64_t>(1, keep);
   const int64_t excess = static_cast<int64_t>(steps.size()) - keep;
@@ -27,9 +28,11 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
       break;
     }
     out.skipped.push_back(c.step);
-    absl::StrAppend(&skipped, skipped.empty() ? "" : "; ", "step ", c.step, ": ", std::string(c.status.message()));
+    absl::StrAppend(&skipped, skipped.empty() ? "" : "; ", "step ", c.step, ": ",
+                    std::string(c.status.message()));
   }
-  out.reason = out.step > 0 ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";
+  out.reason =
+      out.step > 0 ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";
   if (!skipped.empty()) absl::StrAppend(&out.reason, " (skipped ", skipped, ")");
   return out;
 }

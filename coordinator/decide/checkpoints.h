@@ -15,8 +15,10 @@ struct RetentionDecision {
   std::string reason;
 };
 
-// Keeps the newest `keep` (at least one) of the steps, oldest first, and always `newest_verified` (0: none).
-RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep, int64_t newest_verified);
+// Keeps the newest `keep` (at least one) of the steps, oldest first, and always `newest_verified`
+// (0: none).
+RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
+                                  int64_t newest_verified);
 
 // A committed checkpoint that was looked at, newest first, up to and including the first good one.
 struct CheckedCheckpoint {
@@ -25,9 +27,9 @@ struct CheckedCheckpoint {
 };
 
 struct ResumeDecision {
-  int64_t step = 0;                   // 0: from the beginning
-  std::vector<int64_t> skipped;       // unusable, newest first
-  std::string reason;                 // names the skipped ones and why
+  int64_t step = 0;              // 0: from the beginning
+  std::vector<int64_t> skipped;  // unusable, newest first
+  std::string reason;            // names the skipped ones and why
 };
 
 ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked);

@@ -18,7 +18,9 @@ TEST(DecideRetention, NeverDropsTheNewestVerifiedOne) {
   EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 1, 400).drop, ElementsAre(200, 600));
 }
 
-TEST(DecideRetention, KeepsAtLeastOne) { EXPECT_THAT(DecideRetention({200, 400}, 0, 0).drop, ElementsAre(200)); }
+TEST(DecideRetention, KeepsAtLeastOne) {
+  EXPECT_THAT(DecideRetention({200, 400}, 0, 0).drop, ElementsAre(200));
+}
 
 TEST(DecideResume, TakesTheNewestGoodOneAndSaysWhatItSkipped) {
   const ResumeDecision d =

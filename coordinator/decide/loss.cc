@@ -8,7 +8,8 @@ namespace tritter {
 std::optional<std::string> DecideLoss(const Liveness& worker, const LivenessOptions& options) {
   if (worker.awaited) {
     if (worker.awaited_for < options.restart_grace) return std::nullopt;
-    return absl::StrCat("did not come back within ", Seconds(options.restart_grace), " of the coordinator's restart");
+    return absl::StrCat("did not come back within ", Seconds(options.restart_grace),
+                        " of the coordinator's restart");
   }
   if (!worker.attached) {
     if (worker.detached_for < options.stream_grace) return std::nullopt;

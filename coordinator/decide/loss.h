@@ -11,18 +11,21 @@ namespace tritter {
 struct LivenessOptions {
   absl::Duration heartbeat_interval = absl::Seconds(1);
   absl::Duration heartbeat_timeout = absl::Seconds(5);
-  absl::Duration stream_grace = absl::Milliseconds(500);   // a broken stream may be opened again within
-  absl::Duration restart_grace = absl::Seconds(10);        // for members of live epochs after a restart of the coordinator
-  absl::Duration blame_window = absl::Seconds(1);          // a survivor's complaint waits for the loss behind it
+  absl::Duration stream_grace =
+      absl::Milliseconds(500);  // a broken stream may be opened again within
+  absl::Duration restart_grace =
+      absl::Seconds(10);  // for members of live epochs after a restart of the coordinator
+  absl::Duration blame_window =
+      absl::Seconds(1);  // a survivor's complaint waits for the loss behind it
 };
 
 // Durations are ages; infinite when it never happened.
 struct Liveness {
-  bool attached = false;                                  // its stream is open
-  bool awaited = false;                                   // not seen since the coordinator started
+  bool attached = false;  // its stream is open
+  bool awaited = false;   // not seen since the coordinator started
   absl::Duration detached_for = absl::InfiniteDuration();
-  absl::Duration silent_for = absl::ZeroDuration();       // since the last heartbeat
-  absl::Duration awaited_for = absl::ZeroDuration();      // since the coordinator started
+  absl::Duration silent_for = absl::ZeroDuration();   // since the last heartbeat
+  absl::Duration awaited_for = absl::ZeroDuration();  // since the coordinator started
 };
 
 // Why it counts as lost ("stream broken", "silent for 5.2 s"); nothing while it does not.

@@ -21,9 +21,13 @@ TEST(DecideLoss, FollowsTheTable) {
       {"silent host", {true, false, inf, absl::Milliseconds(5200)}, "silent for 5 s"},
       {"stream just broken", {false, false, absl::Milliseconds(300), absl::Seconds(1)}, ""},
       {"stream broken", {false, false, absl::Milliseconds(500), absl::Seconds(1)}, "stream broken"},
-      {"registered, never opened a stream", {false, false, absl::Milliseconds(400), absl::Seconds(0)}, ""},
+      {"registered, never opened a stream",
+       {false, false, absl::Milliseconds(400), absl::Seconds(0)},
+       ""},
       {"awaited after a restart", {false, true, inf, inf, absl::Seconds(9)}, ""},
-      {"did not come back", {false, true, inf, inf, absl::Seconds(10)}, "did not come back within 10 s of the coordinator's restart"},
+      {"did not come back",
+       {false, true, inf, inf, absl::Seconds(10)},
+       "did not come back within 10 s of the coordinator's restart"},
   };
   for (const Case& c : cases) EXPECT_EQ(DecideLoss(c.worker).value_or(""), c.lost) << c.name;
 }

@@ -1,4 +1,5 @@
-// What a rank needs to train, as a pure function: for admission, for the choice of workers and for the micro-batch.
+// What a rank needs to train, as a pure function: for admission, for the choice of workers and for
+// the micro-batch.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +8,14 @@
 
 namespace tritter {
 
-// Bytes of one rank at this micro-batch (sequences per pass): FP32 weights, gradients, two moments and the average (20 per
-// parameter), the copy a checkpoint is written from (16), activations of the pass and its logits. An estimate from above.
+// Bytes of one rank at this micro-batch (sequences per pass): FP32 weights, gradients, two moments
+// and the average (20 per parameter), the copy a checkpoint is written from (16), activations of
+// the pass and its logits. An estimate from above.
 int64_t TrainingBytes(const RunSpec& spec, int64_t parameters, int64_t micro_batch);
 
-// spec.micro_batch, or global_batch / max_workers (at least 1), halved until it fits into `memory_bytes` (0: unknown, fits).
-// It does not depend on how many workers an epoch has, so that every split of the batch adds the same partial sums.
+// spec.micro_batch, or global_batch / max_workers (at least 1), halved until it fits into
+// `memory_bytes` (0: unknown, fits). It does not depend on how many workers an epoch has, so that
+// every split of the batch adds the same partial sums.
 int64_t DeriveMicroBatch(const RunSpec& spec, int64_t parameters, int64_t memory_bytes);
 
 }  // namespace tritter

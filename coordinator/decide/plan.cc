@@ -27,7 +27,8 @@ int64_t Length(const PlanInputs& in, const PlanOptions& options) {
     const double wanted = absl::ToDoubleSeconds(options.target) / in.seconds_per_step;
     steps = static_cast<int64_t>(std::clamp(std::floor(wanted), 1.0, 1e9));
   }
-  if (in.previous_length > 0) steps = std::min(steps, std::max<int64_t>(1, in.previous_length * options.growth));
+  if (in.previous_length > 0)
+    steps = std::min(steps, std::max<int64_t>(1, in.previous_length * options.growth));
   return std::max<int64_t>(1, steps);
 }
 
@@ -73,13 +74,15 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
     *plan.add_shares() = share;
   }
   std::vector<int64_t> checkpoints = StepsDue(first, end, spec.checkpoint_every, spec.steps);
-  if (!in.stop.empty() && (checkpoints.empty() || checkpoints.back() != end)) checkpoints.push_back(end);
+  if (!in.stop.empty() && (checkpoints.empty() || checkpoints.back() != end))
+    checkpoints.push_back(end);
   for (const int64_t step : checkpoints) {
     v1::CheckpointOrder* order = plan.add_checkpoints();
     order->set_step(step);
     order->set_attempt(AttemptName(in.epoch));
   }
-  for (const int64_t step : StepsDue(first, end, spec.evaluate_every, spec.steps)) plan.add_evaluate_at(step);
+  for (const int64_t step : StepsDue(first, end, spec.evaluate_every, spec.steps))
+    plan.add_evaluate_at(step);
   return plan;
 }
 
@@ -96,7 +99,8 @@ std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t
   return out;
 }
 
-std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size, int64_t micro_batch) {
+std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
+                                       int64_t micro_batch) {
   std::vector<v1::RankShare> out;
   int64_t position = 0;
   for (int32_t rank = 0; rank < world_size; ++rank) {
@@ -117,7 +121,8 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   const bool complete = in.from_step >= in.spec->steps;
   const bool saved = in.committed_step == in.from_step || in.from_step == 0;
   if (complete || (!in.stop.empty() && (saved || in.checkpoint_ordered))) {
-    const std::string why = complete ? absl::StrCat("all ", in.spec->steps, " steps are done") : in.stop;
+    const std::string why =
+        complete ? absl::StrCat("all ", in.spec->steps, " steps are done") : in.stop;
     if (saved) {
       out.kind = PlanDecision::Kind::kDone;
       out.reason = why;
@@ -129,8 +134,10 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   }
   out.kind = PlanDecision::Kind::kPlan;
   out.plan = BuildPlan(in, options);
-  out.reason = in.stop.empty() ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
-                               : absl::StrCat(in.stop, "; one more step with a checkpoint at ", out.plan.end_step());
+  out.reason =
+      in.stop.empty()
+          ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
+          : absl::StrCat(in.stop, "; one more step with a checkpoint at ", out.plan.end_step());
   return out;
 }
 

@@ -1,5 +1,5 @@
-// The next range of steps of an epoch: pure functions. Every rank and every repeat must get the same plan, so the caller
-// keeps what was handed out.
+// The next range of steps of an epoch: pure functions. Every rank and every repeat must get the
+// same plan, so the caller keeps what was handed out.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,10 @@
 namespace tritter {
 
 struct PlanOptions {
-  int64_t first_steps = 8;                        // before anything was measured
-  absl::Duration target = absl::Seconds(30);      // work of a plan once the step time is known
-  int64_t growth = 4;                             // a plan is at most this many times as long as the one before
-  absl::Duration retry = absl::Milliseconds(200); // of a Wait
+  int64_t first_steps = 8;                    // before anything was measured
+  absl::Duration target = absl::Seconds(30);  // work of a plan once the step time is known
+  int64_t growth = 4;  // a plan is at most this many times as long as the one before
+  absl::Duration retry = absl::Milliseconds(200);  // of a Wait
 };
 
 struct PlanInputs {
@@ -24,29 +24,31 @@ struct PlanInputs {
   uint64_t epoch = 0;
   int32_t world_size = 1;
   int64_t micro_batch = 1;
-  int64_t start_step = 0;          // of the epoch
-  int64_t from_step = 0;           // the plan begins here
-  int64_t previous_length = 0;     // steps of the plan before; 0: none
-  double seconds_per_step = 0;     // measured; 0: not yet
-  int64_t committed_step = 0;      // newest committed checkpoint
-  bool checkpoint_ordered = false; // an earlier plan of the epoch orders a checkpoint at from_step
-  std::string stop;                // not empty: pause or cancel is wanted, and why
+  int64_t start_step = 0;           // of the epoch
+  int64_t from_step = 0;            // the plan begins here
+  int64_t previous_length = 0;      // steps of the plan before; 0: none
+  double seconds_per_step = 0;      // measured; 0: not yet
+  int64_t committed_step = 0;       // newest committed checkpoint
+  bool checkpoint_ordered = false;  // an earlier plan of the epoch orders a checkpoint at from_step
+  std::string stop;                 // not empty: pause or cancel is wanted, and why
 };
 
 struct PlanDecision {
   enum class Kind { kPlan, kWait, kDone } kind = Kind::kWait;
-  v1::Plan plan;                   // kPlan
-  absl::Duration retry_after;      // kWait
+  v1::Plan plan;               // kPlan
+  absl::Duration retry_after;  // kWait
   std::string reason;
 };
 
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {});
 
-// Steps s with first < s <= end at which something done every `every` steps and at the end (`total`) is due.
+// Steps s with first < s <= end at which something done every `every` steps and at the end
+// (`total`) is due.
 std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t total);
 
 // Positions of the global batch by rank: contiguous, equal up to one.
-std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size, int64_t micro_batch);
+std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
+                                       int64_t micro_batch);
 
 // Names the epoch, so that files of different attempts never mix.
 std::string AttemptName(uint64_t epoch);

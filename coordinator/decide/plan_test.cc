@@ -152,7 +152,13 @@ TEST(DecideNextPlan, StopsAtOnceWhereTheStateIsSafeAlready) {
   in.stop = "cancel asked for";
   in.committed_step = 200;
   EXPECT_EQ(DecideNextPlan(in).kind, Kind::kDone);
-  EXPECT_EQ(DecideNextPlan([&] { PlanInputs fresh = Inputs(spec, 0); fresh.stop = "x"; return fresh; }()).kind, Kind::kDone);
+  EXPECT_EQ(DecideNextPlan([&] {
+              PlanInputs fresh = Inputs(spec, 0);
+              fresh.stop = "x";
+              return fresh;
+            }())
+                .kind,
+            Kind::kDone);
   in.committed_step = 0;
   in.checkpoint_ordered = true;  // the plan before ordered one here
   EXPECT_EQ(DecideNextPlan(in).kind, Kind::kWait);

@@ -26,17 +26,21 @@ absl::Duration RetryDelay(int64_t failures, const RetryOptions& options) {
 std::string StateName(v1::RunState state) {
   std::string name = v1::RunState_Name(state);
   constexpr size_t kPrefix = sizeof("RUN_STATE_") - 1;
-  return name.size() > kPrefix ? absl::AsciiStrToLower(name.substr(kPrefix)) : absl::StrCat("state ", state);
+  return name.size() > kPrefix ? absl::AsciiStrToLower(name.substr(kPrefix))
+                               : absl::StrCat("state ", state);
 }
 
 bool IsFinal(v1::RunState state) {
-  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED || state == v1::RUN_STATE_CANCELLED;
+  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
+         state == v1::RUN_STATE_CANCELLED;
 }
 
-bool NeedsWorkers(v1::RunState state) { return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING; }
+bool NeedsWorkers(v1::RunState state) {
+  return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING;
+}
 
-RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed, bool exports,
-                            const RetryOptions& options) {
+RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed,
+                            bool exports, const RetryOptions& options) {
   RunVerdict out;
   if (committed >= run.total_steps) {
     out.state = exports ? v1::RUN_STATE_EXPORTING : v1::RUN_STATE_COMPLETED;
@@ -66,14 +70,15 @@ RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t c
   out.failures = end.progress ? 1 : run.failures + 1;
   if (out.failures >= options.budget) {
     out.state = v1::RUN_STATE_FAILED;
-    out.reason = absl::StrCat("gave up after ", Count(out.failures, "epoch"), " without progress; the last: ", end.cause);
+    out.reason = absl::StrCat("gave up after ", Count(out.failures, "epoch"),
+                              " without progress; the last: ", end.cause);
     return out;
   }
   out.retry_after = RetryDelay(out.failures, options);
   out.reason = end.cause;
   if (out.retry_after > absl::ZeroDuration()) {
-    absl::StrAppend(&out.reason, "; tries again in ", Seconds(out.retry_after), " (", out.failures, " of ",
-                    options.budget, " without progress)");
+    absl::StrAppend(&out.reason, "; tries again in ", Seconds(out.retry_after), " (", out.failures,
+                    " of ", options.budget, " without progress)");
   }
   return out;
 }

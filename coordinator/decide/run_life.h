@@ -10,16 +10,16 @@
 namespace tritter {
 
 struct RetryOptions {
-  int64_t budget = 5;                              // epochs without progress, in a row
-  absl::Duration first_delay = absl::Seconds(1);   // before the second retry; doubles
+  int64_t budget = 5;                             // epochs without progress, in a row
+  absl::Duration first_delay = absl::Seconds(1);  // before the second retry; doubles
   absl::Duration longest_delay = absl::Seconds(30);
 };
 
 struct EpochEnd {
-  bool clean = false;          // every member was told Done and has left
-  bool permanent = false;      // a worker says that retrying cannot help
-  bool progress = false;       // it went beyond what was ever reached, or committed a checkpoint
-  std::string cause = {};           // e.g. "worker w-1 lost: stream broken"; empty when clean
+  bool clean = false;      // every member was told Done and has left
+  bool permanent = false;  // a worker says that retrying cannot help
+  bool progress = false;   // it went beyond what was ever reached, or committed a checkpoint
+  std::string cause = {};  // e.g. "worker w-1 lost: stream broken"; empty when clean
 };
 
 struct RunVerdict {
@@ -30,8 +30,8 @@ struct RunVerdict {
 };
 
 // `committed`: step of the newest committed checkpoint. `exports`: the run has an export format.
-RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed, bool exports,
-                            const RetryOptions& options = {});
+RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed,
+                            bool exports, const RetryOptions& options = {});
 
 std::string StateName(v1::RunState state);  // "running"
 bool IsFinal(v1::RunState state);           // completed, failed or cancelled

@@ -30,12 +30,14 @@ TEST(DecideAfterEpoch, ExportsOrCompletesWhenTheLastStepIsCommittedHoweverTheEpo
   for (const EpochEnd& end : {EpochEnd{.clean = true}, Loss()}) {
     EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, true).state, v1::RUN_STATE_EXPORTING);
     EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, false).state, v1::RUN_STATE_COMPLETED);
-    EXPECT_EQ(DecideAfterEpoch(MakeRun(Intent::kCancel), end, 1000, false).state, v1::RUN_STATE_COMPLETED);
+    EXPECT_EQ(DecideAfterEpoch(MakeRun(Intent::kCancel), end, 1000, false).state,
+              v1::RUN_STATE_COMPLETED);
   }
 }
 
 TEST(DecideAfterEpoch, FailsAtOnceWhenRetryingCannotHelp) {
-  const RunVerdict v = DecideAfterEpoch(MakeRun(), {.permanent = true, .cause = "worker w-0: shard x is truncated"}, 200, true);
+  const RunVerdict v = DecideAfterEpoch(
+      MakeRun(), {.permanent = true, .cause = "worker w-0: shard x is truncated"}, 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
   EXPECT_EQ(v.reason, "worker w-0: shard x is truncated");
 }
@@ -51,7 +53,8 @@ TEST(DecideAfterEpoch, PausesAndCancels) {
 TEST(DecideAfterEpoch, SaysWhatIsLostWhenAPauseMeetsALoss) {
   const RunVerdict v = DecideAfterEpoch(MakeRun(Intent::kPause), Loss(), 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_PAUSED);
-  EXPECT_EQ(v.reason, "paused at step 200; steps 201 to 240 are lost: worker w-1 lost: stream broken");
+  EXPECT_EQ(v.reason,
+            "paused at step 200; steps 201 to 240 are lost: worker w-1 lost: stream broken");
 }
 
 TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
@@ -63,10 +66,12 @@ TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
     delays.push_back(v.retry_after);
     run.failures = v.failures;
   }
-  EXPECT_THAT(delays, testing::ElementsAre(absl::ZeroDuration(), absl::Seconds(1), absl::Seconds(2), absl::Seconds(4)));
+  EXPECT_THAT(delays, testing::ElementsAre(absl::ZeroDuration(), absl::Seconds(1), absl::Seconds(2),
+                                           absl::Seconds(4)));
   RunVerdict v = DecideAfterEpoch(run, Loss(), 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
-  EXPECT_EQ(v.reason, "gave up after 5 epochs without progress; the last: worker w-1 lost: stream broken");
+  EXPECT_EQ(v.reason,
+            "gave up after 5 epochs without progress; the last: worker w-1 lost: stream broken");
   EpochEnd moved = Loss();
   moved.progress = true;
   v = DecideAfterEpoch(run, moved, 400, true);

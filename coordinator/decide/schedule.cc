@@ -18,8 +18,8 @@ std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs) {
   return order;
 }
 
-std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs, absl::Span<const WorkerView> workers,
-                                const WorldOptions& options) {
+std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
+                                absl::Span<const WorkerView> workers, const WorldOptions& options) {
   std::vector<WorkerView> left(workers.begin(), workers.end());
   std::vector<Placement> out;
   const WaitingRun* ahead = nullptr;  // waits for workers that exist
@@ -31,8 +31,10 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs, absl::Span<co
     }
     WorldDecision world = FormWorld(run.needs, left, options);
     if (ahead != nullptr && !world.members.empty()) {
-      out.push_back({run.run_id, {}, absl::StrCat("waits behind ", ahead->name, " (priority ", ahead->priority,
-                                                  "), which is ahead in the queue")});
+      out.push_back({run.run_id,
+                     {},
+                     absl::StrCat("waits behind ", ahead->name, " (priority ", ahead->priority,
+                                  "), which is ahead in the queue")});
       continue;
     }
     for (const int m : world.members) {

@@ -28,9 +28,10 @@ struct Placement {
 // Indices of the runs, first served first.
 std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs);
 
-// One placement for each run, in queue order. A run that waits for workers which exist keeps them from those behind it; a
-// run that asks for more than there are does not.
-std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs, absl::Span<const WorkerView> workers,
+// One placement for each run, in queue order. A run that waits for workers which exist keeps them
+// from those behind it; a run that asks for more than there are does not.
+std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
+                                absl::Span<const WorkerView> workers,
                                 const WorldOptions& options = {});
 
 }  // namespace tritter

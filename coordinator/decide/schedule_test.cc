@@ -18,7 +18,8 @@ WorkerView Worker(const std::string& name, Standing standing = Standing::kIdle) 
 }
 
 TEST(QueueOrder, PriorityThenAgeThenId) {
-  EXPECT_THAT(QueueOrder({MakeRun("d", 0, 5, 1), MakeRun("c", 0, 3, 1), MakeRun("b", 1, 9, 1), MakeRun("a", 0, 5, 1)}),
+  EXPECT_THAT(QueueOrder({MakeRun("d", 0, 5, 1), MakeRun("c", 0, 3, 1), MakeRun("b", 1, 9, 1),
+                          MakeRun("a", 0, 5, 1)}),
               ElementsAre(2, 1, 3, 0));
 }
 
@@ -32,14 +33,16 @@ TEST(Schedule, ServesTheFirstAndTellsTheOthersWhatIsMissing) {
 }
 
 TEST(Schedule, ARunThatWaitsForBusyWorkersKeepsItsPlace) {
-  const auto p = Schedule({MakeRun("big", 0, 1, 2), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b", Standing::kBusy)});
+  const auto p = Schedule({MakeRun("big", 0, 1, 2), MakeRun("small", 0, 2, 1)},
+                          {Worker("a"), Worker("b", Standing::kBusy)});
   EXPECT_THAT(p[0].members, IsEmpty());
   EXPECT_THAT(p[1].members, IsEmpty());
   EXPECT_THAT(p[1].reason, HasSubstr("waits behind big"));
 }
 
 TEST(Schedule, ARunThatAsksForMoreThanThereIsDoesNotBlockOthers) {
-  const auto p = Schedule({MakeRun("huge", 0, 1, 3), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b")});
+  const auto p =
+      Schedule({MakeRun("huge", 0, 1, 3), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b")});
   EXPECT_EQ(p[0].reason, "needs 3 workers, 2 healthy");
   EXPECT_THAT(p[1].members, ElementsAre(0));
 }
@@ -55,8 +58,10 @@ TEST(Schedule, ABlockedRunSaysWhyAndDoesNotBlockOthers) {
 TEST(Schedule, NobodyWaitsWithoutAReasonAndNoWorkerServesTwo) {
   std::vector<WaitingRun> runs;
   std::vector<WorkerView> workers;
-  for (int i = 0; i < 20; ++i) runs.push_back(MakeRun("r" + std::to_string(i), i % 3, i * 7 % 5, i % 4 + 1));
-  for (int i = 0; i < 9; ++i) workers.push_back(Worker("w" + std::to_string(i), static_cast<Standing>(i % 5 == 4 ? 4 : 0)));
+  for (int i = 0; i < 20; ++i)
+    runs.push_back(MakeRun("r" + std::to_string(i), i % 3, i * 7 % 5, i % 4 + 1));
+  for (int i = 0; i < 9; ++i)
+    workers.push_back(Worker("w" + std::to_string(i), static_cast<Standing>(i % 5 == 4 ? 4 : 0)));
   std::vector<int> used(workers.size());
   for (const Placement& p : Schedule(runs, workers)) {
     EXPECT_FALSE(p.reason.empty());

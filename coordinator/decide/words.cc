@@ -5,7 +5,9 @@
 
 namespace tritter {
 
-std::string Count(int64_t n, absl::string_view noun) { return absl::StrCat(n, " ", noun, n == 1 ? "" : "s"); }
+std::string Count(int64_t n, absl::string_view noun) {
+  return absl::StrCat(n, " ", noun, n == 1 ? "" : "s");
+}
 
 std::string Seconds(absl::Duration d) {
   const double s = absl::ToDoubleSeconds(d);

@@ -15,10 +15,12 @@ constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const WorkerView& w) {
   if (needs.device != "auto" && !absl::StartsWith(w.device, needs.device)) {
-    return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')), " worker, the run asks for ", needs.device);
+    return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')),
+                        " worker, the run asks for ", needs.device);
   }
   if (w.memory_bytes > 0 && needs.memory_bytes > w.memory_bytes) {
-    return absl::StrCat(w.name, " has ", Bytes(w.memory_bytes), ", the run needs ", Bytes(needs.memory_bytes));
+    return absl::StrCat(w.name, " has ", Bytes(w.memory_bytes), ", the run needs ",
+                        Bytes(needs.memory_bytes));
   }
   return "";
 }
@@ -34,14 +36,16 @@ std::string WhyNotIdle(const WorkerView& w) {
     case Standing::kDraining:
       return absl::StrCat(w.name, " is draining");
     case Standing::kLost:
-      return absl::StrCat(w.name, " lost ", Ago(w.since), w.why.empty() ? "" : absl::StrCat(" (", w.why, ")"));
+      return absl::StrCat(w.name, " lost ", Ago(w.since),
+                          w.why.empty() ? "" : absl::StrCat(" (", w.why, ")"));
   }
   return "";
 }
 
 }  // namespace
 
-WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers, const WorldOptions& options) {
+WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
+                        const WorldOptions& options) {
   WorldDecision out;
   std::vector<std::string> obstacles;
   int64_t live = 0;
@@ -67,19 +71,24 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
     obstacles.resize(kNamedWorkers);
     obstacles.push_back(absl::StrCat(more, " more"));
   }
-  const std::string tail = obstacles.empty() ? "" : absl::StrCat("; ", absl::StrJoin(obstacles, ", "));
+  const std::string tail =
+      obstacles.empty() ? "" : absl::StrCat("; ", absl::StrJoin(obstacles, ", "));
   if (healthy < needs.min_workers) {
     out.members.clear();
-    out.reason = workers.empty() ? absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", none is registered")
-                                 : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ", healthy, " healthy", tail);
+    out.reason = workers.empty() ? absl::StrCat("needs ", Count(needs.min_workers, "worker"),
+                                                ", none is registered")
+                                 : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ",
+                                                healthy, " healthy", tail);
     return out;
   }
-  std::sort(out.members.begin(), out.members.end(), [&](int a, int b) { return workers[a].name < workers[b].name; });
+  std::sort(out.members.begin(), out.members.end(),
+            [&](int a, int b) { return workers[a].name < workers[b].name; });
   if (healthy > needs.max_workers) out.members.resize(needs.max_workers);
   if (healthy < needs.max_workers && newest < options.settle) {
     out.members.clear();
-    out.reason = absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"), " healthy; waits ",
-                              Seconds(options.settle - newest), " for more", tail);
+    out.reason =
+        absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"), " healthy; waits ",
+                     Seconds(options.settle - newest), " for more", tail);
     return out;
   }
   std::vector<std::string> names;

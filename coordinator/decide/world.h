@@ -21,11 +21,11 @@ enum class Standing {
 struct WorkerView {
   std::string name;
   Standing standing = Standing::kIdle;
-  std::string device;          // "cpu …" or "cuda:0 …"
-  int64_t memory_bytes = 0;    // 0: unknown
-  std::string run_name;        // kBusy, kLeaving
-  std::string why;             // kLost: what happened
-  absl::Duration since;        // how long it has been in this standing
+  std::string device;        // "cpu …" or "cuda:0 …"
+  int64_t memory_bytes = 0;  // 0: unknown
+  std::string run_name;      // kBusy, kLeaving
+  std::string why;           // kLost: what happened
+  absl::Duration since;      // how long it has been in this standing
 };
 
 struct WorldNeeds {
@@ -46,6 +46,7 @@ struct WorldDecision {
 };
 
 // Ranks go by the workers' names, so that the same workers get the same ranks.
-WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers, const WorldOptions& options = {});
+WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
+                        const WorldOptions& options = {});
 
 }  // namespace tritter

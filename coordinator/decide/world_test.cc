@@ -12,7 +12,8 @@ using testing::IsEmpty;
 WorkerView Idle(const std::string& name, absl::Duration since = absl::Minutes(1)) {
   return {name, Standing::kIdle, "cpu avx512", int64_t{4} << 30, "", "", since};
 }
-WorkerView With(WorkerView w, Standing standing, const std::string& run, const std::string& why, absl::Duration since) {
+WorkerView With(WorkerView w, Standing standing, const std::string& run, const std::string& why,
+                absl::Duration since) {
   w.standing = standing;
   w.run_name = run;
   w.why = why;
@@ -38,8 +39,8 @@ TEST(FormWorld, SaysThatNobodyIsRegistered) {
 }
 
 TEST(FormWorld, NamesTheLostWorkerAndWhen) {
-  const auto d = FormWorld(
-      {2, 2}, {Idle("worker-a"), With(Idle("worker-b"), Standing::kLost, "", "stream broken", absl::Seconds(41))});
+  const auto d = FormWorld({2, 2}, {Idle("worker-a"), With(Idle("worker-b"), Standing::kLost, "",
+                                                           "stream broken", absl::Seconds(41))});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_FALSE(d.possible);
   EXPECT_EQ(d.reason, "needs 2 workers, 1 healthy; worker-b lost 41 s ago (stream broken)");
@@ -54,9 +55,18 @@ struct ObstacleCase {
 
 TEST(FormWorld, NamesEveryKindOfObstacle) {
   const ObstacleCase cases[] = {
-      {With(Idle("w"), Standing::kBusy, "other", "", absl::Seconds(1)), {1, 1}, "w works for other", true},
-      {With(Idle("w"), Standing::kLeaving, "other", "", absl::Seconds(1)), {1, 1}, "w is still leaving other", true},
-      {With(Idle("w"), Standing::kDraining, "", "", absl::Seconds(1)), {1, 1}, "w is draining", false},
+      {With(Idle("w"), Standing::kBusy, "other", "", absl::Seconds(1)),
+       {1, 1},
+       "w works for other",
+       true},
+      {With(Idle("w"), Standing::kLeaving, "other", "", absl::Seconds(1)),
+       {1, 1},
+       "w is still leaving other",
+       true},
+      {With(Idle("w"), Standing::kDraining, "", "", absl::Seconds(1)),
+       {1, 1},
+       "w is draining",
+       false},
       {Idle("w"), {1, 1, "cuda"}, "w is a cpu worker, the run asks for cuda", false},
       {Idle("w"), {1, 1, "auto", int64_t{8} << 30}, "w has 4.0 GiB, the run needs 8.0 GiB", false},
   };

@@ -16,7 +16,8 @@ absl::Status FaultStore::Apply(const WriteBatch& batch) {
     return absl::ResourceExhaustedError("store: injected fault: no space left on device");
   }
   absl::Status status = base_->Apply(batch);
-  if (fails && status.ok()) return absl::UnavailableError("store: injected fault: the answer was lost");
+  if (fails && status.ok())
+    return absl::UnavailableError("store: injected fault: the answer was lost");
   return status;
 }
 

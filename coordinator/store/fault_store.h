@@ -1,4 +1,5 @@
-// Wraps a store and lets single writes fail, for tests: refused (nothing applied) or applied with the answer lost.
+// Wraps a store and lets single writes fail, for tests: refused (nothing applied) or applied with
+// the answer lost.
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,8 @@ namespace tritter {
 
 enum class StoreFault {
   kRefuse,      // the disk is full: ResourceExhausted, nothing applied
-  kLoseAnswer,  // applied, but the caller sees Unavailable: as when the process dies right after the commit
+  kLoseAnswer,  // applied, but the caller sees Unavailable: as when the process dies right after
+                // the commit
 };
 
 // Thread-safe as the base, which it does not own.
@@ -31,7 +33,8 @@ class FaultStore : public Store {
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override {
     return base_->Plans(run_id, epoch);
   }
-  absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id, uint64_t epoch) override {
+  absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,
+                                                  uint64_t epoch) override {
     return base_->Shares(run_id, epoch);
   }
   absl::StatusOr<std::vector<v1::Checkpoint>> Checkpoints(const std::string& run_id) override {
@@ -41,7 +44,8 @@ class FaultStore : public Store {
     return base_->Artifacts(run_id);
   }
   absl::StatusOr<int64_t> LastEventId() override { return base_->LastEventId(); }
-  absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id, int64_t limit) override {
+  absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
+                                                int64_t limit) override {
     return base_->Events(run_id, after_id, limit);
   }
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
@@ -51,15 +55,19 @@ class FaultStore : public Store {
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override {
     return base_->SupersededSteps(run_id);
   }
-  absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id, int64_t first,
+  absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
+                                                               int64_t first,
                                                                int64_t last) override {
     return base_->Evaluations(run_id, first, last);
   }
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override {
     return base_->FindKey(key);
   }
-  absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override { return base_->RequestSeen(request); }
-  absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after, int64_t tail) override {
+  absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override {
+    return base_->RequestSeen(request);
+  }
+  absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
+                                                  int64_t tail) override {
     return base_->LogLines(run_id, after, tail);
   }
 

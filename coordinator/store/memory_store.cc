@@ -13,7 +13,8 @@ absl::Status MemoryStore::CheckUniqueLocked(const WriteBatch& batch) {
   std::set<std::string> keys;
   for (const IdempotencyRecord& k : batch.keys) {
     if (keys_.contains(k.key) || !keys.insert(k.key).second) {
-      return absl::AlreadyExistsError(absl::StrCat("idempotency key ", k.key, " is in the store already"));
+      return absl::AlreadyExistsError(
+          absl::StrCat("idempotency key ", k.key, " is in the store already"));
     }
   }
   std::set<int64_t> ids;
@@ -54,16 +55,19 @@ absl::Status MemoryStore::Apply(const WriteBatch& batch) {
   }
   for (const PlanRecord& p : batch.plans) plans_[{p.run_id, p.epoch}][p.plan.first_step()] = p.plan;
   for (const ShareRecord& s : batch.shares) shares_[{s.run_id, s.epoch}][{s.step, s.rank}] = s;
-  for (const CheckpointRecord& c : batch.checkpoints) checkpoints_[c.run_id][c.checkpoint.step()] = c.checkpoint;
+  for (const CheckpointRecord& c : batch.checkpoints)
+    checkpoints_[c.run_id][c.checkpoint.step()] = c.checkpoint;
   for (const CheckpointKey& c : batch.dropped_checkpoints) checkpoints_[c.run_id].erase(c.step);
   for (const Supersede& s : batch.superseded) SupersedeLocked(s);
   for (const MetricRecord& m : batch.metrics) {
     metrics_[m.run_id][{m.metrics.step(), m.metrics.epoch()}] = {m.metrics, false};
   }
   for (const EvaluationRecord& e : batch.evaluations) {
-    evaluations_[e.run_id][{e.point.step(), e.epoch, e.point.source(), e.point.weights()}] = {e.point, false};
+    evaluations_[e.run_id][{e.point.step(), e.epoch, e.point.source(), e.point.weights()}] = {
+        e.point, false};
   }
-  for (const ArtifactRecord& a : batch.artifacts) artifacts_[a.run_id][a.artifact.kind()] = a.artifact;
+  for (const ArtifactRecord& a : batch.artifacts)
+    artifacts_[a.run_id][a.artifact.kind()] = a.artifact;
   for (const v1::Event& e : batch.events) events_[e.id()] = e;
   for (const RequestRecord& r : batch.requests) requests_[{r.run_id, r.epoch}].insert(r.request_id);
   for (const LogRecord& l : batch.log_lines) AppendLogLocked(l);
@@ -91,14 +95,16 @@ absl::StatusOr<std::vector<EpochRecord>> MemoryStore::LiveEpochs() {
   return out;
 }
 
-absl::StatusOr<std::vector<v1::Plan>> MemoryStore::Plans(const std::string& run_id, uint64_t epoch) {
+absl::StatusOr<std::vector<v1::Plan>> MemoryStore::Plans(const std::string& run_id,
+                                                         uint64_t epoch) {
   MutexLock lock(&mu_);
   std::vector<v1::Plan> out;
   for (const auto& [step, plan] : plans_[{run_id, epoch}]) out.push_back(plan);
   return out;
 }
 
-absl::StatusOr<std::vector<ShareRecord>> MemoryStore::Shares(const std::string& run_id, uint64_t epoch) {
+absl::StatusOr<std::vector<ShareRecord>> MemoryStore::Shares(const std::string& run_id,
+                                                             uint64_t epoch) {
   MutexLock lock(&mu_);
   std::vector<ShareRecord> out;
   for (const auto& [key, share] : shares_[{run_id, epoch}]) out.push_back(share);
@@ -124,8 +130,8 @@ absl::StatusOr<int64_t> MemoryStore::LastEventId() {
   return events_.empty() ? 0 : events_.rbegin()->first;
 }
 
-absl::StatusOr<std::vector<v1::Event>> MemoryStore::Events(const std::string& run_id, int64_t after_id,
-                                                           int64_t limit) {
+absl::StatusOr<std::vector<v1::Event>> MemoryStore::Events(const std::string& run_id,
+                                                           int64_t after_id, int64_t limit) {
   MutexLock lock(&mu_);
   std::vector<v1::Event> out;
   for (auto it = events_.upper_bound(after_id); it != events_.end(); ++it) {
@@ -135,8 +141,8 @@ absl::StatusOr<std::vector<v1::Event>> MemoryStore::Events(const std::string& ru
   return out;
 }
 
-absl::StatusOr<std::vector<v1::StepMetrics>> MemoryStore::Metrics(const std::string& run_id, int64_t first,
-                                                                  int64_t last) {
+absl::StatusOr<std::vector<v1::StepMetrics>> MemoryStore::Metrics(const std::string& run_id,
+                                                                  int64_t first, int64_t last) {
   MutexLock lock(&mu_);
   std::vector<v1::StepMetrics> out;
   for (const auto& [key, row] : metrics_[run_id]) {
@@ -153,7 +159,8 @@ absl::StatusOr<int64_t> MemoryStore::SupersededSteps(const std::string& run_id) 
   return n;
 }
 
-absl::StatusOr<std::vector<v1::EvaluationPoint>> MemoryStore::Evaluations(const std::string& run_id, int64_t first,
+absl::StatusOr<std::vector<v1::EvaluationPoint>> MemoryStore::Evaluations(const std::string& run_id,
+                                                                          int64_t first,
                                                                           int64_t last) {
   MutexLock lock(&mu_);
   std::vector<v1::EvaluationPoint> out;
@@ -177,8 +184,8 @@ absl::StatusOr<bool> MemoryStore::RequestSeen(const RequestRecord& request) {
   return requests_[{request.run_id, request.epoch}].contains(request.request_id);
 }
 
-absl::StatusOr<std::vector<LogRecord>> MemoryStore::LogLines(const std::string& run_id, int64_t after,
-                                                             int64_t tail) {
+absl::StatusOr<std::vector<LogRecord>> MemoryStore::LogLines(const std::string& run_id,
+                                                             int64_t after, int64_t tail) {
   MutexLock lock(&mu_);
   std::vector<LogRecord> out;
   for (const LogRecord& l : logs_[run_id]) {

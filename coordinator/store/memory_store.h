@@ -21,19 +21,23 @@ class MemoryStore : public Store {
   absl::StatusOr<std::vector<RunRecord>> Runs() override;
   absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override;
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override;
-  absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id, uint64_t epoch) override;
+  absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,
+                                                  uint64_t epoch) override;
   absl::StatusOr<std::vector<v1::Checkpoint>> Checkpoints(const std::string& run_id) override;
   absl::StatusOr<std::vector<v1::Artifact>> Artifacts(const std::string& run_id) override;
   absl::StatusOr<int64_t> LastEventId() override;
-  absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id, int64_t limit) override;
+  absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
+                                                int64_t limit) override;
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
                                                        int64_t last) override;
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override;
-  absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id, int64_t first,
+  absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
+                                                               int64_t first,
                                                                int64_t last) override;
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override;
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override;
-  absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after, int64_t tail) override;
+  absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
+                                                  int64_t tail) override;
 
  private:
   using Epoch = std::pair<std::string, uint64_t>;  // (run_id, epoch)
@@ -57,8 +61,10 @@ class MemoryStore : public Store {
   std::map<Epoch, std::set<std::string>> requests_ GUARDED_BY(mu_);
   std::map<std::string, std::map<int64_t, v1::Checkpoint>> checkpoints_ GUARDED_BY(mu_);
   std::map<std::string, std::map<std::string, v1::Artifact>> artifacts_ GUARDED_BY(mu_);
-  std::map<std::string, std::map<std::pair<int64_t, uint64_t>, Row<v1::StepMetrics>>> metrics_ GUARDED_BY(mu_);
-  std::map<std::string, std::map<std::tuple<int64_t, uint64_t, std::string, std::string>, Row<v1::EvaluationPoint>>>
+  std::map<std::string, std::map<std::pair<int64_t, uint64_t>, Row<v1::StepMetrics>>> metrics_
+      GUARDED_BY(mu_);
+  std::map<std::string, std::map<std::tuple<int64_t, uint64_t, std::string, std::string>,
+                                 Row<v1::EvaluationPoint>>>
       evaluations_ GUARDED_BY(mu_);
   std::map<int64_t, v1::Event> events_ GUARDED_BY(mu_);
   std::map<std::string, std::vector<LogRecord>> logs_ GUARDED_BY(mu_);

@@ -1,4 +1,5 @@
-// What the coordinator keeps. Plain values; messages of the wire contract serve where a record is exactly what is shown.
+// What the coordinator keeps. Plain values; messages of the wire contract serve where a record is
+// exactly what is shown.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +19,18 @@ struct RunRecord {
   std::string run_id;
   std::string name;
   v1::RunState state = v1::RUN_STATE_QUEUED;
-  std::string reason;            // why it is in this state, one sentence
+  std::string reason;  // why it is in this state, one sentence
   Intent intent = Intent::kRun;
-  std::string spec_yaml;         // effective configuration
-  std::string spec_hash;         // SHA-256 of spec_yaml, hex
+  std::string spec_yaml;  // effective configuration
+  std::string spec_hash;  // SHA-256 of spec_yaml, hex
   std::string run_dir;
   int64_t total_steps = 0;
   int64_t priority = 0;
-  int64_t step = 0;              // optimiser steps done, as last reported
-  int64_t best_step = 0;         // highest step ever reported: what counts as progress
-  uint64_t epoch = 0;            // newest epoch; 0 before the first
+  int64_t step = 0;       // optimiser steps done, as last reported
+  int64_t best_step = 0;  // highest step ever reported: what counts as progress
+  uint64_t epoch = 0;     // newest epoch; 0 before the first
   int64_t epochs_lost = 0;
-  int64_t failures = 0;          // epochs ended without progress, in a row
+  int64_t failures = 0;  // epochs ended without progress, in a row
   int64_t created_ms = 0, started_ms = 0, finished_ms = 0;
   bool operator==(const RunRecord&) const = default;
 };
@@ -48,8 +49,8 @@ struct EpochRecord {
   uint64_t epoch = 0;
   bool live = true;
   int64_t start_step = 0;
-  std::string manifest_sha256;   // of the checkpoint it starts from; empty at step 0
-  std::string rendezvous;        // host:port of rank 0's store, empty until published
+  std::string manifest_sha256;  // of the checkpoint it starts from; empty at step 0
+  std::string rendezvous;       // host:port of rank 0's store, empty until published
   std::string end_reason;
   int64_t started_ms = 0, ended_ms = 0;
   std::vector<MemberRecord> members;
@@ -77,10 +78,11 @@ struct CheckpointRecord {
   v1::Checkpoint checkpoint;
 };
 
-// Steps are keyed by (run, step, epoch); a row that a later epoch repeats is superseded, never deleted.
+// Steps are keyed by (run, step, epoch); a row that a later epoch repeats is superseded, never
+// deleted.
 struct MetricRecord {
   std::string run_id;
-  v1::StepMetrics metrics;       // epoch is set
+  v1::StepMetrics metrics;  // epoch is set
 };
 
 struct EvaluationRecord {
@@ -95,7 +97,7 @@ struct ArtifactRecord {
 };
 
 struct LogRecord {
-  int64_t sequence = 0;          // set by the store, increasing
+  int64_t sequence = 0;  // set by the store, increasing
   std::string run_id;
   v1::LogLine line;
 };

@@ -9,11 +9,13 @@ namespace tritter {
 absl::Status SqliteStatus(sqlite3* db, int code) {
   if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) return absl::OkStatus();
   const char* path = db != nullptr ? sqlite3_db_filename(db, "main") : nullptr;
-  const std::string message = absl::StrCat("store ", path != nullptr ? path : "", ": ",
-                                           db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+  const std::string message =
+      absl::StrCat("store ", path != nullptr ? path : "", ": ",
+                   db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code));
   switch (code & 0xff) {
     case SQLITE_FULL:
-      return absl::ResourceExhaustedError(absl::StrCat(message, "; nothing was changed, free some space and retry"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat(message, "; nothing was changed, free some space and retry"));
     case SQLITE_CORRUPT:
       return absl::DataLossError(absl::StrCat(message, "; restore the file from a backup"));
     case SQLITE_NOTADB:
@@ -42,22 +44,23 @@ SqliteQuery::~SqliteQuery() {
 }
 
 SqliteQuery& SqliteQuery::Bind(int64_t value) {
-  if (status_.ok()) status_ = SqliteStatus(db_, sqlite3_bind_int64(statement_, next_parameter_++, value));
+  if (status_.ok())
+    status_ = SqliteStatus(db_, sqlite3_bind_int64(statement_, next_parameter_++, value));
   return *this;
 }
 
 SqliteQuery& SqliteQuery::Bind(const std::string& value) {
   if (status_.ok()) {
-    status_ = SqliteStatus(db_, sqlite3_bind_text64(statement_, next_parameter_++, value.data(), value.size(),
-                                                    SQLITE_TRANSIENT, SQLITE_UTF8));
+    status_ = SqliteStatus(db_, sqlite3_bind_text64(statement_, next_parameter_++, value.data(),
+                                                    value.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
   }
   return *this;
 }
 
 SqliteQuery& SqliteQuery::BindBlob(const std::string& value) {
   if (status_.ok()) {
-    status_ = SqliteStatus(db_, sqlite3_bind_blob64(statement_, next_parameter_++, value.data(), value.size(),
-                                                    SQLITE_TRANSIENT));
+    status_ = SqliteStatus(db_, sqlite3_bind_blob64(statement_, next_parameter_++, value.data(),
+                                                    value.size(), SQLITE_TRANSIENT));
   }
   return *this;
 }
@@ -81,7 +84,8 @@ std::string SqliteQuery::Text(int column) const {
 
 absl::StatusOr<std::unique_ptr<SqliteDb>> SqliteDb::Open(const std::string& path) {
   sqlite3* db = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int flags =
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
   if (code != SQLITE_OK) {
     const std::string why = db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code);
@@ -111,7 +115,8 @@ SqliteQuery SqliteDb::Query(const std::string& sql) {
   sqlite3_stmt*& statement = statements_[sql];
   absl::Status status;
   if (statement == nullptr) {
-    status = SqliteStatus(db_, sqlite3_prepare_v2(db_, sql.c_str(), static_cast<int>(sql.size()), &statement, nullptr));
+    status = SqliteStatus(db_, sqlite3_prepare_v2(db_, sql.c_str(), static_cast<int>(sql.size()),
+                                                  &statement, nullptr));
   }
   return SqliteQuery(db_, statement, status);
 }

@@ -1,4 +1,5 @@
-// A thin layer over SQLite: a connection, prepared statements and status codes. No knowledge of what is stored.
+// A thin layer over SQLite: a connection, prepared statements and status codes. No knowledge of
+// what is stored.
 #pragma once
 
 #include <sqlite3.h>
@@ -14,8 +15,9 @@
 
 namespace tritter {
 
-// One execution of a prepared statement: bind the parameters in order, then Step until it says false. Resets the
-// statement when it goes. Errors are kept and come out of Step, so that binding needs no checks.
+// One execution of a prepared statement: bind the parameters in order, then Step until it says
+// false. Resets the statement when it goes. Errors are kept and come out of Step, so that binding
+// needs no checks.
 class SqliteQuery {
  public:
   SqliteQuery(sqlite3* db, sqlite3_stmt* statement, absl::Status prepared);
@@ -51,7 +53,7 @@ class SqliteDb {
 
   absl::Status Execute(const std::string& sql);  // one or more statements without parameters
   absl::StatusOr<int64_t> Pragma(const std::string& name);
-  SqliteQuery Query(const std::string& sql);     // prepared once and kept
+  SqliteQuery Query(const std::string& sql);  // prepared once and kept
   const std::string& path() const { return path_; }
   sqlite3* handle() { return db_; }
 
@@ -63,8 +65,9 @@ class SqliteDb {
   std::map<std::string, sqlite3_stmt*> statements_;
 };
 
-// ResourceExhausted for SQLITE_FULL, DataLoss for a damaged file, FailedPrecondition for a file that is no database,
-// AlreadyExists for a broken uniqueness rule, Unavailable when it is busy, Internal for the rest.
+// ResourceExhausted for SQLITE_FULL, DataLoss for a damaged file, FailedPrecondition for a file
+// that is no database, AlreadyExists for a broken uniqueness rule, Unavailable when it is busy,
+// Internal for the rest.
 absl::Status SqliteStatus(sqlite3* db, int code);
 
 }  // namespace tritter

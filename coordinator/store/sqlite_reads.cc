@@ -18,7 +18,8 @@ absl::StatusOr<std::vector<T>> Bodies(SqliteQuery& query, const std::string& pat
     ASSIGN_OR_RETURN(const bool row, query.Step());
     if (!row) return out;
     if (!out.emplace_back().ParseFromString(query.Text(0))) {
-      return absl::DataLossError(absl::StrCat("store ", path, ": a row cannot be read as a message; restore a backup"));
+      return absl::DataLossError(
+          absl::StrCat("store ", path, ": a row cannot be read as a message; restore a backup"));
     }
   }
 }
@@ -68,15 +69,19 @@ absl::StatusOr<std::string> SqliteStore::StoreId() {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query("SELECT value FROM meta WHERE key = 'store_id'");
   ASSIGN_OR_RETURN(const bool row, query.Step());
-  if (!row) return absl::DataLossError(absl::StrCat("store ", db_->path(), " has no identity; restore a backup"));
+  if (!row)
+    return absl::DataLossError(
+        absl::StrCat("store ", db_->path(), " has no identity; restore a backup"));
   return query.Text(0);
 }
 
 absl::StatusOr<std::vector<RunRecord>> SqliteStore::Runs() {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
-      "SELECT run_id, name, state, reason, intent, spec_yaml, spec_hash, run_dir, total_steps, priority, step, best_step, "
-      "epoch, epochs_lost, failures, created_ms, started_ms, finished_ms FROM runs ORDER BY created_ms, run_id");
+      "SELECT run_id, name, state, reason, intent, spec_yaml, spec_hash, run_dir, total_steps, "
+      "priority, step, best_step, "
+      "epoch, epochs_lost, failures, created_ms, started_ms, finished_ms FROM runs ORDER BY "
+      "created_ms, run_id");
   std::vector<RunRecord> out;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, query.Step());
@@ -90,7 +95,8 @@ absl::StatusOr<std::vector<EpochRecord>> SqliteStore::LiveEpochs() {
   std::vector<EpochRecord> out;
   {
     SqliteQuery query = db_->Query(
-        "SELECT run_id, epoch, live, start_step, manifest_sha256, rendezvous, end_reason, started_ms, ended_ms FROM epochs "
+        "SELECT run_id, epoch, live, start_step, manifest_sha256, rendezvous, end_reason, "
+        "started_ms, ended_ms FROM epochs "
         "WHERE live = 1 ORDER BY run_id, epoch");
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
@@ -100,29 +106,36 @@ absl::StatusOr<std::vector<EpochRecord>> SqliteStore::LiveEpochs() {
   }
   for (EpochRecord& e : out) {
     SqliteQuery query = db_->Query(
-        "SELECT worker, incarnation, device, memory_bytes FROM members WHERE run_id = ? AND epoch = ? ORDER BY rank");
+        "SELECT worker, incarnation, device, memory_bytes FROM members WHERE run_id = ? AND epoch "
+        "= ? ORDER BY rank");
     query.Bind(e.run_id).Bind(e.epoch);
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
       if (!row) break;
-      e.members.push_back({query.Text(0), static_cast<uint64_t>(query.Int(1)), query.Text(2), query.Int(3)});
+      e.members.push_back(
+          {query.Text(0), static_cast<uint64_t>(query.Int(1)), query.Text(2), query.Int(3)});
     }
   }
   return out;
 }
 
-absl::StatusOr<std::vector<v1::Plan>> SqliteStore::Plans(const std::string& run_id, uint64_t epoch) {
+absl::StatusOr<std::vector<v1::Plan>> SqliteStore::Plans(const std::string& run_id,
+                                                         uint64_t epoch) {
   MutexLock lock(&mu_);
-  SqliteQuery query = db_->Query("SELECT body FROM plans WHERE run_id = ? AND epoch = ? ORDER BY first_step");
+  SqliteQuery query =
+      db_->Query("SELECT body FROM plans WHERE run_id = ? AND epoch = ? ORDER BY first_step");
   query.Bind(run_id).Bind(epoch);
   return Bodies<v1::Plan>(query, db_->path());
 }
 
-absl::StatusOr<std::vector<ShareRecord>> SqliteStore::Shares(const std::string& run_id, uint64_t epoch) {
+absl::StatusOr<std::vector<ShareRecord>> SqliteStore::Shares(const std::string& run_id,
+                                                             uint64_t epoch) {
   MutexLock lock(&mu_);
-  SqliteQuery query = db_->Query("SELECT body FROM shares WHERE run_id = ? AND epoch = ? ORDER BY step, rank");
+  SqliteQuery query =
+      db_->Query("SELECT body FROM shares WHERE run_id = ? AND epoch = ? ORDER BY step, rank");
   query.Bind(run_id).Bind(epoch);
-  ASSIGN_OR_RETURN(std::vector<v1::CommitShareRequest> shares, Bodies<v1::CommitShareRequest>(query, db_->path()));
+  ASSIGN_OR_RETURN(std::vector<v1::CommitShareRequest> shares,
+                   Bodies<v1::CommitShareRequest>(query, db_->path()));
   std::vector<ShareRecord> out;
   for (v1::CommitShareRequest& share : shares) {
     const int64_t step = share.step();
@@ -153,39 +166,44 @@ absl::StatusOr<int64_t> SqliteStore::LastEventId() {
   return query.Int(0);
 }
 
-absl::StatusOr<std::vector<v1::Event>> SqliteStore::Events(const std::string& run_id, int64_t after_id,
-                                                           int64_t limit) {
+absl::StatusOr<std::vector<v1::Event>> SqliteStore::Events(const std::string& run_id,
+                                                           int64_t after_id, int64_t limit) {
   MutexLock lock(&mu_);
-  SqliteQuery query = run_id.empty()
-                          ? db_->Query("SELECT body FROM events WHERE id > ? ORDER BY id LIMIT ?")
-                          : db_->Query("SELECT body FROM events WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?");
+  SqliteQuery query =
+      run_id.empty()
+          ? db_->Query("SELECT body FROM events WHERE id > ? ORDER BY id LIMIT ?")
+          : db_->Query("SELECT body FROM events WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?");
   if (!run_id.empty()) query.Bind(run_id);
   query.Bind(after_id).Bind(limit);
   return Bodies<v1::Event>(query, db_->path());
 }
 
-absl::StatusOr<std::vector<v1::StepMetrics>> SqliteStore::Metrics(const std::string& run_id, int64_t first,
-                                                                  int64_t last) {
+absl::StatusOr<std::vector<v1::StepMetrics>> SqliteStore::Metrics(const std::string& run_id,
+                                                                  int64_t first, int64_t last) {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
-      "SELECT body FROM metrics WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = 0 ORDER BY step, epoch");
+      "SELECT body FROM metrics WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = 0 "
+      "ORDER BY step, epoch");
   query.Bind(run_id).Bind(first).Bind(LastOrMax(last));
   return Bodies<v1::StepMetrics>(query, db_->path());
 }
 
 absl::StatusOr<int64_t> SqliteStore::SupersededSteps(const std::string& run_id) {
   MutexLock lock(&mu_);
-  SqliteQuery query = db_->Query("SELECT count(*) FROM metrics WHERE run_id = ? AND superseded = 1");
+  SqliteQuery query =
+      db_->Query("SELECT count(*) FROM metrics WHERE run_id = ? AND superseded = 1");
   query.Bind(run_id);
   RETURN_IF_ERROR(query.Step());
   return query.Int(0);
 }
 
-absl::StatusOr<std::vector<v1::EvaluationPoint>> SqliteStore::Evaluations(const std::string& run_id, int64_t first,
+absl::StatusOr<std::vector<v1::EvaluationPoint>> SqliteStore::Evaluations(const std::string& run_id,
+                                                                          int64_t first,
                                                                           int64_t last) {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
-      "SELECT body FROM evaluations WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = 0 "
+      "SELECT body FROM evaluations WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = "
+      "0 "
       "ORDER BY step, epoch, source, weights");
   query.Bind(run_id).Bind(first).Bind(LastOrMax(last));
   return Bodies<v1::EvaluationPoint>(query, db_->path());
@@ -202,15 +220,18 @@ absl::StatusOr<std::optional<IdempotencyRecord>> SqliteStore::FindKey(const std:
 
 absl::StatusOr<bool> SqliteStore::RequestSeen(const RequestRecord& request) {
   MutexLock lock(&mu_);
-  SqliteQuery query = db_->Query("SELECT 1 FROM requests WHERE run_id = ? AND epoch = ? AND request_id = ?");
+  SqliteQuery query =
+      db_->Query("SELECT 1 FROM requests WHERE run_id = ? AND epoch = ? AND request_id = ?");
   query.Bind(request.run_id).Bind(request.epoch).Bind(request.request_id);
   return query.Step();
 }
 
-absl::StatusOr<std::vector<LogRecord>> SqliteStore::LogLines(const std::string& run_id, int64_t after, int64_t tail) {
+absl::StatusOr<std::vector<LogRecord>> SqliteStore::LogLines(const std::string& run_id,
+                                                             int64_t after, int64_t tail) {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
-      "SELECT sequence, body FROM log_lines WHERE run_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?");
+      "SELECT sequence, body FROM log_lines WHERE run_id = ? AND sequence > ? ORDER BY sequence "
+      "DESC LIMIT ?");
   query.Bind(run_id).Bind(after).Bind(tail > 0 ? tail : kKeptLogLines);
   std::vector<LogRecord> out;
   while (true) {
@@ -218,7 +239,8 @@ absl::StatusOr<std::vector<LogRecord>> SqliteStore::LogLines(const std::string& 
     if (!row) break;
     LogRecord record{query.Int(0), run_id, {}};
     if (!record.line.ParseFromString(query.Text(1))) {
-      return absl::DataLossError(absl::StrCat("store ", db_->path(), ": a log line cannot be read"));
+      return absl::DataLossError(
+          absl::StrCat("store ", db_->path(), ": a log line cannot be read"));
     }
     out.push_back(std::move(record));
   }

@@ -61,8 +61,10 @@ absl::Status ApplyStep(SqliteDb* db, int64_t version, const std::string& new_sto
   RETURN_IF_ERROR(db->Execute("BEGIN IMMEDIATE"));
   absl::Status status = db->Execute(kSteps[version - 1]);
   if (status.ok() && version == 1) {
-    status = db->Query("INSERT INTO meta (key, value) VALUES ('store_id', ?)").Bind(new_store_id).Run();
-    if (status.ok()) status = db->Execute(absl::StrCat("PRAGMA application_id = ", kStoreApplicationId));
+    status =
+        db->Query("INSERT INTO meta (key, value) VALUES ('store_id', ?)").Bind(new_store_id).Run();
+    if (status.ok())
+      status = db->Execute(absl::StrCat("PRAGMA application_id = ", kStoreApplicationId));
   }
   if (status.ok()) status = db->Execute(absl::StrCat("PRAGMA user_version = ", version));
   if (status.ok()) status = db->Execute("COMMIT");
@@ -81,15 +83,17 @@ absl::Status MigrateStore(SqliteDb* db, const std::string& new_store_id, int64_t
   const bool empty = application == 0 && version == 0 && objects == 0;
   if (!empty && application != kStoreApplicationId) {
     return absl::FailedPreconditionError(
-        absl::StrFormat("%s is a database of another program (application id 0x%08x, expected 0x%08x); give another --data-dir",
+        absl::StrFormat("%s is a database of another program (application id 0x%08x, expected "
+                        "0x%08x); give another --data-dir",
                         db->path(), application, kStoreApplicationId));
   }
   if (version > LatestSchemaVersion()) {
-    return absl::FailedPreconditionError(absl::StrCat(db->path(), " has schema version ", version,
-                                                      ", this program knows versions up to ", LatestSchemaVersion(),
-                                                      "; use the newer program or restore a backup"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        db->path(), " has schema version ", version, ", this program knows versions up to ",
+        LatestSchemaVersion(), "; use the newer program or restore a backup"));
   }
-  for (int64_t next = version + 1; next <= target; ++next) RETURN_IF_ERROR(ApplyStep(db, next, new_store_id));
+  for (int64_t next = version + 1; next <= target; ++next)
+    RETURN_IF_ERROR(ApplyStep(db, next, new_store_id));
   return absl::OkStatus();
 }
 

@@ -10,11 +10,14 @@
 
 namespace tritter {
 
-absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Env* env, const std::string& data_dir,
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Env* env,
+                                                               const std::string& data_dir,
                                                                SqliteStoreOptions options) {
   RETURN_IF_ERROR(env->CreateDirs(data_dir));
-  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, FileLock::Acquire(JoinPath(data_dir, "coordinator.lock")));
-  ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db, SqliteDb::Open(JoinPath(data_dir, "coordinator.db")));
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock,
+                   FileLock::Acquire(JoinPath(data_dir, "coordinator.lock")));
+  ASSIGN_OR_RETURN(std::unique_ptr<SqliteDb> db,
+                   SqliteDb::Open(JoinPath(data_dir, "coordinator.db")));
   // The marker is looked at before anything is written, the journal mode included.
   ASSIGN_OR_RETURN(const int64_t application, db->Pragma("application_id"));
   if (application == kStoreApplicationId || application == 0) {
@@ -23,8 +26,10 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Env* env, const s
     }
   }
   RETURN_IF_ERROR(MigrateStore(db.get(), RandomId("store")));
-  RETURN_IF_ERROR(db->Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000"));
-  return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(lock), std::move(db), std::move(options)));
+  RETURN_IF_ERROR(db->Execute(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000"));
+  return std::unique_ptr<SqliteStore>(
+      new SqliteStore(std::move(lock), std::move(db), std::move(options)));
 }
 
 absl::Status SqliteStore::Hook(absl::string_view point) {

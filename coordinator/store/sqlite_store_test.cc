@@ -78,7 +78,9 @@ TEST(SqliteStore, RefusesAFileThatIsNoDatabase) {
 
 TEST(SqliteStore, RefusesAStoreOfANewerVersion) {
   TemporaryFolder folder;
-  { Open(folder.path()); }
+  {
+    Open(folder.path());
+  }
   {
     auto db = *SqliteDb::Open(folder.path() + "/coordinator.db");
     ASSERT_OK(db->Execute("PRAGMA user_version = 99"));

@@ -10,7 +10,8 @@
 
 namespace tritter {
 
-// Runs inside the caller's transaction. `before_each` is called before every statement; its error ends the work.
+// Runs inside the caller's transaction. `before_each` is called before every statement; its error
+// ends the work.
 absl::Status WriteBatchStatements(SqliteDb* db, const WriteBatch& batch,
                                   const std::function<absl::Status()>& before_each);
 

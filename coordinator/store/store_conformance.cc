@@ -148,7 +148,8 @@ TEST_P(StoreConformance, SupersedesEvaluationsBeyondTheResumedStep) {
 
 TEST_P(StoreConformance, ListsEventsAfterAnIdByRunAndForAll) {
   WriteBatch batch;
-  for (int64_t id = 1; id <= 6; ++id) batch.events.push_back(SampleEvent(id, id % 2 ? "r-a" : "r-b"));
+  for (int64_t id = 1; id <= 6; ++id)
+    batch.events.push_back(SampleEvent(id, id % 2 ? "r-a" : "r-b"));
   ASSERT_OK(store_->Apply(batch));
   EXPECT_EQ(*store_->LastEventId(), 6);
   EXPECT_THAT(*store_->Events("", 0, 100), SizeIs(6));

@@ -14,7 +14,8 @@ namespace tritter {
 
 struct StoreForm {
   std::string name;
-  // A fresh, empty store in `folder` (a temporary one for this test). What it stands on must live as long as it does.
+  // A fresh, empty store in `folder` (a temporary one for this test). What it stands on must live
+  // as long as it does.
   std::function<std::shared_ptr<Store>(const std::string& folder)> open;
 };
 

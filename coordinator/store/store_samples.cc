@@ -116,21 +116,30 @@ WriteBatch FullBatch(const std::string& run_id, int64_t event_id) {
 std::string Dump(Store& store, const std::string& run_id) {
   std::string out;
   for (const RunRecord& r : Value(store.Runs())) {
-    absl::StrAppend(&out, "run ", r.run_id, " ", r.state, " ", r.reason, " ", r.step, " ", r.epoch, " ", r.failures,
-                    " ", r.created_ms, "\n");
+    absl::StrAppend(&out, "run ", r.run_id, " ", r.state, " ", r.reason, " ", r.step, " ", r.epoch,
+                    " ", r.failures, " ", r.created_ms, "\n");
   }
   for (const EpochRecord& e : Value(store.LiveEpochs())) {
-    absl::StrAppend(&out, "epoch ", e.run_id, " ", e.epoch, " ", e.start_step, " ", e.members.size(), "\n");
+    absl::StrAppend(&out, "epoch ", e.run_id, " ", e.epoch, " ", e.start_step, " ",
+                    e.members.size(), "\n");
   }
-  for (const v1::Plan& p : Value(store.Plans(run_id, 2))) absl::StrAppend(&out, "plan ", p.ShortDebugString(), "\n");
-  for (const ShareRecord& s : Value(store.Shares(run_id, 2))) absl::StrAppend(&out, "share ", s.share.ShortDebugString(), "\n");
-  for (const v1::Checkpoint& c : Value(store.Checkpoints(run_id))) absl::StrAppend(&out, "ckpt ", c.ShortDebugString(), "\n");
-  for (const v1::Artifact& a : Value(store.Artifacts(run_id))) absl::StrAppend(&out, "artifact ", a.ShortDebugString(), "\n");
-  for (const v1::Event& e : Value(store.Events(run_id, 0, 1000))) absl::StrAppend(&out, "event ", e.ShortDebugString(), "\n");
-  for (const v1::StepMetrics& m : Value(store.Metrics(run_id, 0, 0))) absl::StrAppend(&out, "m ", m.ShortDebugString(), "\n");
+  for (const v1::Plan& p : Value(store.Plans(run_id, 2)))
+    absl::StrAppend(&out, "plan ", p.ShortDebugString(), "\n");
+  for (const ShareRecord& s : Value(store.Shares(run_id, 2)))
+    absl::StrAppend(&out, "share ", s.share.ShortDebugString(), "\n");
+  for (const v1::Checkpoint& c : Value(store.Checkpoints(run_id)))
+    absl::StrAppend(&out, "ckpt ", c.ShortDebugString(), "\n");
+  for (const v1::Artifact& a : Value(store.Artifacts(run_id)))
+    absl::StrAppend(&out, "artifact ", a.ShortDebugString(), "\n");
+  for (const v1::Event& e : Value(store.Events(run_id, 0, 1000)))
+    absl::StrAppend(&out, "event ", e.ShortDebugString(), "\n");
+  for (const v1::StepMetrics& m : Value(store.Metrics(run_id, 0, 0)))
+    absl::StrAppend(&out, "m ", m.ShortDebugString(), "\n");
   absl::StrAppend(&out, "superseded ", *store.SupersededSteps(run_id), "\n");
-  for (const auto& e : Value(store.Evaluations(run_id, 0, 0))) absl::StrAppend(&out, "eval ", e.ShortDebugString(), "\n");
-  for (const LogRecord& l : Value(store.LogLines(run_id, 0, 0))) absl::StrAppend(&out, "log ", l.line.line(), "\n");
+  for (const auto& e : Value(store.Evaluations(run_id, 0, 0)))
+    absl::StrAppend(&out, "eval ", e.ShortDebugString(), "\n");
+  for (const LogRecord& l : Value(store.LogLines(run_id, 0, 0)))
+    absl::StrAppend(&out, "log ", l.line.line(), "\n");
   for (int64_t i = 0; i < 20; ++i) {
     absl::StrAppend(&out, *store.RequestSeen({run_id, 2, absl::StrCat("r-", i)}) ? "1" : "0",
                     store.FindKey(absl::StrCat("key-", run_id, i))->has_value() ? "1" : "0");

@@ -12,20 +12,23 @@ namespace {
 
 // A wrapper that owns what it wraps.
 struct OwningFaultStore : FaultStore {
-  explicit OwningFaultStore(std::unique_ptr<Store> base) : FaultStore(base.get()), owned(std::move(base)) {}
+  explicit OwningFaultStore(std::unique_ptr<Store> base)
+      : FaultStore(base.get()), owned(std::move(base)) {}
   std::unique_ptr<Store> owned;
 };
 
 INSTANTIATE_TEST_SUITE_P(
     Forms, StoreConformance,
-    testing::Values(StoreForm{"Memory", [](const std::string&) { return std::make_shared<MemoryStore>(); }},
+    testing::Values(StoreForm{"Memory",
+                              [](const std::string&) { return std::make_shared<MemoryStore>(); }},
                     StoreForm{"Sqlite",
                               [](const std::string& folder) -> std::shared_ptr<Store> {
                                 return *SqliteStore::Open(Env::Real(), folder);
                               }},
                     StoreForm{"Fault",
                               [](const std::string&) -> std::shared_ptr<Store> {
-                                return std::make_shared<OwningFaultStore>(std::make_unique<MemoryStore>());
+                                return std::make_shared<OwningFaultStore>(
+                                    std::make_unique<MemoryStore>());
                               }}),
     [](const testing::TestParamInfo<StoreForm>& info) { return info.param.name; });
 

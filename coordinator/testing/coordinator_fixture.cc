@@ -9,7 +9,8 @@ namespace tritter {
 
 std::vector<SourceFacts> FakeCatalog::Inspect(const RunSpec& spec) {
   std::vector<SourceFacts> out;
-  for (const SourceSpec& s : spec.sources) out.push_back({s.name, status, samples, samples, "hash", 264});
+  for (const SourceSpec& s : spec.sources)
+    out.push_back({s.name, status, samples, samples, "hash", 264});
   return out;
 }
 
@@ -24,7 +25,8 @@ std::vector<v1::Command> DirectApi::TakeCommands() {
   return sink_ == nullptr ? std::vector<v1::Command>() : std::exchange(sink_->commands, {});
 }
 
-std::string RunYaml(const std::string& name, int64_t steps, int64_t workers, const std::string& more) {
+std::string RunYaml(const std::string& name, int64_t steps, int64_t workers,
+                    const std::string& more) {
   return absl::StrCat("name: ", name, R"(
 model: {preset: nano, family: tritter, vocab: 264}
 data:
@@ -36,7 +38,8 @@ training:
   sequence_length: 128
   global_batch: 16
 workers: {min: )",
-                      workers, ", max: ", workers, "}\n", more.empty() ? "checkpoint: {every: 20, keep: 2}\n" : more);
+                      workers, ", max: ", workers, "}\n",
+                      more.empty() ? "checkpoint: {every: 20, keep: 2}\n" : more);
 }
 
 void CoordinatorFixture::Start() {

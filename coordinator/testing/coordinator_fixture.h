@@ -38,13 +38,21 @@ class RecordingSink : public CommandSink {
 class DirectApi : public WorkerApi {
  public:
   explicit DirectApi(std::unique_ptr<Coordinator>* coordinator) : c_(coordinator) {}
-  absl::Status Register(const v1::RegisterRequest& request) override { return (*c_)->Register(request).status(); }
+  absl::Status Register(const v1::RegisterRequest& request) override {
+    return (*c_)->Register(request).status();
+  }
   absl::Status OpenSession(const v1::Heartbeat& first) override;
-  absl::Status Beat(const v1::Heartbeat& heartbeat) override { return (*c_)->Beat(session_, heartbeat); }
+  absl::Status Beat(const v1::Heartbeat& heartbeat) override {
+    return (*c_)->Beat(session_, heartbeat);
+  }
   void BreakSession() override { (*c_)->CloseSession(session_); }
   std::vector<v1::Command> TakeCommands() override;
-  absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& r) override { return (*c_)->PublishRendezvous(r); }
-  absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& r) override { return (*c_)->NextPlan(r); }
+  absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& r) override {
+    return (*c_)->PublishRendezvous(r);
+  }
+  absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& r) override {
+    return (*c_)->NextPlan(r);
+  }
   absl::Status Report(const v1::ReportRequest& r) override { return (*c_)->Report(r); }
   absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& r) override {
     return (*c_)->CommitShare(r);
@@ -57,7 +65,8 @@ class DirectApi : public WorkerApi {
 };
 
 // The YAML of a small run.
-std::string RunYaml(const std::string& name, int64_t steps, int64_t workers, const std::string& more = "");
+std::string RunYaml(const std::string& name, int64_t steps, int64_t workers,
+                    const std::string& more = "");
 
 class CoordinatorFixture : public testing::Test {
  protected:
@@ -82,8 +91,8 @@ class CoordinatorFixture : public testing::Test {
     }
     FAIL() << "the condition did not come true";
   }
-  void Kill(FakeAgent* agent);      // its stream breaks, it acts no more
-  void Silence(FakeAgent* agent);   // it acts no more, its stream stays
+  void Kill(FakeAgent* agent);     // its stream breaks, it acts no more
+  void Silence(FakeAgent* agent);  // it acts no more, its stream stays
   std::vector<std::string> EventKinds(const std::string& run_id);
 
   MemoryEnv env_;

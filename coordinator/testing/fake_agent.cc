@@ -55,7 +55,8 @@ void FakeAgent::Take(const v1::Command& command) {
   } else if (command.has_end_epoch()) {
     if (command.end_epoch().run_id() == run_id_ && command.end_epoch().epoch() == epoch_) Leave();
   } else if (command.has_rendezvous()) {
-    if (command.rendezvous().run_id() == run_id_ && command.rendezvous().epoch() == epoch_) rendezvous_ = true;
+    if (command.rendezvous().run_id() == run_id_ && command.rendezvous().epoch() == epoch_)
+      rendezvous_ = true;
   } else if (command.has_assignment()) {
     const v1::Assignment& a = command.assignment();
     if (a.run_id() == run_id_ && a.epoch() == epoch_) return;  // said again
@@ -104,7 +105,8 @@ absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
       JoinPath(JoinPath(run_dir_, "checkpoints"), AttemptFolderName(order.step(), order.attempt()));
   RETURN_IF_ERROR(env_->CreateDirs(folder));
   const std::string name = absl::StrCat("share-", rank_, "-of-", world_, ".safetensors");
-  const std::string content = absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
+  const std::string content =
+      absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
   RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder, name), content));
   v1::CommitShareRequest request;
   *request.mutable_worker() = Identity();
@@ -153,7 +155,8 @@ absl::Status FakeAgent::Train() {
     }
   }
   absl::Status reported = api_->Report(report);
-  if (!reported.ok() && reported.code() != absl::StatusCode::kFailedPrecondition) reported = api_->Report(report);
+  if (!reported.ok() && reported.code() != absl::StatusCode::kFailedPrecondition)
+    reported = api_->Report(report);
   RETURN_IF_ERROR(reported);
   for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
     if (order.step() == step_) RETURN_IF_ERROR(WriteCheckpoint(order));

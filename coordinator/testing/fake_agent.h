@@ -28,7 +28,8 @@ class WorkerApi {
   virtual absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& request) = 0;
   virtual absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& request) = 0;
   virtual absl::Status Report(const v1::ReportRequest& request) = 0;
-  virtual absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& request) = 0;
+  virtual absl::StatusOr<v1::CommitShareResponse> CommitShare(
+      const v1::CommitShareRequest& request) = 0;
 };
 
 // Not thread-safe: the test calls Act.
@@ -37,10 +38,12 @@ class FakeAgent {
   FakeAgent(WorkerApi* api, Env* env, std::string name, uint64_t incarnation)
       : api_(api), env_(env), name_(std::move(name)), incarnation_(incarnation) {}
 
-  // Registers and opens the session; says which epoch it is in, so that it may be called after a coordinator restart.
+  // Registers and opens the session; says which epoch it is in, so that it may be called after a
+  // coordinator restart.
   absl::Status Connect();
-  // Takes commands, then does one thing: asks for a plan, or trains one step (reporting it, writing checkpoints that are ordered).
-  // A refused call ends its part in the epoch. Always ends with a heartbeat.
+  // Takes commands, then does one thing: asks for a plan, or trains one step (reporting it, writing
+  // checkpoints that are ordered). A refused call ends its part in the epoch. Always ends with a
+  // heartbeat.
   void Act();
   void Kill() { api_->BreakSession(); }
   absl::Status Fail(const std::string& failure, bool permanent);

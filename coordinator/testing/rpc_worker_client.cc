@@ -17,7 +17,8 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
 }
 
 RpcWorkerApi::RpcWorkerApi(const std::string& address)
-    : stub_(v1::WorkerService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {}
+    : stub_(v1::WorkerService::NewStub(
+          grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {}
 
 absl::Status RpcWorkerApi::Register(const v1::RegisterRequest& request) {
   grpc::ClientContext context;
@@ -42,7 +43,8 @@ absl::Status RpcWorkerApi::OpenSession(const v1::Heartbeat& first) {
 
 absl::Status RpcWorkerApi::Beat(const v1::Heartbeat& heartbeat) {
   if (stream_ == nullptr) return absl::FailedPreconditionError("no session");
-  return stream_->Write(heartbeat) ? absl::OkStatus() : absl::UnavailableError("the session is broken");
+  return stream_->Write(heartbeat) ? absl::OkStatus()
+                                   : absl::UnavailableError("the session is broken");
 }
 
 void RpcWorkerApi::BreakSession() {
@@ -78,7 +80,8 @@ absl::Status RpcWorkerApi::Report(const v1::ReportRequest& request) {
   return FromRpcStatus(stub_->Report(&context, request, &response));
 }
 
-absl::StatusOr<v1::CommitShareResponse> RpcWorkerApi::CommitShare(const v1::CommitShareRequest& request) {
+absl::StatusOr<v1::CommitShareResponse> RpcWorkerApi::CommitShare(
+    const v1::CommitShareRequest& request) {
   grpc::ClientContext context;
   v1::CommitShareResponse response;
   const absl::Status status = FromRpcStatus(stub_->CommitShare(&context, request, &response));

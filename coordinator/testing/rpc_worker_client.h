@@ -29,7 +29,8 @@ class RpcWorkerApi : public WorkerApi {
   absl::Status PublishRendezvous(const v1::PublishRendezvousRequest& request) override;
   absl::StatusOr<v1::NextPlanResponse> NextPlan(const v1::NextPlanRequest& request) override;
   absl::Status Report(const v1::ReportRequest& request) override;
-  absl::StatusOr<v1::CommitShareResponse> CommitShare(const v1::CommitShareRequest& request) override;
+  absl::StatusOr<v1::CommitShareResponse> CommitShare(
+      const v1::CommitShareRequest& request) override;
 
  private:
   const std::unique_ptr<v1::WorkerService::Stub> stub_;

@@ -40,13 +40,15 @@ ReferenceModel::Row ReferenceModel::Norm(const std::string& name, const Row& x) 
   const Row w = Floats(name + ".weight");
   Row y(x.size());
   const int64_t n = static_cast<int64_t>(w.size());
-  RmsNormRows(x.data(), w.data(), static_cast<float>(config_.norm_eps), static_cast<int64_t>(x.size()) / n, n, y.data());
+  RmsNormRows(x.data(), w.data(), static_cast<float>(config_.norm_eps),
+              static_cast<int64_t>(x.size()) / n, n, y.data());
   return y;
 }
 
 void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
   const std::string p = absl::StrCat("layers.", layer, ".");
-  const int64_t d = config_.head_dim, kv = config_.kv_heads * d, length = static_cast<int64_t>(x->size());
+  const int64_t d = config_.head_dim, kv = config_.kv_heads * d,
+                length = static_cast<int64_t>(x->size());
   std::vector<Row> queries;
   Row keys, values;  // [length, K·D]
   for (int64_t t = 0; t < length; ++t) {
@@ -60,7 +62,8 @@ void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
     Row cos(d / 2), sin(d / 2);
     RopeTable(config_.rope_theta, d, t, 1, cos.data(), sin.data());
     for (int64_t h = 0; h < config_.heads; ++h) RopeInPlace(&q[h * d], cos.data(), sin.data(), d);
-    for (int64_t h = 0; h < config_.kv_heads; ++h) RopeInPlace(&k[h * d], cos.data(), sin.data(), d);
+    for (int64_t h = 0; h < config_.kv_heads; ++h)
+      RopeInPlace(&k[h * d], cos.data(), sin.data(), d);
     queries.push_back(q);
     keys.insert(keys.end(), k.begin(), k.end());
     values.insert(values.end(), v.begin(), v.end());
@@ -69,7 +72,8 @@ void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
     Row heads(config_.heads * d), scratch((t + 16) / 16 * 16);
     for (int64_t h = 0; h < config_.heads; ++h) {
       const int64_t shared = h / (config_.heads / config_.kv_heads) * d;
-      AttendRow(&queries[t][h * d], &keys[shared], &values[shared], kv, t + 1, d, scratch.data(), &heads[h * d]);
+      AttendRow(&queries[t][h * d], &keys[shared], &values[shared], kv, t + 1, d, scratch.data(),
+                &heads[h * d]);
     }
     if (config_.sub_norms()) heads = Norm(p + "attn.sub_norm", heads);
     Row& h = (*x)[t];
@@ -93,14 +97,16 @@ std::vector<std::vector<float>> ReferenceModel::Logits(absl::Span<const int32_t>
   const int64_t hidden = config_.hidden;
   const Row embedding = Floats("embed.weight");
   std::vector<Row> x;
-  for (int32_t token : tokens) x.emplace_back(&embedding[token * hidden], &embedding[token * hidden] + hidden);
+  for (int32_t token : tokens)
+    x.emplace_back(&embedding[token * hidden], &embedding[token * hidden] + hidden);
   for (int64_t i = 0; i < config_.layers; ++i) Layer(i, &x);
   const Row head = config_.tied_embeddings ? embedding : Floats("head.weight");
   std::vector<Row> logits;
   for (const Row& row : x) {
     const Row n = Norm("norm", row);
     Row out(config_.vocab);
-    for (int64_t v = 0; v < config_.vocab; ++v) out[v] = DotRow(&head[v * hidden], n.data(), hidden);
+    for (int64_t v = 0; v < config_.vocab; ++v)
+      out[v] = DotRow(&head[v * hidden], n.data(), hidden);
     logits.push_back(out);
   }
   return logits;
@@ -110,7 +116,8 @@ std::vector<int32_t> ReferenceModel::Greedy(std::vector<int32_t> prompt, int64_t
   std::vector<int32_t> generated;
   for (int64_t i = 0; i < count; ++i) {
     const Row last = Logits(prompt).back();
-    generated.push_back(static_cast<int32_t>(std::max_element(last.begin(), last.end()) - last.begin()));
+    generated.push_back(
+        static_cast<int32_t>(std::max_element(last.begin(), last.end()) - last.begin()));
     prompt.push_back(generated.back());
   }
   return generated;

@@ -1,5 +1,5 @@
-// The network as docs/numerics.md describes it, position by position, in plain loops over unpacked codes: no batching, no
-// pages, no packed kernels. What the engine must equal bit for bit.
+// The network as docs/numerics.md describes it, position by position, in plain loops over unpacked
+// codes: no batching, no pages, no packed kernels. What the engine must equal bit for bit.
 #pragma once
 
 #include <cstdint>

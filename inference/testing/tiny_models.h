@@ -1,4 +1,5 @@
-// Shapes for the engine's tests: small, with odd sizes (tails in every kernel) and grouped KV heads.
+// Shapes for the engine's tests: small, with odd sizes (tails in every kernel) and grouped KV
+// heads.
 #pragma once
 
 #include "model/config.h"

@@ -12,7 +12,8 @@ struct alignas(64) Buffer {
 }  // namespace
 
 uint8_t* KernelScratch() {
-  thread_local const std::unique_ptr<Buffer> buffer(new Buffer);  // not zeroed: pages come as they are used
+  thread_local const std::unique_ptr<Buffer> buffer(
+      new Buffer);  // not zeroed: pages come as they are used
   return buffer->bytes;
 }
 

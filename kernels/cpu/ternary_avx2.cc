@@ -1,10 +1,12 @@
-// How it works. A tile is two halves of 8 rows. Shifted right by 2t and masked with 3, a half holds the codes of columns
-// 4t..4t+3, which vpmaddubsw multiplies with four broadcast activations into 16-bit pair sums of at most
-// 3 * 128 * 2 = 768: nothing saturates, and up to 42 of them fit 16 bits. Eight tiles (32 pair sums, 24576) are added up
-// before vpmaddwd widens to 32 bits. Codes are 0..2 for -1..1: a token's sum of activations is subtracted at the end.
-// Up to 4 tokens share the unpacked codes.
+// How it works. A tile is two halves of 8 rows. Shifted right by 2t and masked with 3, a half holds
+// the codes of columns 4t..4t+3, which vpmaddubsw multiplies with four broadcast activations into
+// 16-bit pair sums of at most 3 * 128 * 2 = 768: nothing saturates, and up to 42 of them fit 16
+// bits. Eight tiles (32 pair sums, 24576) are added up before vpmaddwd widens to 32 bits. Codes are
+// 0..2 for -1..1: a token's sum of activations is subtracted at the end. Up to 4 tokens share the
+// unpacked codes.
 //
-// This unit is compiled with -mavx2: no shared inline code in it, not even from our headers (see scratch.h).
+// This unit is compiled with -mavx2: no shared inline code in it, not even from our headers (see
+// scratch.h).
 #include "kernels/cpu/ternary_avx2.h"
 
 #include <immintrin.h>
@@ -17,7 +19,9 @@ constexpr int64_t kMaxTokens = 256;  // tokens whose sums are held at a time
 constexpr int64_t kWidenTiles = 8;
 
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
-inline __m256i Load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline __m256i Load(const uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 
 inline __m256i Broadcast4(const int8_t* p) {
   int32_t word;
@@ -33,8 +37,8 @@ int32_t SumOf(const int8_t* x, int64_t n) {
 
 // One row block, T tokens.
 template <int T>
-void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t x_stride, const int32_t* sums, int32_t* y,
-                   int64_t y_stride) {
+void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t x_stride,
+                   const int32_t* sums, int32_t* y, int64_t y_stride) {
   const __m256i three = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
   __m256i wide[T][2];
   for (int t = 0; t < T; ++t) wide[t][0] = wide[t][1] = _mm256_set1_epi32(-sums[t]);
@@ -72,11 +76,12 @@ void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t
 
 }  // namespace
 
-void TernaryGemmAvx2(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x, int64_t x_stride, int64_t tokens,
-                     int32_t* y, int64_t y_stride, int64_t first_block, int64_t end_block) {
+void TernaryGemmAvx2(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x,
+                     int64_t x_stride, int64_t tokens, int32_t* y, int64_t y_stride,
+                     int64_t first_block, int64_t end_block) {
   static_cast<void>(rows);  // padding rows hold code 1 and come out as 0
-  constexpr decltype(&MultiplyBlock<1>) kBlockFns[] = {nullptr, MultiplyBlock<1>, MultiplyBlock<2>, MultiplyBlock<3>,
-                                                       MultiplyBlock<4>};
+  constexpr decltype(&MultiplyBlock<1>) kBlockFns[] = {nullptr, MultiplyBlock<1>, MultiplyBlock<2>,
+                                                       MultiplyBlock<3>, MultiplyBlock<4>};
   const int64_t col_tiles = (cols + kTileCols - 1) / kTileCols;
   int32_t sums[kMaxTokens];
   for (int64_t from = 0; from < tokens; from += kMaxTokens) {
@@ -86,8 +91,8 @@ void TernaryGemmAvx2(const uint8_t* tiled, int64_t rows, int64_t cols, const int
       const uint8_t* w = tiled + block * col_tiles * kTileBytes;
       for (int64_t t = 0; t < count; t += 4) {
         const int64_t n = Min(4, count - t);
-        kBlockFns[n](w, col_tiles, x + (from + t) * x_stride, x_stride, sums + t, y + (from + t) * y_stride + 16 * block,
-                     y_stride);
+        kBlockFns[n](w, col_tiles, x + (from + t) * x_stride, x_stride, sums + t,
+                     y + (from + t) * y_stride + 16 * block, y_stride);
       }
     }
   }

@@ -23,12 +23,16 @@ ModelConfig TinyModelConfig() {
   return c;
 }
 
-TpackTensorToWrite RandomTpackTensor(const ModelConfig& config, const ParameterSpec& parameter, uint64_t seed) {
+TpackTensorToWrite RandomTpackTensor(const ModelConfig& config, const ParameterSpec& parameter,
+                                     uint64_t seed) {
   TpackTensorToWrite tensor{parameter.name, parameter.shape, TpackType::kF32, "", {}};
-  const int64_t rows = parameter.shape[0], cols = parameter.shape.size() == 2 ? parameter.shape[1] : 1;
+  const int64_t rows = parameter.shape[0],
+                cols = parameter.shape.size() == 2 ? parameter.shape[1] : 1;
   Philox random(MixKey(seed, HashString(parameter.name)));
   std::vector<float> w(rows * cols);
-  for (float& v : w) v = static_cast<float>(parameter.kind == ParameterKind::kNorm ? 1.0 + 0.1 * random.Normal() : 0.1 * random.Normal());
+  for (float& v : w)
+    v = static_cast<float>(parameter.kind == ParameterKind::kNorm ? 1.0 + 0.1 * random.Normal()
+                                                                  : 0.1 * random.Normal());
   if (parameter.kind != ParameterKind::kTernary) {
     tensor.data.assign(reinterpret_cast<const char*>(w.data()), w.size() * sizeof(float));
     return tensor;
@@ -45,7 +49,8 @@ TpackTensorToWrite RandomTpackTensor(const ModelConfig& config, const ParameterS
   return tensor;
 }
 
-absl::Status WriteRandomTpack(Env* env, const std::string& path, const ModelConfig& config, uint64_t seed) {
+absl::Status WriteRandomTpack(Env* env, const std::string& path, const ModelConfig& config,
+                              uint64_t seed) {
   const TpackProvenance provenance{"run-test", 7, std::string(64, 'c'), "averaged", "test"};
   ASSIGN_OR_RETURN(std::unique_ptr<TpackWriter> writer,
                    TpackWriter::Create(env, path, config, kTestTokenizerHash, provenance));

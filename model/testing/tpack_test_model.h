@@ -12,9 +12,13 @@ namespace tritter {
 
 // One layer, hidden 24, 2 heads, 1 KV head, ffn 40, vocabulary 264: no size a multiple of 16.
 ModelConfig TinyModelConfig();
-// The tensor with values that are a function of (seed, name): ternary weights quantised by their absmean, the rest F32.
-TpackTensorToWrite RandomTpackTensor(const ModelConfig& config, const ParameterSpec& parameter, uint64_t seed);
-absl::Status WriteRandomTpack(Env* env, const std::string& path, const ModelConfig& config, uint64_t seed);
-inline constexpr char kTestTokenizerHash[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+// The tensor with values that are a function of (seed, name): ternary weights quantised by their
+// absmean, the rest F32.
+TpackTensorToWrite RandomTpackTensor(const ModelConfig& config, const ParameterSpec& parameter,
+                                     uint64_t seed);
+absl::Status WriteRandomTpack(Env* env, const std::string& path, const ModelConfig& config,
+                              uint64_t seed);
+inline constexpr char kTestTokenizerHash[] =
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 }  // namespace tritter

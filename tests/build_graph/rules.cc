@@ -16,7 +16,8 @@ const std::map<std::string, std::set<std::string>>& MayKnow() {
       {"model", {"kernels", "common"}},
       {"curation", {"model", "common"}},
       {"monitoring", {"common"}},
-      // curation: shard manifests and the sample order, to refuse missing data and too many passes at submission.
+      // curation: shard manifests and the sample order, to refuse missing data and too many passes
+      // at submission.
       {"coordinator", {"proto", "model", "curation", "common", "monitoring"}},
       {"worker", {"kernels", "model", "curation", "proto", "common", "monitoring"}},
       {"inference", {"kernels", "model", "proto", "common", "monitoring"}},

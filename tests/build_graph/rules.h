@@ -10,7 +10,8 @@
 
 namespace tritter::build_graph {
 
-// Label → labels it depends on directly. Labels as Bazel prints them: //common:env, @torch//:torch_cpu.
+// Label → labels it depends on directly. Labels as Bazel prints them: //common:env,
+// @torch//:torch_cpu.
 using Graph = std::map<std::string, std::set<std::string>>;
 
 // Reads the edges of `bazel query --output=graph --nograph:factored` (dot).

@@ -27,13 +27,14 @@ TEST(Folder, IsTheFirstPart) {
 }
 
 TEST(Violations, NoneInAnAllowedGraph) {
-  EXPECT_THAT(Violations({{"//worker:tritter_worker", {"//worker:network", "//worker:agent_client"}},
-                          {"//worker:network", {"@torch//:torch_cpu", "//kernels:packing"}},
-                          {"//worker:agent_client", {"//proto:tritter_grpc", "//common:env"}},
-                          {"//proto:tritter_grpc", {"//third_party/system:grpc"}},
-                          {"//common:env", {"//third_party/system:absl"}}},
-                         kRoots),
-              IsEmpty());
+  EXPECT_THAT(
+      Violations({{"//worker:tritter_worker", {"//worker:network", "//worker:agent_client"}},
+                  {"//worker:network", {"@torch//:torch_cpu", "//kernels:packing"}},
+                  {"//worker:agent_client", {"//proto:tritter_grpc", "//common:env"}},
+                  {"//proto:tritter_grpc", {"//third_party/system:grpc"}},
+                  {"//common:env", {"//third_party/system:absl"}}},
+                 kRoots),
+      IsEmpty());
 }
 
 TEST(Violations, FolderThatMayNotKnowAnother) {
@@ -46,11 +47,11 @@ TEST(Violations, FolderThatMayNotKnowAnother) {
 }
 
 TEST(Violations, TorchBehindALongWay) {
-  EXPECT_THAT(Violations({{"//model:spec", {"//model:deep"}},
-                          {"//model:deep", {"@torch//:torch_cpu"}}},
-                         kRoots),
-              ElementsAre(HasSubstr("torch: //model:deep -> @torch//:torch_cpu"),
-                          HasSubstr("torch: //model:spec -> //model:deep")));
+  EXPECT_THAT(
+      Violations({{"//model:spec", {"//model:deep"}}, {"//model:deep", {"@torch//:torch_cpu"}}},
+                 kRoots),
+      ElementsAre(HasSubstr("torch: //model:deep -> @torch//:torch_cpu"),
+                  HasSubstr("torch: //model:spec -> //model:deep")));
 }
 
 TEST(Violations, GrpcBehindADomainTarget) {

@@ -28,7 +28,8 @@ std::string Tail(const std::string& path, size_t bytes = 1500) {
   return text->size() > bytes ? text->substr(text->size() - bytes) : *text;
 }
 
-absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(std::vector<std::string> argv, const std::string& log) {
+absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(std::vector<std::string> argv,
+                                                  const std::string& log) {
   SubprocessOptions options;
   options.argv = std::move(argv);
   options.output = SubprocessOptions::Output::kFile;
@@ -55,58 +56,71 @@ std::string TempFolder(const std::string& name) {
 
 absl::Status MakeShards(const std::string& folder) {
   ASSIGN_OR_RETURN(RunResult r,
-                   RunCommand({Binary("tritterctl"), "curate", "examples/shakespeare/input.txt", "--out",
-                               JoinPath(folder, "shards"), "--split-by", "blank-line", "--heldout-per-mille", "100"}));
-  if (!r.exit.ok()) return absl::InternalError(absl::StrCat("curate: ", r.exit.ToString(), "\n", r.output));
+                   RunCommand({Binary("tritterctl"), "curate", "examples/shakespeare/input.txt",
+                               "--out", JoinPath(folder, "shards"), "--split-by", "blank-line",
+                               "--heldout-per-mille", "100"}));
+  if (!r.exit.ok())
+    return absl::InternalError(absl::StrCat("curate: ", r.exit.ToString(), "\n", r.output));
   return absl::OkStatus();
 }
 
 std::string RunYaml(const std::string& name, const std::map<std::string, std::string>& overrides) {
   std::map<std::string, std::string> v = {
-      {"steps", "60"},      {"sequence_length", "64"}, {"global_batch", "8"}, {"micro_batch", "4"}, {"every", "20"},
-      {"keep", "10"},       {"min", "2"},              {"max", "2"},          {"evaluate", "30"},   {"export", "{format: tpack}"},
+      {"steps", "60"},       {"sequence_length", "64"},
+      {"global_batch", "8"}, {"micro_batch", "4"},
+      {"every", "20"},       {"keep", "10"},
+      {"min", "2"},          {"max", "2"},
+      {"evaluate", "30"},    {"export", "{format: tpack}"},
   };
   for (const auto& [key, value] : overrides) v[key] = value;
-  return absl::StrCat("name: ", name, "\nmodel: {preset: nano, vocab: 264}\n",
-                      "data: {sources: [{name: shakespeare, shards: shards}]}\n",
-                      "training:\n  steps: ", v["steps"], "\n  sequence_length: ", v["sequence_length"],
-                      "\n  global_batch: ", v["global_batch"], "\n  micro_batch: ", v["micro_batch"],
-                      "\n  seed: 7\n  learning_rate: {peak: 3.0e-3, warmup: 10}\n",
-                      "workers: {min: ", v["min"], ", max: ", v["max"], "}\n",
-                      "checkpoint: {every: ", v["every"], ", keep: ", v["keep"], "}\n",
-                      "evaluation: {every: ", v["evaluate"], "}\nexport: ", v["export"], "\n");
+  return absl::StrCat(
+      "name: ", name, "\nmodel: {preset: nano, vocab: 264}\n",
+      "data: {sources: [{name: shakespeare, shards: shards}]}\n",
+      "training:\n  steps: ", v["steps"], "\n  sequence_length: ", v["sequence_length"],
+      "\n  global_batch: ", v["global_batch"], "\n  micro_batch: ", v["micro_batch"],
+      "\n  seed: 7\n  learning_rate: {peak: 3.0e-3, warmup: 10}\n", "workers: {min: ", v["min"],
+      ", max: ", v["max"], "}\n", "checkpoint: {every: ", v["every"], ", keep: ", v["keep"], "}\n",
+      "evaluation: {every: ", v["evaluate"], "}\nexport: ", v["export"], "\n");
 }
 
-absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subprocess& process, const std::string& log) {
+absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subprocess& process,
+                                         const std::string& log) {
   for (int i = 0; i < 3000; ++i) {
     if (auto text = Env::Real()->ReadFile(ready_file); text.ok()) {
       const auto json = nlohmann::json::parse(*text, nullptr, false);
-      if (!json.is_discarded() && json.contains("address")) return json["address"].get<std::string>();
+      if (!json.is_discarded() && json.contains("address"))
+        return json["address"].get<std::string>();
     }
     if (auto exit = process.Poll()) {
-      return absl::InternalError(absl::StrCat("the process ended before it was ready: ", exit->ToString(), "\n", Tail(log)));
+      return absl::InternalError(absl::StrCat(
+          "the process ended before it was ready: ", exit->ToString(), "\n", Tail(log)));
     }
     Clock::Real()->Sleep(absl::Milliseconds(10));
   }
-  return absl::DeadlineExceededError(absl::StrCat(ready_file, " did not appear within 30 s\n", Tail(log)));
+  return absl::DeadlineExceededError(
+      absl::StrCat(ready_file, " did not appear within 30 s\n", Tail(log)));
 }
 
 absl::Status Cluster::StartCoordinator() {
-  const std::string ready = JoinPath(folder_, absl::StrCat("coordinator-", ++incarnation_, ".json"));
+  const std::string ready =
+      JoinPath(folder_, absl::StrCat("coordinator-", ++incarnation_, ".json"));
   const std::string log = JoinPath(folder_, "coordinator.log");
   ASSIGN_OR_RETURN(coordinator_, Spawn({Binary("tritter_coordinator"), "--listen",
-                                        address_.empty() ? "127.0.0.1:0" : address_, "--metrics-listen", "127.0.0.1:0",
-                                        "--data-dir", JoinPath(folder_, "data"), "--ready-file", ready},
+                                        address_.empty() ? "127.0.0.1:0" : address_,
+                                        "--metrics-listen", "127.0.0.1:0", "--data-dir",
+                                        JoinPath(folder_, "data"), "--ready-file", ready},
                                        log));
   ASSIGN_OR_RETURN(address_, WaitForReady(ready, *coordinator_, log));
-  runs_ = v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  runs_ =
+      v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   return absl::OkStatus();
 }
 
 absl::Status Cluster::StartWorker(const std::string& name) {
-  ASSIGN_OR_RETURN(workers_[name], Spawn({Binary("tritter_worker"), "--coordinator", address_, "--name", name, "--threads",
-                                          "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
-                                         JoinPath(folder_, absl::StrCat(name, ".log"))));
+  ASSIGN_OR_RETURN(workers_[name],
+                   Spawn({Binary("tritter_worker"), "--coordinator", address_, "--name", name,
+                          "--threads", "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
+                         JoinPath(folder_, absl::StrCat(name, ".log"))));
   return absl::OkStatus();
 }
 
@@ -135,7 +149,8 @@ absl::StatusOr<v1::Run> Cluster::Get(const std::string& run) {
   return response;
 }
 
-absl::StatusOr<v1::Run> Cluster::WaitFor(const std::string& run, const std::function<bool(const v1::Run&)>& done,
+absl::StatusOr<v1::Run> Cluster::WaitFor(const std::string& run,
+                                         const std::function<bool(const v1::Run&)>& done,
                                          absl::Duration timeout) {
   const absl::Duration end = Clock::Real()->Monotonic() + timeout;
   absl::StatusOr<v1::Run> last = absl::UnknownError("never asked");
@@ -145,7 +160,8 @@ absl::StatusOr<v1::Run> Cluster::WaitFor(const std::string& run, const std::func
     Clock::Real()->Sleep(absl::Milliseconds(10));
   }
   return absl::DeadlineExceededError(absl::StrCat(
-      "run ", run, ": ", last.ok() ? last->ShortDebugString() : last.status().ToString(), "\n", LogTails()));
+      "run ", run, ": ", last.ok() ? last->ShortDebugString() : last.status().ToString(), "\n",
+      LogTails()));
 }
 
 absl::StatusOr<v1::Run> Cluster::WaitForEnd(const std::string& run, absl::Duration timeout) {
@@ -166,16 +182,19 @@ std::string Cluster::LogTails() const {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<ModelServer>> ModelServer::Start(const std::string& folder, const std::string& model) {
+absl::StatusOr<std::unique_ptr<ModelServer>> ModelServer::Start(const std::string& folder,
+                                                                const std::string& model) {
   auto server = std::make_unique<ModelServer>();
-  const std::string ready = JoinPath(folder, "inference.json"), log = JoinPath(folder, "inference.log");
+  const std::string ready = JoinPath(folder, "inference.json"),
+                    log = JoinPath(folder, "inference.log");
   (void)Env::Real()->RemoveFile(ready);
-  ASSIGN_OR_RETURN(server->process_, Spawn({Binary("tritter_inference"), "--model", model, "--listen", "127.0.0.1:0",
-                                            "--metrics-listen", "127.0.0.1:0", "--threads", "1", "--ready-file", ready},
+  ASSIGN_OR_RETURN(server->process_, Spawn({Binary("tritter_inference"), "--model", model,
+                                            "--listen", "127.0.0.1:0", "--metrics-listen",
+                                            "127.0.0.1:0", "--threads", "1", "--ready-file", ready},
                                            log));
   ASSIGN_OR_RETURN(server->address_, WaitForReady(ready, *server->process_, log));
-  server->stub_ =
-      v1::InferenceService::NewStub(grpc::CreateChannel(server->address_, grpc::InsecureChannelCredentials()));
+  server->stub_ = v1::InferenceService::NewStub(
+      grpc::CreateChannel(server->address_, grpc::InsecureChannelCredentials()));
   return server;
 }
 
@@ -188,7 +207,10 @@ absl::StatusOr<State> ReadState(const std::string& run_dir, int64_t step) {
     ASSIGN_OR_RETURN(auto share, SafetensorsFile::Open(Env::Real(), JoinPath(folder, file.name)));
     for (const std::string& name : share->names()) {
       ASSIGN_OR_RETURN(TensorView t, share->Get(name));
-      if (!state.emplace(name, std::string(reinterpret_cast<const char*>(t.bytes.data()), t.bytes.size())).second) {
+      if (!state
+               .emplace(name,
+                        std::string(reinterpret_cast<const char*>(t.bytes.data()), t.bytes.size()))
+               .second) {
         return absl::DataLossError(absl::StrCat(name, " is in two shares"));
       }
     }

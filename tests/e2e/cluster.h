@@ -19,12 +19,14 @@ namespace tritter::e2e {
 // Tensor name -> bytes of a whole committed checkpoint, whatever the number of its shares.
 using State = std::map<std::string, std::string>;
 
-// Shards of the example text in `folder`/shards, and the run below written to `folder`/run.yaml. Overrides replace lines
-// of the `training:` and other mappings: key -> value, e.g. {"steps", "40"}.
+// Shards of the example text in `folder`/shards, and the run below written to `folder`/run.yaml.
+// Overrides replace lines of the `training:` and other mappings: key -> value, e.g. {"steps",
+// "40"}.
 absl::Status MakeShards(const std::string& folder);
 std::string RunYaml(const std::string& name, const std::map<std::string, std::string>& overrides);
 
-// Owned by one test; one thread. Everything it started is killed by its destructor. Several clusters may run at once.
+// Owned by one test; one thread. Everything it started is killed by its destructor. Several
+// clusters may run at once.
 class Cluster {
  public:
   // `folder` must hold shards/ (MakeShards); data, logs and ready files go there too.
@@ -32,16 +34,19 @@ class Cluster {
 
   absl::Status StartCoordinator();  // the second time on the same port and store
   absl::Status StartWorker(const std::string& name);
-  void KillCoordinator();                        // SIGKILL
-  void KillWorker(const std::string& name);      // SIGKILL
+  void KillCoordinator();                    // SIGKILL
+  void KillWorker(const std::string& name);  // SIGKILL
   Subprocess* worker(const std::string& name) { return workers_[name].get(); }
 
   absl::StatusOr<std::string> Submit(const std::string& yaml);  // run id
   absl::StatusOr<v1::Run> Get(const std::string& run);
-  // Asks until `done` is true of the run. DeadlineExceeded with the last state, reason and the ends of the logs.
-  absl::StatusOr<v1::Run> WaitFor(const std::string& run, const std::function<bool(const v1::Run&)>& done,
+  // Asks until `done` is true of the run. DeadlineExceeded with the last state, reason and the ends
+  // of the logs.
+  absl::StatusOr<v1::Run> WaitFor(const std::string& run,
+                                  const std::function<bool(const v1::Run&)>& done,
                                   absl::Duration timeout = absl::Seconds(120));
-  absl::StatusOr<v1::Run> WaitForEnd(const std::string& run, absl::Duration timeout = absl::Seconds(120));
+  absl::StatusOr<v1::Run> WaitForEnd(const std::string& run,
+                                     absl::Duration timeout = absl::Seconds(120));
 
   v1::RunService::Stub& runs() { return *runs_; }
   const std::string& address() const { return address_; }
@@ -59,7 +64,8 @@ class Cluster {
 // An inference worker on a packed model.
 class ModelServer {
  public:
-  static absl::StatusOr<std::unique_ptr<ModelServer>> Start(const std::string& folder, const std::string& model);
+  static absl::StatusOr<std::unique_ptr<ModelServer>> Start(const std::string& folder,
+                                                            const std::string& model);
   v1::InferenceService::Stub& stub() { return *stub_; }
   const std::string& address() const { return address_; }
   Subprocess& process() { return *process_; }
@@ -75,7 +81,8 @@ absl::StatusOr<State> ReadState(const std::string& run_dir, int64_t step);
 std::string Difference(const State& a, const State& b);
 
 // Waits for a ready file (JSON with "address") of a process that should not end meanwhile.
-absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subprocess& process, const std::string& log);
+absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subprocess& process,
+                                         const std::string& log);
 
 // Paths inside the test's runfiles.
 std::string Binary(const std::string& name);  // "tritterctl", "tritter_coordinator", …

@@ -1,5 +1,5 @@
-// `tritterctl local`, the one-command form of the main job, with the whole chain behind it: shards, training, export,
-// serving, text. And what happens when somebody interrupts or spoils it.
+// `tritterctl local`, the one-command form of the main job, with the whole chain behind it: shards,
+// training, export, serving, text. And what happens when somebody interrupts or spoils it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -21,9 +21,11 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 // Runs `name` with these overrides through `tritterctl local` as a child with its output in `log`.
-absl::StatusOr<std::unique_ptr<Subprocess>> StartLocal(const std::string& folder, const std::string& log) {
+absl::StatusOr<std::unique_ptr<Subprocess>> StartLocal(const std::string& folder,
+                                                       const std::string& log) {
   SubprocessOptions options;
-  options.argv = {Binary("tritterctl"), "local", JoinPath(folder, "run.yaml"), "--dir", JoinPath(folder, "run")};
+  options.argv = {Binary("tritterctl"), "local", JoinPath(folder, "run.yaml"), "--dir",
+                  JoinPath(folder, "run")};
   options.output = SubprocessOptions::Output::kFile;
   options.output_path = log;
   return Subprocess::Start(options);
@@ -40,20 +42,23 @@ std::vector<std::string> ProcessesOf(const std::string& folder) {
     if (pid.empty() || !isdigit(pid[0]) || pid == std::to_string(getpid())) continue;
     std::ifstream in(absl::StrCat("/proc/", pid, "/cmdline"));
     std::string line((std::istreambuf_iterator<char>(in)), {});
-    if (line.find(folder) != std::string::npos && line.find("tritter_") != std::string::npos) found.push_back(line);
+    if (line.find(folder) != std::string::npos && line.find("tritter_") != std::string::npos)
+      found.push_back(line);
   }
   return found;
 }
 
 void ExpectNoProcess(const std::string& folder) {
-  for (int i = 0; i < 500 && !ProcessesOf(folder).empty(); ++i) Clock::Real()->Sleep(absl::Milliseconds(20));
+  for (int i = 0; i < 500 && !ProcessesOf(folder).empty(); ++i)
+    Clock::Real()->Sleep(absl::Milliseconds(20));
   EXPECT_THAT(ProcessesOf(folder), testing::IsEmpty());
 }
 
 TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
   const std::string folder = TempFolder("whole"), log = JoinPath(folder, "local.log");
   ASSERT_OK(MakeShards(folder));
-  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(folder, "run.yaml"), RunYaml("whole", {{"steps", "60"}})));
+  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(folder, "run.yaml"),
+                                RunYaml("whole", {{"steps", "60"}})));
   ASSERT_OK_AND_ASSIGN(auto local, StartLocal(folder, log));
   auto exit = local->Wait(absl::Seconds(150));
   ASSERT_TRUE(exit.has_value()) << ReadAll(log);
@@ -66,7 +71,8 @@ TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
   ASSERT_TRUE(exit.has_value() && exit->ok()) << ReadAll(JoinPath(folder, "again.log"));
 
   std::string model;
-  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> runs, Env::Real()->ListDir(JoinPath(folder, "run/coordinator/runs")));
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> runs,
+                       Env::Real()->ListDir(JoinPath(folder, "run/coordinator/runs")));
   ASSERT_EQ(runs.size(), 1u);
   model = JoinPath(folder, absl::StrCat("run/coordinator/runs/", runs[0], "/export/whole.tpack"));
   ASSERT_TRUE(Env::Real()->Exists(model)) << model;
@@ -75,8 +81,8 @@ TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
 
   ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, model));
   auto generate = [&](const std::string& seed) {
-    auto r = RunCommand({Binary("tritterctl"), "generate", "--server", server->address(), "--max-tokens", "40",
-                         "--temperature", "0.8", "--seed", seed, "ROMEO:"});
+    auto r = RunCommand({Binary("tritterctl"), "generate", "--server", server->address(),
+                         "--max-tokens", "40", "--temperature", "0.8", "--seed", seed, "ROMEO:"});
     EXPECT_OK(r.status());
     EXPECT_TRUE(r.ok() && r->exit.ok()) << (r.ok() ? r->output : "");
     return r.ok() ? r->output : "";
@@ -103,10 +109,12 @@ TEST(Local, InterruptLeavesNoProcessAndTheSameCommandResumes) {
       Clock::Real()->Sleep(absl::Milliseconds(10));
       auto runs = Env::Real()->ListDir(JoinPath(folder, "run/coordinator/runs"));
       there = runs.ok() && !runs->empty() &&
-              Env::Real()->Exists(JoinPath(folder, absl::StrCat("run/coordinator/runs/", (*runs)[0], "/checkpoints/", checkpoint)));
+              Env::Real()->Exists(JoinPath(folder, absl::StrCat("run/coordinator/runs/", (*runs)[0],
+                                                                "/checkpoints/", checkpoint)));
     }
     ASSERT_TRUE(there) << checkpoint << "\n" << ReadAll(log);
-    // The command's own process only, as Ctrl-C reaches it: its children are in groups of their own.
+    // The command's own process only, as Ctrl-C reaches it: its children are in groups of their
+    // own.
     ::kill(local->pid(), signal);
     auto exit = local->Wait(absl::Seconds(30));
     ASSERT_TRUE(exit.has_value()) << ReadAll(log);
@@ -135,9 +143,10 @@ TEST(Faults, EachGivesOneClearErrorAndTheRightExitCode) {
   EXPECT_THAT(r.output, HasSubstr("typo.yaml:"));
   EXPECT_THAT(r.output, HasSubstr("did you mean `checkpoint`"));
   // A preset that cannot be built.
-  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(folder, "shape.yaml"),
-                                "name: shape\nmodel: {preset: nano, kv_heads: 3, vocab: 264}\n"
-                                "data: {sources: [{name: s, shards: shards}]}\ntraining: {steps: 1}\n"));
+  ASSERT_OK(
+      WriteFileAtomically(Env::Real(), JoinPath(folder, "shape.yaml"),
+                          "name: shape\nmodel: {preset: nano, kv_heads: 3, vocab: 264}\n"
+                          "data: {sources: [{name: s, shards: shards}]}\ntraining: {steps: 1}\n"));
   r = run({Binary("tritterctl"), "validate", JoinPath(folder, "shape.yaml")});
   EXPECT_EQ(r.exit.code, 2) << r.output;
   EXPECT_THAT(r.output, HasSubstr("shape.yaml:2:"));
@@ -150,17 +159,20 @@ TEST(Faults, EachGivesOneClearErrorAndTheRightExitCode) {
   Cluster cluster(folder);
   ASSERT_OK(cluster.StartCoordinator());
   // A port in use, and a second coordinator on the same store.
-  r = run({Binary("tritter_coordinator"), "--listen", cluster.address(), "--data-dir", JoinPath(folder, "other")});
+  r = run({Binary("tritter_coordinator"), "--listen", cluster.address(), "--data-dir",
+           JoinPath(folder, "other")});
   EXPECT_EQ(r.exit.code, 1) << r.output;
   EXPECT_THAT(r.output, HasSubstr("in use"));
-  r = run({Binary("tritter_coordinator"), "--listen", "127.0.0.1:0", "--data-dir", JoinPath(folder, "data")});
+  r = run({Binary("tritter_coordinator"), "--listen", "127.0.0.1:0", "--data-dir",
+           JoinPath(folder, "data")});
   EXPECT_EQ(r.exit.code, 1) << r.output;
   EXPECT_THAT(r.output, HasSubstr("held by process"));
   // Unknown run: exit code 5.
   r = run({Binary("tritterctl"), "describe", "nowhere", "--coordinator", cluster.address()});
   EXPECT_EQ(r.exit.code, 5) << r.output;
   // A truncated shard is refused at submission, with its name and sizes; the coordinator lives on.
-  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, Env::Real()->ListDir(JoinPath(folder, "shards")));
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names,
+                       Env::Real()->ListDir(JoinPath(folder, "shards")));
   for (const std::string& name : names) {
     if (name == "manifest.json") continue;
     const std::string path = JoinPath(folder, absl::StrCat("shards/", name));
@@ -170,8 +182,9 @@ TEST(Faults, EachGivesOneClearErrorAndTheRightExitCode) {
   auto refused = cluster.Submit(RunYaml("truncated", {}));
   EXPECT_THAT(refused.status(), Not(IsOk()));
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("shards/"));
-  EXPECT_OK(cluster.Get("nowhere").status().code() == absl::StatusCode::kNotFound ? absl::OkStatus()
-                                                                                    : absl::InternalError("coordinator"));
+  EXPECT_OK(cluster.Get("nowhere").status().code() == absl::StatusCode::kNotFound
+                ? absl::OkStatus()
+                : absl::InternalError("coordinator"));
 }
 
 }  // namespace

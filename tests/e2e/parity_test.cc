@@ -1,5 +1,6 @@
-// What the worker says and what the served file says is the same: on the worker's greedy text of 20 prompts the most likely
-// token agrees, and the logits are equal to the last float operations of the head.
+// What the worker says and what the served file says is the same: on the worker's greedy text of 20
+// prompts the most likely token agrees, and the logits are equal to the last float operations of
+// the head.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -48,13 +49,15 @@ TEST(Parity, WorkerAndServedModelAgree) {
   ASSERT_OK(cluster.StartCoordinator());
   ASSERT_OK(cluster.StartWorker("w0"));
   ASSERT_OK(cluster.StartWorker("w1"));
-  ASSERT_OK_AND_ASSIGN(const std::string run_id, cluster.Submit(RunYaml("parity", {{"steps", std::to_string(kSteps)}})));
+  ASSERT_OK_AND_ASSIGN(const std::string run_id,
+                       cluster.Submit(RunYaml("parity", {{"steps", std::to_string(kSteps)}})));
   ASSERT_OK_AND_ASSIGN(const v1::Run run, cluster.WaitForEnd(run_id));
   ASSERT_EQ(run.state(), v1::RUN_STATE_COMPLETED) << run.reason() << cluster.LogTails();
   ASSERT_EQ(run.artifacts_size(), 1);
 
   ASSERT_OK_AND_ASSIGN(const RunSpec spec, ParseRunSpec(run.spec_yaml(), "effective", folder));
-  const std::string checkpoint = JoinPath(JoinPath(run.run_dir(), "checkpoints"), CheckpointFolderName(kSteps));
+  const std::string checkpoint =
+      JoinPath(JoinPath(run.run_dir(), "checkpoints"), CheckpointFolderName(kSteps));
   ASSERT_OK_AND_ASSIGN(const CheckpointManifest manifest, ReadManifest(Env::Real(), checkpoint));
   auto alone = SingleProcessCollective();
   Trainer::Options options;
@@ -65,9 +68,10 @@ TEST(Parity, WorkerAndServedModelAgree) {
 
   ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, run.artifacts(0).path()));
   const char* prompts[kPrompts] = {
-      "ROMEO:",        "JULIET:",      "First Citizen:", "What light",  "O,",         "KING RICHARD III:", "To be",
-      "My lord,",      "Now is the",   "Good morrow",    "GLOUCESTER:", "The",        "And so",            "I",
-      "But, soft!",    "Friends,",     "MENENIUS:",      "Fare thee",   "Come, come", "Exeunt"};
+      "ROMEO:",     "JULIET:",  "First Citizen:", "What light",  "O,",          "KING RICHARD III:",
+      "To be",      "My lord,", "Now is the",     "Good morrow", "GLOUCESTER:", "The",
+      "And so",     "I",        "But, soft!",     "Friends,",    "MENENIUS:",   "Fare thee",
+      "Come, come", "Exeunt"};
   const int64_t vocabulary = spec.model.vocab;
   int64_t positions = 0, equal = 0, decided_wrong = 0;
   double worst = 0;
@@ -95,11 +99,14 @@ TEST(Parity, WorkerAndServedModelAgree) {
       ++positions;
       if (served.id() == mine.id) ++equal;
       if (served.id() != mine.id && mine.gap > 0.01 * mine.stddev) ++decided_wrong;
-      worst = std::max(worst, std::abs(served.logit() - logits[p * vocabulary + served.id()]) / mine.stddev);
+      worst = std::max(
+          worst, std::abs(served.logit() - logits[p * vocabulary + served.id()]) / mine.stddev);
     }
   }
-  std::printf("positions %ld, same most likely token %ld (%.3f %%), largest difference %.2e of the logits' deviation\n",
-              positions, equal, 100.0 * equal / positions, worst);
+  std::printf(
+      "positions %ld, same most likely token %ld (%.3f %%), largest difference %.2e of the logits' "
+      "deviation\n",
+      positions, equal, 100.0 * equal / positions, worst);
   EXPECT_GE(positions, kPrompts * kNewTokens);
   EXPECT_EQ(decided_wrong, 0);
   EXPECT_GE(static_cast<double>(equal), 0.995 * static_cast<double>(positions));

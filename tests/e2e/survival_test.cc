@@ -1,4 +1,5 @@
-// Real processes on loopback: whatever is killed, the run ends by itself in the same weights, bit for bit.
+// Real processes on loopback: whatever is killed, the run ends by itself in the same weights, bit
+// for bit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -12,14 +13,16 @@ namespace {
 constexpr int kSteps = 100;
 
 // Runs `name` to its end with `disturb` called once training has passed `from_step`.
-v1::Run Train(const std::string& name, const std::map<std::string, std::string>& overrides, int workers,
-              const std::function<void(Cluster&, const std::string& run)>& disturb, int64_t from_step = 30) {
+v1::Run Train(const std::string& name, const std::map<std::string, std::string>& overrides,
+              int workers, const std::function<void(Cluster&, const std::string& run)>& disturb,
+              int64_t from_step = 30) {
   const std::string folder = TempFolder(name);
   EXPECT_OK(MakeShards(folder));
   Cluster cluster(folder);
   EXPECT_OK(cluster.StartCoordinator());
   for (int i = 0; i < workers; ++i) EXPECT_OK(cluster.StartWorker("w" + std::to_string(i)));
-  std::map<std::string, std::string> all = {{"steps", std::to_string(kSteps)}, {"export", "{}"}, {"evaluate", "50"}};
+  std::map<std::string, std::string> all = {
+      {"steps", std::to_string(kSteps)}, {"export", "{}"}, {"evaluate", "50"}};
   for (const auto& [k, v] : overrides) all[k] = v;
   auto run = cluster.Submit(RunYaml(name, all));
   EXPECT_OK(run.status());
@@ -30,7 +33,8 @@ v1::Run Train(const std::string& name, const std::map<std::string, std::string>&
       return r.step() >= from_step && (from_step < 20 || r.committed_step() >= 20);
     });
     EXPECT_OK(under_way.status());
-    if (under_way.ok()) EXPECT_LT(under_way->step(), kSteps) << "the run was over before it could be disturbed";
+    if (under_way.ok())
+      EXPECT_LT(under_way->step(), kSteps) << "the run was over before it could be disturbed";
     disturb(cluster, *run);
   }
   auto end = cluster.WaitForEnd(*run);
@@ -85,20 +89,24 @@ TEST(Survival, AKilledCoordinatorComesBackAndNoStepIsRepeated) {
 }
 
 TEST(Survival, PausedAndResumedEndsInTheSameWeights) {
-  const v1::Run run = Train("paused", {}, 2, [](Cluster& cluster, const std::string& id) {
-    grpc::ClientContext pause_context;
-    v1::PauseRunRequest pause;
-    pause.set_run(id);
-    v1::Run answer;
-    ASSERT_TRUE(cluster.runs().PauseRun(&pause_context, pause, &answer).ok());
-    auto paused = cluster.WaitFor(id, [](const v1::Run& r) { return r.state() == v1::RUN_STATE_PAUSED; });
-    ASSERT_OK(paused.status());
-    EXPECT_EQ(paused->committed_step(), paused->step());
-    grpc::ClientContext resume_context;
-    v1::ResumeRunRequest resume;
-    resume.set_run(id);
-    ASSERT_TRUE(cluster.runs().ResumeRun(&resume_context, resume, &answer).ok());
-  }, /*from_step=*/1);  // early: the plans in hand are finished first
+  const v1::Run run = Train(
+      "paused", {}, 2,
+      [](Cluster& cluster, const std::string& id) {
+        grpc::ClientContext pause_context;
+        v1::PauseRunRequest pause;
+        pause.set_run(id);
+        v1::Run answer;
+        ASSERT_TRUE(cluster.runs().PauseRun(&pause_context, pause, &answer).ok());
+        auto paused =
+            cluster.WaitFor(id, [](const v1::Run& r) { return r.state() == v1::RUN_STATE_PAUSED; });
+        ASSERT_OK(paused.status());
+        EXPECT_EQ(paused->committed_step(), paused->step());
+        grpc::ClientContext resume_context;
+        v1::ResumeRunRequest resume;
+        resume.set_run(id);
+        ASSERT_TRUE(cluster.runs().ResumeRun(&resume_context, resume, &answer).ok());
+      },
+      /*from_step=*/1);  // early: the plans in hand are finished first
   EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
 }
 

@@ -1,11 +1,11 @@
 // make_model: writes a random packed model of any shape.
 //   make_model --out m.tpack --preset nano --seed 1
-//   make_model --out m.tpack --hidden 2048 --layers 22 --heads 32 --kv-heads 4 --ffn 5632 --vocab 32000 --context 4096
+//   make_model --out m.tpack --hidden 2048 --layers 22 --heads 32 --kv-heads 4 --ffn 5632 --vocab
+//   32000 --context 4096
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
 #include <string>
-
-#include <CLI/CLI.hpp>
 
 #include "common/env.h"
 #include "model/config.h"
@@ -14,11 +14,13 @@
 int main(int argc, char** argv) {
   std::string out, preset, family = "tritter";
   uint64_t seed = 1;
-  int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0, context = 0;
+  int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
+          context = 0;
   CLI::App app("Writes a random ternary model to a .tpack file.");
   app.add_option("--out", out, "file to write")->required();
   app.add_option("--preset", preset, "start from this preset; fields given beside it win");
-  app.add_option("--family", family, "tritter or bitnet (without a preset)")->check(CLI::IsMember({"tritter", "bitnet"}));
+  app.add_option("--family", family, "tritter or bitnet (without a preset)")
+      ->check(CLI::IsMember({"tritter", "bitnet"}));
   app.add_option("--seed", seed, "same seed, same weights");
   app.add_option("--hidden", hidden);
   app.add_option("--layers", layers);
@@ -43,7 +45,9 @@ int main(int argc, char** argv) {
     config.granularity = tritter::ScaleGranularity::kTensor;
     config.tied_embeddings = true;
   }
-  const auto set = [](int64_t given, int64_t* field) { if (given > 0) *field = given; };
+  const auto set = [](int64_t given, int64_t* field) {
+    if (given > 0) *field = given;
+  };
   set(hidden, &config.hidden);
   set(layers, &config.layers);
   set(heads, &config.heads);

@@ -8,7 +8,8 @@ namespace tritter {
 
 std::unique_ptr<MemoryTpack> MemoryTpack::Random(const ModelConfig& config, uint64_t seed) {
   auto file = std::make_unique<MemoryTpack>(config, ByteTokenizer().hash());
-  for (const ParameterSpec& spec : ParameterTable(config)) file->Add(RandomTensor(config, spec, seed));
+  for (const ParameterSpec& spec : ParameterTable(config))
+    file->Add(RandomTensor(config, spec, seed));
   return file;
 }
 
@@ -27,13 +28,16 @@ absl::StatusOr<TpackTensor> MemoryTpack::Get(const std::string& name) {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return absl::NotFoundError(absl::StrCat("no tensor ", name));
   const TpackTensorToWrite& t = found->second;
-  return TpackTensor{t.name, t.shape, t.type,
-                     absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(t.data.data()), t.data.size()), t.scales};
+  return TpackTensor{
+      t.name, t.shape, t.type,
+      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(t.data.data()), t.data.size()),
+      t.scales};
 }
 
 uint64_t MemoryTpack::file_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& [name, tensor] : tensors_) bytes += tensor.data.size() + tensor.scales.size() * sizeof(float);
+  for (const auto& [name, tensor] : tensors_)
+    bytes += tensor.data.size() + tensor.scales.size() * sizeof(float);
   return bytes;
 }
 

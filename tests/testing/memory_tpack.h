@@ -12,7 +12,8 @@ namespace tritter {
 
 class MemoryTpack : public TpackFile {
  public:
-  MemoryTpack(ModelConfig config, std::string tokenizer_hash) : config_(std::move(config)), tokenizer_hash_(std::move(tokenizer_hash)) {}
+  MemoryTpack(ModelConfig config, std::string tokenizer_hash)
+      : config_(std::move(config)), tokenizer_hash_(std::move(tokenizer_hash)) {}
   // A random model (RandomTensor) with the byte tokenizer.
   static std::unique_ptr<MemoryTpack> Random(const ModelConfig& config, uint64_t seed);
 

@@ -1,4 +1,5 @@
-// Packed models with random weights of any shape: for tests, load generators and comparisons with other engines.
+// Packed models with random weights of any shape: for tests, load generators and comparisons with
+// other engines.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,9 @@
 
 namespace tritter {
 
-// Writes a whole model; its tokenizer is the byte tokenizer. InvalidArgument for a bad configuration; errors of the writer.
-absl::Status WriteRandomModel(Env* env, const std::string& path, const ModelConfig& config, uint64_t seed);
+// Writes a whole model; its tokenizer is the byte tokenizer. InvalidArgument for a bad
+// configuration; errors of the writer.
+absl::Status WriteRandomModel(Env* env, const std::string& path, const ModelConfig& config,
+                              uint64_t seed);
 
 }  // namespace tritter

@@ -15,7 +15,8 @@ std::string Bytes(const std::vector<float>& values) {
 
 }  // namespace
 
-TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& spec, uint64_t seed) {
+TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& spec,
+                                uint64_t seed) {
   Philox random(MixKey(seed, HashString(spec.name)));
   TpackTensorToWrite tensor;
   tensor.name = spec.name;
@@ -26,11 +27,14 @@ TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& 
     tensor.type = TpackType::kF32;
     std::vector<float> values(static_cast<size_t>(count));
     const double center = spec.kind == ParameterKind::kNorm ? 1.0 : 0.0;
-    const double spread = spec.kind == ParameterKind::kNorm   ? 0.1
-                          : spec.kind == ParameterKind::kHead ? 2.0 / std::sqrt(static_cast<double>(config.hidden))
-                                                              : 1.0;
-    // Uniform with the wanted standard deviation: cheaper than normal, and large models have many of them.
-    for (float& v : values) v = static_cast<float>(center + spread * std::sqrt(12.0) * (random.Uniform() - 0.5));
+    const double spread = spec.kind == ParameterKind::kNorm ? 0.1
+                          : spec.kind == ParameterKind::kHead
+                              ? 2.0 / std::sqrt(static_cast<double>(config.hidden))
+                              : 1.0;
+    // Uniform with the wanted standard deviation: cheaper than normal, and large models have many
+    // of them.
+    for (float& v : values)
+      v = static_cast<float>(center + spread * std::sqrt(12.0) * (random.Uniform() - 0.5));
     tensor.data = Bytes(values);
     return tensor;
   }
@@ -48,8 +52,10 @@ TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& 
   PackLogical(codes.data(), rows, cols, logical.data());
   tensor.data.resize(static_cast<size_t>(TiledBytes(rows, cols)));
   LogicalToTiled(logical.data(), rows, cols, reinterpret_cast<uint8_t*>(tensor.data.data()));
-  tensor.scales.resize(config.granularity == ScaleGranularity::kRow ? static_cast<size_t>(rows) : 1);
-  for (float& s : tensor.scales) s = static_cast<float>((0.5 + random.Uniform()) / std::sqrt(0.69 * static_cast<double>(cols)));
+  tensor.scales.resize(config.granularity == ScaleGranularity::kRow ? static_cast<size_t>(rows)
+                                                                    : 1);
+  for (float& s : tensor.scales)
+    s = static_cast<float>((0.5 + random.Uniform()) / std::sqrt(0.69 * static_cast<double>(cols)));
   return tensor;
 }
 

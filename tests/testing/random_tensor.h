@@ -8,8 +8,10 @@
 
 namespace tritter {
 
-// The tensor `spec` of a random model: a pure function of (config, spec.name, seed). Ternary codes are nonzero with
-// probability 0.69 (what absmean leaves of Gaussian weights), scales keep activations near one.
-TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& spec, uint64_t seed);
+// The tensor `spec` of a random model: a pure function of (config, spec.name, seed). Ternary codes
+// are nonzero with probability 0.69 (what absmean leaves of Gaussian weights), scales keep
+// activations near one.
+TpackTensorToWrite RandomTensor(const ModelConfig& config, const ParameterSpec& spec,
+                                uint64_t seed);
 
 }  // namespace tritter

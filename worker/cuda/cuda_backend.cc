@@ -8,7 +8,8 @@ namespace {
 
 int DeviceCount() { return c10::cuda::device_count(); }
 
-constexpr tritter::CudaBackend kBackend = {tritter::kCudaBackendVersion, &DeviceCount, &tritter::ConnectNcclCollective};
+constexpr tritter::CudaBackend kBackend = {tritter::kCudaBackendVersion, &DeviceCount,
+                                           &tritter::ConnectNcclCollective};
 
 }  // namespace
 

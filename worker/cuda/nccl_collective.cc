@@ -2,10 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include <cstring>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #include <utility>
 #include <vector>
 
@@ -23,8 +23,12 @@ absl::Status FromException(const std::exception& e, absl::string_view what) {
 
 class NcclCollective final : public Collective {
  public:
-  NcclCollective(c10::intrusive_ptr<c10d::ProcessGroupNCCL> group, int rank, int world_size, int device)
-      : group_(std::move(group)), rank_(rank), world_size_(world_size), device_(at::kCUDA, static_cast<c10::DeviceIndex>(device)) {}
+  NcclCollective(c10::intrusive_ptr<c10d::ProcessGroupNCCL> group, int rank, int world_size,
+                 int device)
+      : group_(std::move(group)),
+        rank_(rank),
+        world_size_(world_size),
+        device_(at::kCUDA, static_cast<c10::DeviceIndex>(device)) {}
 
   ~NcclCollective() override {
     try {
@@ -37,10 +41,12 @@ class NcclCollective final : public Collective {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
 
-  absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count, int device) override {
+  absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count,
+                                                     int device) override {
     if (device != device_.index()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("buffer on device ", device, ", the NCCL group is on cuda:", static_cast<int>(device_.index())));
+          absl::StrCat("buffer on device ", device,
+                       ", the NCCL group is on cuda:", static_cast<int>(device_.index())));
     }
     return Launch(at::from_blob(data, {count}, at::device(device_).dtype(at::kFloat)), "all-reduce",
                   [this](std::vector<at::Tensor>& t) { return group_->allreduce(t); });
@@ -53,7 +59,8 @@ class NcclCollective final : public Collective {
 
   absl::Status Broadcast(void* data, int64_t bytes, int root) override {
     if (root < 0 || root >= world_size_) {
-      return absl::InvalidArgumentError(absl::StrCat("broadcast from rank ", root, " in a group of ", world_size_));
+      return absl::InvalidArgumentError(
+          absl::StrCat("broadcast from rank ", root, " in a group of ", world_size_));
     }
     return ThroughDevice(data, at::kByte, bytes, "broadcast", [&](std::vector<at::Tensor>& t) {
       c10d::BroadcastOptions options;
@@ -74,12 +81,14 @@ class NcclCollective final : public Collective {
  private:
   class NcclWork final : public Work {
    public:
-    NcclWork(NcclCollective* owner, c10::intrusive_ptr<c10d::Work> work, at::Tensor tensor, const char* what)
+    NcclWork(NcclCollective* owner, c10::intrusive_ptr<c10d::Work> work, at::Tensor tensor,
+             const char* what)
         : owner_(owner), work_(std::move(work)), tensor_(std::move(tensor)), what_(what) {}
     absl::Status Wait() override {
       try {
         work_->wait();
-        // wait() orders the streams only; the optimiser reads the result from the host's point of view too.
+        // wait() orders the streams only; the optimiser reads the result from the host's point of
+        // view too.
         work_->synchronize();
       } catch (const std::exception& e) {
         absl::Status broken = owner_->Broken();
@@ -101,20 +110,23 @@ class NcclCollective final : public Collective {
   }
 
   template <typename Operation>
-  absl::StatusOr<std::unique_ptr<Work>> Launch(at::Tensor tensor, const char* what, Operation operation) {
+  absl::StatusOr<std::unique_ptr<Work>> Launch(at::Tensor tensor, const char* what,
+                                               Operation operation) {
     if (absl::Status s = Broken(); !s.ok()) return s;
     try {
       const c10::cuda::CUDAGuard guard(device_);
       std::vector<at::Tensor> tensors{tensor};
       auto work = operation(tensors);
-      return std::unique_ptr<Work>(std::make_unique<NcclWork>(this, std::move(work), std::move(tensor), what));
+      return std::unique_ptr<Work>(
+          std::make_unique<NcclWork>(this, std::move(work), std::move(tensor), what));
     } catch (const std::exception& e) {
       return FromException(e, what);
     }
   }
 
   template <typename Operation>
-  absl::Status ThroughDevice(void* data, at::ScalarType type, int64_t count, const char* what, Operation operation) {
+  absl::Status ThroughDevice(void* data, at::ScalarType type, int64_t count, const char* what,
+                             Operation operation) {
     try {
       at::Tensor host = at::from_blob(data, {count}, at::dtype(type));
       at::Tensor on_device = host.to(device_);
@@ -138,8 +150,10 @@ class NcclCollective final : public Collective {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Collective>> ConnectNcclCollective(const std::string& address, const std::string& prefix,
-                                                                  int rank, int world_size, int device,
+absl::StatusOr<std::unique_ptr<Collective>> ConnectNcclCollective(const std::string& address,
+                                                                  const std::string& prefix,
+                                                                  int rank, int world_size,
+                                                                  int device,
                                                                   absl::Duration timeout) {
   if (rank < 0 || rank >= world_size) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " in a group of ", world_size));
@@ -150,10 +164,13 @@ absl::StatusOr<std::unique_ptr<Collective>> ConnectNcclCollective(const std::str
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = std::chrono::milliseconds(absl::ToInt64Milliseconds(timeout));
     auto prefixed = c10::make_intrusive<c10d::PrefixStore>(prefix, *std::move(store));
-    auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(std::move(prefixed), rank, world_size, std::move(options));
-    return std::unique_ptr<Collective>(std::make_unique<NcclCollective>(std::move(group), rank, world_size, device));
+    auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(std::move(prefixed), rank, world_size,
+                                                             std::move(options));
+    return std::unique_ptr<Collective>(
+        std::make_unique<NcclCollective>(std::move(group), rank, world_size, device));
   } catch (const std::exception& e) {
-    return FromException(e, absl::StrCat("rank ", rank, " of ", world_size, " joining at ", address));
+    return FromException(e,
+                         absl::StrCat("rank ", rank, " of ", world_size, " joining at ", address));
   }
 }
 

@@ -10,10 +10,13 @@
 
 namespace tritter {
 
-// See CudaBackend::connect. Errors: Unavailable (a peer is gone), DeadlineExceeded, FailedPrecondition (no such device).
-// With two ranks every sum is one float addition; with more the order is that of NCCL's algorithm for the topology.
-absl::StatusOr<std::unique_ptr<Collective>> ConnectNcclCollective(const std::string& address, const std::string& prefix,
-                                                                  int rank, int world_size, int device,
+// See CudaBackend::connect. Errors: Unavailable (a peer is gone), DeadlineExceeded,
+// FailedPrecondition (no such device). With two ranks every sum is one float addition; with more
+// the order is that of NCCL's algorithm for the topology.
+absl::StatusOr<std::unique_ptr<Collective>> ConnectNcclCollective(const std::string& address,
+                                                                  const std::string& prefix,
+                                                                  int rank, int world_size,
+                                                                  int device,
                                                                   absl::Duration timeout);
 
 }  // namespace tritter

@@ -25,19 +25,22 @@ void Copy(const std::vector<void*>& buffers, int64_t bytes, int root) {
 
 class FakeCollective : public Collective {
  public:
-  FakeCollective(std::shared_ptr<FakeGroup> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  FakeCollective(std::shared_ptr<FakeGroup> group, int rank)
+      : group_(std::move(group)), rank_(rank) {}
   ~FakeCollective() override { group_->Leave(rank_); }
   int rank() const override { return rank_; }
   int world_size() const override { return group_->world_size(); }
   absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count, int) override {
-    return std::make_unique<Pending>(group_, rank_, group_->Join(rank_, data, count, 0, Sum<float>));
+    return std::make_unique<Pending>(group_, rank_,
+                                     group_->Join(rank_, data, count, 0, Sum<float>));
   }
   absl::Status AllReduceSum(double* data, int64_t count) override {
     return group_->Wait(rank_, group_->Join(rank_, data, count, 0, Sum<double>));
   }
   absl::Status Broadcast(void* data, int64_t bytes, int root) override {
     if (root < 0 || root >= world_size()) {
-      return absl::InvalidArgumentError(absl::StrCat("root ", root, " of ", world_size(), " ranks"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("root ", root, " of ", world_size(), " ranks"));
     }
     return group_->Wait(rank_, group_->Join(rank_, data, bytes, root, Copy));
   }
@@ -103,7 +106,8 @@ void FakeGroup::Break(const std::string& reason) {
 std::vector<std::unique_ptr<Collective>> MakeFakeGroup(int world_size) {
   auto group = std::make_shared<FakeGroup>(world_size);
   std::vector<std::unique_ptr<Collective>> members;
-  for (int rank = 0; rank < world_size; ++rank) members.push_back(std::make_unique<FakeCollective>(group, rank));
+  for (int rank = 0; rank < world_size; ++rank)
+    members.push_back(std::make_unique<FakeCollective>(group, rank));
   return members;
 }
 

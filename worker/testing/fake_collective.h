@@ -1,4 +1,5 @@
-// A group of ranks inside one process: every rank runs on a thread of its own, sums are formed in rank order.
+// A group of ranks inside one process: every rank runs on a thread of its own, sums are formed in
+// rank order.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +16,17 @@ namespace tritter {
 // What the members share: operations by their number, in the order in which each rank starts them.
 class FakeGroup {
  public:
-  explicit FakeGroup(int world_size) : world_size_(world_size), next_(world_size, 0), status_(world_size) {}
+  explicit FakeGroup(int world_size)
+      : world_size_(world_size), next_(world_size, 0), status_(world_size) {}
 
   int world_size() const { return world_size_; }
-  // Rank `rank` joins its next operation; the rank that comes last carries it out with `run` over all buffers by rank.
+  // Rank `rank` joins its next operation; the rank that comes last carries it out with `run` over
+  // all buffers by rank.
   using Run = void (*)(const std::vector<void*>& buffers, int64_t count, int root);
   int64_t Join(int rank, void* buffer, int64_t count, int root, Run run);
   absl::Status Wait(int rank, int64_t operation);
-  // From now on incomplete operations fail: with Aborted on this rank, with Unavailable on the others.
+  // From now on incomplete operations fail: with Aborted on this rank, with Unavailable on the
+  // others.
   void Abort(int rank, const std::string& reason);
   // A member is gone: operations that are not complete fail with Unavailable.
   void Leave(int rank);

@@ -7,7 +7,8 @@ namespace {
 
 INSTANTIATE_TEST_SUITE_P(Fake, CollectiveConformance,
                          testing::Values(GroupFactory{"two", 2, [] { return MakeFakeGroup(2); }},
-                                         GroupFactory{"three", 3, [] { return MakeFakeGroup(3); }}));
+                                         GroupFactory{"three", 3,
+                                                      [] { return MakeFakeGroup(3); }}));
 
 }  // namespace
 }  // namespace tritter

@@ -103,7 +103,8 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
   plan.global_batch = script_.global_batch;
   plan.first_slot = from_step * script_.global_batch;
   const int64_t each = script_.global_batch / script_.world_size;
-  for (int r = 0; r < script_.world_size; ++r) plan.shares.push_back({r, r * each, each, script_.micro_batch});
+  for (int r = 0; r < script_.world_size; ++r)
+    plan.shares.push_back({r, r * each, each, script_.micro_batch});
   for (const CheckpointOrder& order : script_.checkpoints) {
     if (order.step > plan.first_step && order.step <= plan.end_step)
       plan.checkpoints.push_back(order);

@@ -48,7 +48,11 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count) {
 }
 
 TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed)
-    : config(model), parameters(config), sink(&parameters), parallel(1), context{&config, &parameters, &sink, &parallel} {
+    : config(model),
+      parameters(config),
+      sink(&parameters),
+      parallel(1),
+      context{&config, &parameters, &sink, &parallel} {
   InitialiseParameters(seed, config.layers, &parameters);
   network = *Network::Create(context, BitLinearFactory(context));
   loss = *NextTokenLoss(context, 0.0);
@@ -75,11 +79,16 @@ at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& w, double eps) {
   return x * ((x * x).mean(-1, true) + eps).rsqrt() * w;
 }
 
-at::Tensor PlainLogits(const ModelConfig& config, const std::map<std::string, at::Tensor>& parameters, const at::Tensor& tokens) {
-  const int64_t batch = tokens.size(0), length = tokens.size(1), d = config.head_dim, group = config.heads / config.kv_heads;
-  const at::Tensor frequency = at::pow(config.rope_theta, at::arange(d / 2, at::kDouble) * (-2.0 / static_cast<double>(d)));
+at::Tensor PlainLogits(const ModelConfig& config,
+                       const std::map<std::string, at::Tensor>& parameters,
+                       const at::Tensor& tokens) {
+  const int64_t batch = tokens.size(0), length = tokens.size(1), d = config.head_dim,
+                group = config.heads / config.kv_heads;
+  const at::Tensor frequency =
+      at::pow(config.rope_theta, at::arange(d / 2, at::kDouble) * (-2.0 / static_cast<double>(d)));
   const at::Tensor angle = at::outer(at::arange(length, at::kDouble), frequency);
-  const at::Tensor cos = angle.cos().to(at::kFloat).unsqueeze(1), sin = angle.sin().to(at::kFloat).unsqueeze(1);  // [L, 1, D/2]
+  const at::Tensor cos = angle.cos().to(at::kFloat).unsqueeze(1),
+                   sin = angle.sin().to(at::kFloat).unsqueeze(1);  // [L, 1, D/2]
   const at::Tensor mask = at::ones({length, length}, at::kBool).triu(1);
   const auto rotate = [&](const at::Tensor& x) {
     const at::Tensor a = x.narrow(-1, 0, d / 2), b = x.narrow(-1, d / 2, d / 2);
@@ -87,23 +96,30 @@ at::Tensor PlainLogits(const ModelConfig& config, const std::map<std::string, at
   };
   at::Tensor x = at::embedding(parameters.at("embed.weight"), tokens);
   for (int64_t i = 0; i < config.layers; ++i) {
-    const auto p = [&](const char* name) { return parameters.at(absl::StrCat("layers.", i, ".", name, ".weight")); };
+    const auto p = [&](const char* name) {
+      return parameters.at(absl::StrCat("layers.", i, ".", name, ".weight"));
+    };
     const at::Tensor n = PlainRmsNorm(x, p("norm_in"), config.norm_eps);
     const auto heads = [&](const at::Tensor& y) { return y.view({batch, length, -1, d}); };
-    at::Tensor q = rotate(PlainRmsNorm(heads(PlainBitLinear(n, p("attn.q"))), p("attn.q_norm"), config.norm_eps));
-    at::Tensor k = rotate(PlainRmsNorm(heads(PlainBitLinear(n, p("attn.k"))), p("attn.k_norm"), config.norm_eps));
+    at::Tensor q = rotate(
+        PlainRmsNorm(heads(PlainBitLinear(n, p("attn.q"))), p("attn.q_norm"), config.norm_eps));
+    at::Tensor k = rotate(
+        PlainRmsNorm(heads(PlainBitLinear(n, p("attn.k"))), p("attn.k_norm"), config.norm_eps));
     at::Tensor v = heads(PlainBitLinear(n, p("attn.v")));
     q = q.transpose(1, 2);
     k = k.transpose(1, 2).repeat_interleave(group, 1);
     v = v.transpose(1, 2).repeat_interleave(group, 1);
     const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(d));
     const at::Tensor attended = at::matmul(at::softmax(scores.masked_fill(mask, -INFINITY), -1), v);
-    const at::Tensor h = x + PlainBitLinear(attended.transpose(1, 2).reshape({batch, length, -1}), p("attn.o"));
+    const at::Tensor h =
+        x + PlainBitLinear(attended.transpose(1, 2).reshape({batch, length, -1}), p("attn.o"));
     const at::Tensor gate = at::relu(PlainBitLinear(h, p("ffn.gate")));
-    const at::Tensor f = PlainBitLinear(gate * gate * PlainBitLinear(h, p("ffn.up")), p("ffn.down"));
+    const at::Tensor f =
+        PlainBitLinear(gate * gate * PlainBitLinear(h, p("ffn.up")), p("ffn.down"));
     x = PlainRmsNorm(h + f, p("norm_post"), config.norm_eps);
   }
-  return at::matmul(PlainRmsNorm(x, parameters.at("norm.weight"), config.norm_eps), parameters.at("head.weight").t());
+  return at::matmul(PlainRmsNorm(x, parameters.at("norm.weight"), config.norm_eps),
+                    parameters.at("head.weight").t());
 }
 
 double RelativeError(const at::Tensor& a, const at::Tensor& b) {

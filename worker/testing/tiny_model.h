@@ -1,4 +1,5 @@
-// A network small enough for tests, with everything around it, and its plain form in LibTorch's own operations.
+// A network small enough for tests, with everything around it, and its plain form in LibTorch's own
+// operations.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -26,7 +27,8 @@ class TinyNetwork {
  public:
   explicit TinyNetwork(const ModelConfig& config, uint64_t seed = 1);
 
-  at::Tensor Weight(const std::string& name);    // a view: writing to it must be followed by MarkChanged
+  at::Tensor Weight(
+      const std::string& name);  // a view: writing to it must be followed by MarkChanged
   at::Tensor Gradient(const std::string& name);  // a view
 
   ModelConfig config;
@@ -42,8 +44,11 @@ class TinyNetwork {
 at::Tensor PlainBitLinear(const at::Tensor& x, const at::Tensor& w);
 // RMSNorm over the last dimension.
 at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& w, double eps);
-// The whole model by the formulas of the specification. tokens [B, L] -> logits [B, L, V]; parameters by name.
-at::Tensor PlainLogits(const ModelConfig& config, const std::map<std::string, at::Tensor>& parameters, const at::Tensor& tokens);
+// The whole model by the formulas of the specification. tokens [B, L] -> logits [B, L, V];
+// parameters by name.
+at::Tensor PlainLogits(const ModelConfig& config,
+                       const std::map<std::string, at::Tensor>& parameters,
+                       const at::Tensor& tokens);
 
 // ‖a - b‖ / ‖b‖.
 double RelativeError(const at::Tensor& a, const at::Tensor& b);
