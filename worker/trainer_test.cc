@@ -2,13 +2,18 @@
 #include "worker/trainer.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <map>
 #include <thread>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/safetensors.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 
@@ -100,21 +105,73 @@ TEST(Trainer, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
   EXPECT_EQ(hashes[1], single->StateHash());
 }
 
+// The gradient of a fresh trainer's only step, every parameter by name: with zero moments before
+// it, m = (1 - beta1) g.
+std::map<std::string, std::vector<float>> FirstMoments(Trainer* trainer) {
+  MemoryEnv env;
+  EXPECT_OK(env.CreateDirs("/state"));
+  auto snapshot = trainer->Snapshot();
+  EXPECT_OK(snapshot.status());
+  EXPECT_OK((*snapshot)->WriteShare(&env, "/state", 0, 1).status());
+  auto file = SafetensorsFile::Open(&env, "/state/share-0-of-1.safetensors");
+  EXPECT_OK(file.status());
+  std::map<std::string, std::vector<float>> moments;
+  for (const std::string& name : (*file)->names()) {
+    if (!absl::StartsWith(name, "adam_m/")) continue;
+    const TensorView tensor = *(*file)->Get(name);
+    std::vector<float>& values = moments[name];
+    values.resize(tensor.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  }
+  return moments;
+}
+
+// |a - b| / |b| of every parameter must stay below 1e-6.
+void ExpectSameGradient(const std::map<std::string, std::vector<float>>& a,
+                        const std::map<std::string, std::vector<float>>& b,
+                        const std::string& split) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, want] : b) {
+    const std::vector<float>& got = a.at(name);
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      difference += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
+      size += double{want[i]} * want[i];
+    }
+    EXPECT_GT(size, 0) << name;
+    EXPECT_LE(std::sqrt(difference / size), 1e-6) << name << ", " << split;
+  }
+}
+
 TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
   RunSpec spec = TinySpec();
   spec.global_batch = 16;
+  spec.clip_norm = 0;  // the moments then hold the gradient itself
   auto alone = SingleProcessCollective();
-  double loss = 0, norm = 0;
-  for (int64_t micro : {16, 8, 4, 2, 1}) {
-    auto trainer = MakeTrainer(spec, alone.get());
-    ASSERT_OK_AND_ASSIGN(StepStats stats,
-                         trainer->Step(BatchOf(spec, 0, 0, 16), WeightSum(spec), micro, 1e-3));
-    if (micro == 16) {
-      loss = stats.loss;
-      norm = stats.grad_norm;
+  auto whole = MakeTrainer(spec, alone.get());
+  ASSERT_OK_AND_ASSIGN(const StepStats want,
+                       whole->Step(BatchOf(spec, 0, 0, 16), WeightSum(spec), 16, 1e-3));
+  const auto gradient = FirstMoments(whole.get());
+  for (int ranks : {1, 2, 4}) {
+    for (int64_t micro : {8, 4, 3, 2, 1}) {
+      if (micro > 16 / ranks) continue;
+      const std::string split = absl::StrCat(ranks, " ranks, micro-batches of ", micro);
+      auto group = MakeFakeGroup(ranks);
+      std::vector<std::thread> threads;
+      for (int rank = 0; rank < ranks; ++rank) {
+        threads.emplace_back([&, rank] {
+          auto trainer = MakeTrainer(spec, group[rank].get());
+          const int64_t share = 16 / ranks;
+          auto stats =
+              trainer->Step(BatchOf(spec, 0, rank * share, share), WeightSum(spec), micro, 1e-3);
+          ASSERT_OK(stats.status());
+          EXPECT_NEAR(stats->loss, want.loss, 1e-6 * want.loss) << split;
+          EXPECT_NEAR(stats->grad_norm, want.grad_norm, 1e-6 * want.grad_norm) << split;
+          if (rank == 0) ExpectSameGradient(FirstMoments(trainer.get()), gradient, split);
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
     }
-    EXPECT_NEAR(stats.loss, loss, 1e-6 * loss);
-    EXPECT_NEAR(stats.grad_norm, norm, 1e-6 * norm);
   }
 }
 
