@@ -52,7 +52,8 @@ EpochRunner::EpochRunner(Options options)
                 .on_wait =
                     [this](const std::string& reason) {
                       Log(LogLevel::kInfo, "plan_awaited", {{"reason", reason}});
-                    }}),
+                    },
+                .check = [this] { return CheckWriter(); }}),
       writer_({.env = options_.env,
                .clock = options_.clock,
                .link = options_.link,
@@ -65,7 +66,7 @@ EpochRunner::EpochRunner(Options options)
                .commit_poll = options_.commit_poll,
                .on_end = [this](const CheckpointEnd& end) {
                  options_.observer->OnCheckpoint(end);
-                 if (!end.status.ok()) return;  // surfaces at the next step
+                 if (!end.status.ok()) return;  // surfaces at the next step, or in the wait for a plan
                  Log(LogLevel::kInfo, "checkpoint_committed",
                      {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
                }}) {}
@@ -156,8 +157,7 @@ absl::Status EpochRunner::ExecutePlans() {
 absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
   while (step_ < plan.end_step) {
     if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());
-    stage_ = EpochStage::kCheckpointWrite;
-    RETURN_IF_ERROR(writer_.Check());
+    RETURN_IF_ERROR(CheckWriter());
     const StepAction action = ActionAt(plan, step_, rank_);
     RETURN_IF_ERROR(ExecuteStep(action));
     if (ShouldPrefetch(plan, step_)) fetcher_.Prefetch(plan.end_step);
@@ -165,6 +165,12 @@ absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
     if (action.evaluate) RETURN_IF_ERROR(Evaluate());
   }
   return absl::OkStatus();
+}
+
+absl::Status EpochRunner::CheckWriter() {
+  absl::Status status = writer_.Check();
+  if (!status.ok()) stage_ = EpochStage::kCheckpointWrite;
+  return status;
 }
 
 absl::Status EpochRunner::ExecuteStep(const StepAction& action) {

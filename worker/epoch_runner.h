@@ -79,6 +79,8 @@ class EpochRunner {
   absl::Status ExecutePlans();
   absl::Status ExecutePlan(const Plan& plan);
   absl::Status ExecuteStep(const StepAction& action);
+  // The failure of an earlier checkpoint, once.
+  absl::Status CheckWriter();
   absl::Status TakeCheckpoint(const CheckpointOrder& order);
   absl::Status Evaluate();
   absl::Status Leave();

@@ -3,6 +3,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/testing/fault_env.h"
 #include "common/testing/memory_env.h"
@@ -318,6 +319,21 @@ TEST_F(EpochRunnerTest, FullDiskFailsTheEpochAtTheNextStepAndLeavesNoCommit) {
                                              HasSubstr("no space left on device")));
   EXPECT_FALSE(link.failure_is_permanent());
   EXPECT_TRUE(link.commits().empty());
+}
+
+TEST_F(EpochRunnerTest, FailedCheckpointEndsTheWaitForAPlanAfterTheLastStepAndAtAPause) {
+  for (const int64_t step : {12, 8}) {
+    FakeCoordinatorLink link({.checkpoints = {{step, "3-a"}}, .pause_at = 8});
+    FaultEnv faulty(&env_);
+    faulty.FailAt(1, absl::InternalError("input/output error"));
+    const EpochOutcome outcome = Make(&link, Order(), &faulty)->Run();
+    EXPECT_EQ(outcome.kind, Kind::kFailed);
+    EXPECT_EQ(outcome.steps_done, step);
+    EXPECT_THAT(link.failure(), testing::AllOf(HasSubstr("writing a checkpoint"),
+                                               HasSubstr(absl::StrCat("checkpoint of step ", step)),
+                                               HasSubstr("input/output error")));
+    EXPECT_FALSE(link.failure_is_permanent());
+  }
 }
 
 TEST_F(EpochRunnerTest, NoShareIsReportedBeforeEveryByteIsDurable) {

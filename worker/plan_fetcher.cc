@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 
 namespace tritter {
 
@@ -33,7 +34,8 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Take(int64_t from_step) {
   while (!answer_.has_value()) {
     if (options_.cancellation->cancelled())
       return absl::AbortedError(options_.cancellation->cause().message());
-    changed_.WaitFor(&mu_, absl::Milliseconds(50));  // cancellation does not wake us
+    if (options_.check) RETURN_IF_ERROR(options_.check());
+    changed_.WaitFor(&mu_, absl::Milliseconds(50));  // neither of the two wakes us
   }
   absl::StatusOr<PlanAnswer> answer = *std::move(answer_);
   answer_.reset();

@@ -26,6 +26,9 @@ class PlanFetcher {
     Backoff backoff;
     std::function<void(const std::string& reason)>
         on_wait;  // the coordinator lets us wait, or is away; once per new reason
+    // Asked again and again while Take waits; its failure ends the wait. The coordinator may let us
+    // wait for something that has failed here and that it cannot know of.
+    std::function<absl::Status()> check;
   };
   explicit PlanFetcher(Options options);
   ~PlanFetcher();  // cancel first, or an unanswered question is waited for
@@ -33,7 +36,7 @@ class PlanFetcher {
   // Asks for the plan from `from_step` on, unless that is being asked already.
   void Prefetch(int64_t from_step);
   // The answer: a Plan or PlanDone (waits ordered by the coordinator are waited out here). Blocks.
-  // Errors: Aborted (cancelled), stale epoch, and refusals of the coordinator.
+  // Errors: Aborted (cancelled), stale epoch, refusals of the coordinator, and those of `check`.
   absl::StatusOr<PlanAnswer> Take(int64_t from_step);
 
  private:

@@ -90,6 +90,13 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
     --waits_;
     return PlanAnswer(PlanWait{absl::Milliseconds(1), "a worker is still missing"});
   }
+  for (const CheckpointOrder& order : script_.checkpoints) {
+    const bool pause = order.step == from_step && from_step == script_.pause_at;
+    const bool last = order.step == from_step && from_step >= script_.total_steps;
+    if ((pause || last) && CommittedLocked(order.step)) return PlanAnswer(PlanDone{"committed"});
+    if (pause || last)
+      return PlanAnswer(PlanWait{absl::Milliseconds(1), "the checkpoint is being written"});
+  }
   if (from_step >= script_.total_steps) return PlanAnswer(PlanDone{"all steps are done"});
   Plan plan;
   plan.first_step = from_step;
@@ -137,10 +144,14 @@ absl::StatusOr<bool> FakeCoordinatorLink::CommitShare(const EpochId&, const Chec
                                                       const std::vector<ManifestFile>& files) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());
-  int seen = 0;
-  for (const Commit& c : commits_) seen += c.order.step == order.step;
   commits_.push_back({order, rank, files});
-  return seen > 0;  // the first answer is "waiting", so that the repeat is exercised
+  return CommittedLocked(order.step);
+}
+
+bool FakeCoordinatorLink::CommittedLocked(int64_t step) const {
+  // The first answer is "waiting", so that the repeat is exercised.
+  return std::count_if(commits_.begin(), commits_.end(),
+                       [&](const Commit& c) { return c.order.step == step; }) > 1;
 }
 
 }  // namespace tritter

@@ -22,7 +22,10 @@ class FakeCoordinatorLink : public CoordinatorLink {
     int64_t global_batch = 4;
     int world_size = 1;
     int64_t micro_batch = 1;
+    // After the last step, and at a pause, it lets wait until the checkpoint ordered there is
+    // committed.
     std::vector<CheckpointOrder> checkpoints = {};
+    int64_t pause_at = -1;
     std::vector<int64_t> evaluate_at = {};
     TrainingPhase phase = TrainingPhase::kFull;
   };
@@ -67,6 +70,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
 
  private:
   absl::Status ReachLocked() REQUIRES(mu_);
+  bool CommittedLocked(int64_t step) const REQUIRES(mu_);
 
   const Script script_;
   std::function<void(int64_t)> on_next_plan_;
