@@ -66,6 +66,7 @@ void WorkerAgent::Train(const std::shared_ptr<Active>& active) {
   std::unique_ptr<EpochRunner> ended;  // the network's memory is free while we are idle
   {
     MutexLock lock(&mu_);
+    active->step = outcome.steps_done;
     ended = std::move(active->runner);
   }
   ended.reset();
@@ -79,12 +80,12 @@ void WorkerAgent::Train(const std::shared_ptr<Active>& active) {
 
 void WorkerAgent::EndActive(const std::string& reason) {
   const absl::Duration until = options_.epoch.clock->Monotonic() + options_.end_limit;
-  std::shared_ptr<Active> active;
+  std::thread thread;
   {
     MutexLock lock(&mu_);
-    active = std::move(active_);
-    active_ = nullptr;
+    const std::shared_ptr<Active> active = active_;
     if (active == nullptr) return;
+    active->leaving = true;
     if (active->runner != nullptr) active->runner->Cancel(reason);
     while (!active->done) {
       const absl::Duration left = until - options_.epoch.clock->Monotonic();
@@ -96,8 +97,11 @@ void WorkerAgent::EndActive(const std::string& reason) {
           kExitRestart, absl::StrCat("training did not leave epoch ", active->id.epoch, " within ",
                                      absl::FormatDuration(options_.end_limit)));
     }
+    while (!active->done) changed_.Wait(&mu_);
+    thread = std::move(active->thread);  // whoever comes first joins it
+    if (active_ == active) active_ = nullptr;
   }
-  active->thread.join();
+  if (thread.joinable()) thread.join();
 }
 
 void WorkerAgent::OnRendezvous(const EpochId& id, const std::string& address) {
@@ -129,11 +133,15 @@ void WorkerAgent::OnSuperseded(const std::string& reason) {
 HeartbeatState WorkerAgent::Heartbeat() {
   MutexLock lock(&mu_);
   HeartbeatState heartbeat;
-  if (active_ != nullptr && active_->runner != nullptr) {
-    const EpochRunner::Status status = active_->runner->status();
-    heartbeat.id = status.id;
-    heartbeat.step = status.step;
-    heartbeat.state = status.state;
+  if (active_ != nullptr && !active_->done) {
+    heartbeat.id = active_->id;
+    heartbeat.step = active_->step;
+    heartbeat.state = "leaving";
+    if (active_->runner != nullptr) {
+      const EpochRunner::Status status = active_->runner->status();
+      heartbeat.step = status.step;
+      if (!active_->leaving) heartbeat.state = status.state;
+    }
   }
   heartbeat.draining = draining_;
   if (draining_) heartbeat.state = "draining";

@@ -53,7 +53,9 @@ class WorkerAgent : public CommandHandler {
   struct Active {
     EpochId id;
     std::unique_ptr<EpochRunner> runner;  // null once it has ended
-    bool done = false;
+    int64_t step = 0;
+    bool leaving = false;  // was told to end
+    bool done = false;     // nothing of it is left; until then heartbeats name it
     std::thread thread;
   };
   void Train(const std::shared_ptr<Active>& active);

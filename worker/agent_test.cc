@@ -155,6 +155,22 @@ TEST_F(WorkerAgentTest, ProcessAsksForARestartWhenTrainingDoesNotLeave) {
   EXPECT_EQ(exit_code_, kExitRestart);
 }
 
+TEST_F(WorkerAgentTest, HeartbeatNamesTheEpochUntilTrainingHasLeftIt) {
+  HoldAtStepTwo();
+  agent_->OnAssignment(Order(1));
+  gate_.AwaitEntered();
+  std::thread session([&] { agent_->OnEndEpoch({"run-1", 1}, "worker-b was lost"); });
+  HeartbeatState heartbeat = agent_->Heartbeat();
+  while (heartbeat.state == "training") heartbeat = agent_->Heartbeat();
+  EXPECT_EQ(heartbeat.state, "leaving");
+  EXPECT_EQ(heartbeat.id, (EpochId{"run-1", 1}));
+  EXPECT_EQ(heartbeat.step, 2);
+  gate_.Open();
+  session.join();
+  EXPECT_EQ(agent_->Heartbeat().state, "idle");
+  EXPECT_EQ(agent_->Heartbeat().id.run_id, "");
+}
+
 TEST_F(WorkerAgentTest, DrainingTakesNoAssignmentAndSaysSo) {
   EXPECT_TRUE(agent_->Drain(absl::ZeroDuration()));
   EXPECT_EQ(agent_->Heartbeat().state, "draining");

@@ -12,7 +12,7 @@ struct HeartbeatState {
   EpochId id;        // empty run id when idle
   int64_t step = 0;  // optimiser steps done
   std::string state =
-      "idle";             // "idle", "joining", "training", "waiting", "checkpointing", "draining"
+      "idle";  // "idle", "joining", "training", "waiting", "checkpointing", "leaving", "draining"
   bool draining = false;  // planned leave: no more plans, please
 };
 
