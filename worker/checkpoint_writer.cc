@@ -80,6 +80,7 @@ absl::Status CheckpointWriter::Write(const Job& job, CheckpointEnd* end) {
   RETURN_IF_ERROR(options_.env->SyncDir(folder));
   end->write_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
   for (const ManifestFile& file : files) end->bytes += file.bytes;
+  if (options_.before_commit) RETURN_IF_ERROR(options_.before_commit(job.order.step));
   while (true) {
     ASSIGN_OR_RETURN(const bool committed, CallUntilAnswered(
                                                *options_.cancellation, options_.backoff,

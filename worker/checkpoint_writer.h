@@ -1,6 +1,7 @@
 // Writes this rank's share of a checkpoint while training goes on, and sees it committed.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,6 +36,9 @@ class CheckpointWriter {
     Backoff backoff;
     absl::Duration commit_poll =
         absl::Milliseconds(200);  // while shares of other ranks are missing
+    // From the writer's thread, when the share is durable and before the coordinator hears of it:
+    // waits for what it must know before the step can be committed.
+    std::function<absl::Status(int64_t step)> before_commit;
     // From the writer's thread, once for each checkpoint: committed, or why not.
     std::function<void(const CheckpointEnd&)> on_end;
   };

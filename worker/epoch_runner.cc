@@ -64,6 +64,7 @@ EpochRunner::EpochRunner(Options options)
                .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
                .backoff = options_.backoff,
                .commit_poll = options_.commit_poll,
+               .before_commit = [this](int64_t step) { return reporter_.AwaitDelivery(step); },
                .on_end = [this](const CheckpointEnd& end) {
                  options_.observer->OnCheckpoint(end);
                  if (!end.status.ok()) return;  // surfaces at the next step, or in the wait for a plan
@@ -161,8 +162,10 @@ absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
     const StepAction action = ActionAt(plan, step_, rank_);
     RETURN_IF_ERROR(ExecuteStep(action));
     if (ShouldPrefetch(plan, step_)) fetcher_.Prefetch(plan.end_step);
-    if (action.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*action.checkpoint));
+    // A committed step is never trained again, so everything about it must be known before: it is
+    // evaluated first, and its share is committed when the reports have arrived.
     if (action.evaluate) RETURN_IF_ERROR(Evaluate());
+    if (action.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*action.checkpoint));
   }
   return absl::OkStatus();
 }

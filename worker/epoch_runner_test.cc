@@ -354,6 +354,30 @@ TEST_F(EpochRunnerTest, NoShareIsReportedBeforeEveryByteIsDurable) {
   }
 }
 
+// A committed step is not trained again: what was not reported before would be lost with a kill.
+TEST_F(EpochRunnerTest, AStepIsCommittedOnlyWhenItsLossAndEvaluationHaveBeenReported) {
+  FakeCoordinatorLink link({.total_steps = 12,
+                            .plan_steps = 12,
+                            .checkpoints = {{4, "3-a"}, {12, "3-b"}},
+                            .evaluate_at = {4, 12}});
+  EpochRunner runner({.parts = &parts_,
+                      .link = &link,
+                      .env = &env_,
+                      .clock = Clock::Real(),
+                      .assignment = Order(),
+                      .request_prefix = "w",
+                      .report_interval = absl::Hours(1),  // nothing is sent by itself
+                      .commit_poll = absl::Milliseconds(1)});
+  const EpochOutcome outcome = runner.Run();
+  ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  const auto commits = link.commits();
+  ASSERT_EQ(commits.size(), 4u);  // each waiting, then committed
+  for (const FakeCoordinatorLink::Commit& commit : commits) {
+    EXPECT_GE(commit.last_step, commit.order.step);
+    EXPECT_GE(commit.last_evaluation, commit.order.step);
+  }
+}
+
 TEST_F(EpochRunnerTest, ResumesFromACommittedCheckpointToTheSameEnd) {
   const uint64_t want = UndisturbedState();
   FakeCoordinatorLink first({.total_steps = 12, .checkpoints = {{8, "3-a"}}});

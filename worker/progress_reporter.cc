@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +25,14 @@ void MoveOldest(std::vector<T>* from, size_t max, std::vector<T>* to) {
   const auto end = from->begin() + static_cast<ptrdiff_t>(std::min(max, from->size()));
   to->assign(std::make_move_iterator(from->begin()), std::make_move_iterator(end));
   from->erase(from->begin(), end);
+}
+
+// Both lists are in the order of their steps.
+int64_t OldestStep(const Progress& progress) {
+  int64_t step = std::numeric_limits<int64_t>::max();
+  if (!progress.steps.empty()) step = progress.steps.front().step;
+  if (!progress.evaluations.empty()) step = std::min(step, progress.evaluations.front().step);
+  return step;
 }
 
 // The coordinator takes reports of bounded size; these stay well below its limits.
@@ -89,6 +98,23 @@ bool ProgressReporter::Fail(const std::string& failure, bool permanent, absl::Du
   return Flush(limit);
 }
 
+int64_t ProgressReporter::OldestUndeliveredLocked() const {
+  const int64_t waiting = OldestStep(pending_);
+  return sending_ ? std::min(waiting, sending_from_) : waiting;
+}
+
+absl::Status ProgressReporter::AwaitDelivery(int64_t step) {
+  MutexLock lock(&mu_);
+  urgent_ = true;
+  changed_.NotifyAll();
+  while (OldestUndeliveredLocked() <= step) {
+    if (stop_ || options_.cancellation->cancelled())
+      return absl::AbortedError(options_.cancellation->cause().message());
+    changed_.WaitFor(&mu_, absl::Milliseconds(50));  // cancellation does not wake us
+  }
+  return absl::OkStatus();
+}
+
 bool ProgressReporter::Flush(absl::Duration limit) {
   Clock* clock = Clock::Real();  // a limit on a wait, not a decision
   const absl::Duration until = clock->Monotonic() + limit;
@@ -119,6 +145,7 @@ void ProgressReporter::Loop() {
       batch = TakeBatch(&pending_);
       batch.step = step_;
       sending_ = true;
+      sending_from_ = OldestStep(batch);
       if (dropped_ > 0) {
         batch.log_lines.push_back(
             {absl::UnixEpoch(), absl::StrCat("progress_dropped count=", dropped_)});

@@ -39,6 +39,9 @@ class ProgressReporter {
   void AddLogLine(LogReport line);
   // The epoch failed here. Waits until it is delivered, cancelled, or the time is over (false).
   bool Fail(const std::string& failure, bool permanent, absl::Duration limit);
+  // Waits until losses and evaluations of steps up to `step` have been taken (or refused for good)
+  // by the coordinator, however long it is away. Aborted once the epoch is cancelled.
+  absl::Status AwaitDelivery(int64_t step);
   // Sends what there is at once; false when it was not delivered within the limit.
   bool Flush(absl::Duration limit);
 
@@ -46,6 +49,9 @@ class ProgressReporter {
   void Loop();
   void Send(const Progress& batch);
   bool DeliveredLocked() const REQUIRES(mu_) { return pending_.empty() && !sending_; }
+  // The oldest step whose loss or evaluation waits or is under way; the largest number if there is
+  // none.
+  int64_t OldestUndeliveredLocked() const REQUIRES(mu_);
 
   const Options options_;
   Mutex mu_;
@@ -53,6 +59,7 @@ class ProgressReporter {
   bool stop_ GUARDED_BY(mu_) = false;
   bool urgent_ GUARDED_BY(mu_) = false;
   bool sending_ GUARDED_BY(mu_) = false;
+  int64_t sending_from_ GUARDED_BY(mu_) = 0;  // while sending: oldest step of the batch
   Progress pending_ GUARDED_BY(mu_);
   int64_t step_ GUARDED_BY(mu_) = 0;
   int64_t dropped_ GUARDED_BY(mu_) = 0;

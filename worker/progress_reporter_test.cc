@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "common/testing/status_matchers.h"
 #include "worker/testing/fake_coordinator_link.h"
 
 namespace tritter {
@@ -43,6 +44,22 @@ TEST_F(ProgressReporterTest, DeliversEverythingOnceAndInOrder) {
   EXPECT_TRUE(reporter->Flush(absl::Seconds(30)));
   ASSERT_EQ(link_.steps().size(), 50u);
   for (int i = 0; i < 50; ++i) EXPECT_EQ(link_.steps()[i].step, i + 1);
+}
+
+TEST_F(ProgressReporterTest, AwaitsTheDeliveryOfAStepAlsoWhileLaterOnesCome) {
+  link_.GoAway();
+  auto reporter = Make();
+  reporter->AddStep(Step(1));
+  link_.AwaitRefusals(1);
+  link_.Return();
+  ASSERT_OK(reporter->AwaitDelivery(1));
+  EXPECT_EQ(link_.steps().size(), 1u);
+  EXPECT_OK(reporter->AwaitDelivery(7));  // nothing is waiting
+  link_.GoAway();
+  reporter->AddStep(Step(2));
+  EXPECT_OK(reporter->AwaitDelivery(1));
+  cancellation_.Cancel(absl::CancelledError("the epoch is over"));
+  EXPECT_THAT(reporter->AwaitDelivery(2), StatusIs(absl::StatusCode::kAborted));
 }
 
 TEST_F(ProgressReporterTest, KeepsTheNewestWhileTheCoordinatorIsAway) {

@@ -56,6 +56,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
     CheckpointOrder order;
     int rank;
     std::vector<ManifestFile> files;
+    int64_t last_step = 0;        // whose loss had been reported
+    int64_t last_evaluation = 0;  // whose evaluation had been reported
   };
   std::vector<Commit> commits() const;  // every CommitShare that was answered
   // Blocks until this many calls were refused because we are away.
