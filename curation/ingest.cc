@@ -1,12 +1,13 @@
 #include "curation/ingest.h"
 
-#include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "curation/document_splitter.h"
@@ -42,29 +43,101 @@ absl::Status CollectFiles(Env* env, const std::string& path, int depth,
   return absl::OkStatus();
 }
 
-// A file that appears at its path whole, or not at all.
+// A file that appears at its path whole, or not at all: Append, Seal (durable, under another name),
+// Publish.
 class AtomicOutput {
  public:
   AtomicOutput(Env* env, std::string path) : env_(env), path_(std::move(path)) {}
+  ~AtomicOutput() {
+    if (file_ != nullptr) env_->RemoveFile(Temporary()).IgnoreError();
+  }
   absl::Status Append(absl::string_view data) {
     if (file_ == nullptr) {
-      ASSIGN_OR_RETURN(file_, env_->NewWritableFile(path_ + ".tmp"));
+      ASSIGN_OR_RETURN(file_, env_->NewWritableFile(Temporary()));
     }
     return file_->Append(data);
   }
-  absl::Status Finish() {
+  absl::Status Seal() {
     RETURN_IF_ERROR(Append(""));
     RETURN_IF_ERROR(file_->Sync());
-    RETURN_IF_ERROR(file_->Close());
-    RETURN_IF_ERROR(env_->Rename(path_ + ".tmp", path_));
+    return file_->Close();
+  }
+  absl::Status Publish() {
+    RETURN_IF_ERROR(env_->Rename(Temporary(), path_));
+    file_.reset();
     return env_->SyncDir(Dirname(path_));
   }
 
  private:
+  std::string Temporary() const { return path_ + ".tmp"; }
+
   Env* const env_;
   const std::string path_;
   std::unique_ptr<WritableFile> file_;
 };
+
+std::string Canonical(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path canonical = std::filesystem::weakly_canonical(
+      std::filesystem::absolute(path, error), error);
+  std::string out = error ? path : canonical.lexically_normal().string();
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  return out;
+}
+
+bool IsInside(absl::string_view path, absl::string_view folder) {
+  return path == folder || folder == "/" ||
+         (absl::ConsumePrefix(&path, folder) && absl::StartsWith(path, "/"));
+}
+
+// An output among the inputs would be read as text by the next pass, or be overwritten by this one.
+absl::Status CheckApart(const std::string& input, const std::vector<std::string>& files,
+                        const std::string& out, const std::string& heldout_text) {
+  const std::string folder = Canonical(input), shards = Canonical(out);
+  const auto refuse = [&](absl::string_view flag, const std::string& value,
+                          absl::string_view actual) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, ": expected a place outside the input, actual ", value, ", ", actual,
+                     "; choose another"));
+  };
+  if (IsInside(shards, folder))
+    return refuse("--out", out, absl::StrCat("which is in the input ", input));
+  if (!heldout_text.empty()) {
+    const std::string text = Canonical(heldout_text);
+    if (IsInside(text, folder)) {
+      return refuse("--heldout-text", heldout_text, absl::StrCat("which is in the input ", input));
+    }
+    for (const std::string& file : files) {
+      if (text == Canonical(file)) return refuse("--heldout-text", heldout_text, "an input file");
+    }
+    if (Dirname(text) == shards &&
+        (IsShardFolderFile(Basename(text)) || Basename(text) == kRejectsName)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--heldout-text: ", heldout_text,
+          ": curation writes a file of this name itself; choose another"));
+    }
+  }
+  for (const std::string& file : files) {
+    if (const std::string path = Canonical(file);
+        Dirname(path) == shards &&
+        (IsShardFolderFile(Basename(path)) || Basename(path) == kRejectsName)) {
+      return refuse("--out", out, absl::StrCat("where it would replace the input file ", file));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether the list of rejects in the output folder, if there is one, is one of ours.
+absl::Status CheckRejectsFile(Env* env, const std::string& path) {
+  if (!env->Exists(path)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string text, env->ReadFile(path));
+  const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')), nullptr, false);
+  if (first.is_object() && first.contains("reason") && first.contains("line"))
+    return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, ": is not a list of rejects that curation wrote, and would be replaced; choose another "
+            "output folder or move it away"));
+}
 
 // The pass over the input. Lives for one call of Ingest.
 class Ingester {
@@ -78,34 +151,52 @@ class Ingester {
         rejects_(env, rejects_path_),
         heldout_(env, options.heldout_text) {}
 
-  absl::Status Run(const std::vector<std::string>& files) {
+  absl::StatusOr<IngestReport> Run(const std::string& input,
+                                   const std::vector<std::string>& files) {
     for (const std::string& path : files) {
       ASSIGN_OR_RETURN(const uint64_t size, env_->FileSize(path));
       bytes_total_ += size;
     }
+    RETURN_IF_ERROR(CheckDisk());
     for (const std::string& path : files) RETURN_IF_ERROR(AddFile(path));
-    if (documents_ == 0) return absl::InvalidArgumentError("no document: the input holds no text");
+    if (documents_ == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(input, ": no document: the input holds no text"));
+    }
+    if (rejected_in_all_ > 0) RETURN_IF_ERROR(rejects_.Seal());
     if (static_cast<double>(rejected_in_all_) >
         options_.max_reject_ratio * static_cast<double>(documents_)) {
-      RETURN_IF_ERROR(rejects_.Finish());
-      return absl::InvalidArgumentError(
-          absl::StrCat(rejected_in_all_, " of ", documents_, " documents cannot be used (limit ",
-                       options_.max_reject_ratio * 100, " %); the reasons are in ", rejects_path_));
+      RETURN_IF_ERROR(rejects_.Publish());
+      return absl::InvalidArgumentError(absl::StrCat(
+          input, ": ", rejected_in_all_, " of ", documents_, " documents cannot be used (limit ",
+          options_.max_reject_ratio * 100, " %); the reasons are in ", rejects_path_));
     }
-    if (rejected_in_all_ > 0) RETURN_IF_ERROR(rejects_.Finish());
-    if (!options_.heldout_text.empty()) RETURN_IF_ERROR(heldout_.Finish());
-    return absl::OkStatus();
-  }
+    if (!options_.heldout_text.empty()) RETURN_IF_ERROR(heldout_.Seal());
 
-  absl::StatusOr<IngestReport> Report() {
+    // From here on the output becomes what this pass read; before, it was what it had been.
     IngestReport report;
     report.documents_seen = documents_;
-    if (rejected_in_all_ > 0) report.rejects_file = rejects_path_;
     ASSIGN_OR_RETURN(report.manifest, writer_->Finish(std::move(inputs_), std::move(rejected_)));
+    if (rejected_in_all_ > 0) {
+      report.rejects_file = rejects_path_;
+      RETURN_IF_ERROR(rejects_.Publish());
+    } else if (env_->Exists(rejects_path_)) {
+      RETURN_IF_ERROR(env_->RemoveFile(rejects_path_));  // of an earlier pass
+    }
+    if (!options_.heldout_text.empty()) RETURN_IF_ERROR(heldout_.Publish());
     return report;
   }
 
  private:
+  // Found now rather than after hours. A token takes two bytes, and a byte of text is a token.
+  absl::Status CheckDisk() {
+    ASSIGN_OR_RETURN(const uint64_t free, env_->FreeBytes(Dirname(rejects_path_)));
+    if (free / 2 >= bytes_total_) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        Dirname(rejects_path_), ": expected about ", 2 * bytes_total_,
+        " bytes free for the shards, actual ", free, "; free some space and run it again"));
+  }
+
   absl::Status AddFile(const std::string& path) {
     ASSIGN_OR_RETURN(const uint64_t size, env_->FileSize(path));
     if (size == 0) {
@@ -217,14 +308,11 @@ absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const st
                     {"heldout_per_mille", absl::StrCat(options.heldout_per_mille)},
                     {"max_document_bytes", absl::StrCat(options.max_document_bytes)},
                     {"shard_tokens", absl::StrCat(options.shard_tokens)}};
+  RETURN_IF_ERROR(CheckApart(input, files, out, options.heldout_text));
+  RETURN_IF_ERROR(CheckRejectsFile(env, JoinPath(out, kRejectsName)));
   ASSIGN_OR_RETURN(const std::unique_ptr<ShardWriter> writer,
                    ShardWriter::Create(env, out, shards));
-  // Left by an earlier pass over other input.
-  if (const std::string rejects = JoinPath(out, kRejectsName); env->Exists(rejects))
-    RETURN_IF_ERROR(env->RemoveFile(rejects));
-  Ingester ingester(env, out, options, writer.get());
-  if (absl::Status status = ingester.Run(files); !status.ok()) return Annotate(status, input);
-  return ingester.Report();
+  return Ingester(env, out, options, writer.get()).Run(input, files);
 }
 
 }  // namespace tritter

@@ -42,8 +42,10 @@ struct IngestReport {
 // `input` is a file, or a folder that is read whole, in order of names, hidden names left out.
 // Documents that are not UTF-8, hold a NUL byte or are too long are left out, counted, and listed
 // in <out>/rejects.jsonl; empty ones are nothing. Errors: NotFound (input), InvalidArgument
-// (options, no document at all, too many rejects), FailedPrecondition (the output folder holds
-// something else), those of Env (disk full). After an error the folder is not a data set.
+// (options, an output among the inputs, no document at all, too many rejects), FailedPrecondition
+// (the output folder holds something else), ResourceExhausted before anything is written (the disk
+// is too small), those of Env. After an error an earlier data set in the folder, and an earlier
+// held-out text, are what they were; after too many rejects rejects.jsonl lists those of this pass.
 absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out,
                                     const IngestOptions& options);
 

@@ -12,8 +12,10 @@
 namespace tritter {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 void Put(Env* env, const std::string& path, absl::string_view text) {
   ASSERT_OK(env->CreateDirs(Dirname(path)));
@@ -120,6 +122,90 @@ TEST(Ingest, TooManyBadDocumentsEndItAndLeaveNoDataSet) {
   EXPECT_TRUE(env.Exists("/out/rejects.jsonl"));
   EXPECT_THAT(TokenSource::Open(&env, "/out", Split::kTrain, ""),
               StatusIs(absl::StatusCode::kNotFound));
+}
+
+// Whatever ends a pass, the data set and the held-out text that stood there stay.
+TEST(Ingest, AFailedPassLeavesTheEarlierDataSetAlone) {
+  MemoryEnv env;
+  Put(&env, "/good.txt", "one\n\ntwo");
+  Put(&env, "/bad.txt", "fine\n\n\xff\n\n\xfe\n");
+  IngestOptions options;
+  options.heldout_text = "/heldout.txt";
+  ASSERT_OK(Ingest(&env, "/good.txt", "/out", options));
+  const std::vector<std::string> train = Documents(&env, "/out", Split::kTrain);
+  const auto names = env.ListDir("/"), shards = env.ListDir("/out");
+  const std::string heldout = *env.ReadFile("/heldout.txt");
+  options.heldout_per_mille = 1000;
+  EXPECT_FALSE(Ingest(&env, "/nowhere", "/out", options).ok());
+  options.max_reject_ratio = 0;
+  EXPECT_FALSE(Ingest(&env, "/bad.txt", "/out", options).ok());
+  EXPECT_TRUE(env.Exists("/out/rejects.jsonl"));
+  ASSERT_OK(env.RemoveFile("/out/rejects.jsonl"));
+  EXPECT_EQ(Documents(&env, "/out", Split::kTrain), train);
+  EXPECT_EQ(*env.ReadFile("/heldout.txt"), heldout);
+  EXPECT_EQ(*env.ListDir("/out"), *shards);
+  EXPECT_EQ(*env.ListDir("/"), *names);
+}
+
+TEST(Ingest, OutputsAmongTheInputsAreRefused) {
+  MemoryEnv env;
+  Put(&env, "/in/a.txt", "one");
+  const auto refused = [&](const std::string& input, const std::string& out,
+                           const std::string& heldout_text) {
+    IngestOptions options;
+    options.heldout_text = heldout_text;
+    EXPECT_THAT(Ingest(&env, input, out, options),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("choose another")))
+        << input << " " << out << " " << heldout_text;
+  };
+  refused("/in", "/in", "");
+  refused("/in", "/in/shards", "");
+  refused("/in/", "/x/../in/shards/", "");
+  refused("/in", "/out", "/in/heldout.txt");
+  refused("/in/a.txt", "/out", "/in/a.txt");
+  refused("/in/a.txt", "/out", "/in/../in/./a.txt");
+  refused("/in/a.txt", "/out", "/out/manifest.json");
+  Put(&env, "/out/rejects.jsonl", "a text");
+  refused("/out/rejects.jsonl", "/out", "");
+  EXPECT_EQ(*env.ReadFile("/in/a.txt"), "one");
+  EXPECT_OK(Ingest(&env, "/in", "/in-shards", IngestOptions())) << "beside it";
+  EXPECT_OK(Ingest(&env, "/in/a.txt", "/in", IngestOptions())) << "beside the one file";
+}
+
+TEST(Ingest, AStrangersListOfRejectsIsNotReplaced) {
+  MemoryEnv env;
+  Put(&env, "/in.txt", "one");
+  Put(&env, "/out/rejects.jsonl", "{\"customer\": 5}\n");
+  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", IngestOptions()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("move it away")));
+  EXPECT_TRUE(env.Exists("/out/rejects.jsonl"));
+  ASSERT_OK(env.RemoveFile("/out/rejects.jsonl"));
+  Put(&env, "/bad.txt", "\xff\n");
+  EXPECT_FALSE(Ingest(&env, "/bad.txt", "/out", IngestOptions()).ok());
+  EXPECT_TRUE(env.Exists("/out/rejects.jsonl"));
+  ASSERT_OK(Ingest(&env, "/in.txt", "/out", IngestOptions()));
+  EXPECT_FALSE(env.Exists("/out/rejects.jsonl")) << "of an earlier pass";
+}
+
+TEST(Ingest, ADiskThatIsTooSmallIsSaidBeforeAnythingIsWritten) {
+  MemoryEnv env;
+  Put(&env, "/in.txt", std::string(1000, 'x'));
+  env.SetCapacity(2500);
+  EXPECT_THAT(Ingest(&env, "/in.txt", "/out", IngestOptions()),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("expected about 2000"), HasSubstr("actual 1500"),
+                             HasSubstr("free some space"))));
+}
+
+TEST(Ingest, AnErrorOfTheOutputDoesNotNameTheInput) {
+  MemoryEnv env;
+  Put(&env, "/in.txt", "one");
+  IngestOptions options;
+  options.heldout_per_mille = 1000;
+  options.heldout_text = "/no/folder/heldout.txt";
+  const absl::Status status = Ingest(&env, "/in.txt", "/out", options).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/folder")));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, Not(HasSubstr("/in.txt"))));
 }
 
 TEST(Ingest, NothingToReadIsSaid) {

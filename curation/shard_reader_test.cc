@@ -45,6 +45,9 @@ void WriteExample(Env* env, uint32_t vocabulary, std::vector<int64_t>* all,
 class ShardReaderTest : public ::testing::TestWithParam<uint32_t> {
  protected:
   void SetUp() override { WriteExample(&env_, GetParam(), &all_, &weights_); }
+  std::string TrainShard(int index) {
+    return JoinPath("/d", ReadShardManifest(&env_, "/d")->train.shards.at(index).file);
+  }
   MemoryEnv env_;
   std::vector<int64_t> all_;
   std::vector<float> weights_;
@@ -106,16 +109,16 @@ TEST_P(ShardReaderTest, AnotherTokenizerIsRefused) {
 TEST_P(ShardReaderTest, MissingThingsAreNotFoundAndSayWhatToDo) {
   EXPECT_THAT(TokenSource::Open(&env_, "/nowhere", Split::kTrain, ""),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("tritterctl curate")));
-  ASSERT_OK(env_.RemoveFile("/d/train-00002.shard"));
-  EXPECT_THAT(
-      TokenSource::Open(&env_, "/d", Split::kTrain, ""),
-      StatusIs(absl::StatusCode::kNotFound, HasSubstr("/d/train-00002.shard: shard is missing")));
+  const std::string path = TrainShard(2);
+  ASSERT_OK(env_.RemoveFile(path));
+  EXPECT_THAT(TokenSource::Open(&env_, "/d", Split::kTrain, ""),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(path + ": shard is missing")));
 }
 
 // Truncated to any length and flipped at any bit: with hashes always seen; without, at least in the
 // header.
 TEST_P(ShardReaderTest, DamageIsDataLossWithPlaceAndValues) {
-  const std::string path = "/d/train-00001.shard";
+  const std::string path = TrainShard(1);
   ASSERT_OK_AND_ASSIGN(const std::string good, env_.ReadFile(path));
   const auto open_with = [&](const std::string& bytes, bool hashes) {
     EXPECT_OK(WriteFileAtomically(&env_, path, bytes));
@@ -137,7 +140,7 @@ TEST_P(ShardReaderTest, DamageIsDataLossWithPlaceAndValues) {
 }
 
 TEST_P(ShardReaderTest, AnIdOutsideTheVocabularyIsDataLossWhenRead) {
-  const std::string path = "/d/train-00000.shard";
+  const std::string path = TrainShard(0);
   ASSERT_OK_AND_ASSIGN(std::string bytes, env_.ReadFile(path));
   bytes[kShardHeaderBytes + 2 * TokenWidthFor(GetParam()) - 1] =
       '\xff';  // highest byte of the second token
@@ -159,7 +162,7 @@ TEST_P(ShardReaderTest, ADamagedManifestIsNeverTrusted) {
   }
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
            {"\"format\": 1", "\"format\": 2"},
-           {"\"train-00000.shard\"", "\"../other.shard\""},
+           {"\"train-00000-", "\"../train-00000-"},
            {"\"documents\": 100", "\"documents\": 99"},
            {"\"tokens\": ", "\"tokens\": -"},
            {"\"options_hash\": \"", "\"options_hash\": \"0"},

@@ -1,11 +1,14 @@
 #include "curation/shard_writer.h"
 
+#include <array>
 #include <cstring>
+#include <set>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 
@@ -23,16 +26,29 @@ struct ShardWriter::Pending {
 
 namespace {
 
-bool IsShardName(absl::string_view name) {
-  return (absl::StartsWith(name, "train-") || absl::StartsWith(name, "heldout-")) &&
-         absl::EndsWith(name, ".shard");
-}
+constexpr char kTemporaryName[] = "unfinished.shard.tmp";
+constexpr int kHashDigits = 16;  // of the SHA-256, in a shard's name
 
 bool IsHash(absl::string_view hex) {
   return hex.size() == 64 && hex.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
 }
 
+// <prefix>-<5 digits>-<16 hex digits>.shard
+bool IsShardName(absl::string_view name) {
+  if (!absl::ConsumePrefix(&name, "train-") && !absl::ConsumePrefix(&name, "heldout-"))
+    return false;
+  const size_t dash = name.find('-');
+  return dash >= 5 && dash != absl::string_view::npos &&
+         name.find_first_not_of("0123456789") == dash && absl::ConsumeSuffix(&name, ".shard") &&
+         name.size() == dash + 1 + kHashDigits &&
+         name.find_first_not_of("0123456789abcdef", dash + 1) == absl::string_view::npos;
+}
+
 }  // namespace
+
+bool IsShardFolderFile(absl::string_view name) {
+  return name == kShardManifestName || name == kTemporaryName || IsShardName(name);
+}
 
 ShardWriter::ShardWriter(Env* env, std::string folder, ShardWriterOptions options)
     : env_(env),
@@ -49,7 +65,9 @@ ShardWriter::ShardWriter(Env* env, std::string folder, ShardWriterOptions option
   manifest_.options_hash = HashOptions(options_.options);
 }
 
-ShardWriter::~ShardWriter() = default;
+ShardWriter::~ShardWriter() {
+  if (!switched_ && earlier_.has_value()) RemoveUnlisted(*earlier_);
+}
 
 absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Create(
     Env* env, const std::string& folder, const ShardWriterOptions& options) {
@@ -65,28 +83,38 @@ absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Create(
     return absl::InvalidArgumentError("shards: shard_tokens: expected at least 1, actual 0");
   std::unique_ptr<ShardWriter> writer(new ShardWriter(env, folder, options));
   RETURN_IF_ERROR(env->CreateDirs(folder));
-  RETURN_IF_ERROR(writer->Clear());
+  RETURN_IF_ERROR(writer->LookAtEarlier());
   return writer;
 }
 
-absl::Status ShardWriter::Clear() {
+absl::Status ShardWriter::LookAtEarlier() {
   const std::string manifest = JoinPath(folder_, kShardManifestName);
-  if (env_->Exists(manifest)) {
-    ASSIGN_OR_RETURN(const std::string json, env_->ReadFile(manifest));
-    // A damaged manifest of ours may go; a stranger's file may not.
-    if (!ShardManifestFromJson(json, manifest).ok() && !absl::StrContains(json, "\"tokenizer\"")) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          manifest, ": is not a manifest of shards; choose another output folder or remove it"));
-    }
-    // The manifest goes first and durably: from here on nothing in the folder is a data set.
-    RETURN_IF_ERROR(env_->RemoveFile(manifest));
-    RETURN_IF_ERROR(env_->SyncDir(folder_));
+  if (!env_->Exists(manifest)) {
+    earlier_ = ShardManifest();
+    return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, env_->ListDir(folder_));
-  for (const std::string& name : names) {
-    if (IsShardName(name)) RETURN_IF_ERROR(env_->RemoveFile(JoinPath(folder_, name)));
+  ASSIGN_OR_RETURN(const std::string json, env_->ReadFile(manifest));
+  absl::StatusOr<ShardManifest> earlier = ShardManifestFromJson(json, manifest);
+  // A damaged manifest of ours may be replaced; a stranger's file may not.
+  if (!earlier.ok() && !absl::StrContains(json, "\"tokenizer\"")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        manifest, ": is not a manifest of shards; choose another output folder or remove it"));
   }
+  if (earlier.ok()) earlier_ = *std::move(earlier);
   return absl::OkStatus();
+}
+
+void ShardWriter::RemoveUnlisted(const ShardManifest& manifest) {
+  const absl::StatusOr<std::vector<std::string>> names = env_->ListDir(folder_);
+  if (!names.ok()) return;
+  std::set<std::string> listed = {kShardManifestName};
+  for (const SplitEntry* split : {&manifest.train, &manifest.heldout}) {
+    for (const ShardEntry& shard : split->shards) listed.insert(shard.file);
+  }
+  for (const std::string& name : *names) {
+    if (IsShardFolderFile(name) && listed.count(name) == 0)
+      env_->RemoveFile(JoinPath(folder_, name)).IgnoreError();
+  }
 }
 
 absl::Status ShardWriter::Add(Split split, const DocumentToWrite& document) {
@@ -135,22 +163,30 @@ absl::Status ShardWriter::Flush(Pending* pending) {
       header.offsets_offset() - header.tokens_offset() - pending->tokens.size(), '\0');
   const std::string head = EncodeShardHeader(header);
 
-  ShardEntry entry;
-  entry.file = absl::StrFormat("%s-%05d.shard", pending->prefix, pending->entry->shards.size());
-  const std::string path = JoinPath(folder_, entry.file);
-  ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, env_->NewWritableFile(path));
   Sha256Hasher hasher;
-  for (const std::string* part :
-       {&head, &std::as_const(pending->tokens), &padding, &std::as_const(pending->offsets),
-        &std::as_const(pending->records)}) {
-    hasher.Update(*part);
-    RETURN_IF_ERROR(file->Append(*part));
-  }
-  RETURN_IF_ERROR(file->Sync());
-  RETURN_IF_ERROR(file->Close());
+  const std::array<const std::string*, 5> parts = {&head, &pending->tokens, &padding,
+                                                   &pending->offsets, &pending->records};
+  for (const std::string* part : parts) hasher.Update(*part);
 
+  ShardEntry entry;
   entry.bytes = header.file_bytes();
   entry.sha256 = Hex(hasher.Finish());
+  // Named by its contents: a file of an earlier data set is only ever replaced by its equal.
+  entry.file = absl::StrFormat("%s-%05d-%s.shard", pending->prefix, pending->entry->shards.size(),
+                               entry.sha256.substr(0, kHashDigits));
+  const std::string temporary = JoinPath(folder_, kTemporaryName);
+  const absl::Status written = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, env_->NewWritableFile(temporary));
+    for (const std::string* part : parts) RETURN_IF_ERROR(file->Append(*part));
+    RETURN_IF_ERROR(file->Sync());
+    RETURN_IF_ERROR(file->Close());
+    return env_->Rename(temporary, JoinPath(folder_, entry.file));
+  }();
+  if (!written.ok()) {
+    env_->RemoveFile(temporary).IgnoreError();  // the first error is the one that counts
+    return written;
+  }
+
   entry.tokens = header.tokens;
   entry.documents = header.documents;
   entry.raw_bytes = header.raw_bytes;
@@ -175,8 +211,10 @@ absl::StatusOr<ShardManifest> ShardWriter::Finish(std::vector<InputEntry> inputs
   manifest_.rejected = std::move(rejected);
   // The shards' names must be durable before the manifest that trusts them.
   RETURN_IF_ERROR(env_->SyncDir(folder_));
+  switched_ = true;  // perhaps: an error may come after the rename
   RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder_, kShardManifestName),
                                       ShardManifestToJson(manifest_)));
+  RemoveUnlisted(manifest_);
   return manifest_;
 }
 

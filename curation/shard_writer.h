@@ -1,16 +1,18 @@
 // Writes a folder of shards with its manifest (docs/formats/shard.md). Memory is bounded by the
-// shard size: at most one shard of each split is held. The manifest is written last, atomically: a
-// killed writer leaves a folder that no reader accepts, and the next writer of that folder clears
-// it away first.
+// shard size: at most one shard of each split is held. Shards are named by their contents and the
+// manifest is switched last, atomically: until then an earlier data set in the folder stays what it
+// was, and afterwards what the manifest does not list is removed.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/env.h"
 #include "curation/shard_format.h"
@@ -35,27 +37,32 @@ struct DocumentToWrite {
   float weight = 1.0f;
 };
 
+// Whether a file of this name in a folder of shards belongs to the writer, who may replace it.
+bool IsShardFolderFile(absl::string_view name);
+
 // Not thread-safe. Owner: the ingesting loop.
 class ShardWriter {
  public:
-  // Makes the folder, removes an earlier data set of ours from it (manifest first). Errors:
-  // InvalidArgument (options), FailedPrecondition (the folder holds a manifest.json that is not a
-  // shard manifest), those of Env.
+  // Makes the folder. Errors: InvalidArgument (options), FailedPrecondition (the folder holds a
+  // manifest.json that is not a shard manifest), those of Env.
   static absl::StatusOr<std::unique_ptr<ShardWriter>> Create(Env* env, const std::string& folder,
                                                              const ShardWriterOptions& options);
+  // Without Finish, removes the shards it wrote, as far as that goes.
   ~ShardWriter();
 
   // Errors: InvalidArgument (an id outside the vocabulary, no token, longer than a shard), those of
   // Env (disk full).
   absl::Status Add(Split split, const DocumentToWrite& document);
-  // Writes what is left and the manifest. Nothing may be added afterwards.
+  // Writes what is left, replaces the manifest, removes what it does not list (as far as that goes:
+  // what stays is removed by the next one). Nothing may be added afterwards.
   absl::StatusOr<ShardManifest> Finish(std::vector<InputEntry> inputs,
                                        std::map<std::string, uint64_t> rejected);
 
  private:
   struct Pending;  // the shard of one split that is being filled
   ShardWriter(Env* env, std::string folder, ShardWriterOptions options);
-  absl::Status Clear();
+  absl::Status LookAtEarlier();
+  void RemoveUnlisted(const ShardManifest& manifest);
   absl::Status Flush(Pending* pending);
 
   Env* const env_;
@@ -63,6 +70,8 @@ class ShardWriter {
   const ShardWriterOptions options_;
   const uint32_t token_width_;
   ShardManifest manifest_;
+  std::optional<ShardManifest> earlier_;  // empty: none in the folder; nullopt: it is damaged
+  bool switched_ = false;                 // the folder's manifest may be manifest_
   std::unique_ptr<Pending> train_, heldout_;
   bool finished_ = false;
 };

@@ -11,10 +11,10 @@ namespace tritter {
 namespace {
 
 using ::testing::AnyOf;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 ShardWriterOptions Options(uint64_t shard_tokens) {
   ShardWriterOptions o;
@@ -55,8 +55,11 @@ TEST(ShardWriter, ManifestTellsWhatIsThere) {
   EXPECT_EQ(m.inputs.at(0).path, "in.txt");
   EXPECT_EQ(m.rejected.at("too_long"), 1u);
   ASSERT_OK_AND_ASSIGN(const auto names, env.ListDir("/d"));
-  EXPECT_THAT(names, ElementsAre("heldout-00000.shard", "heldout-00001.shard", "manifest.json",
-                                 "train-00000.shard", "train-00001.shard", "train-00002.shard"));
+  EXPECT_THAT(names, ElementsAre(StartsWith("heldout-00000-"), StartsWith("heldout-00001-"),
+                                 "manifest.json", StartsWith("train-00000-"),
+                                 StartsWith("train-00001-"), StartsWith("train-00002-")));
+  EXPECT_EQ(m.train.shards[0].file,
+            "train-00000-" + m.train.shards[0].sha256.substr(0, 16) + ".shard");
 }
 
 TEST(ShardWriter, SameDocumentsSameBytes) {
@@ -71,24 +74,29 @@ TEST(ShardWriter, SameDocumentsSameBytes) {
   }
 }
 
-TEST(ShardWriter, WithoutFinishNothingIsAccepted) {
+TEST(ShardWriter, WithoutFinishNothingIsLeft) {
   MemoryEnv env;
   {
     ASSERT_OK_AND_ASSIGN(const auto writer, ShardWriter::Create(&env, "/d", Options(4)));
     const std::vector<int32_t> ids = {9, 9, 2};
     for (int i = 0; i < 5; ++i) ASSERT_OK(writer->Add(Split::kTrain, {ids, 2}));
+    ASSERT_OK_AND_ASSIGN(const auto names, env.ListDir("/d"));
+    ASSERT_THAT(names, SizeIs(4));
   }
-  ASSERT_TRUE(env.Exists("/d/train-00000.shard"));
+  ASSERT_OK_AND_ASSIGN(const auto names, env.ListDir("/d"));
+  EXPECT_THAT(names, SizeIs(0));
   EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("run it again")));
 }
 
-TEST(ShardWriter, ASecondRunClearsWhatTheFirstLeft) {
+TEST(ShardWriter, ASecondRunRemovesTheFirstOnceItIsThere) {
   MemoryEnv env;
   ASSERT_OK(Write(&env, "/d", 30, 4, 8));
+  ASSERT_OK(WriteFileAtomically(&env, "/d/train-notes.shard", "a user's"));
   ASSERT_OK(Write(&env, "/d", 3, 4, 100));
   ASSERT_OK_AND_ASSIGN(const auto names, env.ListDir("/d"));
-  EXPECT_THAT(names, ElementsAre("heldout-00000.shard", "manifest.json", "train-00000.shard"));
+  EXPECT_THAT(names, ElementsAre(StartsWith("heldout-00000-"), "manifest.json",
+                                 StartsWith("train-00000-"), "train-notes.shard"));
 }
 
 TEST(ShardWriter, LeavesAStrangersFolderAlone) {
@@ -113,34 +121,35 @@ TEST(ShardWriter, RefusesBadDocuments) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 4")));
 }
 
-TEST(ShardWriter, AFullDiskIsSaidAndLeavesNothingAccepted) {
+TEST(ShardWriter, AFullDiskIsSaidAndLeavesTheEarlierDataSetAlone) {
   MemoryEnv env;
-  env.SetCapacity(300);
+  ASSERT_OK(Write(&env, "/d", 6, 4, 8));
+  ASSERT_OK_AND_ASSIGN(const auto before, env.ListDir("/d"));
+  ASSERT_OK_AND_ASSIGN(const uint64_t free, env.FreeBytes("/d"));
+  env.SetCapacity(UINT64_MAX - free + 1000);  // room for two shards more
   EXPECT_THAT(Write(&env, "/d", 40, 40, 200), StatusIs(absl::StatusCode::kResourceExhausted));
-  EXPECT_THAT(TokenSource::Open(&env, "/d", Split::kTrain, ""),
-              StatusIs(absl::StatusCode::kNotFound));
+  ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env, "/d", Split::kTrain, "", true));
+  EXPECT_EQ(source->tokens(), 16u);
+  EXPECT_EQ(*env.ListDir("/d"), before) << "and takes no space";
 }
 
-// Cut at every change: afterwards the old or the new data set is there whole, or a reader says that
-// there is none.
-TEST(ShardWriter, ACrashAnywhereLeavesOldNewOrNothing) {
+// Cut at every change: afterwards the old or the new data set is there, whole.
+TEST(ShardWriter, ACrashAnywhereLeavesOldOrNew) {
   const int cases = ForEachCrashPoint(
       [](MemoryEnv* env) { ASSERT_OK(Write(env, "/d", 6, 4, 8)); },
       [](Env* env) { return Write(env, "/d", 12, 4, 8); },
       [](MemoryEnv* env, const std::string& where) {
+        SCOPED_TRACE(where);
+        uint64_t tokens[2];
         for (const Split split : {Split::kTrain, Split::kHeldOut}) {
-          const auto source = TokenSource::Open(env, "/d", split, "", /*verify_hashes=*/true);
-          if (!source.ok()) {
-            EXPECT_THAT(source,
-                        StatusIs(AnyOf(absl::StatusCode::kNotFound, absl::StatusCode::kDataLoss)))
-                << where;
-          } else {
-            const uint64_t share = split == Split::kTrain ? 16 : 8;
-            EXPECT_THAT((*source)->tokens(), AnyOf(share, 2 * share)) << where;
-          }
+          ASSERT_OK_AND_ASSIGN(const auto source,
+                               TokenSource::Open(env, "/d", split, "", /*verify_hashes=*/true));
+          tokens[split == Split::kTrain ? 0 : 1] = source->tokens();
         }
-        EXPECT_OK(Write(env, "/d", 12, 4, 8)) << where;  // and a new run starts clean
-        EXPECT_OK(TokenSource::Open(env, "/d", Split::kTrain, "", true)) << where;
+        EXPECT_THAT(tokens, AnyOf(ElementsAre(16u, 8u), ElementsAre(32u, 16u)));
+        EXPECT_OK(Write(env, "/d", 12, 4, 8));  // and a new run starts clean
+        ASSERT_OK_AND_ASSIGN(const auto names, env->ListDir("/d"));
+        EXPECT_THAT(names, SizeIs(7));
       });
   EXPECT_GT(cases, 20);
 }

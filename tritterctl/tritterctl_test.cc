@@ -247,7 +247,7 @@ TEST(Curate, MakesShardsThatVerifyAndADamagedOneDoesNot) {
   EXPECT_EQ(Env::Real()->ReadFile(TempPath("heldout.txt"))->size(), 113687u);
   EXPECT_THAT(Tritterctl({"verify", out}).out, HasSubstr("valid shards"));
 
-  const std::string shard = out + "/train-00000.shard";
+  const std::string shard = JoinPath(out, json["train"]["shards"][0]["file"].get<std::string>());
   std::string bytes = *Env::Real()->ReadFile(shard);
   bytes[5000] ^= 1;
   ASSERT_OK(WriteFileAtomically(Env::Real(), shard, bytes));
