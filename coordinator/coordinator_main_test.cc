@@ -13,6 +13,7 @@
 #include "common/env.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
+#include "tests/testing/server_surface.h"
 #include "tritter/v1/runs.grpc.pb.h"
 
 namespace tritter {
@@ -75,6 +76,16 @@ TEST_F(CoordinatorMainTest, ServesUntilSigtermAndStartsAgainOnItsStore) {
     ASSERT_TRUE(exit.has_value());
     EXPECT_TRUE(exit->ok()) << process->ReadOutput();
   }
+}
+
+TEST_F(CoordinatorMainTest, ShowsHealthReflectionAndMetrics) {
+  auto process = Launch("shown", {"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+                                  "--data-dir", Data("store")});
+  const nlohmann::json ready = Await(*process, "shown");
+  ExpectServerSurface({"coordinator",
+                       ready["address"],
+                       ready["metrics_address"],
+                       {"tritter.v1.RunService", "tritter.v1.WorkerService"}});
 }
 
 TEST_F(CoordinatorMainTest, RefusesASecondCoordinatorAPortInUseAndAForeignStore) {

@@ -10,6 +10,7 @@
 #include "inference/testing/tiny_models.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/random_model.h"
+#include "tests/testing/server_surface.h"
 #include "tritter/v1/inference.grpc.pb.h"
 
 namespace tritter {
@@ -37,14 +38,15 @@ class InferenceMainTest : public ::testing::Test {
     EXPECT_OK(process.status());
     return *std::move(process);
   }
-  std::string AwaitAddress(Subprocess& process) {
+  std::string AwaitAddress(Subprocess& process) { return Await(process)["address"]; }
+  nlohmann::json Await(Subprocess& process) {
     while (!Env::Real()->Exists(ready_)) {
       if (process.Wait(absl::Milliseconds(10)).has_value()) {
         ADD_FAILURE() << process.ReadOutput();
-        return "";
+        return {{"address", ""}, {"metrics_address", ""}};
       }
     }
-    return nlohmann::json::parse(*Env::Real()->ReadFile(ready_))["address"];
+    return nlohmann::json::parse(*Env::Real()->ReadFile(ready_));
   }
 
   std::string folder_, model_, ready_;
@@ -71,6 +73,13 @@ TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
   const auto exit = process->Wait(absl::Seconds(60));
   ASSERT_TRUE(exit.has_value());
   EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
+}
+
+TEST_F(InferenceMainTest, ShowsHealthReflectionAndMetrics) {
+  auto process = Launch({"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"});
+  const nlohmann::json ready = Await(*process);
+  ExpectServerSurface(
+      {"inference", ready["address"], ready["metrics_address"], {"tritter.v1.InferenceService"}});
 }
 
 TEST_F(InferenceMainTest, APortInUseIsAClearError) {

@@ -111,7 +111,12 @@ absl::Status Work(const WorkerOptions& o) {
                    StartHealthServer(o.listen, &ready.health_address));
   std::unique_ptr<Exposer> exposer;
   if (!o.metrics_listen.empty()) {
-    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {.address = o.metrics_listen}));
+    const auto health = [&client, &o] {
+      return client.connected() ? absl::OkStatus()
+                                : absl::UnavailableError(absl::StrCat(
+                                      "no session with the coordinator at ", o.coordinator));
+    };
+    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }
   client.Start(&agent);
