@@ -1,5 +1,5 @@
-// Every metric the servers export: the one list behind the registry, docs/reference/metrics.md, the
-// dashboards and the alert rules.
+// Every metric the servers export: the one list behind the registry and
+// docs/reference/metrics.md.
 #pragma once
 
 #include <string>
