@@ -77,6 +77,20 @@ Problem RandomProblem(int64_t max_rows, int64_t max_cols, int64_t max_tokens, st
   return p;
 }
 
+// One test a kernel, so that a machine which lacks it says so and does not pass in silence.
+class KernelOfThisMachine : public testing::TestWithParam<const char*> {};
+
+TEST_P(KernelOfThisMachine, IsComparedWithTheReference) {
+  for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
+    if (std::string(kernel->name) == GetParam()) return;
+  }
+  GTEST_SKIP() << "this processor (" << CpuFeatures() << ") cannot run the " << GetParam()
+               << " kernel: the tests of this file say nothing about it";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KernelOfThisMachine, testing::Values("avx2", "avx512_vnni"),
+                         [](const auto& info) { return std::string(info.param); });
+
 void ExpectAllKernelsAgree(const Problem& p) {
   const std::vector<int32_t> want = p.Run(ScalarTernaryKernel());
   for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
