@@ -33,7 +33,12 @@ bool IsGrpc(const std::string& label) {
          label == "//proto:tritter_grpc";
 }
 
+bool IsAbseil(const std::string& label) { return label == "//third_party/system:absl"; }
+
 bool MaySpeakGrpc(const std::string& label, const std::set<std::string>& roots) {
+  for (const char* folder : {"common", "kernels", "model", "curation", "monitoring"}) {
+    if (Folder(label) == folder) return false;
+  }
   if (roots.count(label) || Folder(label) == "proto" || Folder(label) == "third_party") return true;
   for (const char* suffix : {"_service", "_client", "_main"}) {
     if (absl::EndsWith(label, suffix)) return true;
@@ -82,7 +87,7 @@ std::string Folder(const std::string& label) {
 
 std::vector<std::string> Violations(const Graph& graph, const std::set<std::string>& roots) {
   std::vector<std::string> violations;
-  std::map<std::string, std::string> to_torch, to_grpc;
+  std::map<std::string, std::string> to_torch, to_grpc, to_abseil;
   for (const auto& [label, dependencies] : graph) {
     const std::string folder = Folder(label);
     const auto row = MayKnow().find(folder);
@@ -102,11 +107,20 @@ std::vector<std::string> Violations(const Graph& graph, const std::set<std::stri
             absl::StrCat("torch: ", label, " -> ", step, " (LibTorch is for worker/ alone)"));
       }
     }
+    if (folder == "kernels") {
+      const std::string& step = StepTowards(graph, label, IsAbseil, &to_abseil);
+      if (!step.empty()) {
+        violations.push_back(
+            absl::StrCat("abseil: ", label, " -> ", step, " (kernels/ stands alone)"));
+      }
+    }
     if (!MaySpeakGrpc(label, roots)) {
       const std::string& step = StepTowards(graph, label, IsGrpc, &to_grpc);
       if (!step.empty()) {
-        violations.push_back(absl::StrCat("grpc: ", label, " -> ", step,
-                                          " (only *_service, *_client, *_main and binaries)"));
+        violations.push_back(
+            absl::StrCat("grpc: ", label, " -> ", step,
+                         " (only *_service, *_client, *_main and binaries of the servers "
+                         "and tritterctl)"));
       }
     }
   }

@@ -23,7 +23,9 @@ std::string Folder(const std::string& label);
 // One line for each violation: `rule: //a:b -> //c:d (why)`. Empty when all rules hold:
 //   folders   which folder may depend on which
 //   torch     only worker reaches LibTorch
-//   grpc      only *_service, *_client, *_main and binaries (`roots`) reach gRPC
+//   abseil    kernels does not reach Abseil
+//   grpc      only *_service, *_client, *_main and binaries (`roots`) of the servers and tritterctl
+//             reach gRPC
 std::vector<std::string> Violations(const Graph& graph, const std::set<std::string>& roots);
 
 }  // namespace tritter::build_graph

@@ -54,6 +54,19 @@ TEST(Violations, TorchBehindALongWay) {
                   HasSubstr("torch: //model:spec -> //model:deep")));
 }
 
+TEST(Violations, KernelsStandAlone) {
+  EXPECT_THAT(Violations({{"//kernels:packing", {"//third_party/system:absl"}}}, kRoots),
+              ElementsAre(HasSubstr("abseil: //kernels:packing")));
+  EXPECT_THAT(Violations({{"//model:config", {"//third_party/system:absl"}}}, kRoots), IsEmpty());
+}
+
+TEST(Violations, FoldersWithoutGrpcHaveNoClientEither) {
+  for (const char* label : {"//common:log_client", "//curation:shard_service", "//model:a_main"}) {
+    EXPECT_THAT(Violations({{label, {"//third_party/system:grpc"}}}, kRoots),
+                ElementsAre(HasSubstr(label)));
+  }
+}
+
 TEST(Violations, GrpcBehindADomainTarget) {
   EXPECT_THAT(Violations({{"//coordinator:store", {"//coordinator:run_service"}},
                           {"//coordinator:run_service", {"//proto:tritter_grpc"}}},
