@@ -1,5 +1,5 @@
-// The collective operations training needs, over an existing engine (Gloo on CPU, NCCL on GPU, both
-// through LibTorch's c10d; one process alone needs none). LibTorch stays out of this header.
+// The collective operations training needs, over an existing engine (Gloo, and NCCL in worker/cuda,
+// both through LibTorch's c10d; one process alone needs none). LibTorch stays out of this header.
 #pragma once
 
 #include <cstdint>

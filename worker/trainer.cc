@@ -224,10 +224,6 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options) {
   if (options.collective == nullptr)
     return absl::InvalidArgumentError("a trainer needs a collective");
-  if (options.device != "cpu") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device ", options.device, ": this build trains on cpu only"));
-  }
   const RunSpec& spec = options.spec;
   RETURN_IF_ERROR(ValidateConfig(spec.model));
   if (spec.optimizer != "adamw") {

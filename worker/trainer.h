@@ -57,7 +57,6 @@ class Trainer {
     RunSpec spec;
     Collective* collective = nullptr;  // not owned
     int threads = 1;
-    std::string device = "cpu";  // "cpu" or "cuda:<n>"
   };
   // Errors: InvalidArgument (configuration), ResourceExhausted (memory, with figures).
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const Options& options);

@@ -30,7 +30,6 @@ class TrainingParts final : public EpochParts {
     options.spec = spec;
     options.collective = collective;
     options.threads = options_.threads;
-    options.device = options_.device;
     return Trainer::Create(options);
   }
 

@@ -12,7 +12,6 @@ namespace tritter {
 struct TrainingPartsOptions {
   Env* env = nullptr;          // not owned
   std::string advertise_host;  // this worker's address for the others
-  std::string device;          // "cpu" or "cuda:<n>"
   int threads = 1;
 };
 std::unique_ptr<EpochParts> MakeTrainingParts(TrainingPartsOptions options);

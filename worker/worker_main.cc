@@ -54,12 +54,12 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartHealthServer(const std::strin
   return server;
 }
 
-WorkerDescription Describe(const WorkerOptions& o, const std::string& device) {
+WorkerDescription Describe(const WorkerOptions& o) {
   WorkerDescription worker;
   worker.name = o.name;
   worker.incarnation = RandomBits64();
   worker.host = o.advertise_host;
-  worker.device = absl::StrCat(device, " ", CpuFeatures(), " x", o.threads);
+  worker.device = absl::StrCat(o.device, " ", CpuFeatures(), " x", o.threads);
   worker.threads = o.threads;
   worker.memory_bytes = UsableMemoryBytes(Env::Real());
   worker.code_version = kVersion;
@@ -68,11 +68,11 @@ WorkerDescription Describe(const WorkerOptions& o, const std::string& device) {
 }
 
 absl::Status Work(const WorkerOptions& o) {
-  ASSIGN_OR_RETURN(const std::string device, ResolveDevice(o.device, /*cuda_devices=*/0));
-  const WorkerDescription worker = Describe(o, device);
+  const WorkerDescription worker = Describe(o);
   LogInfo("starting", {{"worker", o.name},
                        {"coordinator", o.coordinator},
-                       {"device", device},
+                       {"device", o.device},
+                       {"device_reason", o.device_reason},
                        {"kernel", BestTernaryKernel().name},
                        {"cpu", CpuFeatures()},
                        {"threads", o.threads},
@@ -81,7 +81,7 @@ absl::Status Work(const WorkerOptions& o) {
   Registry registry("worker");
   WorkerMetrics metrics(&registry);
   const std::unique_ptr<EpochParts> parts =
-      MakeTrainingParts({Env::Real(), o.advertise_host, device, o.threads});
+      MakeTrainingParts({Env::Real(), o.advertise_host, o.threads});
   CoordinatorClient::Options client_options;
   client_options.channel = ConnectToCoordinator(o.coordinator, grpc::InsecureChannelCredentials());
   client_options.worker = worker;

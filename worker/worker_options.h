@@ -21,7 +21,8 @@ struct WorkerOptions {
   std::string listen = "127.0.0.1:0";        // health and reflection
   std::string metrics_listen = "127.0.0.1:0";
   std::string ready_file;
-  std::string device = "auto";  // "auto", "cpu", "cuda"
+  std::string device = "auto";  // "auto" or "cpu"; resolved: "cpu"
+  std::string device_reason;    // why that one; filled in by ResolveWorkerOptions
   int threads = 0;              // 0: one per core
   double leave_seconds = 5;     // after SIGTERM, until the epoch is ended from here
   bool insecure = false;
@@ -29,17 +30,14 @@ struct WorkerOptions {
 
 void AddWorkerFlags(CLI::App* app, WorkerOptions* options);
 
-// Fills in what depends on the machine (name, threads). `host_name`, `cores`: of this machine.
-// InvalidArgument naming the flag: addresses beyond loopback without --insecure, a name that is not
-// one, counts out of range, a kernel that TRITTER_KERNEL (null when unset) names and this CPU does
+// Fills in what depends on the machine (name, threads) and on this build (device). `host_name`,
+// `cores`: of this machine. InvalidArgument naming the flag: addresses beyond loopback without
+// --insecure, a name that is not one, counts out of range, a device this build does not train on
+// (never a silent fallback), a kernel that TRITTER_KERNEL (null when unset) names and this CPU does
 // not run.
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions options,
                                                    const std::string& host_name, int cores,
                                                    const char* kernel_name);
-
-// The device training runs on, "cpu" or "cuda:0". FailedPrecondition when "cuda" is asked for and
-// there is none: never a silent fallback. auto: CUDA where there is one.
-absl::StatusOr<std::string> ResolveDevice(const std::string& wanted, int cuda_devices);
 
 // What a run may use: four fifths of the machine's memory, or of the control group's limit where
 // that is lower.

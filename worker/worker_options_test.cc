@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "nlohmann/json.hpp"
@@ -55,14 +56,23 @@ TEST(WorkerOptions, RefusesWhatCannotBeRightAndNamesTheFlag) {
   EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr));
 }
 
-TEST(ResolveDevice, NeverFallsBackSilently) {
-  EXPECT_THAT(ResolveDevice("auto", 0), IsOk());
-  EXPECT_EQ(*ResolveDevice("auto", 0), "cpu");
-  EXPECT_EQ(*ResolveDevice("auto", 2), "cuda:0");
-  EXPECT_EQ(*ResolveDevice("cpu", 2), "cpu");
-  EXPECT_EQ(*ResolveDevice("cuda", 1), "cuda:0");
-  EXPECT_THAT(ResolveDevice("cuda", 0).status(),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--device=cpu")));
+TEST(WorkerOptions, DeviceIsCpuForAReasonAndAnotherOneIsRefused) {
+  for (const char* wanted : {"auto", "cpu"}) {
+    WorkerOptions o;
+    o.device = wanted;
+    ASSERT_OK_AND_ASSIGN(const WorkerOptions resolved, ResolveWorkerOptions(o, "host", 2, nullptr));
+    EXPECT_EQ(resolved.device, "cpu");
+    EXPECT_THAT(resolved.device_reason, HasSubstr(absl::StrCat("--device is ", wanted)));
+  }
+  for (const char* wanted : {"cuda", "tpu", ""}) {
+    WorkerOptions o;
+    o.device = wanted;
+    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat("--device is ", wanted,
+                                                ", expected auto or cpu: this build trains on "
+                                                "cpu only; use --device=cpu"))));
+  }
 }
 
 TEST(UsableMemory, IsFourFifthsOfTheLowerLimit) {
