@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "model/checkpoint_manifest.h"
 
 namespace tritter {
@@ -69,15 +70,37 @@ void CheckpointWriter::Loop() {
   }
 }
 
+absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::TryWriteFiles(
+    const Job& job, const std::string& folder) {
+  RETURN_IF_ERROR(options_.env->CreateDirs(folder));
+  ASSIGN_OR_RETURN(
+      std::vector<ManifestFile> files,
+      job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
+  RETURN_IF_ERROR(options_.env->SyncDir(folder));
+  return files;
+}
+
+absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::WriteFiles(const Job& job,
+                                                                       const std::string& folder) {
+  std::optional<absl::Duration> noticed;
+  while (true) {
+    absl::StatusOr<std::vector<ManifestFile>> files = TryWriteFiles(job, folder);
+    if (!absl::IsResourceExhausted(files.status())) return files;
+    const absl::Duration now = options_.clock->Monotonic();
+    if (!noticed.has_value() || now - *noticed >= options_.disk_full_notice) {
+      noticed = now;
+      if (options_.on_disk_full) options_.on_disk_full(job.order, files.status());
+    }
+    if (options_.cancellation->Sleep(options_.disk_retry))
+      return absl::AbortedError(options_.cancellation->cause().message());
+  }
+}
+
 absl::Status CheckpointWriter::Write(const Job& job, CheckpointEnd* end) {
   const absl::Duration start = options_.clock->Monotonic();
   const std::string folder =
       JoinPath(options_.checkpoints_dir, AttemptFolderName(job.order.step, job.order.attempt));
-  RETURN_IF_ERROR(options_.env->CreateDirs(folder));
-  ASSIGN_OR_RETURN(
-      const std::vector<ManifestFile> files,
-      job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
-  RETURN_IF_ERROR(options_.env->SyncDir(folder));
+  ASSIGN_OR_RETURN(const std::vector<ManifestFile> files, WriteFiles(job, folder));
   end->write_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
   for (const ManifestFile& file : files) end->bytes += file.bytes;
   if (options_.before_commit) RETURN_IF_ERROR(options_.before_commit(job.order.step));

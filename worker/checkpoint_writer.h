@@ -7,11 +7,13 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/mutex.h"
+#include "model/checkpoint_manifest.h"
 #include "worker/cancellation.h"
 #include "worker/coordinator_link.h"
 #include "worker/trainer.h"
@@ -21,7 +23,8 @@ namespace tritter {
 
 // At most one checkpoint is in flight; a thread of its own writes it from the snapshot. Owned by
 // the epoch, used by the training thread. Share files go to checkpoints_dir/step-N.tmp-<attempt>/,
-// durable before the coordinator hears of them.
+// durable before the coordinator hears of them. A full disk is waited out: the snapshot is kept and
+// written again until there is room, so that only what needs the disk waits.
 class CheckpointWriter {
  public:
   struct Options {
@@ -36,6 +39,11 @@ class CheckpointWriter {
     Backoff backoff;
     absl::Duration commit_poll =
         absl::Milliseconds(200);  // while shares of other ranks are missing
+    absl::Duration disk_retry = absl::Seconds(5);         // while the disk is full
+    absl::Duration disk_full_notice = absl::Minutes(1);  // between calls of on_disk_full
+    // From the writer's thread: the disk is full, the share is written again and again. At once,
+    // then at times.
+    std::function<void(const CheckpointOrder&, const absl::Status&)> on_disk_full;
     // From the writer's thread, when the share is durable and before the coordinator hears of it:
     // waits for what it must know before the step can be committed.
     std::function<absl::Status(int64_t step)> before_commit;
@@ -60,6 +68,10 @@ class CheckpointWriter {
   };
   void Loop();
   absl::Status Write(const Job& job, CheckpointEnd* end);
+  // Folder, files and their durability; all of it again while the disk is full.
+  absl::StatusOr<std::vector<ManifestFile>> WriteFiles(const Job& job, const std::string& folder);
+  absl::StatusOr<std::vector<ManifestFile>> TryWriteFiles(const Job& job,
+                                                          const std::string& folder);
   absl::Status TakeFailureLocked() REQUIRES(mu_);
 
   const Options options_;

@@ -64,6 +64,18 @@ EpochRunner::EpochRunner(Options options)
                .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
                .backoff = options_.backoff,
                .commit_poll = options_.commit_poll,
+               .disk_retry = options_.disk_retry,
+               .on_disk_full =
+                   [this](const CheckpointOrder& order, const absl::Status& status) {
+                     const std::string folder =
+                         JoinPath(options_.assignment.run_dir, "checkpoints");
+                     Log(LogLevel::kWarning, "checkpoint_waits_for_disk",
+                         {{"step", order.step},
+                          {"status", status.ToString()},
+                          {"next", absl::StrCat("free space on ", folder,
+                                                "; the checkpoint is written again every ",
+                                                absl::FormatDuration(options_.disk_retry))}});
+                   },
                .before_commit = [this](int64_t step) { return reporter_.AwaitDelivery(step); },
                .on_end = [this](const CheckpointEnd& end) {
                  options_.observer->OnCheckpoint(end);

@@ -52,6 +52,7 @@ class EpochRunner {
     Backoff backoff = {};
     absl::Duration report_interval = absl::Seconds(1);
     absl::Duration commit_poll = absl::Milliseconds(200);
+    absl::Duration disk_retry = absl::Seconds(5);  // of a checkpoint, while the disk is full
     // A broken group is nobody's failure until the coordinator had this long to end the epoch.
     absl::Duration broken_group_grace = absl::Seconds(5);
     absl::Duration farewell_limit = absl::Seconds(10);  // to deliver the last reports

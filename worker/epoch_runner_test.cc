@@ -44,6 +44,7 @@ class EpochRunnerTest : public testing::Test {
                              .backoff = {absl::Milliseconds(1), absl::Milliseconds(2)},
                              .report_interval = absl::Milliseconds(1),
                              .commit_poll = absl::Milliseconds(1),
+                             .disk_retry = absl::Milliseconds(1),
                              .broken_group_grace = absl::Milliseconds(20)});
   }
   // What 12 undisturbed steps of one rank come to.
@@ -309,15 +310,52 @@ TEST_F(EpochRunnerTest, MissingDataIsAPermanentFailure) {
   EXPECT_TRUE(link.failure_is_permanent());
 }
 
-TEST_F(EpochRunnerTest, FullDiskFailsTheEpochAtTheNextStepAndLeavesNoCommit) {
-  FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}}});
+TEST_F(EpochRunnerTest, FullDiskHoldsUpTheNextCheckpointUntilThereIsRoomAndLosesNothing) {
+  const uint64_t want = UndisturbedState();
+  FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}, {8, "3-a"}, {12, "3-a"}}});
+  FaultEnv full(&env_);
+  full.FailAt(2, absl::ResourceExhaustedError("no space left on device"));
+  auto runner = Make(&link, Order(), &full);
+  std::thread person([&] {
+    // Training has gone on to the next checkpoint and waits there.
+    while (runner->status().step < 8 || runner->status().state != "checkpointing")
+      std::this_thread::yield();
+    link.AwaitReportedStep(8);
+    EXPECT_EQ(parts_.steps_executed(), 8);
+    EXPECT_TRUE(link.commits().empty());
+    full.Heal();
+  });
+  const EpochOutcome outcome = runner->Run();
+  person.join();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(parts_.state(), want);
+  EXPECT_EQ(parts_.steps_executed(), 12);
+  ASSERT_EQ(link.commits().size(), 6u);
+  for (const int64_t step : {4, 8, 12}) {
+    EXPECT_TRUE(env_.Exists(JoinPath(JoinPath("/runs/run-1/checkpoints",
+                                              AttemptFolderName(step, "3-a")),
+                                     FakeShareName(0, 1))));
+  }
+  EXPECT_THAT(link.log_lines(),
+              testing::Contains(testing::AllOf(HasSubstr("checkpoint_waits_for_disk step=4"),
+                                               HasSubstr("no space left on device"),
+                                               HasSubstr("free space on /runs/run-1/checkpoints")))
+                  .Times(1));  // once a minute, however often it is tried
+}
+
+TEST_F(EpochRunnerTest, CancelEndsTheWaitForRoomOnTheDisk) {
+  FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}, {8, "3-a"}}});
   FaultEnv full(&env_);
   full.FailAt(1, absl::ResourceExhaustedError("no space left on device"));
-  const EpochOutcome outcome = Make(&link, Order(), &full)->Run();
-  EXPECT_EQ(outcome.kind, Kind::kFailed);
-  EXPECT_THAT(link.failure(), testing::AllOf(HasSubstr("checkpoint of step 4"),
-                                             HasSubstr("no space left on device")));
-  EXPECT_FALSE(link.failure_is_permanent());
+  auto runner = Make(&link, Order(), &full);
+  std::thread person([&] {
+    while (runner->status().step < 8 || runner->status().state != "checkpointing")
+      std::this_thread::yield();
+    runner->Cancel("the run is cancelled");
+  });
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  person.join();
+  EXPECT_TRUE(link.failure().empty());
   EXPECT_TRUE(link.commits().empty());
 }
 

@@ -46,9 +46,14 @@ class Snapshot : public TrainerSnapshot {
       }
     }
     const std::string name = absl::StrCat("share-", rank, "-of-", world_size, ".safetensors");
-    ASSIGN_OR_RETURN(WrittenFile written, WriteSafetensors(env, JoinPath(folder, name), tensors,
-                                                           {{"step", absl::StrCat(step_)}}));
-    return std::vector<ManifestFile>{{name, written.bytes, written.sha256}};
+    const std::string path = JoinPath(folder, name);
+    absl::StatusOr<WrittenFile> written =
+        WriteSafetensors(env, path, tensors, {{"step", absl::StrCat(step_)}});
+    if (!written.ok()) {
+      if (env->Exists(path)) env->RemoveFile(path).IgnoreError();  // half a share helps nobody
+      return written.status();
+    }
+    return std::vector<ManifestFile>{{name, written->bytes, written->sha256}};
   }
 
  private:

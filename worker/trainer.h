@@ -45,7 +45,7 @@ class TrainerSnapshot {
   virtual ~TrainerSnapshot() = default;
   virtual int64_t step() const = 0;
   // Writes this rank's share (safetensors, fsynced) into `folder`; tensors are divided over the
-  // ranks by size.
+  // ranks by size. A failure leaves no half-written file where it can be removed.
   virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
                                                                int rank, int world_size) const = 0;
 };

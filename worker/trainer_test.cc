@@ -236,6 +236,21 @@ TEST(Trainer, ASnapshotDoesNotChangeWithTraining) {
   EXPECT_EQ(before[0].sha256, after[0].sha256);
 }
 
+TEST(Trainer, AFullDiskLeavesNoHalfShareAndTheSnapshotCanBeWrittenAgain) {
+  const RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  auto trainer = MakeTrainer(spec, alone.get());
+  ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
+  MemoryEnv env;
+  ASSERT_OK(env.CreateDirs("/a"));
+  env.SetCapacity(1000);
+  EXPECT_THAT(snapshot->WriteShare(&env, "/a", 0, 1).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("share-0-of-1")));
+  EXPECT_THAT(*env.ListDir("/a"), testing::IsEmpty());
+  env.SetCapacity(uint64_t{1} << 40);
+  EXPECT_OK(snapshot->WriteShare(&env, "/a", 0, 1).status());
+}
+
 TEST(Trainer, LoadNamesWhatIsMissing) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
