@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "absl/types/span.h"
 
@@ -16,6 +17,7 @@ class FloatBuffer {
   explicit FloatBuffer(int64_t size)
       : size_(size),
         data_(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 127) / 64 * 64))) {
+    if (data_ == nullptr) throw std::bad_alloc();  // as a vector would; the trainer catches it
     std::memset(data_.get(), 0, size * sizeof(float));
   }
   float* data() { return data_.get(); }

@@ -51,6 +51,22 @@ class Stopwatch {
   absl::Duration last_ = Clock::Real()->Monotonic();
 };
 
+// LibTorch and the allocator throw; what leaves the trainer is a status.
+template <typename Act>
+auto CatchFailures(const std::string& where, absl::string_view hint, const Act& act)
+    -> decltype(act()) {
+  try {
+    return act();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory in ", where, "; ", hint));
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("LibTorch in ", where, ": ", error.what_without_backtrace()));
+  }
+}
+
+constexpr char kFreeMemory[] = "free memory on this machine, or train on one that has more";
+
 class CpuTrainer : public Trainer {
  public:
   explicit CpuTrainer(const Options& options)
@@ -78,9 +94,11 @@ class CpuTrainer : public Trainer {
 
   absl::Status Load(Env* env, const std::string& folder,
                     const CheckpointManifest& manifest) override {
-    RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_));
-    step_ = manifest.step;
-    return absl::OkStatus();
+    return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
+      RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_));
+      step_ = manifest.step;
+      return absl::OkStatus();
+    });
   }
 
   absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
@@ -89,20 +107,25 @@ class CpuTrainer : public Trainer {
 
   absl::StatusOr<EvaluationResult> Evaluate(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
-    ServingForward forward(spec_.model, parameters_,
-                           averaged ? parameters_.average() : parameters_.weight(), &parallel_);
-    return EvaluateWindows(&forward, spec_.model.vocab, next, options_.collective);
+    return CatchFailures("evaluation", kFreeMemory, [&] {
+      ServingForward forward = Serving(averaged);
+      return EvaluateWindows(&forward, spec_.model.vocab, next, options_.collective);
+    });
   }
 
   absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
                                             bool averaged) override {
-    ServingForward forward(spec_.model, parameters_,
-                           averaged ? parameters_.average() : parameters_.weight(), &parallel_);
-    return forward.Logits(tokens);
+    return CatchFailures("the serving forward", kFreeMemory,
+                         [&]() -> absl::StatusOr<std::vector<float>> {
+                           return Serving(averaged).Logits(tokens);
+                         });
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
-    return CopyState(parameters_, step_);
+    return CatchFailures("copying the state for a checkpoint", kFreeMemory,
+                         [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
+                           return CopyState(parameters_, step_);
+                         });
   }
   std::string StateHash() override { return HashState(parameters_); }
   std::string description() const override {
@@ -113,6 +136,12 @@ class CpuTrainer : public Trainer {
   }
 
  private:
+  ServingForward Serving(bool averaged) {
+    return ServingForward(spec_.model, parameters_,
+                          averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+  }
+  absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
+                                    double learning_rate);
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
@@ -185,37 +214,36 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
 absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum,
                                            int64_t micro_batch, double learning_rate) {
   RETURN_IF_ERROR(CheckBatch(batch, weight_sum, micro_batch));
+  return CatchFailures(
+      absl::StrCat("step ", step_, " with micro-batches of ", micro_batch, " sequences"),
+      "set training.micro_batch lower",
+      [&] { return RunStep(batch, weight_sum, micro_batch, learning_rate); });
+}
+
+absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double weight_sum,
+                                              int64_t micro_batch, double learning_rate) {
   StepStats stats;
-  try {
-    reducer_.BeginStep();
-    const float gradient_scale = static_cast<float>(1.0 / weight_sum);
-    for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
-      const int64_t count = std::min(micro_batch, batch.sequences - first);
-      sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
-      RETURN_IF_ERROR(RunMicroBatch(batch, first, count, gradient_scale, &stats));
-    }
-    Stopwatch watch;
-    RETURN_IF_ERROR(reducer_.Finish());
-    RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
-    stats.loss /= weight_sum;
-    stats.reduce_seconds = watch.Lap();
-    stats.grad_norm = GradientNorm(parameters_, &parallel_);
-    if (!std::isfinite(stats.grad_norm)) {
-      return absl::InternalError(
-          absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
-                       "); first bad tensor: ", FirstNonFinite(parameters_)));
-    }
-    ++step_;
-    AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);
-    stats.optimizer_seconds = watch.Lap();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("out of memory in step ", step_,
-                                                     " with micro-batches of ", micro_batch,
-                                                     " sequences; set training.micro_batch lower"));
-  } catch (const c10::Error& error) {
-    return absl::InternalError(
-        absl::StrCat("LibTorch in step ", step_, ": ", error.what_without_backtrace()));
+  reducer_.BeginStep();
+  const float gradient_scale = static_cast<float>(1.0 / weight_sum);
+  for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
+    const int64_t count = std::min(micro_batch, batch.sequences - first);
+    sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
+    RETURN_IF_ERROR(RunMicroBatch(batch, first, count, gradient_scale, &stats));
   }
+  Stopwatch watch;
+  RETURN_IF_ERROR(reducer_.Finish());
+  RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
+  stats.loss /= weight_sum;
+  stats.reduce_seconds = watch.Lap();
+  stats.grad_norm = GradientNorm(parameters_, &parallel_);
+  if (!std::isfinite(stats.grad_norm)) {
+    return absl::InternalError(
+        absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
+                     "); first bad tensor: ", FirstNonFinite(parameters_)));
+  }
+  ++step_;
+  AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);
+  stats.optimizer_seconds = watch.Lap();
   return stats;
 }
 

@@ -1,10 +1,13 @@
 // The trainer through its public interface: splits, ranks, resume, evaluation, bad input.
 #include "worker/trainer.h"
 
+#include <c10/util/Exception.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
+#include <new>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -14,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/safetensors.h"
+#include "worker/float_buffer.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 
@@ -263,6 +267,42 @@ TEST(Trainer, LoadNamesWhatIsMissing) {
   manifest.files = files;
   EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no share holds")));
+}
+
+TEST(Trainer, WhatThrowsInEvaluationOrLoadingIsAStatus) {
+  const RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  auto trainer = MakeTrainer(spec, alone.get());
+  EXPECT_THAT(
+      trainer
+          ->Evaluate([](std::vector<int64_t>*) -> bool { throw std::bad_alloc(); }, false)
+          .status(),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("out of memory in evaluation")));
+  EXPECT_THAT(
+      trainer
+          ->Evaluate(
+              [](std::vector<int64_t>*) {
+                TORCH_CHECK(false, "no kernel");
+                return false;
+              },
+              false)
+          .status(),
+      StatusIs(absl::StatusCode::kInternal, HasSubstr("no kernel")));
+  class NoMemoryEnv : public MemoryEnv {
+   public:
+    absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string&) override {
+      throw std::bad_alloc();
+    }
+  } env;
+  CheckpointManifest manifest;
+  manifest.files = {{"share-0-of-1.safetensors", 1, ""}};
+  EXPECT_THAT(
+      trainer->Load(&env, "/checkpoint", manifest),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("reading the checkpoint")));
+}
+
+TEST(FloatBuffer, ThrowsWhenThereIsNoMemory) {
+  EXPECT_THROW(FloatBuffer(int64_t{1} << 55), std::bad_alloc);
 }
 
 TEST(Trainer, EvaluationAgreesWithTraining) {
