@@ -74,8 +74,7 @@ absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::TryWriteFiles(
     const Job& job, const std::string& folder) {
   RETURN_IF_ERROR(options_.env->CreateDirs(folder));
   ASSIGN_OR_RETURN(
-      std::vector<ManifestFile> files,
-      job.snapshot->WriteShare(options_.env, folder, options_.rank, options_.world_size));
+      std::vector<ManifestFile> files, job.snapshot->WriteShare(options_.env, folder));
   RETURN_IF_ERROR(options_.env->SyncDir(folder));
   return files;
 }

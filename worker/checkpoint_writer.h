@@ -34,7 +34,6 @@ class CheckpointWriter {
     const Cancellation* cancellation = nullptr;
     EpochId id;
     int rank = 0;
-    int world_size = 1;
     std::string checkpoints_dir;
     Backoff backoff;
     absl::Duration commit_poll =

@@ -60,7 +60,6 @@ EpochRunner::EpochRunner(Options options)
                .cancellation = &cancellation_,
                .id = id_,
                .rank = rank_,
-               .world_size = world_size_,
                .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
                .backoff = options_.backoff,
                .commit_poll = options_.commit_poll,

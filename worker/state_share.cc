@@ -18,34 +18,46 @@ namespace {
 constexpr int kKinds = 4;
 constexpr const char* kPrefixes[kKinds] = {"weight/", "adam_m/", "adam_v/", "ema/"};
 
+// Holds the rank's own slots alone, one after the other.
 class Snapshot : public TrainerSnapshot {
  public:
-  Snapshot(const ParameterStore& parameters, int64_t step)
-      : slots_(parameters.slots()), step_(step) {
+  Snapshot(const ParameterStore& parameters, int64_t step, int rank, int world_size)
+      : step_(step), rank_(rank), world_size_(world_size) {
+    const std::vector<ParameterSlot>& slots = parameters.slots();
+    const std::vector<int> owners = AssignShares(slots, world_size);
+    int64_t size = 0;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (owners[i] != rank) continue;
+      own_.push_back(slots[i]);
+      size += slots[i].size;
+    }
     const float* arrays[kKinds] = {parameters.weight(), parameters.adam_m(), parameters.adam_v(),
                                    parameters.average()};
     for (int kind = 0; kind < kKinds; ++kind) {
-      copies_[kind] = FloatBuffer(parameters.size());
-      std::memcpy(copies_[kind].data(), arrays[kind], parameters.size() * sizeof(float));
+      copies_[kind] = FloatBuffer(size);
+      float* next = copies_[kind].data();
+      for (const ParameterSlot& slot : own_) {
+        std::memcpy(next, arrays[kind] + slot.offset, slot.size * sizeof(float));
+        next += slot.size;
+      }
     }
   }
   int64_t step() const override { return step_; }
 
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
-                                                       int rank, int world_size) const override {
-    const std::vector<int> owners = AssignShares(slots_, world_size);
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
+                                                       const std::string& folder) const override {
     std::vector<TensorToWrite> tensors;
     for (int kind = 0; kind < kKinds; ++kind) {
-      for (size_t i = 0; i < slots_.size(); ++i) {
-        if (owners[i] != rank) continue;
-        const float* values = copies_[kind].data() + slots_[i].offset;
-        tensors.push_back({absl::StrCat(kPrefixes[kind], slots_[i].spec.name), DType::kF32,
-                           slots_[i].spec.shape,
-                           absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(values),
-                                               slots_[i].size * sizeof(float))});
+      const float* next = copies_[kind].data();
+      for (const ParameterSlot& slot : own_) {
+        tensors.push_back({absl::StrCat(kPrefixes[kind], slot.spec.name), DType::kF32,
+                           slot.spec.shape,
+                           absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(next),
+                                               slot.size * sizeof(float))});
+        next += slot.size;
       }
     }
-    const std::string name = absl::StrCat("share-", rank, "-of-", world_size, ".safetensors");
+    const std::string name = absl::StrCat("share-", rank_, "-of-", world_size_, ".safetensors");
     const std::string path = JoinPath(folder, name);
     absl::StatusOr<WrittenFile> written =
         WriteSafetensors(env, path, tensors, {{"step", absl::StrCat(step_)}});
@@ -57,8 +69,9 @@ class Snapshot : public TrainerSnapshot {
   }
 
  private:
-  const std::vector<ParameterSlot> slots_;
   const int64_t step_;
+  const int rank_, world_size_;
+  std::vector<ParameterSlot> own_;
   FloatBuffer copies_[kKinds];
 };
 
@@ -79,8 +92,9 @@ std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world
   return owners;
 }
 
-std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step) {
-  return std::make_unique<Snapshot>(parameters, step);
+std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step, int rank,
+                                           int world_size) {
+  return std::make_unique<Snapshot>(parameters, step, rank, world_size);
 }
 
 absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,

@@ -19,8 +19,9 @@ namespace tritter {
 // least so far; ties go to the earlier parameter and the lower rank.
 std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size);
 
-// Copies weights, moments and averages.
-std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step);
+// Copies weights, moments and averages of the parameters that `rank` writes.
+std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step, int rank,
+                                           int world_size);
 
 // Reads every tensor from the shares in `folder`. Errors: those of the files; NotFound (a parameter
 // that no share has); FailedPrecondition (a tensor of another shape or type, a parameter this model

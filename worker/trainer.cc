@@ -124,7 +124,8 @@ class CpuTrainer : public Trainer {
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           return CopyState(parameters_, step_);
+                           return CopyState(parameters_, step_, options_.collective->rank(),
+                                            options_.collective->world_size());
                          });
   }
   std::string StateHash() override { return HashState(parameters_); }

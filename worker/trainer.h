@@ -38,16 +38,16 @@ struct EvaluationResult {
   int64_t tokens = 0;  // predicted tokens
 };
 
-// An immutable copy of the state, taken between steps; writing it needs no lock and no LibTorch
-// call.
+// An immutable copy of this rank's share of the state, taken between steps; writing it needs no lock
+// and no LibTorch call. Tensors are divided over the ranks by size.
 class TrainerSnapshot {
  public:
   virtual ~TrainerSnapshot() = default;
   virtual int64_t step() const = 0;
-  // Writes this rank's share (safetensors, fsynced) into `folder`; tensors are divided over the
-  // ranks by size. A failure leaves no half-written file where it can be removed.
-  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
-                                                               int rank, int world_size) const = 0;
+  // Writes the share (safetensors, fsynced) into `folder`. A failure leaves no half-written file
+  // where it can be removed.
+  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
+                                                               const std::string& folder) const = 0;
 };
 
 // Not thread-safe: one training thread. Owned by the epoch that is at work.

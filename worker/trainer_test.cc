@@ -109,15 +109,16 @@ TEST(Trainer, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
   EXPECT_EQ(hashes[1], single->StateHash());
 }
 
-// The gradient of a fresh trainer's only step, every parameter by name: with zero moments before
-// it, m = (1 - beta1) g.
+// The gradient of a fresh trainer's only step, every parameter of the rank's share by name: with
+// zero moments before it, m = (1 - beta1) g.
 std::map<std::string, std::vector<float>> FirstMoments(Trainer* trainer) {
   MemoryEnv env;
   EXPECT_OK(env.CreateDirs("/state"));
   auto snapshot = trainer->Snapshot();
   EXPECT_OK(snapshot.status());
-  EXPECT_OK((*snapshot)->WriteShare(&env, "/state", 0, 1).status());
-  auto file = SafetensorsFile::Open(&env, "/state/share-0-of-1.safetensors");
+  const auto files = (*snapshot)->WriteShare(&env, "/state");
+  EXPECT_OK(files.status());
+  auto file = SafetensorsFile::Open(&env, JoinPath("/state", files->at(0).name));
   EXPECT_OK(file.status());
   std::map<std::string, std::vector<float>> moments;
   for (const std::string& name : (*file)->names()) {
@@ -162,6 +163,7 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
       const std::string split = absl::StrCat(ranks, " ranks, micro-batches of ", micro);
       auto group = MakeFakeGroup(ranks);
       std::vector<std::thread> threads;
+      std::vector<std::map<std::string, std::vector<float>>> shares(ranks);
       for (int rank = 0; rank < ranks; ++rank) {
         threads.emplace_back([&, rank] {
           auto trainer = MakeTrainer(spec, group[rank].get());
@@ -171,10 +173,12 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
           ASSERT_OK(stats.status());
           EXPECT_NEAR(stats->loss, want.loss, 1e-6 * want.loss) << split;
           EXPECT_NEAR(stats->grad_norm, want.grad_norm, 1e-6 * want.grad_norm) << split;
-          if (rank == 0) ExpectSameGradient(FirstMoments(trainer.get()), gradient, split);
+          shares[rank] = FirstMoments(trainer.get());
         });
       }
       for (std::thread& thread : threads) thread.join();
+      for (int rank = 1; rank < ranks; ++rank) shares[0].merge(shares[rank]);
+      ExpectSameGradient(shares[0], gradient, split);
     }
   }
 }
@@ -199,6 +203,23 @@ TEST(Trainer, SeveralThreadsGiveTheSameLossAndTheSameBitsEveryTime) {
   }
 }
 
+// The state of `trainer`, which is alone, as `world` ranks write it.
+CheckpointManifest WriteWithRanks(Trainer* trainer, const RunSpec& spec, int world, Env* env) {
+  EXPECT_OK(env->CreateDirs("/alone"));
+  CheckpointManifest alone, manifest;
+  alone.step = manifest.step = trainer->step();
+  alone.files = *(*trainer->Snapshot())->WriteShare(env, "/alone");
+  const auto group = MakeFakeGroup(world);
+  for (const auto& member : group) {
+    auto rank = MakeTrainer(spec, member.get());
+    EXPECT_OK(rank->Load(env, "/alone", alone));
+    const auto files = (*rank->Snapshot())->WriteShare(env, "/checkpoint");
+    EXPECT_OK(files.status());
+    manifest.files.insert(manifest.files.end(), files->begin(), files->end());
+  }
+  return manifest;
+}
+
 TEST(Trainer, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
@@ -209,13 +230,7 @@ TEST(Trainer, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) {
   for (int world : {1, 3}) {
     MemoryEnv env;
     ASSERT_OK(env.CreateDirs("/checkpoint"));
-    ASSERT_OK_AND_ASSIGN(auto snapshot, first->Snapshot());
-    CheckpointManifest manifest;
-    manifest.step = snapshot->step();
-    for (int rank = 0; rank < world; ++rank) {
-      ASSERT_OK_AND_ASSIGN(auto files, snapshot->WriteShare(&env, "/checkpoint", rank, world));
-      manifest.files.insert(manifest.files.end(), files.begin(), files.end());
-    }
+    const CheckpointManifest manifest = WriteWithRanks(first.get(), spec, world, &env);
     auto resumed = MakeTrainer(spec, alone.get());
     ASSERT_OK(resumed->Load(&env, "/checkpoint", manifest));
     EXPECT_EQ(resumed->step(), 7);
@@ -234,9 +249,9 @@ TEST(Trainer, ASnapshotDoesNotChangeWithTraining) {
   MemoryEnv env;
   ASSERT_OK(env.CreateDirs("/a"));
   ASSERT_OK(env.CreateDirs("/b"));
-  ASSERT_OK_AND_ASSIGN(auto before, snapshot->WriteShare(&env, "/a", 0, 1));
+  ASSERT_OK_AND_ASSIGN(auto before, snapshot->WriteShare(&env, "/a"));
   Train(trainer.get(), spec, 2, 4, 8);
-  ASSERT_OK_AND_ASSIGN(auto after, snapshot->WriteShare(&env, "/b", 0, 1));
+  ASSERT_OK_AND_ASSIGN(auto after, snapshot->WriteShare(&env, "/b"));
   EXPECT_EQ(before[0].sha256, after[0].sha256);
 }
 
@@ -248,11 +263,11 @@ TEST(Trainer, AFullDiskLeavesNoHalfShareAndTheSnapshotCanBeWrittenAgain) {
   MemoryEnv env;
   ASSERT_OK(env.CreateDirs("/a"));
   env.SetCapacity(1000);
-  EXPECT_THAT(snapshot->WriteShare(&env, "/a", 0, 1).status(),
+  EXPECT_THAT(snapshot->WriteShare(&env, "/a").status(),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("share-0-of-1")));
   EXPECT_THAT(*env.ListDir("/a"), testing::IsEmpty());
   env.SetCapacity(uint64_t{1} << 40);
-  EXPECT_OK(snapshot->WriteShare(&env, "/a", 0, 1).status());
+  EXPECT_OK(snapshot->WriteShare(&env, "/a").status());
 }
 
 TEST(Trainer, LoadNamesWhatIsMissing) {
@@ -261,10 +276,8 @@ TEST(Trainer, LoadNamesWhatIsMissing) {
   auto trainer = MakeTrainer(spec, alone.get());
   MemoryEnv env;
   ASSERT_OK(env.CreateDirs("/checkpoint"));
-  ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
-  ASSERT_OK_AND_ASSIGN(auto files, snapshot->WriteShare(&env, "/checkpoint", 0, 2));
-  CheckpointManifest manifest;
-  manifest.files = files;
+  CheckpointManifest manifest = WriteWithRanks(trainer.get(), spec, 2, &env);
+  manifest.files.pop_back();
   EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no share holds")));
 }

@@ -11,7 +11,11 @@ int64_t TrainingBytes(const RunSpec& spec, int64_t parameters, int64_t micro_bat
   const int64_t per_layer = 16 * m.hidden + 4 * (m.heads + 2 * m.kv_heads) * m.head_dim + 6 * m.ffn;
   const int64_t logits = 3 * m.vocab;  // logits, their softmax, their gradient
   const int64_t floats = spec.sequence_length * (m.layers * per_layer + logits);
-  return parameters * 36 + micro_batch * floats * 4;
+  // A rank copies the tensors it writes: an even part, and at most one tensor more than that.
+  const int64_t largest = m.hidden * std::max(m.vocab, m.ffn);
+  const int64_t ranks = std::max<int64_t>(1, spec.min_workers);
+  const int64_t copied = std::min(parameters, (parameters + ranks - 1) / ranks + largest);
+  return parameters * 20 + (ranks == 1 ? parameters : copied) * 16 + micro_batch * floats * 4;
 }
 
 int64_t DeriveMicroBatch(const RunSpec& spec, int64_t parameters, int64_t memory_bytes) {

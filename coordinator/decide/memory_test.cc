@@ -27,6 +27,15 @@ TEST(TrainingBytes, CountsThirtySixBytesAParameterAndActivationsByTheMicroBatch)
   EXPECT_GT(two, one);
 }
 
+TEST(TrainingBytes, CountsTheCopyOfTheShareInTheSmallestWorld) {
+  RunSpec s = Nano();
+  const int64_t alone = TrainingBytes(s, 1'000'000, 1);
+  s.min_workers = 4;
+  // A quarter, and the feed-forward matrix that may tip the balance.
+  EXPECT_EQ(alone - TrainingBytes(s, 1'000'000, 1), 16 * (1'000'000 - 250'000 - 128 * 384));
+  EXPECT_EQ(TrainingBytes(s, 1000, 1), TrainingBytes(Nano(), 1000, 1));  // one tensor is all
+}
+
 TEST(DeriveMicroBatch, IsTheShareOfTheLargestWorldWhateverTheWorldIs) {
   EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 0), 8);
   RunSpec odd = Nano();

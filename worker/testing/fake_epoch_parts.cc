@@ -31,21 +31,23 @@ namespace {
 
 class FakeSnapshot : public TrainerSnapshot {
  public:
-  FakeSnapshot(uint64_t state, int64_t step) : state_(state), step_(step) {}
+  FakeSnapshot(uint64_t state, int64_t step, int rank, int world_size)
+      : state_(state), step_(step), name_(FakeShareName(rank, world_size)) {}
   int64_t step() const override { return step_; }
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env, const std::string& folder,
-                                                       int rank, int world_size) const override {
-    const std::string name = FakeShareName(rank, world_size), contents = FakeShare(state_, step_);
-    ASSIGN_OR_RETURN(auto file, env->NewWritableFile(JoinPath(folder, name)));
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
+                                                       const std::string& folder) const override {
+    const std::string contents = FakeShare(state_, step_);
+    ASSIGN_OR_RETURN(auto file, env->NewWritableFile(JoinPath(folder, name_)));
     RETURN_IF_ERROR(file->Append(contents));
     RETURN_IF_ERROR(file->Sync());
     RETURN_IF_ERROR(file->Close());
-    return std::vector<ManifestFile>{{name, contents.size(), Sha256Hex(contents)}};
+    return std::vector<ManifestFile>{{name_, contents.size(), Sha256Hex(contents)}};
   }
 
  private:
   const uint64_t state_;
   const int64_t step_;
+  const std::string name_;
 };
 
 // One token a sequence: its slot.
@@ -136,7 +138,8 @@ class FakeTrainer : public Trainer {
     return std::vector<float>();
   }
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
-    return std::unique_ptr<TrainerSnapshot>(std::make_unique<FakeSnapshot>(state_, step_));
+    return std::unique_ptr<TrainerSnapshot>(std::make_unique<FakeSnapshot>(
+        state_, step_, collective_->rank(), collective_->world_size()));
   }
   std::string StateHash() override { return absl::StrCat(state_); }
   std::string description() const override { return "fake"; }
