@@ -130,25 +130,39 @@ std::vector<uint64_t> SampleOrder::CountsBefore(size_t stage, uint64_t segment_s
   return counts;
 }
 
-SampleRef SampleOrder::At(uint64_t slot) const {
-  const size_t stage = StageOf(slot);
-  const Segment segment = SegmentOf(stage, slot);
-  const std::vector<uint64_t> shares = Shares(stages_[stage].weights, segment.end - segment.start);
-  std::vector<uint64_t> before = CountsBefore(stage, segment.start);
-  const Permutation placement(MixKey(seed_, kPlacementStream, segment.start),
-                              segment.end - segment.start);
-  const int source = SourceOf(shares, placement(slot - segment.start));
-  uint64_t ordinal = before[source];
-  if (shares[source] == segment.end - segment.start) {
-    ordinal += slot - segment.start;  // the only source of the segment
-  } else {
-    for (uint64_t p = 0; p < slot - segment.start; ++p)
-      ordinal += SourceOf(shares, placement(p)) == source;
+SampleRef SampleOrder::At(uint64_t slot) const { return Range(slot, 1)[0]; }
+
+std::vector<SampleRef> SampleOrder::Range(uint64_t first_slot, uint64_t count) const {
+  std::vector<SampleRef> refs;
+  refs.reserve(count);
+  const uint64_t end = first_slot + count;
+  for (uint64_t slot = first_slot; slot < end;) {
+    const size_t stage = StageOf(slot);
+    const Segment segment = SegmentOf(stage, slot);
+    const uint64_t length = segment.end - segment.start;
+    const std::vector<uint64_t> shares = Shares(stages_[stage].weights, length);
+    const Permutation placement(MixKey(seed_, kPlacementStream, segment.start), length);
+    const auto only = std::find(shares.begin(), shares.end(), length);
+    const auto source_at = [&](uint64_t s) {
+      return only != shares.end() ? static_cast<int>(only - shares.begin())
+                                  : SourceOf(shares, placement(s - segment.start));
+    };
+    std::vector<uint64_t> ordinals = CountsBefore(stage, segment.start);
+    if (only != shares.end()) {
+      ordinals[only - shares.begin()] += slot - segment.start;
+    } else {
+      for (uint64_t before = segment.start; before < slot; ++before) ++ordinals[source_at(before)];
+    }
+    for (; slot < std::min(end, segment.end); ++slot) {
+      const int source = source_at(slot);
+      const OrderedSource& s = sources_[source];
+      const uint64_t ordinal = ordinals[source]++;
+      const uint64_t pass = ordinal / s.samples;
+      const Permutation order(MixKey(seed_, kSampleStream, HashString(s.name), pass), s.samples);
+      refs.push_back({source, order(ordinal % s.samples), pass});
+    }
   }
-  const OrderedSource& s = sources_[source];
-  const uint64_t pass = ordinal / s.samples;
-  const Permutation order(MixKey(seed_, kSampleStream, HashString(s.name), pass), s.samples);
-  return {source, order(ordinal % s.samples), pass};
+  return refs;
 }
 
 std::vector<uint64_t> SampleOrder::Counts(uint64_t end) const {

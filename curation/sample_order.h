@@ -37,6 +37,9 @@ class SampleOrder {
                                             std::vector<MixStage> stages);
   // Pure and thread-safe; at most one block's worth of work.
   SampleRef At(uint64_t slot) const;
+  // Slots [first_slot, first_slot + count), one after the other: the work of At once a block, not
+  // once a slot.
+  std::vector<SampleRef> Range(uint64_t first_slot, uint64_t count) const;
   // How many of the slots [0, end) each source gets: for max_epochs checks and reports.
   std::vector<uint64_t> Counts(uint64_t end) const;
 

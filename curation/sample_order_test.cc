@@ -150,6 +150,25 @@ TEST(SampleOrder, RandomMixesAgreeWithCountingSlotBySlot) {
   }
 }
 
+TEST(SampleOrder, ARangeIsItsSlotsOneByOneAcrossBlocksAndStages) {
+  const SampleOrder order =
+      Make(17, {{"a", 50}, {"b", 70}, {"c", 1000}},
+           {{0, {1, 2, 1}}, {2500, {0, 1, 4}}, {2600, {5, 0, 0}}, {3700, {1, 1, 1}}});
+  EXPECT_TRUE(order.Range(5, 0).empty());
+  for (const uint64_t batch : {1, 7, 512, 5000}) {
+    for (uint64_t first = 0; first < 5000; first += batch) {
+      const std::vector<SampleRef> range = order.Range(first, batch);
+      ASSERT_EQ(range.size(), batch);
+      for (uint64_t i = 0; i < batch; ++i) {
+        const SampleRef one = order.At(first + i);
+        ASSERT_TRUE(range[i].source == one.source && range[i].sample == one.sample &&
+                    range[i].pass == one.pass)
+            << "slot " << first + i << " in batches of " << batch;
+      }
+    }
+  }
+}
+
 TEST(SampleOrder, RefusesWhatMakesNoSense) {
   using absl::StatusCode;
   EXPECT_THAT(SampleOrder::Create(0, {}, {{0, {}}}).status(),

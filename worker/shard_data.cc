@@ -59,8 +59,10 @@ class ShardData final : public EpochData {
     share.batch.sequences = count;
     share.batch.tokens.resize(count * (length_ + 1));
     share.batch.weights.resize(count);
+    const std::vector<SampleRef> refs =
+        order_.Range(static_cast<uint64_t>(first_slot), static_cast<uint64_t>(global_batch));
     for (int64_t position = 0; position < global_batch; ++position) {
-      const SampleRef ref = order_.At(static_cast<uint64_t>(first_slot + position));
+      const SampleRef& ref = refs[position];
       const Source& source = sources_[ref.source];
       const uint64_t first_token = ref.sample * static_cast<uint64_t>(length_);
       const float weight = source.train->WeightAt(first_token);
