@@ -59,6 +59,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& lis
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
                              0);  // a second server on the port is an error, not a partner
+  // Workers ping every 10 s to notice a host that has vanished; by default that is an offence.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);
   builder.SetResourceQuota(quota);

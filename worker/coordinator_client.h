@@ -90,8 +90,16 @@ class CoordinatorClient : public CoordinatorLink {
   std::thread thread_;
 };
 
+// Pings on an open connection: `timeout` after one that is not answered the connection is given up.
+// The coordinator takes pings that are 5 s apart or more.
+struct Keepalive {
+  absl::Duration time = absl::Seconds(10);
+  absl::Duration timeout = absl::Seconds(5);
+};
+
 // Reconnects quickly: a restarted coordinator should be back in sight within a second.
 std::shared_ptr<grpc::Channel> ConnectToCoordinator(
-    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+    const Keepalive& keepalive = {});
 
 }  // namespace tritter

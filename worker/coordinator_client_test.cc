@@ -1,11 +1,17 @@
 #include "worker/coordinator_client.h"
 
 #include <grpcpp/grpcpp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/testing/status_matchers.h"
@@ -146,6 +152,82 @@ class RecordingHandler : public CommandHandler {
   std::vector<std::string> events_ GUARDED_BY(mu_);
 };
 
+// Between client and server. Connections that are open when it is muted stay open and carry nothing
+// more, as when a host vanishes.
+class Proxy {
+ public:
+  explicit Proxy(int server_port) : server_port_(server_port) {
+    listener_ = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in at = Loopback(0);
+    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&at), sizeof(at)), 0);
+    EXPECT_EQ(listen(listener_, 16), 0);
+    socklen_t size = sizeof(at);
+    getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &size);
+    port_ = ntohs(at.sin_port);
+    thread_ = std::thread([this] { Loop(); });
+  }
+  ~Proxy() {
+    stop_ = true;
+    thread_.join();
+    close(listener_);
+    for (const Pair& pair : pairs_) {
+      close(pair.client);
+      close(pair.server);
+    }
+  }
+  int port() const { return port_; }
+  void MuteOpenConnections() { mute_ = true; }
+
+ private:
+  struct Pair {
+    int client, server;
+    bool muted = false, ended = false;
+  };
+  static sockaddr_in Loopback(int port) {
+    sockaddr_in at = {};
+    at.sin_family = AF_INET;
+    at.sin_port = htons(static_cast<uint16_t>(port));
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return at;
+  }
+  static bool Forward(int from, int to) {
+    char buffer[65536];
+    const ssize_t n = recv(from, buffer, sizeof(buffer), 0);
+    return n > 0 && send(to, buffer, static_cast<size_t>(n), MSG_NOSIGNAL) == n;
+  }
+  void Loop() {
+    while (!stop_) {
+      if (mute_.exchange(false)) {
+        for (Pair& pair : pairs_) pair.muted = true;
+      }
+      std::vector<pollfd> polled = {{listener_, POLLIN, 0}};
+      for (const Pair& pair : pairs_) {
+        const bool open = !pair.muted && !pair.ended;
+        polled.push_back({open ? pair.client : -1, POLLIN, 0});
+        polled.push_back({open ? pair.server : -1, POLLIN, 0});
+      }
+      poll(polled.data(), polled.size(), 10);
+      for (size_t i = 0; i < pairs_.size(); ++i) {
+        Pair& pair = pairs_[i];
+        if (polled[1 + 2 * i].revents != 0 && !Forward(pair.client, pair.server)) pair.ended = true;
+        if (polled[2 + 2 * i].revents != 0 && !Forward(pair.server, pair.client)) pair.ended = true;
+      }
+      if (polled[0].revents == 0) continue;
+      Pair pair{accept(listener_, nullptr, nullptr), socket(AF_INET, SOCK_STREAM, 0)};
+      const sockaddr_in at = Loopback(server_port_);
+      pair.ended =
+          connect(pair.server, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0;
+      pairs_.push_back(pair);
+    }
+  }
+
+  const int server_port_;
+  int listener_ = -1, port_ = 0;
+  std::atomic<bool> stop_{false}, mute_{false};
+  std::vector<Pair> pairs_;  // of the thread
+  std::thread thread_;
+};
+
 class CoordinatorClientTest : public testing::Test {
  protected:
   CoordinatorClientTest() { Serve(0); }
@@ -158,6 +240,7 @@ class CoordinatorClientTest : public testing::Test {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(),
                              &port_);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1);
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
@@ -167,10 +250,11 @@ class CoordinatorClientTest : public testing::Test {
     server_->Shutdown(std::chrono::system_clock::now());
     server_.reset();
   }
-  void StartClient() {
+  void StartClient() { StartClient(port_, {}); }
+  void StartClient(int port, const Keepalive& keepalive) {
     CoordinatorClient::Options options;
-    options.channel = ConnectToCoordinator("127.0.0.1:" + std::to_string(port_),
-                                           grpc::InsecureChannelCredentials());
+    options.channel = ConnectToCoordinator("127.0.0.1:" + std::to_string(port),
+                                           grpc::InsecureChannelCredentials(), keepalive);
     options.worker = {.name = "worker-a",
                       .incarnation = 42,
                       .host = "h",
@@ -203,6 +287,16 @@ class CoordinatorClientTest : public testing::Test {
   RecordingHandler handler_;
   std::unique_ptr<CoordinatorClient> client_;
 };
+
+TEST_F(CoordinatorClientTest, NoticesAHostThatVanishedWithoutAWord) {
+  Proxy proxy(port_);
+  StartClient(proxy.port(), {absl::Milliseconds(50), absl::Milliseconds(50)});
+  AwaitSessions(1);
+  proxy.MuteOpenConnections();
+  AwaitSessions(2);
+  client_->Stop();
+  client_.reset();
+}
 
 TEST_F(CoordinatorClientTest, RegistersAndThenSendsHeartbeatsOfItsState) {
   StartClient();
