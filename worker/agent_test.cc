@@ -56,6 +56,7 @@ class WorkerAgentTest : public testing::Test {
     options.epoch.request_prefix = "w";
     options.epoch.backoff = {absl::Milliseconds(1), absl::Milliseconds(2)};
     options.epoch.report_interval = absl::Milliseconds(1);
+    options.epoch.ended_flush_limit = absl::Milliseconds(1);
     options.end_limit = end_limit;
     options.exit_process = [this](int code, const std::string&) {
       exit_code_ = code;

@@ -270,7 +270,10 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
     SetState(stage_, "waiting");
     cancellation_.Sleep(options_.broken_group_grace);
   }
-  if (cancellation_.cancelled()) return {Kind::kEnded, cancellation_.cause(), step_};
+  if (cancellation_.cancelled()) {
+    reporter_.Flush(options_.ended_flush_limit);
+    return {Kind::kEnded, cancellation_.cause(), step_};
+  }
   if (IsStaleEpoch(status)) {
     CancelWith(status);
     return {Kind::kEnded, status, step_};

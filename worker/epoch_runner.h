@@ -56,6 +56,9 @@ class EpochRunner {
     // A broken group is nobody's failure until the coordinator had this long to end the epoch.
     absl::Duration broken_group_grace = absl::Seconds(5);
     absl::Duration farewell_limit = absl::Seconds(10);  // to deliver the last reports
+    // The same when the epoch was ended from outside; less than kEpochEndLimit, since the next one
+    // waits for it.
+    absl::Duration ended_flush_limit = absl::Seconds(1);
   };
   explicit EpochRunner(Options options);
   ~EpochRunner();

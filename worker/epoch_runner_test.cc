@@ -45,7 +45,8 @@ class EpochRunnerTest : public testing::Test {
                              .report_interval = absl::Milliseconds(1),
                              .commit_poll = absl::Milliseconds(1),
                              .disk_retry = absl::Milliseconds(1),
-                             .broken_group_grace = absl::Milliseconds(20)});
+                             .broken_group_grace = absl::Milliseconds(20),
+                             .ended_flush_limit = absl::Milliseconds(20)});
   }
   // What 12 undisturbed steps of one rank come to.
   uint64_t UndisturbedState() {
@@ -180,6 +181,25 @@ TEST_F(EpochRunnerTest, CancelEndsItInMidPlan) {
               StatusIs(absl::StatusCode::kCancelled, HasSubstr("worker-b was lost")));
   EXPECT_EQ(outcome.steps_done, 5);
   EXPECT_TRUE(link.failure().empty());
+}
+
+TEST_F(EpochRunnerTest, WhatAnEndedEpochHasNotReportedYetIsDelivered) {
+  FakeCoordinatorLink link({});
+  std::unique_ptr<EpochRunner> runner;
+  parts_.on_step = [&](int64_t step) {
+    if (step == 5) runner->Cancel("worker-b was lost");
+    return absl::OkStatus();
+  };
+  runner = std::make_unique<EpochRunner>(EpochRunner::Options{.parts = &parts_,
+                                                              .link = &link,
+                                                              .env = &env_,
+                                                              .clock = Clock::Real(),
+                                                              .assignment = Order(),
+                                                              .report_interval = absl::Hours(1),
+                                                              .ended_flush_limit = absl::Hours(1)});
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  EXPECT_EQ(link.steps().size(), static_cast<size_t>(parts_.steps_executed()));
+  EXPECT_GE(parts_.steps_executed(), 5);
 }
 
 TEST_F(EpochRunnerTest, CancelEndsTheWaitForACoordinatorThatIsAway) {

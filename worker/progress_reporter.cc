@@ -118,10 +118,11 @@ absl::Status ProgressReporter::AwaitDelivery(int64_t step) {
 bool ProgressReporter::Flush(absl::Duration limit) {
   Clock* clock = Clock::Real();  // a limit on a wait, not a decision
   const absl::Duration until = clock->Monotonic() + limit;
+  const bool ended = options_.cancellation->cancelled();  // what is left of an epoch that was ended
   MutexLock lock(&mu_);
   urgent_ = true;
   changed_.NotifyAll();
-  while (!DeliveredLocked() && !stop_ && !options_.cancellation->cancelled()) {
+  while (!DeliveredLocked() && !stop_ && (ended || !options_.cancellation->cancelled())) {
     const absl::Duration left = until - clock->Monotonic();
     if (left <= absl::ZeroDuration()) return false;
     changed_.WaitFor(&mu_,
@@ -163,11 +164,7 @@ void ProgressReporter::Loop() {
 void ProgressReporter::Send(const Progress& batch) {
   const absl::Status status = CallUntilAnswered(
       stopping_, options_.backoff,
-      [&]() -> absl::Status {
-        if (options_.cancellation->cancelled()) return absl::AbortedError("the epoch is cancelled");
-        return options_.link->Report(options_.id, batch);
-      },
-      [](const absl::Status&) {});
+      [&] { return options_.link->Report(options_.id, batch); }, [](const absl::Status&) {});
   if (status.ok() || absl::IsAborted(status)) return;
   if (IsStaleEpoch(status)) {
     if (options_.on_stale) options_.on_stale(status);

@@ -20,7 +20,7 @@ class ProgressReporter {
  public:
   struct Options {
     CoordinatorLink* link = nullptr;             // not owned
-    const Cancellation* cancellation = nullptr;  // not owned; cancelled: nothing more is sent
+    const Cancellation* cancellation = nullptr;  // not owned; ends a wait, not the sending
     EpochId id;
     std::string request_prefix;                  // unique per process and epoch
     bool send_metrics = true;                    // rank 0; others send log lines and failures only
@@ -42,7 +42,9 @@ class ProgressReporter {
   // Waits until losses and evaluations of steps up to `step` have been taken (or refused for good)
   // by the coordinator, however long it is away. Aborted once the epoch is cancelled.
   absl::Status AwaitDelivery(int64_t step);
-  // Sends what there is at once; false when it was not delivered within the limit.
+  // Sends what there is at once; false when it was not delivered within the limit. A cancellation
+  // that comes meanwhile ends the wait; an epoch that was ended before is flushed all the same,
+  // since the coordinator takes late reports of steps that are committed.
   bool Flush(absl::Duration limit);
 
  private:
