@@ -25,20 +25,22 @@ class WritableFile {
 };
 
 // A read-only view of a whole file (mmap in the real form). The bytes live as long as the object.
+// Whoever changes a file that may be mapped must write another one and rename it over: after
+// truncation in place the system ends the process at the next touch of what is gone (SIGBUS).
 class MappedFile {
  public:
   virtual ~MappedFile() = default;
   virtual absl::Span<const uint8_t> bytes() const = 0;
 };
 
-// Errors everywhere: NotFound, AlreadyExists, PermissionDenied, ResourceExhausted (disk full), and
+// Errors everywhere: NotFound, AlreadyExists, PermissionDenied, FailedPrecondition (a folder where a
+// file is wanted or the other way round, a folder that is not empty, a file that is closed),
+// ResourceExhausted (disk or quota full, file too large, too many open files, no memory), and
 // Internal for the rest; every message names the path and what the system said. Thread-safe.
 class Env {
  public:
   virtual ~Env() = default;
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(
-      const std::string& path) = 0;
-  virtual absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(
       const std::string& path) = 0;
   virtual absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) = 0;
   virtual absl::StatusOr<std::string> ReadFile(const std::string& path) = 0;

@@ -35,8 +35,8 @@ EnvUnderTest MakeRealEnv() {
 
 EnvUnderTest MakeMemoryEnv() {
   auto env = std::make_shared<MemoryEnv>();
-  EXPECT_OK(env->CreateDirs("/work/folder"));
-  return {env, env.get(), "/work/folder"};
+  EXPECT_OK(env->CreateDirs("/some/folder"));
+  return {env, env.get(), "/some/folder"};
 }
 
 struct FaultOverMemory {
@@ -59,7 +59,8 @@ TEST(RealEnv, FullDiskIsResourceExhaustedWithPathAndOffset) {
   ASSERT_OK(file->Append("fits the buffer"));
   EXPECT_THAT(file->Sync(), StatusIs(StatusCode::kResourceExhausted,
                                      testing::AllOf(HasSubstr("/dev/full"), HasSubstr("byte 0"),
-                                                    HasSubstr("No space left on device"))));
+                                                    HasSubstr("No space left on device"),
+                                                    HasSubstr("free some space and run it"))));
 }
 
 TEST(RealEnv, DelayedWriteErrorSurfacesAtClose) {

@@ -33,11 +33,25 @@ absl::StatusCode Code(int error) {
   }
 }
 
+absl::string_view WhatToDo(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "; free some space and run it again";
+    case EMFILE:
+    case ENFILE:
+      return "; raise the limit of open files (ulimit -n) and run it again";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 absl::Status ErrnoStatus(absl::string_view action, absl::string_view path, int error) {
   return absl::Status(
-      Code(error), absl::StrCat(path, ": ", action, ": ", std::generic_category().message(error)));
+      Code(error), absl::StrCat(path, ": ", action, ": ", std::generic_category().message(error),
+                                WhatToDo(error)));
 }
 
 }  // namespace tritter

@@ -19,7 +19,6 @@
 #define SCOPED_CAPABILITY TRITTER_THREAD_ANNOTATION(scoped_lockable)
 #define ACQUIRE(...) TRITTER_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) TRITTER_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
-#define TRY_ACQUIRE(...) TRITTER_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 #define REQUIRES(...) TRITTER_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) TRITTER_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 #define RETURN_CAPABILITY(x) TRITTER_THREAD_ANNOTATION(lock_returned(x))
@@ -37,7 +36,6 @@ class CAPABILITY("mutex") Mutex {
  public:
   void Lock() ACQUIRE() { mu_.lock(); }
   void Unlock() RELEASE() { mu_.unlock(); }
-  bool TryLock() TRY_ACQUIRE(true) { return mu_.try_lock(); }
 
  private:
   friend class CondVar;

@@ -23,8 +23,7 @@ constexpr size_t kBufferBytes = 64 << 10;
 
 class PosixWritableFile : public WritableFile {
  public:
-  PosixWritableFile(std::string path, int fd, uint64_t offset)
-      : path_(std::move(path)), fd_(fd), offset_(offset) {}
+  PosixWritableFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
   ~PosixWritableFile() override { Close().IgnoreError(); }
 
   absl::Status Append(absl::string_view data) override {
@@ -73,7 +72,7 @@ class PosixWritableFile : public WritableFile {
 
   const std::string path_;
   int fd_;
-  uint64_t offset_;  // bytes handed to the system so far
+  uint64_t offset_ = 0;  // bytes handed to the system so far
   std::string buffer_;
 };
 
@@ -117,11 +116,9 @@ absl::StatusOr<uint64_t> OpenedFileSize(int fd, const std::string& path) {
 class PosixEnv : public Env {
  public:
   absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override {
-    return OpenForWriting(path, O_TRUNC);
-  }
-  absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(
-      const std::string& path) override {
-    return OpenForWriting(path, O_APPEND);
+    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return ErrnoStatus("open for writing", path);
+    return std::make_unique<PosixWritableFile>(path, fd);
   }
 
   absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override {
@@ -238,16 +235,6 @@ class PosixEnv : public Env {
     struct statvfs st;
     if (statvfs(path.c_str(), &st) != 0) return ErrnoStatus("statvfs", path);
     return static_cast<uint64_t>(st.f_bavail) * st.f_frsize;
-  }
-
- private:
-  static absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWriting(const std::string& path,
-                                                                      int flag) {
-    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flag, 0666);
-    if (fd < 0) return ErrnoStatus("open for writing", path);
-    struct stat st;
-    const uint64_t offset = fstat(fd, &st) == 0 ? st.st_size : 0;
-    return std::make_unique<PosixWritableFile>(path, fd, offset);
   }
 };
 

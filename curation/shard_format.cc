@@ -26,18 +26,6 @@ uint64_t HeaderChecksum(const uint8_t* header) {
 
 }  // namespace
 
-float DefaultWeight(DocumentLabel label) {
-  switch (label) {
-    case DocumentLabel::kPositive:
-      return 1.0f;
-    case DocumentLabel::kNegative:
-      return 0.3f;
-    case DocumentLabel::kEducational:
-      return 1.2f;
-  }
-  return 1.0f;
-}
-
 uint32_t TokenWidthFor(uint32_t vocabulary) { return vocabulary <= 65536 ? 2 : 4; }
 
 void AppendLittle16(std::string* out, uint16_t v) {

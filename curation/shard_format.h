@@ -19,7 +19,6 @@ inline constexpr uint64_t kShardRecordBytes = 8;  // label u32, weight f32
 
 // Label of a document, from curation. The weight that training uses stands beside it.
 enum class DocumentLabel : uint32_t { kPositive = 0, kNegative = 1, kEducational = 2 };
-float DefaultWeight(DocumentLabel label);  // 1.0, 0.3, 1.2
 
 struct ShardHeader {
   uint32_t token_width = 2;  // bytes of a token: 2 or 4

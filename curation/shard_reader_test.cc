@@ -33,10 +33,11 @@ void WriteExample(Env* env, uint32_t vocabulary, std::vector<int64_t>* all,
     for (int i = 0; i < 1 + d * 7 % 10; ++i)
       ids.push_back(static_cast<int32_t>((d * 7919 + i * 31) % vocabulary));
     const DocumentLabel label = static_cast<DocumentLabel>(d % 3);
-    ASSERT_OK(writer->Add(Split::kTrain, {ids, ids.size(), label, DefaultWeight(label)}));
+    const float weight = 1.0f - 0.25f * static_cast<float>(d % 3);
+    ASSERT_OK(writer->Add(Split::kTrain, {ids, ids.size(), label, weight}));
     for (const int32_t id : ids) {
       all->push_back(id);
-      weights->push_back(DefaultWeight(label));
+      weights->push_back(weight);
     }
   }
   ASSERT_OK(writer->Finish({}, {}));

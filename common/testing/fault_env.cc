@@ -94,15 +94,6 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FaultEnv::NewWritableFile(const st
   return std::make_unique<File>(this, path, std::move(base));
 }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> FaultEnv::NewAppendableFile(const std::string& path) {
-  std::unique_ptr<WritableFile> base;
-  RETURN_IF_ERROR(Change(absl::StrCat("NewAppendableFile ", path), [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(base, base_->NewAppendableFile(path));
-    return absl::OkStatus();
-  }));
-  return std::make_unique<File>(this, path, std::move(base));
-}
-
 absl::StatusOr<std::unique_ptr<MappedFile>> FaultEnv::MapFile(const std::string& path) {
   return base_->MapFile(path);
 }

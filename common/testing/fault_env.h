@@ -29,7 +29,6 @@ class FaultEnv : public Env {
   std::string last();  // what the first failure hit, else the last change: "Rename a -> b"
 
   absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override;
-  absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override;
   absl::StatusOr<std::string> ReadFile(const std::string& path) override;
   bool Exists(const std::string& path) override;

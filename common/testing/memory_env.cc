@@ -147,24 +147,14 @@ absl::StatusOr<std::shared_ptr<MemoryEnv::Node>> MemoryEnv::FileLocked(
   return node;
 }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> MemoryEnv::Open(const std::string& path,
-                                                              bool truncate) {
+absl::StatusOr<std::unique_ptr<WritableFile>> MemoryEnv::NewWritableFile(const std::string& path) {
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(const Place place, ParentLocked("open for writing", path));
   std::shared_ptr<Node>& node = place.parent->children[place.name];
   if (node == nullptr) node = std::make_shared<Node>();
   if (node->directory) return ErrnoStatus("open for writing", path, EISDIR);
-  if (truncate) node->data.clear();
+  node->data.clear();
   return std::make_unique<File>(this, path, node, crashes_);
-}
-
-absl::StatusOr<std::unique_ptr<WritableFile>> MemoryEnv::NewWritableFile(const std::string& path) {
-  return Open(path, /*truncate=*/true);
-}
-
-absl::StatusOr<std::unique_ptr<WritableFile>> MemoryEnv::NewAppendableFile(
-    const std::string& path) {
-  return Open(path, /*truncate=*/false);
 }
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MemoryEnv::MapFile(const std::string& path) {

@@ -27,7 +27,6 @@ class MemoryEnv : public Env {
   ~MemoryEnv() override;
 
   absl::StatusOr<std::unique_ptr<WritableFile>> NewWritableFile(const std::string& path) override;
-  absl::StatusOr<std::unique_ptr<WritableFile>> NewAppendableFile(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override;
   absl::StatusOr<std::string> ReadFile(const std::string& path) override;
   bool Exists(const std::string& path) override;
@@ -57,7 +56,6 @@ class MemoryEnv : public Env {
       REQUIRES(mu_);
   absl::StatusOr<std::shared_ptr<Node>> FileLocked(absl::string_view action,
                                                    const std::string& path) const REQUIRES(mu_);
-  absl::StatusOr<std::unique_ptr<WritableFile>> Open(const std::string& path, bool truncate);
 
   mutable Mutex mu_;
   std::shared_ptr<Node> root_ GUARDED_BY(mu_);

@@ -8,7 +8,7 @@ namespace tritter {
 namespace {
 
 std::unique_ptr<WritableFile> Open(MemoryEnv* env, const std::string& path) {
-  absl::StatusOr<std::unique_ptr<WritableFile>> file = env->NewAppendableFile(path);
+  absl::StatusOr<std::unique_ptr<WritableFile>> file = env->NewWritableFile(path);
   EXPECT_OK(file);
   return *std::move(file);
 }
