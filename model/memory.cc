@@ -94,18 +94,6 @@ int64_t PackedLayerBytes(const ModelConfig& config) {
          SumTable(WithLayers(config, 0), kAny, kAny).total();
 }
 
-const char* KvTypeName(KvType type) {
-  switch (type) {
-    case KvType::kF32:
-      return "f32";
-    case KvType::kBF16:
-      return "bf16";
-    case KvType::kInt4:
-      return "int4";
-  }
-  return "?";
-}
-
 int64_t KvCacheBytes(const ModelConfig& c, int64_t positions, int64_t batch, KvType type,
                      bool scales) {
   const int64_t vectors = 2 * c.layers * c.kv_heads * positions * batch;  // of D elements

@@ -34,7 +34,6 @@ int64_t PackedLayerBytes(const ModelConfig& config);
 // --- KV cache ------------------------------------------------------------------------------------
 
 enum class KvType { kF32, kBF16, kInt4 };
-const char* KvTypeName(KvType type);  // "f32", "bf16", "int4"
 // 2 · layers · K · D · positions · batch · bytes per element; `scales` adds, for INT4, an FP16
 // scale and minimum per position, head and group of 32 along D.
 int64_t KvCacheBytes(const ModelConfig& config, int64_t positions, int64_t batch, KvType type,
