@@ -56,9 +56,10 @@ std::string Quoted(const std::string& value) {
   return plain ? value : absl::StrCat("\"", absl::Utf8SafeCEscape(value), "\"");
 }
 
-std::string TextLine(LogLevel level, absl::string_view event,
+std::string TextLine(LogLevel level, const std::string& component, absl::string_view event,
                      std::initializer_list<LogField> fields) {
-  std::string line = absl::StrCat(Name(level), " ", event);
+  std::string line =
+      absl::StrCat(Name(level), " ", component, component.empty() ? "" : " ", event);
   for (const LogField& f : fields) absl::StrAppend(&line, " ", f.key, "=", Quoted(f.value));
   return line;
 }
@@ -69,7 +70,12 @@ std::string JsonLine(LogLevel level, const std::string& component, absl::string_
   object["level"] = absl::AsciiStrToLower(Name(level));
   object["component"] = component;
   object["event"] = std::string(event);
-  for (const LogField& f : fields) object[std::string(f.key)] = f.value;
+  for (const LogField& f : fields) {
+    nlohmann::ordered_json value(f.value);
+    // JSON has no infinity and no NaN: they stay words.
+    if (f.bare && nlohmann::json::accept(f.value)) value = nlohmann::json::parse(f.value);
+    object[std::string(f.key)] = std::move(value);
+  }
   // The sink's pattern has opened the object and written the time.
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(1);
 }
@@ -87,7 +93,7 @@ void LogEvent(LogLevel level, absl::string_view event, std::initializer_list<Log
   const spdlog::level::level_enum spd_level = kLevels[static_cast<int>(level)];
   if (!logging->logger->should_log(spd_level)) return;
   const std::string line = logging->json ? JsonLine(level, logging->component, event, fields)
-                                         : TextLine(level, event, fields);
+                                         : TextLine(level, logging->component, event, fields);
   logging->logger->log(spd_level, spdlog::string_view_t(line.data(), line.size()));
 }
 

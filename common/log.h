@@ -1,5 +1,6 @@
 // Structured logging: one line an event, on stderr (spdlog behind it; not visible here, so that
-// this header stays cheap). Format:  2026-01-31T12:00:00.000Z INFO epoch_formed run=r-1 epoch=2
+// this header stays cheap). Format:
+//   2026-01-31T12:00:00.000Z INFO coordinator epoch_formed run=r-1 epoch=2
 #pragma once
 
 #include <initializer_list>
@@ -16,11 +17,18 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 struct LogField {
   // Any type that absl::StrCat takes. Values with spaces or quotes are quoted in the line.
   LogField(absl::string_view k, const absl::AlphaNum& v) : key(k), value(v.Piece()) {}
-  // Exactly bool: a pointer or a number must not become one on the way.
-  template <typename Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
-  LogField(absl::string_view k, Bool v) : key(k), value(v ? "true" : "false") {}
+  // Numbers are numbers in JSON, and exactly bool is a boolean: a pointer must not become one.
+  template <typename T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
+  LogField(absl::string_view k, T v) : key(k), bare(true) {
+    if constexpr (std::is_same_v<T, bool>) {
+      value = v ? "true" : "false";
+    } else {
+      value = absl::StrCat(v);
+    }
+  }
   absl::string_view key;
   std::string value;
+  bool bare = false;  // a number or a boolean
 };
 
 // `component` (coordinator, worker, inference …) and level are process-wide, set once in main.
