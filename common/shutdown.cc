@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "absl/time/clock.h"
+#include "common/clock.h"
 
 namespace tritter {
 namespace {
@@ -67,10 +67,10 @@ bool ShutdownRequested() { return requested.load() != 0; }
 int ShutdownSignal() { return requested.load(); }
 
 bool WaitForShutdown(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Duration deadline = Clock::Real()->Monotonic() + timeout;
   pollfd p = {ThePipe().read_end, POLLIN, 0};
   while (!ShutdownRequested()) {
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - Clock::Real()->Monotonic();
     if (left <= absl::ZeroDuration()) return false;
     // poll takes an int of milliseconds; rounded up so that the last turn does not spin.
     const int64_t ms = absl::ToInt64Milliseconds(std::min(left, absl::Hours(1))) + 1;

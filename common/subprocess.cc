@@ -17,7 +17,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/errno_status.h"
 #include "common/status_macros.h"
 
@@ -128,6 +128,7 @@ absl::Status OpenOutput(const SubprocessOptions& options, Fd* child_end, Fd* our
 }  // namespace
 
 std::string ExitStatus::ToString() const {
+  if (lost) return "an unknown end (somebody else reaped it)";
   if (signal != 0) return absl::StrCat("signal ", signal, " (", strsignal(signal), ")");
   return absl::StrCat("exit code ", code);
 }
@@ -190,6 +191,11 @@ std::optional<ExitStatus> Subprocess::Poll() {
     result = waitid(P_PID, pid_, &info, WEXITED | WNOHANG | WNOWAIT);
   } while (result != 0 && errno == EINTR);
   if (result == 0 && info.si_pid == 0) return std::nullopt;
+  if (result != 0) {  // ECHILD: reaped already, so its number may be somebody else's by now
+    Drain();
+    exit_ = ExitStatus{-1, 0, /*lost=*/true};
+    return exit_;
+  }
   // Not reaped yet, so the group's number cannot have passed to somebody else: its rest goes now.
   if (group_) kill(-pid_, SIGKILL);
   Drain();
@@ -202,11 +208,11 @@ std::optional<ExitStatus> Subprocess::Poll() {
 }
 
 std::optional<ExitStatus> Subprocess::Wait(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Duration deadline = Clock::Real()->Monotonic() + timeout;
   for (;;) {
     Drain();
     if (Poll()) return exit_;
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - Clock::Real()->Monotonic();
     if (left <= absl::ZeroDuration()) return std::nullopt;
     // Without a pidfd the exit is looked for every few milliseconds.
     const absl::Duration step = exit_fd_ >= 0 ? absl::Hours(1) : absl::Milliseconds(5);

@@ -33,9 +33,10 @@ struct SubprocessOptions {
 };
 
 struct ExitStatus {
-  int code = 0;    // when signal == 0
-  int signal = 0;  // the signal that ended it, or 0
-  bool ok() const { return code == 0 && signal == 0; }
+  int code = 0;       // when signal == 0
+  int signal = 0;     // the signal that ended it, or 0
+  bool lost = false;  // reaped behind our back (SIGCHLD ignored): how it ended is not known
+  bool ok() const { return code == 0 && signal == 0 && !lost; }
   std::string ToString() const;  // "exit code 3", "signal 9 (Killed)"
 };
 

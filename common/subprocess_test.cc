@@ -124,6 +124,16 @@ TEST(Subprocess, NothingOfTheGroupOutlivesIt) {
   }
 }
 
+TEST(Subprocess, AChildThatSomebodyElseReapedDidNotSucceed) {
+  const auto before = signal(SIGCHLD, SIG_IGN);  // the kernel reaps
+  ASSERT_OK_AND_ASSIGN(const auto process, Subprocess::Start(Shell("exit 3")));
+  const std::optional<ExitStatus> exit = process->Wait();
+  signal(SIGCHLD, before);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_FALSE(exit->ok());
+  EXPECT_THAT(exit->ToString(), HasSubstr("unknown end"));
+}
+
 TEST(Subprocess, WhatAnEndedChildLeavesBehindIsKilled) {
   ASSERT_OK_AND_ASSIGN(const RunResult result,
                        RunCommand({"/bin/sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"}));
