@@ -9,6 +9,28 @@
 
 namespace tritter {
 
+namespace {
+
+// Help and version are no settings, and arguments without dashes have no name.
+void NameTwins(CLI::App* app) {
+  for (CLI::Option* option : app->get_options()) {
+    if (option->get_lnames().empty() || option == app->get_help_ptr() ||
+        option == app->get_version_ptr())
+      continue;
+    option->envname(EnvName("--" + option->get_lnames().front()));
+  }
+}
+
+// CLI11 reads and checks the twins of all subcommands: so those of one are named when it is met.
+void NameTwinsWhenCalled(CLI::App* app) {
+  for (CLI::App* command : app->get_subcommands([](CLI::App*) { return true; })) {
+    command->preparse_callback([command](size_t) { NameTwins(command); });
+    NameTwinsWhenCalled(command);
+  }
+}
+
+}  // namespace
+
 std::string EnvName(const std::string& flag) {
   const size_t dashes = flag.find("--");
   absl::string_view name = flag;
@@ -28,7 +50,6 @@ void AddCommonFlags(CLI::App* app, LogFlags* log) {
            }
          },
          "least severe events that are logged: debug, info, warning, error")
-      ->envname(EnvName("--log-level"))
       ->default_str("info");
   AddFlag(app, "--log-format", &log->format, "text (one line an event) or json")
       ->check(CLI::IsMember({"text", "json"}));
@@ -36,6 +57,8 @@ void AddCommonFlags(CLI::App* app, LogFlags* log) {
 }
 
 std::optional<int> ParseFlags(CLI::App* app, int argc, const char* const* argv) {
+  NameTwins(app);
+  NameTwinsWhenCalled(app);
   try {
     app->parse(argc, argv);
     return std::nullopt;

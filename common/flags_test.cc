@@ -16,9 +16,15 @@ class Flags : public testing::Test {
     AddFlag(&app_, "-n,--max-steps", &steps_, "steps");
     AddFlag(&app_, "--insecure", &insecure_, "no TLS");
     AddCommonFlags(&app_, &log_);
+    CLI::App* pack = app_.add_subcommand("pack", "a command");
+    pack->add_option("what", what_, "an argument");
+    pack->add_option("--level", level_, "of the packing");
+    CLI::App* check = app_.add_subcommand("check", "another");
+    check->add_option("--limit", limit_, "of the checks");
   }
   void TearDown() override {
-    for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE"}) {
+    for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE", "TRITTER_LEVEL",
+                             "TRITTER_LIMIT", "TRITTER_WHAT"}) {
       unsetenv(name);
     }
   }
@@ -37,6 +43,8 @@ class Flags : public testing::Test {
   std::string listen_ = "127.0.0.1:7000", out_, err_;
   int steps_ = 10;
   bool insecure_ = false;
+  std::string what_;
+  int level_ = 1, limit_ = 1;
   LogFlags log_;
 };
 
@@ -55,6 +63,24 @@ TEST_F(Flags, EnvironmentTwinIsReadAndTheCommandLineWins) {
   EXPECT_EQ(listen_, "env:1");
   EXPECT_EQ(steps_, 30);
   EXPECT_TRUE(insecure_);
+}
+
+TEST_F(Flags, OptionsOfACommandHaveTwinsToo) {
+  setenv("TRITTER_LEVEL", "5", 1);
+  setenv("TRITTER_WHAT", "not an option", 1);
+  setenv("TRITTER_LIMIT", "many", 1);
+  EXPECT_EQ(Parse({"pack"}), std::nullopt) << "the twin of another command does not count";
+  EXPECT_EQ(level_, 5);
+  EXPECT_EQ(what_, "");
+  EXPECT_EQ(Parse({"pack", "--level", "6"}), std::nullopt);
+  EXPECT_EQ(level_, 6);
+  EXPECT_EQ(Parse({"pack", "--help"}), 0);
+  EXPECT_THAT(out_, testing::HasSubstr("TRITTER_LEVEL"));
+}
+
+TEST_F(Flags, WrongTwinOfTheCalledCommandIsWrongUse) {
+  setenv("TRITTER_LIMIT", "many", 1);
+  EXPECT_EQ(Parse({"check"}), kExitUsage);
 }
 
 TEST_F(Flags, WrongUseIsExitCodeTwoOnStderr) {
