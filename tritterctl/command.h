@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/env.h"
+#include "tritterctl/exit_codes.h"
 #include "tritterctl/inference_api.h"
 #include "tritterctl/output.h"
 #include "tritterctl/run_api.h"
@@ -29,7 +30,17 @@ struct CommandContext {
 
   std::unique_ptr<RunApi> Coordinator() const { return connect_coordinator(coordinator); }
   OutputFormat format() const { return *ParseOutputFormat(output); }  // checked by the command line
+  bool for_people() const {
+    return format() == OutputFormat::kTable || format() == OutputFormat::kWide;
+  }
 };
+
+// Writes one answer (FormatAnswer) and gives the exit code: `code` when that went well.
+template <typename TableFn, typename NameFn>
+int PrintAnswer(const CommandContext& context, const OrderedJson& json, TableFn table, NameFn names,
+                int code = kExitOk) {
+  return AfterWriting(WriteStdout(FormatAnswer(context.format(), json, table, names)), code);
+}
 
 void AddCurateCommand(CLI::App* app, CommandContext* context);
 void AddValidateCommand(CLI::App* app, CommandContext* context);

@@ -10,14 +10,13 @@ namespace {
 
 int Answer(const CommandContext& context, const absl::StatusOr<v1::Run>& run) {
   if (!run.ok()) return FailServer(run.status());
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*run),
+  return PrintAnswer(
+      context, ProtoToJson(*run),
       [&] {
         return absl::StrCat("run ", run->run_id(), " ", StateName(run->state()),
                             run->reason().empty() ? "" : ": ", run->reason(), "\n");
       },
-      [&] { return run->run_id() + "\n"; }));
-  return kExitOk;
+      [&] { return run->run_id() + "\n"; });
 }
 
 }  // namespace

@@ -43,10 +43,9 @@ int Curate(const CommandContext& context, CurateArguments arguments) {
   if (!report.ok()) return FailLocal(report.status());
   OrderedJson json = OrderedJson::parse(ShardManifestToJson(report->manifest));
   json["folder"] = arguments.out;
-  WriteStdout(FormatAnswer(
-      context.format(), json, [&] { return ReportText(arguments.out, *report); },
-      [&] { return arguments.out + "\n"; }));
-  return kExitOk;
+  return PrintAnswer(
+      context, json, [&] { return ReportText(arguments.out, *report); },
+      [&] { return arguments.out + "\n"; });
 }
 
 }  // namespace

@@ -25,10 +25,9 @@ int Describe(const CommandContext& context, const std::string& name) {
   OrderedJson json = {{"run", ProtoToJson(*run)}};
   json["checkpoints"] = ProtoToJson(*checkpoints)["checkpoints"];
   json["events"] = ProtoToJson(*events)["events"];
-  WriteStdout(FormatAnswer(
-      context.format(), json, [&] { return DescribeRun(*run, *checkpoints, *events); },
-      [&] { return run->run_id() + "\n"; }));
-  return kExitOk;
+  return PrintAnswer(
+      context, json, [&] { return DescribeRun(*run, *checkpoints, *events); },
+      [&] { return run->run_id() + "\n"; });
 }
 
 }  // namespace

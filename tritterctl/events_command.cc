@@ -14,8 +14,8 @@ int Events(const CommandContext& context, const std::string& run, int limit) {
   request.set_limit(limit);
   const absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(request);
   if (!events.ok()) return FailServer(events.status());
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*events),
+  return PrintAnswer(
+      context, ProtoToJson(*events),
       [&] {
         std::string lines;
         for (const v1::Event& e : events->events()) lines += EventLine(e) + "\n";
@@ -25,8 +25,7 @@ int Events(const CommandContext& context, const std::string& run, int limit) {
         std::string ids;
         for (const v1::Event& e : events->events()) ids += absl::StrCat(e.id(), "\n");
         return ids;
-      }));
-  return kExitOk;
+      });
 }
 
 }  // namespace

@@ -13,6 +13,8 @@ int ServerExitCode(const absl::Status& status) {
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kFailedPrecondition:  // resume of a run that is not paused
+    case absl::StatusCode::kAlreadyExists:       // a name or key that is taken
       return kExitUsageError;
     case absl::StatusCode::kUnavailable:
       return kExitUnreachable;
@@ -35,6 +37,8 @@ int LocalExitCode(const absl::Status& status) {
     case absl::StatusCode::kOk:
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:  // another `local` works in this folder
+    case absl::StatusCode::kAlreadyExists:
       return kExitUsageError;
     case absl::StatusCode::kNotFound:
       return kExitNotFound;
@@ -65,6 +69,10 @@ int FailServer(const absl::Status& status) {
 int FailLocal(const absl::Status& status) {
   std::fprintf(stderr, "%s\n", ErrorText(status).c_str());
   return LocalExitCode(status);
+}
+
+int AfterWriting(const absl::Status& written, int code) {
+  return written.ok() || absl::IsAborted(written) ? code : FailLocal(written);
 }
 
 }  // namespace tritter

@@ -11,7 +11,7 @@ namespace tritter {
 enum ExitCode : int {
   kExitOk = 0,
   kExitFailed = 1,       // the run failed; a local piece of work failed
-  kExitUsageError = 2,   // usage or invalid configuration
+  kExitUsageError = 2,   // usage, invalid configuration, or not possible in this state
   kExitUnreachable = 3,  // no server there
   kExitServerError = 4,
   kExitNotFound = 5,
@@ -31,5 +31,7 @@ std::string ErrorText(const absl::Status& status);
 // Print ErrorText on stderr and return the code.
 int FailServer(const absl::Status& status);
 int FailLocal(const absl::Status& status);
+// `code`, unless the answer could not be written (WriteStdout): a reader that is gone is no error.
+int AfterWriting(const absl::Status& written, int code);
 
 }  // namespace tritter

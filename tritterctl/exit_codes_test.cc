@@ -12,7 +12,8 @@ TEST(ExitCodes, ServerErrorsHaveTheDocumentedCodes) {
   EXPECT_EQ(ServerExitCode(absl::InvalidArgumentError("")), 2);
   EXPECT_EQ(ServerExitCode(absl::UnavailableError("")), 3);
   EXPECT_EQ(ServerExitCode(absl::InternalError("")), 4);
-  EXPECT_EQ(ServerExitCode(absl::FailedPreconditionError("")), 4);
+  EXPECT_EQ(ServerExitCode(absl::FailedPreconditionError("")), 2);
+  EXPECT_EQ(ServerExitCode(absl::AlreadyExistsError("")), 2);
   EXPECT_EQ(ServerExitCode(absl::ResourceExhaustedError("")), 4);
   EXPECT_EQ(ServerExitCode(absl::NotFoundError("")), 5);
   EXPECT_EQ(ServerExitCode(absl::PermissionDeniedError("")), 6);
@@ -25,6 +26,7 @@ TEST(ExitCodes, LocalFailuresAreOneUnlessTheArgumentsAreWrong) {
   EXPECT_EQ(LocalExitCode(absl::DataLossError("")), 1);
   EXPECT_EQ(LocalExitCode(absl::ResourceExhaustedError("")), 1);
   EXPECT_EQ(LocalExitCode(absl::InvalidArgumentError("")), 2);
+  EXPECT_EQ(LocalExitCode(absl::FailedPreconditionError("")), 2);
   EXPECT_EQ(LocalExitCode(absl::NotFoundError("")), 5);
   EXPECT_EQ(LocalExitCode(absl::PermissionDeniedError("")), 6);
 }

@@ -62,15 +62,14 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
                             {"step", result->step},
                             {"weights", arguments.options.raw ? "raw" : "averaged"},
                             {"checkpoint", folder}};
-  WriteStdout(FormatAnswer(
-      context.format(), json,
+  return PrintAnswer(
+      context, json,
       [&] {
         return absl::StrCat(result->path, ": ", arguments.options.format, " of step ", result->step,
                             ", ", FormatBytes(static_cast<double>(result->bytes)),
                             ", verified\nSHA-256 ", result->sha256, "\n");
       },
-      [&] { return result->path + "\n"; }));
-  return kExitOk;
+      [&] { return result->path + "\n"; });
 }
 
 }  // namespace
@@ -86,7 +85,7 @@ void AddExportCommand(CLI::App* app, CommandContext* context) {
   command->add_option("--format", arguments->options.format, "tpack or safetensors")
       ->check(CLI::IsMember({"tpack", "safetensors"}))
       ->capture_default_str();
-  command->add_option("-o,--file", arguments->file, "file to write")->required();
+  command->add_option("-f,--file", arguments->file, "file to write")->required();
   command->add_flag("--raw", arguments->options.raw, "the weights as trained, not their average");
   command->callback([=] { context->run = [=] { return Export(*context, *arguments); }; });
 }

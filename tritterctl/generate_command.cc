@@ -1,6 +1,8 @@
 // generate: a prompt completed by an inference worker, shown as it comes.
 #include <unistd.h>
 
+#include <limits>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/flags.h"
@@ -35,11 +37,10 @@ v1::GenerateRequest MakeRequest(const GenerateArguments& a) {
 }
 
 int Generate(const CommandContext& context, const GenerateArguments& arguments) {
-  const bool streamed =
-      context.format() == OutputFormat::kTable || context.format() == OutputFormat::kName;
+  const bool streamed = context.for_people() || context.format() == OutputFormat::kName;
   const std::unique_ptr<InferenceApi> client = context.connect_inference(arguments.server);
   v1::GenerateResponse whole;
-  bool reader_gone = false;
+  absl::Status written;
   const absl::Status status = client->Generate(
       MakeRequest(arguments),
       arguments.timeout_seconds > 0 ? absl::Seconds(arguments.timeout_seconds)
@@ -50,18 +51,19 @@ int Generate(const CommandContext& context, const GenerateArguments& arguments) 
         if (part.finish_reason() != v1::FINISH_REASON_UNSPECIFIED)
           whole.set_finish_reason(part.finish_reason());
         if (part.has_usage()) *whole.mutable_usage() = part.usage();
-        if (streamed && !WriteStdout(part.text())) reader_gone = true;
+        if (streamed && written.ok()) written = WriteStdout(part.text());
       },
-      [&] { return !ShutdownRequested() && !reader_gone; });
+      [&] { return !ShutdownRequested() && written.ok(); });
   // The text stays as the model gave it in files; on a terminal the shell's prompt gets a line of
   // its own.
-  if (streamed && isatty(STDOUT_FILENO) != 0) WriteStdout("\n");
-  if (reader_gone) return kExitOk;
+  if (streamed && written.ok() && isatty(STDOUT_FILENO) != 0) written = WriteStdout("\n");
+  if (!written.ok()) return AfterWriting(written, kExitOk);
   if (!status.ok()) return FailServer(status);
-  if (!streamed)
-    WriteStdout(FormatAnswer(
-        context.format(), ProtoToJson(whole), [] { return std::string(); },
-        [] { return std::string(); }));
+  if (!streamed) {
+    const auto none = [] { return std::string(); };
+    if (const int code = PrintAnswer(context, ProtoToJson(whole), none, none); code != kExitOk)
+      return code;
+  }
   const v1::Usage& usage = whole.usage();
   if (!context.quiet && isatty(STDERR_FILENO) != 0 && usage.generated_tokens() > 0) {
     const double seconds = usage.prefill_seconds() + usage.decode_seconds();
@@ -93,7 +95,8 @@ void AddGenerateCommand(CLI::App* app, CommandContext* context) {
   command
       ->add_option("--top-p", a->top_p,
                    "sample from the most likely tokens that together have this probability")
-      ->check(CLI::Range(0.0, 1.0))
+      // The wire has no difference between 0 and "not given", which means 1.
+      ->check(CLI::Range(std::numeric_limits<double>::min(), 1.0, "above 0, at most 1"))
       ->capture_default_str();
   command->add_option("--top-k", a->top_k, "sample from this many most likely tokens; 0 means all")
       ->check(CLI::NonNegativeNumber);

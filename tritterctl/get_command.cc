@@ -20,43 +20,43 @@ int GetRuns(const CommandContext& context, const std::string& run, int limit) {
     if (!all.ok()) return FailServer(all.status());
     runs = *all;
   }
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(runs), [&] { return RunsTable(runs); },
+  const bool wide = context.format() == OutputFormat::kWide;
+  return PrintAnswer(
+      context, ProtoToJson(runs), [&] { return RunsTable(runs, wide); },
       [&] {
         std::string names;
         for (const v1::Run& r : runs.runs()) names += r.run_id() + "\n";
         return names;
-      }));
-  return kExitOk;
+      });
 }
 
 int GetWorkers(const CommandContext& context) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::ListWorkersResponse> workers = client->ListWorkers();
   if (!workers.ok()) return FailServer(workers.status());
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*workers),
-      [&] { return WorkersTable(*workers, absl::ToUnixMillis(context.clock->Now())); },
+  const bool wide = context.format() == OutputFormat::kWide;
+  return PrintAnswer(
+      context, ProtoToJson(*workers),
+      [&] { return WorkersTable(*workers, absl::ToUnixMillis(context.clock->Now()), wide); },
       [&] {
         std::string names;
         for (const v1::WorkerInfo& w : workers->workers()) names += w.name() + "\n";
         return names;
-      }));
-  return kExitOk;
+      });
 }
 
 int GetCheckpoints(const CommandContext& context, const std::string& run) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints = client->ListCheckpoints(run);
   if (!checkpoints.ok()) return FailServer(checkpoints.status());
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*checkpoints), [&] { return CheckpointsTable(*checkpoints); },
+  const bool wide = context.format() == OutputFormat::kWide;
+  return PrintAnswer(
+      context, ProtoToJson(*checkpoints), [&] { return CheckpointsTable(*checkpoints, wide); },
       [&] {
         std::string names;
         for (const v1::Checkpoint& c : checkpoints->checkpoints()) names += c.path() + "\n";
         return names;
-      }));
-  return kExitOk;
+      });
 }
 
 }  // namespace

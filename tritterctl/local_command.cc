@@ -1,5 +1,6 @@
 // local: coordinator and workers on this machine, one run, to its end.
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/flags.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
@@ -36,14 +37,37 @@ absl::StatusOr<LocalClusterOptions> MakeOptions(const CommandContext& context,
   return options;
 }
 
-// How to type the same command again.
-std::string SameCommand(const LocalArguments& a, const std::string& dir) {
-  return absl::StrCat("tritterctl local ", a.path, " --dir ", dir);
+std::string ShellQuoted(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                              "0123456789_-./:=@%+,") == std::string::npos)
+    return word;
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
-int Interrupted(const LocalArguments& a, const std::string& dir) {
-  std::fprintf(stderr, "stopped; the run keeps its last checkpoint. Go on with: %s\n",
-               SameCommand(a, dir).c_str());
+// How to type the same command again.
+// Threads and workers belong to it: with others the weights would not be those of a run that was
+// not interrupted.
+std::string SameCommand(const CommandContext& context, const LocalArguments& a,
+                        const std::string& dir) {
+  std::string out =
+      absl::StrCat("tritterctl local ", ShellQuoted(a.path), " --dir ", ShellQuoted(dir));
+  if (a.workers > 0) absl::StrAppend(&out, " --workers ", a.workers);
+  if (a.threads != LocalArguments().threads) absl::StrAppend(&out, " --threads ", a.threads);
+  for (const auto& [flag, value] : std::initializer_list<std::pair<const char*, std::string>>{
+           {"--summary", a.summary},
+           {"--coordinator-binary", a.coordinator_binary},
+           {"--worker-binary", a.worker_binary}}) {
+    if (!value.empty()) absl::StrAppend(&out, " ", flag, " ", ShellQuoted(value));
+  }
+  if (context.format() != OutputFormat::kTable) absl::StrAppend(&out, " -o ", context.output);
+  return out;
+}
+
+int Interrupted(const CommandContext& context, const LocalArguments& a, const std::string& dir) {
+  std::fprintf(stderr,
+               "stopped; it goes on from the last checkpoint, or from the start when there was none "
+               "yet. Go on with: %s\n",
+               SameCommand(context, a, dir).c_str());
   return kExitInterrupted;
 }
 
@@ -55,9 +79,11 @@ int Local(const CommandContext& context, const LocalArguments& a) {
 
   ProgressPrinter progress(context.clock, context.quiet);
   const auto tell = [&](const std::string& text) { progress.Message(text); };
+  bool started = false;
   absl::StatusOr<LocalRunResult> result = [&]() -> absl::StatusOr<LocalRunResult> {
     ASSIGN_OR_RETURN(const std::unique_ptr<LocalCluster> cluster,
                      LocalCluster::Start(context.env, context.clock, *options, tell));
+    started = true;
     absl::StatusOr<LocalRunResult> out = RunOnCluster(
         cluster.get(), context.connect_coordinator, context.clock, *file, options->dir, &progress);
     progress.Finish();
@@ -67,8 +93,10 @@ int Local(const CommandContext& context, const LocalArguments& a) {
     return out;
   }();
   if (!result.ok()) {
-    if (ShutdownRequested()) return Interrupted(a, options->dir);
-    const int code = FailServer(result.status());
+    // Another failure stays one, whether or not somebody has also asked to stop.
+    if (ShutdownRequested() && absl::IsCancelled(result.status()))
+      return Interrupted(context, a, options->dir);
+    const int code = started ? FailServer(result.status()) : FailLocal(result.status());
     std::fprintf(stderr,
                  "hint: logs are in %s/logs; the same command goes on from the last checkpoint\n",
                  options->dir.c_str());
@@ -80,13 +108,14 @@ int Local(const CommandContext& context, const LocalArguments& a) {
         !status.ok())
       return FailLocal(status);
   }
-  WriteStdout(FormatAnswer(
-      context.format(), result->summary, [&] { return SummaryText(result->run, result->summary); },
-      [&] { return result->run.run_id() + "\n"; }));
-  if (result->run.state() == v1::RUN_STATE_COMPLETED) return kExitOk;
+  const bool completed = result->run.state() == v1::RUN_STATE_COMPLETED;
+  const int code = PrintAnswer(
+      context, result->summary, [&] { return SummaryText(result->run, result->summary); },
+      [&] { return result->run.run_id() + "\n"; }, completed ? kExitOk : kExitFailed);
+  if (completed) return code;
   std::fprintf(stderr, "hint: see %s/logs; the same command starts it anew\n",
                options->dir.c_str());
-  return kExitFailed;
+  return code;
 }
 
 }  // namespace

@@ -103,7 +103,7 @@ TEST_F(LocalCommandTest, EndsWithTheRunAndLeavesASummaryAndNoProcess) {
 TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
   for (const int signal : {SIGINT, SIGTERM}) {
     ASSERT_OK(env_->RemoveTree(dir_));
-    const auto local = Start();
+    const auto local = Start({"--workers", "2", "--threads", "3", "-o", "json"});
     const std::vector<pid_t> pids = AllPids();
     kill(local->pid(), signal);
     const auto exit = local->Wait(absl::Seconds(30));
@@ -111,7 +111,10 @@ TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
     EXPECT_EQ(exit->code, 130);
     EXPECT_THAT(local->ReadOutput(),
                 HasSubstr(absl::StrCat(
-                    "Go on with: tritterctl local examples/shakespeare/run.yaml --dir ", dir_)));
+                    "Go on with: tritterctl local examples/shakespeare/run.yaml --dir ", dir_,
+                    " --workers 2 --threads 3 --summary ", dir_, "/summary.json",
+                    " --coordinator-binary tritterctl/testing/fake_coordinator_binary"
+                    " --worker-binary tritterctl/testing/fake_worker.sh -o json\n")));
     for (const pid_t pid : pids) EXPECT_TRUE(Gone(pid));
   }
 }
@@ -160,7 +163,7 @@ TEST_F(LocalCommandTest, ASecondOneInTheSameFolderIsRefused) {
   const auto second = Start();
   const auto exit = second->Wait(absl::Seconds(30));
   ASSERT_TRUE(exit.has_value());
-  EXPECT_FALSE(exit->ok());
+  EXPECT_EQ(exit->code, 2);
   EXPECT_THAT(second->ReadOutput(), HasSubstr("another tritterctl local works in this folder"));
   EXPECT_FALSE(first->Poll().has_value());
 }

@@ -10,22 +10,22 @@ namespace {
 
 int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  bool reader_gone = false;
+  absl::Status written;
   const absl::Status status = client->StreamLogs(
       request,
       [&](const v1::LogLine& line) {
+        if (!written.ok()) return;
         // One JSON object a line, so that a stream can be read as it comes.
-        const bool ok =
+        written =
             context.format() == OutputFormat::kJson
                 ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
                                                      OrderedJson::error_handler_t::replace) +
                               "\n")
                 : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ",
                                            line.line(), "\n"));
-        reader_gone = reader_gone || !ok;
       },
-      [&] { return !ShutdownRequested() && !reader_gone; });
-  if (reader_gone) return kExitOk;
+      [&] { return !ShutdownRequested() && written.ok(); });
+  if (!written.ok()) return AfterWriting(written, kExitOk);
   if (!status.ok())
     return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : FailServer(status);
   return kExitOk;

@@ -1,12 +1,14 @@
 #include "tritterctl/output.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "common/errno_status.h"
 
 namespace tritter {
 namespace {
@@ -66,11 +68,12 @@ void AppendYaml(const OrderedJson& json, int indent, std::string* out) {
 
 absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view text) {
   if (text == "table") return OutputFormat::kTable;
+  if (text == "wide") return OutputFormat::kWide;
   if (text == "json") return OutputFormat::kJson;
   if (text == "yaml") return OutputFormat::kYaml;
   if (text == "name") return OutputFormat::kName;
   return absl::InvalidArgumentError(
-      absl::StrCat("--output: expected table, json, yaml or name, actual '", text, "'"));
+      absl::StrCat("--output: expected table, wide, json, yaml or name, actual '", text, "'"));
 }
 
 std::string FormatTable(const std::vector<std::string>& head,
@@ -103,9 +106,11 @@ std::string FormatYaml(const OrderedJson& json) {
   return out;
 }
 
-bool WriteStdout(absl::string_view text) {
-  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-         std::fflush(stdout) == 0;
+absl::Status WriteStdout(absl::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return absl::OkStatus();
+  if (errno == EPIPE) return absl::AbortedError("stdout: nobody reads it any more");
+  return ErrnoStatus("write", "stdout");
 }
 
 std::string FormatBytes(double bytes) {

@@ -4,13 +4,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "tritterctl/proto_json.h"
 
 namespace tritter {
 
-enum class OutputFormat { kTable, kJson, kYaml, kName };
+// kWide is the table with every column; most answers have no more of them than kTable shows.
+enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
 // InvalidArgument listing the choices.
 absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view text);
 
@@ -35,13 +37,15 @@ std::string FormatAnswer(OutputFormat format, const OrderedJson& json, TableFn t
     case OutputFormat::kName:
       return names();
     case OutputFormat::kTable:
+    case OutputFormat::kWide:
       break;
   }
   return table();
 }
 
-// To stdout, whole and flushed; false when nobody reads it any more.
-bool WriteStdout(absl::string_view text);
+// To stdout, whole and flushed. Errors: Aborted when nobody reads it any more (`| head`), which is
+// no failure; those of errno (a full disk).
+absl::Status WriteStdout(absl::string_view text);
 
 // 1234567 → "1.23 MB" (decimal units); 75.2 s → "1m15s"; 12345.6 → "12.3k".
 std::string FormatBytes(double bytes);

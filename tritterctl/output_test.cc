@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 TEST(OutputFormat, KnowsItsNames) {
   EXPECT_EQ(*ParseOutputFormat("yaml"), OutputFormat::kYaml);
   EXPECT_THAT(ParseOutputFormat("xml"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table, json, yaml or name")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table, wide, json, yaml or name")));
 }
 
 TEST(FormatTable, PadsColumnsAndTrimsLineEnds) {

@@ -167,8 +167,8 @@ int Plan(const CommandContext& context, const PlanArguments& a) {
                             {"lora_training", TrainingJson(plan.lora, speeds)},
                             {"resident_inference", InferenceJson(plan.resident, speeds)},
                             {"streamed_inference", InferenceJson(plan.streamed, speeds)}};
-  WriteStdout(FormatAnswer(
-      context.format(), json, [&] { return PlanText(a, *config, plan, speeds); },
+  return PrintAnswer(
+      context, json, [&] { return PlanText(a, *config, plan, speeds); },
       [&] {
         std::string fitting;
         for (const char* key :
@@ -176,8 +176,7 @@ int Plan(const CommandContext& context, const PlanArguments& a) {
           if (json[key]["fits"].get<bool>()) absl::StrAppend(&fitting, key, "\n");
         }
         return fitting;
-      }));
-  return kExitOk;
+      });
 }
 
 }  // namespace

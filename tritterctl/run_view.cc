@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "tritterctl/output.h"
+#include "tritterctl/progress.h"
 
 namespace tritter {
 namespace {
@@ -15,6 +16,14 @@ void AppendField(std::string* out, absl::string_view key, absl::string_view valu
   if (!value.empty())
     absl::StrAppend(out, absl::StrFormat("%-14s", absl::StrCat(key, ":")), value, "\n");
 }
+
+using Cells = std::vector<std::string>;
+
+void Append(bool wanted, const Cells& more, Cells* row) {
+  if (wanted) row->insert(row->end(), more.begin(), more.end());
+}
+
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
 std::string EvaluationText(const v1::EvaluationPoint& e) {
   return absl::StrFormat("%s (%s weights, step %d): loss %.4f, %.4f bits/byte over %d bytes",
@@ -34,36 +43,59 @@ bool IsTerminal(v1::RunState state) {
          state == v1::RUN_STATE_CANCELLED;
 }
 
-std::string RunsTable(const v1::ListRunsResponse& runs) {
-  std::vector<std::vector<std::string>> rows;
+std::string RunsTable(const v1::ListRunsResponse& runs, bool wide) {
+  Cells head = {"RUN", "NAME", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"};
+  Append(wide, {"BITS/BYTE", "LEFT", "COMMITTED", "EPOCH", "LOST", "WORKERS", "FOLDER"}, &head);
+  std::vector<Cells> rows;
   for (const v1::Run& r : runs.runs()) {
-    rows.push_back({r.run_id(), r.name(), StateName(r.state()),
-                    absl::StrCat(r.step(), "/", r.total_steps()),
-                    r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
-                    r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-",
-                    FormatTimeMs(r.created_ms()), r.reason()});
+    Cells row = {r.run_id(),
+                 r.name(),
+                 StateName(r.state()),
+                 absl::StrCat(r.step(), "/", r.total_steps()),
+                 r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
+                 r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-",
+                 FormatTimeMs(r.created_ms()),
+                 wide ? OrDash(r.reason()) : r.reason()};
+    Append(wide,
+           {r.last_evaluation_size() > 0 ? absl::StrFormat("%.4f", HeldOutBitsPerByte(r)) : "-",
+            r.eta_seconds() > 0 ? FormatSeconds(r.eta_seconds()) : "-",
+            absl::StrCat(r.committed_step()), absl::StrCat(r.epoch()),
+            absl::StrCat(r.epochs_lost()), absl::StrCat(r.members_size()), OrDash(r.run_dir())},
+           &row);
+    rows.push_back(std::move(row));
   }
-  return FormatTable({"RUN", "NAME", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"},
-                     rows);
+  return FormatTable(head, rows);
 }
 
-std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms) {
-  std::vector<std::vector<std::string>> rows;
+std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms, bool wide) {
+  Cells head = {"WORKER", "STATE", "HOST", "DEVICE", "THREADS", "RUN", "SEEN"};
+  Append(wide, {"INCARNATION", "LAST SEEN"}, &head);
+  std::vector<Cells> rows;
   for (const v1::WorkerInfo& w : workers.workers()) {
-    rows.push_back({w.name(), w.state(), w.host(), w.device(), absl::StrCat(w.threads()),
-                    w.run_id().empty() ? "-" : w.run_id(),
-                    FormatSeconds(static_cast<double>(now_ms - w.last_seen_ms()) / 1e3)});
+    Cells row = {w.name(),
+                 w.state(),
+                 w.host(),
+                 w.device(),
+                 absl::StrCat(w.threads()),
+                 OrDash(w.run_id()),
+                 FormatSeconds(static_cast<double>(now_ms - w.last_seen_ms()) / 1e3)};
+    Append(wide, {absl::StrFormat("%016x", w.incarnation()), FormatTimeMs(w.last_seen_ms())}, &row);
+    rows.push_back(std::move(row));
   }
-  return FormatTable({"WORKER", "STATE", "HOST", "DEVICE", "THREADS", "RUN", "SEEN"}, rows);
+  return FormatTable(head, rows);
 }
 
-std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints) {
-  std::vector<std::vector<std::string>> rows;
+std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints, bool wide) {
+  Cells head = {"STEP", "SIZE", "EPOCH", "COMMITTED", "PATH"};
+  Append(wide, {"BYTES", "MANIFEST SHA-256"}, &head);
+  std::vector<Cells> rows;
   for (const v1::Checkpoint& c : checkpoints.checkpoints()) {
-    rows.push_back({absl::StrCat(c.step()), FormatBytes(static_cast<double>(c.bytes())),
-                    absl::StrCat(c.epoch()), FormatTimeMs(c.committed_ms()), c.path()});
+    Cells row = {absl::StrCat(c.step()), FormatBytes(static_cast<double>(c.bytes())),
+                 absl::StrCat(c.epoch()), FormatTimeMs(c.committed_ms()), c.path()};
+    Append(wide, {absl::StrCat(c.bytes()), OrDash(c.manifest_sha256())}, &row);
+    rows.push_back(std::move(row));
   }
-  return FormatTable({"STEP", "SIZE", "EPOCH", "COMMITTED", "PATH"}, rows);
+  return FormatTable(head, rows);
 }
 
 std::string EventLine(const v1::Event& event) {

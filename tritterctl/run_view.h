@@ -11,9 +11,10 @@ namespace tritter {
 std::string StateName(v1::RunState state);  // "running"
 bool IsTerminal(v1::RunState state);        // completed, failed, cancelled
 
-std::string RunsTable(const v1::ListRunsResponse& runs);
-std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms);
-std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints);
+// `wide` adds columns.
+std::string RunsTable(const v1::ListRunsResponse& runs, bool wide = false);
+std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms, bool wide = false);
+std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints, bool wide = false);
 std::string EventLine(const v1::Event& event);
 // Everything about one run, with its newest events and checkpoints.
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,

@@ -9,6 +9,7 @@ namespace tritter {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST(RunView, TableHasALineForEachRun) {
@@ -24,6 +25,22 @@ TEST(RunView, TableHasALineForEachRun) {
             "r-1  demo  running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
             "r-2        queued   0/0     -      -         -                    needs 2 workers, 1 "
             "healthy\n");
+}
+
+TEST(RunView, WideTablesHaveMoreColumns) {
+  v1::ListRunsResponse runs;
+  *runs.add_runs() = DemoRun();
+  const std::string wide = RunsTable(runs, /*wide=*/true);
+  EXPECT_THAT(wide, HasSubstr("REASON    BITS/BYTE  LEFT   COMMITTED"));
+  EXPECT_THAT(wide, HasSubstr("training  2.3140     1m02s  20"));
+  v1::ListWorkersResponse workers;
+  workers.add_workers()->set_incarnation(0xab);
+  EXPECT_THAT(WorkersTable(workers, 0, true), HasSubstr("00000000000000ab"));
+  EXPECT_THAT(WorkersTable(workers, 0), Not(HasSubstr("00000000000000ab")));
+  v1::ListCheckpointsResponse checkpoints;
+  checkpoints.add_checkpoints()->set_bytes(1234567);
+  EXPECT_THAT(CheckpointsTable(checkpoints, true), HasSubstr("1234567"));
+  EXPECT_THAT(CheckpointsTable(checkpoints), Not(HasSubstr("1234567")));
 }
 
 TEST(RunView, DescribeTellsWhatMatters) {

@@ -40,8 +40,7 @@ int Score(const CommandContext& context, const ScoreArguments& arguments) {
                            score->tokens_size(), text.size(), score->total_logprob(),
                            bits_per_byte);
   };
-  WriteStdout(FormatAnswer(context.format(), json, line, line));
-  return kExitOk;
+  return PrintAnswer(context, json, line, line);
 }
 
 }  // namespace

@@ -45,15 +45,13 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
     run = *end;
     code = RunExitCode(run);
   }
-  const auto id = [&] { return run.run_id() + "\n"; };
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(run),
+  return PrintAnswer(
+      context, ProtoToJson(run),
       [&] {
         return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
                             run.reason().empty() ? "" : ": ", run.reason(), "\n");
       },
-      id));
-  return code;
+      [&] { return run.run_id() + "\n"; }, code);
 }
 
 }  // namespace

@@ -20,9 +20,9 @@ int main(int argc, char** argv) {
   app.fallthrough();  // -o and --coordinator may stand behind the command
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 ok, 1 the run failed, 2 usage or invalid configuration, 3 cannot reach the "
-      "server,\n"
-      "4 server error, 5 not found, 6 denied, 7 timed out, 130 interrupted.");
+      "Exit codes: 0 ok, 1 the run failed, 2 usage, invalid configuration or not possible "
+      "in this state,\n"
+      "3 cannot reach the server, 4 server error, 5 not found, 6 denied, 7 timed out, 130 interrupted.");
   CommandContext context;
   context.connect_coordinator = [](const std::string& address) {
     return std::make_unique<RunClient>(address);
@@ -31,8 +31,8 @@ int main(int argc, char** argv) {
     return std::make_unique<InferenceClient>(address);
   };
   AddFlag(&app, "--coordinator", &context.coordinator, "address of the coordinator, host:port");
-  AddFlag(&app, "-o,--output", &context.output, "table, json, yaml or name")
-      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
+  AddFlag(&app, "-o,--output", &context.output, "table, wide, json, yaml or name")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml", "name"}));
   AddFlag(&app, "-q,--quiet", &context.quiet, "no progress on stderr");
 
   AddCurateCommand(&app, &context);

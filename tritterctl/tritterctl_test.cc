@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "common/env.h"
+#include "common/flags.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
 #include "tritterctl/output.h"
@@ -31,8 +34,8 @@ std::string TempPath(const std::string& name) {
 
 // Runs tritterctl through a shell, which parts stdout from stderr.
 Outcome Tritterctl(std::vector<std::string> arguments,
-                   const std::vector<std::string>& environment = {}) {
-  const std::string out = TempPath("stdout"), err = TempPath("stderr");
+                   const std::vector<std::string>& environment = {}, bool full_disk = false) {
+  const std::string out = full_disk ? "/dev/full" : TempPath("stdout"), err = TempPath("stderr");
   SubprocessOptions options;
   options.argv = {"/bin/sh", "-c", absl::StrCat("exec \"$0\" \"$@\" >", out, " 2>", err),
                   "tritterctl/tritterctl"};
@@ -44,7 +47,7 @@ Outcome Tritterctl(std::vector<std::string> arguments,
   EXPECT_TRUE(exit.has_value()) << "tritterctl hangs";
   Env* env = Env::Real();
   return {exit ? (exit->signal != 0 ? 1000 + exit->signal : exit->code) : -1,
-          env->ReadFile(out).value_or(""), env->ReadFile(err).value_or("")};
+          full_disk ? "" : env->ReadFile(out).value_or(""), env->ReadFile(err).value_or("")};
 }
 
 std::string Write(const std::string& name, const std::string& text) {
@@ -60,11 +63,71 @@ TEST(Usage, WrongUseIsTwoAndHelpIsZero) {
   EXPECT_EQ(Tritterctl({"get", "runs", "-o", "xml"}).code, 2);
   EXPECT_EQ(Tritterctl({"wait"}).code, 2);
   EXPECT_EQ(Tritterctl({"generate", "x", "--max-tokens", "0"}).code, 2);
+  EXPECT_EQ(Tritterctl({"generate", "x", "--top-p", "0"}).code, 2);
   const Outcome help = Tritterctl({"--help"});
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, AllOf(HasSubstr("curate"), HasSubstr("local"), HasSubstr("Exit codes")));
   EXPECT_EQ(Tritterctl({"local", "--help"}).code, 0);
   EXPECT_EQ(Tritterctl({"--version"}).code, 0);
+}
+
+// All commands, as the help lists them.
+std::vector<std::vector<std::string>> Commands(std::vector<std::string> above = {}) {
+  std::vector<std::string> help = above;
+  help.push_back("--help");
+  std::vector<std::vector<std::string>> out = {above};
+  bool listed = false;
+  const std::vector<std::string> lines = absl::StrSplit(Tritterctl(help).out, '\n');
+  for (const std::string& line : lines) {
+    if (listed && line.size() > 2 && line[0] == ' ' && line[2] != ' ') {
+      std::vector<std::string> command = above;
+      command.push_back(line.substr(2, line.find(' ', 2) - 2));
+      for (auto& c : Commands(command)) out.push_back(std::move(c));
+    }
+    listed = listed || line == "Subcommands:";
+  }
+  return out;
+}
+
+TEST(Usage, EveryOptionOfEveryCommandHasItsTwin) {
+  int commands = 0, options = 0;
+  for (std::vector<std::string> command : Commands()) {
+    ++commands;
+    command.push_back("--help");
+    const std::vector<std::string> lines = absl::StrSplit(Tritterctl(command).out, '\n');
+    for (const std::string& line : lines) {
+      const size_t dashes = line.find("--");
+      if (!absl::StartsWith(line, "  -") || dashes == std::string::npos) continue;
+      const std::string flag(line.substr(dashes, line.find_first_of(" ,", dashes) - dashes));
+      if (flag == "--help" || flag == "--version") continue;
+      ++options;
+      EXPECT_THAT(line, HasSubstr(absl::StrCat("(Env:", EnvName(flag), ")"))) << command[0];
+    }
+  }
+  EXPECT_GE(commands, 20);
+  EXPECT_GE(options, 40);
+}
+
+TEST(Usage, ATwinIsTakenByItsCommandAlone) {
+  const std::string run = "examples/shakespeare/run.yaml";
+  EXPECT_EQ(Tritterctl({"generate", "x"}, {"TRITTER_MAX_TOKENS=0"}).code, 2);
+  EXPECT_EQ(Tritterctl({"validate", run}, {"TRITTER_MAX_TOKENS=0"}).code, 0);
+  EXPECT_EQ(Tritterctl({"curate", "examples/shakespeare/input.txt"},
+                       {"TRITTER_OUT=" + TempPath("shards"), "TRITTER_OUTPUT=name"})
+                .out,
+            TempPath("shards") + "\n")
+      << "also of what must be given";
+}
+
+TEST(Usage, AnAnswerThatCannotBeWrittenIsAFailure) {
+  for (const char* format : {"table", "json"}) {
+    const Outcome full =
+        Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", format}, {}, /*full_disk=*/true);
+    EXPECT_EQ(full.code, 1);
+    EXPECT_THAT(full.err, AllOf(HasSubstr("stdout: write"), HasSubstr("free some space")));
+  }
+  FakeInference server;
+  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "a b"}, {}, true).code, 1);
 }
 
 TEST(Unreachable, IsThreeForEveryQuestionToTheServer) {
@@ -144,7 +207,7 @@ TEST_F(WithCoordinator, AnUnknownRunIsFiveWithTheServersHint) {
                                              {"events", "no"},
                                              {"pause", "no"},
                                              {"cancel", "no"},
-                                             {"export", "no", "-o", "x.tpack"}}) {
+                                             {"export", "no", "--file", "x.tpack", "-o", "json"}}) {
     const Outcome o = Ask(command);
     EXPECT_EQ(o.code, 5) << command[0] << ": " << o.err;
     EXPECT_THAT(o.err,
@@ -176,13 +239,15 @@ TEST_F(WithCoordinator, NamesAndTables) {
   EXPECT_EQ(Ask({"get", "checkpoints", "demo", "-o", "name"}).out,
             "/elsewhere/checkpoints/step-00000020\n");
   EXPECT_THAT(Ask({"get", "runs"}).out, StartsWith("RUN"));
+  EXPECT_THAT(Ask({"get", "runs", "-o", "wide"}).out, HasSubstr("COMMITTED"));
+  EXPECT_THAT(Ask({"events", "-o", "wide"}).out, Ask({"events"}).out) << "no more columns";
   EXPECT_THAT(Ask({"get", "runs", "-o", "yaml"}).out, StartsWith("runs:\n  - run_id: r-1\n"));
   EXPECT_THAT(Ask({"describe", "demo"}).out, HasSubstr("40 of 100"));
   EXPECT_THAT(Ask({"logs", "demo"}).out, HasSubstr("worker-0 line 2\n"));
 }
 
 TEST_F(WithCoordinator, PauseResumeCancel) {
-  EXPECT_EQ(Ask({"resume", "demo"}).code, 4) << "it is not paused";
+  EXPECT_EQ(Ask({"resume", "demo"}).code, 2) << "it is not paused";
   EXPECT_THAT(Ask({"pause", "demo"}).out, HasSubstr("run r-1 paused"));
   EXPECT_EQ(Ask({"resume", "demo", "-o", "name"}).out, "r-1\n");
   EXPECT_EQ(Ask({"cancel", "demo"}).code, 0);

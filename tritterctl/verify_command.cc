@@ -13,11 +13,10 @@ int Verify(const CommandContext& context, const std::string& path) {
   if (!check.ok()) return FailLocal(check.status());
   OrderedJson json = {{"path", path}, {"kind", check->kind}, {"valid", true}};
   json.update(check->facts);
-  WriteStdout(FormatAnswer(
-      context.format(), json,
+  return PrintAnswer(
+      context, json,
       [&] { return absl::StrCat(path, ": valid ", check->kind, ": ", check->summary, "\n"); },
-      [&] { return path + "\n"; }));
-  return kExitOk;
+      [&] { return path + "\n"; });
 }
 
 }  // namespace

@@ -21,14 +21,13 @@ int Wait(const CommandContext& context, const std::string& run, double timeout_s
       WatchToEnd(client.get(), context.clock, run, &progress, options);
   progress.Finish();
   if (!end.ok()) return FailServer(end.status());
-  WriteStdout(FormatAnswer(
-      context.format(), ProtoToJson(*end),
+  return PrintAnswer(
+      context, ProtoToJson(*end),
       [&] {
         return absl::StrCat("run ", end->run_id(), " ", StateName(end->state()),
                             end->reason().empty() ? "" : ": ", end->reason(), "\n");
       },
-      [&] { return end->run_id() + "\n"; }));
-  return RunExitCode(*end);
+      [&] { return end->run_id() + "\n"; }, RunExitCode(*end));
 }
 
 }  // namespace

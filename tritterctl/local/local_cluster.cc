@@ -17,10 +17,12 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
   RETURN_IF_ERROR(env->CreateDirs(JoinPath(options.dir, "logs")));
   RETURN_IF_ERROR(env->CreateDirs(JoinPath(options.dir, "coordinator")));
   absl::StatusOr<std::unique_ptr<FileLock>> lock = FileLock::Acquire(JoinPath(options.dir, "lock"));
-  if (!lock.ok())
+  if (absl::IsFailedPrecondition(lock.status())) {
     return Annotate(
         lock.status(),
         "another tritterctl local works in this folder; wait for it or choose another --dir");
+  }
+  RETURN_IF_ERROR(lock);
   cluster->lock_ = *std::move(lock);
   RETURN_IF_ERROR(cluster->StartCoordinator());
   RETURN_IF_ERROR(cluster->StartWorkers());
