@@ -11,7 +11,8 @@
 namespace tritter {
 namespace {
 
-// Bounds keep every product of sizes far inside 64 bits.
+// Bounds keep the count of parameters inside 64 bits, and its own bound keeps every number of bytes
+// there.
 struct Bound {
   const char* field;
   int64_t ModelConfig::* member;
@@ -23,6 +24,8 @@ constexpr Bound kBounds[] = {
     {"head_dim", &ModelConfig::head_dim, 8192},  {"ffn", &ModelConfig::ffn, 1 << 22},
     {"context", &ModelConfig::context, 1 << 30},
 };
+
+constexpr int64_t kMaxParameters = int64_t{1} << 48;
 
 class Problems {
  public:
@@ -138,6 +141,12 @@ std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
     out.Add({"norm_eps"}, "norm_eps is ", c.norm_eps, ", expected more than 0 and less than 1");
   }
   if (!out.empty()) return out.Take();  // what follows divides by these
+  if (const int64_t parameters = ParameterCount(c); parameters > kMaxParameters) {
+    out.Add({"hidden", "layers", "heads", "head_dim", "ffn"}, "the model has ", parameters,
+            " parameters, expected at most ", kMaxParameters,
+            "; make hidden, layers, heads, head_dim or ffn smaller");
+    return out.Take();
+  }
 
   CheckHeads(c, &out);
   CheckAttention(c, &out);

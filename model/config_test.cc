@@ -66,6 +66,8 @@ TEST(ValidateConfig, NamesFieldActualAndExpected) {
       {[](ModelConfig* c) { c->head_dim = 33, c->head_dim_given = true; },
        "head_dim is 33, expected an even number"},
       {[](ModelConfig* c) { c->vocab = 263; }, "vocab is 263, expected 264"},
+      {[](ModelConfig* c) { c->hidden = 1 << 20, c->ffn = 1 << 22, c->layers = 4096; },
+       "parameters, expected at most 281474976710656; make hidden"},
       {[](ModelConfig* c) { c->layers = 0; }, "layers is 0, expected 1 to 4096"},
       {[](ModelConfig* c) { c->heads = -1; }, "heads is -1, expected 1"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->sinks = 4; },

@@ -63,8 +63,8 @@ struct TpackTensorToWrite {
   std::vector<float> scales;
 };
 
-// Writes atomically (temporary, fsync, rename). Tensors are asked for one at a time so that a model
-// larger than memory can be exported: `produce(i)` gives the i-th of ParameterTable order.
+// Writes atomically (temporary, fsync, rename). Tensors are added one at a time, in the order of
+// ParameterTable, so that a model larger than memory can be exported.
 class TpackWriter {
  public:
   static absl::StatusOr<std::unique_ptr<TpackWriter>> Create(Env* env, const std::string& path,

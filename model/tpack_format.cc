@@ -205,7 +205,7 @@ absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const Parame
                                                    absl::StrJoin(parameter.shape, ", "),
                                                    "] cannot be stored as ", TpackTypeName(type)));
   }
-  // ValidateConfig bounds every dimension (2^24 rows, 2^22 columns), so no product overflows.
+  // ValidateConfig bounds the count of all parameters (2^48), so no product overflows.
   const int64_t rows = parameter.shape[0], cols = matrix ? parameter.shape[1] : 1;
   const uint64_t elements = static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols);
   const uint64_t ternary_scales =

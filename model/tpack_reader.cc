@@ -138,11 +138,13 @@ absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& wh
         absl::StrFormat("%s: %s: byte %d: expected ternary codes 0 to 2 (padding 1), found 0x%02x",
                         where, tensor.name, bad, tensor.data[bad]));
   }
+  const bool above_zero = tensor.type != TpackType::kRowInt8;
   for (size_t i = 0; i < tensor.scales.size(); ++i) {
-    if (!std::isfinite(tensor.scales[i])) {
+    const float scale = tensor.scales[i];
+    if (!std::isfinite(scale) || (above_zero && scale <= 0)) {
       return absl::DataLossError(absl::StrCat(where, ": ", tensor.name, ": scale ", i,
-                                              ": expected a finite number, found ",
-                                              tensor.scales[i]));
+                                              ": expected a finite number",
+                                              above_zero ? " above 0" : "", ", found ", scale));
     }
   }
   return absl::OkStatus();

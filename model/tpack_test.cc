@@ -122,6 +122,11 @@ TEST(Tpack, WriterRefusesWhatTheFileCouldNotSay) {
   q = RandomTpackTensor(config, parameters[2], 1);
   q.scales[3] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THAT(writer->Add(q), StatusIs(kInvalid, HasSubstr("scale 3")));
+  for (const float bad : {0.0f, -0.5f}) {
+    q.scales[3] = bad;
+    EXPECT_THAT(writer->Add(q),
+                StatusIs(kInvalid, HasSubstr("scale 3: expected a finite number above 0")));
+  }
 }
 
 TEST(Tpack, UnfinishedWriterLeavesNothing) {
