@@ -96,6 +96,7 @@ absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params,
     return absl::CancelledError("scoring was cancelled");
   if (event.finish == FinishReason::kDeadline)
     return absl::DeadlineExceededError("scoring did not end within its deadline");
+  if (event.finish == FinishReason::kFailed) return event.error;
   return channel->TakeScores();
 }
 

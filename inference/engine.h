@@ -53,7 +53,7 @@ struct EngineStats {
   int64_t queued = 0, active = 0;
   int64_t kv_pages_used = 0, kv_pages_total = 0, kv_page_bytes = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
-  std::array<int64_t, 5> finished{};  // by FinishReason
+  std::array<int64_t, 6> finished{};  // by FinishReason
 };
 
 // Owns the model, the KV cache and the scheduler thread. Thread-safe. Destruction ends every

@@ -47,6 +47,7 @@ void EngineMetrics::OnFinish(const RequestUsage& usage, FinishReason reason) {
       cancelled_.Increment();
       break;
     case FinishReason::kDeadline:
+    case FinishReason::kFailed:
     case FinishReason::kNone:
       failed_.Increment();
       break;

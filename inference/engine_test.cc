@@ -254,6 +254,26 @@ TEST(Engine, ScoresEveryTokenAsTheReferenceDoes) {
   }
 }
 
+TEST(Engine, LogitsThatAreNoNumbersEndTheRequestWithAnErrorThatNamesThem) {
+  auto file = MemoryTpack::Random(TinyConfig(), 5);
+  std::vector<float> norm(TinyConfig().hidden, std::nanf(""));
+  file->Add({"norm.weight",
+             {TinyConfig().hidden},
+             TpackType::kF32,
+             std::string(reinterpret_cast<const char*>(norm.data()), norm.size() * sizeof(float)),
+             {}});
+  ASSERT_OK_AND_ASSIGN(const auto engine, Engine::Create(std::move(file), {}));
+  ASSERT_OK_AND_ASSIGN(const auto generation, engine->Generate(Params({1, 2, 3}, 5)));
+  GenerateEvent event;
+  while (event.finish == FinishReason::kNone) generation->Next(absl::InfiniteDuration(), &event);
+  EXPECT_EQ(event.finish, FinishReason::kFailed);
+  EXPECT_THAT(event.error, StatusIs(absl::StatusCode::kInternal,
+                                    HasSubstr("position 3: logit of token 0: expected a finite")));
+  EXPECT_THAT(engine->Score({.tokens = {1, 2, 3}}, [] { return false; }).status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("position 1: logit of token 0")));
+  EXPECT_EQ(engine->stats().kv_pages_used, 0);
+}
+
 TEST(Engine, ScoringCanBeCancelled) {
   auto engine = MakeEngine();
   const std::vector<int32_t> tokens(256, 40);

@@ -20,7 +20,8 @@ void Grow(std::vector<T>& v, int64_t n) {
 
 }  // namespace
 
-ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool)
+ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
+                         int64_t logit_floats)
     : model_(model),
       config_(model->config()),
       kernel_(kernel),
@@ -31,15 +32,30 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
       vocab_(config_.vocab),
       eps_(static_cast<float>(config_.norm_eps)),
       rope_(config_.rope_theta, config_.head_dim),
+      logits_part_(std::max<int64_t>(logit_floats / config_.vocab, 1)),
       scratch_(static_cast<size_t>(pool->threads())) {}
 
-absl::Span<const float> ForwardPass::Run(absl::Span<const ForwardRow> rows) {
+void ForwardPass::Run(absl::Span<const ForwardRow> rows,
+                      absl::FunctionRef<void(int64_t first, int64_t count)> use) {
   Prepare(rows);
+  const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
+  const auto part = [&](int64_t first) { return std::min(logits_part_, wanted - first); };
+  logits_first_ = 0;
   pool_->Run([&](int worker) {
     for (int64_t layer = 0; layer < config_.layers; ++layer) Layer(rows, layer, worker);
-    Head(worker);
+    if (wanted == 0) return;
+    pool_->Barrier();
+    FinalNorm(worker);
+    pool_->Barrier();
+    Head(0, part(0), worker);
   });
-  return absl::MakeConstSpan(logits_).subspan(0, logit_rows_.size() * static_cast<size_t>(vocab_));
+  for (int64_t first = 0; first < wanted; first += logits_part_) {
+    if (first > 0) {
+      logits_first_ = first;
+      pool_->Run([&](int worker) { Head(first, part(first), worker); });
+    }
+    use(first, part(first));
+  }
 }
 
 void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
@@ -64,7 +80,7 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   for (WorkerScratch& s : scratch_) Grow(s.scores, (positions + 15) / 16 * 16);
   const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
   Grow(final_, wanted * config_.hidden);
-  Grow(logits_, wanted * vocab_);
+  Grow(logits_, std::min(wanted, logits_part_) * vocab_);
 }
 
 void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
@@ -209,18 +225,19 @@ void ForwardPass::GateUp(const LayerWeights& w, int worker) {
           });
 }
 
-void ForwardPass::Head(int worker) {
-  const int64_t wanted = static_cast<int64_t>(logit_rows_.size()), h = config_.hidden;
-  if (wanted == 0) return;
-  pool_->Barrier();
-  const auto mine = pool_->Share(wanted, worker);
+void ForwardPass::FinalNorm(int worker) {
+  const int64_t h = config_.hidden;
+  const auto mine = pool_->Share(static_cast<int64_t>(logit_rows_.size()), worker);
   for (int64_t i = mine.begin; i < mine.end; ++i) {
     RmsNormRows(&x_[logit_rows_[i] * h], model_->norm(), eps_, 1, h, &final_[i * h]);
   }
-  pool_->Barrier();
+}
+
+void ForwardPass::Head(int64_t first, int64_t count, int worker) {
+  const int64_t h = config_.hidden;
   const auto columns = pool_->Share(vocab_, worker);
-  DotRows(model_->head() + columns.begin * h, columns.end - columns.begin, final_.data(), h, wanted,
-          h, logits_.data() + columns.begin, vocab_);
+  DotRows(model_->head() + columns.begin * h, columns.end - columns.begin, &final_[first * h], h,
+          count, h, logits_.data() + columns.begin, vocab_);
 }
 
 }  // namespace tritter

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
@@ -28,13 +29,18 @@ struct ForwardRow {
 // batch met.
 class ForwardPass {
  public:
-  ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool);
+  // `logit_floats` bounds the memory of logits: 64 MiB, or one row when that is more.
+  ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
+              int64_t logit_floats = int64_t{16} << 20);
 
-  // Stores keys and values of every row and computes the logits of those that want them: row i of
-  // the result, [vocabulary], belongs to the i-th such row. Valid until the next call.
-  absl::Span<const float> Run(absl::Span<const ForwardRow> rows);
+  // Stores keys and values of every row and computes the logits of those that want them, part by
+  // part: use(first, count) is called for rows [first, first + count) of those, in order, and
+  // Logits gives them until it returns.
+  void Run(absl::Span<const ForwardRow> rows,
+           absl::FunctionRef<void(int64_t first, int64_t count)> use);
+  // [vocabulary] of the i-th row that wants logits.
   absl::Span<const float> Logits(int64_t i) const {
-    return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>(i * vocab_),
+    return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>((i - logits_first_) * vocab_),
                                                 static_cast<size_t>(vocab_));
   }
 
@@ -57,7 +63,8 @@ class ForwardPass {
                  int worker);
   void Attend(absl::Span<const ForwardRow> rows, int64_t layer, int worker);
   void GateUp(const LayerWeights& w, int worker);
-  void Head(int worker);
+  void FinalNorm(int worker);
+  void Head(int64_t first, int64_t count, int worker);
 
   const PackedModel* const model_;
   const ModelConfig& config_;
@@ -78,7 +85,9 @@ class ForwardPass {
   RopeCache rope_;
   std::vector<int64_t> logit_rows_;
   std::vector<float> final_;   // [logit rows, H]
-  std::vector<float> logits_;  // [logit rows, V]
+  const int64_t logits_part_;  // most rows of logits at a time
+  int64_t logits_first_ = 0;   // first row of those in logits_
+  std::vector<float> logits_;  // [rows of a part, V]
   std::vector<WorkerScratch> scratch_;
 };
 

@@ -92,6 +92,8 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::FINISH_REASON_CANCELLED;
     case FinishReason::kDeadline:
       return v1::FINISH_REASON_DEADLINE;
+    case FinishReason::kFailed:  // told by the call's status
+      break;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }
@@ -166,6 +168,7 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
       return ToGrpc(absl::CancelledError("the generation was cancelled"));
     if (event.finish == FinishReason::kDeadline)
       return ToGrpc(absl::DeadlineExceededError("the deadline ended the generation"));
+    if (event.finish == FinishReason::kFailed) return ToGrpc(event.error);
     if (event.finish != FinishReason::kNone) return grpc::Status::OK;
   }
 }

@@ -2,8 +2,8 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/float_ops.h"
 
 namespace tritter {
@@ -19,21 +19,29 @@ int64_t KvPagesFor(int64_t positions) {
 
 void KvPagePool::FreeMemory::operator()(float* p) const { std::free(p); }
 
-bool KvPagePool::Take(int64_t count, std::vector<float*>* table) {
+void* KvPagePool::FromSystem(size_t bytes) {
+  void* page = std::aligned_alloc(64, bytes);
+  if (page != nullptr) std::memset(page, 0, bytes);
+  return page;
+}
+
+absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<float*>* table) {
   if (count > free_pages()) return false;
-  for (int64_t i = 0; i < count; ++i) {
-    if (free_.empty()) {
-      const size_t bytes = (static_cast<size_t>(page_floats_) * sizeof(float) + 63) / 64 * 64;
-      void* page = std::aligned_alloc(64, bytes);
-      if (page == nullptr) throw std::bad_alloc();
-      std::memset(page, 0, bytes);
-      memory_.emplace_back(static_cast<float*>(page));
-      free_.push_back(static_cast<float*>(page));
+  const size_t bytes = (static_cast<size_t>(page_floats_) * sizeof(float) + 63) / 64 * 64;
+  while (static_cast<int64_t>(free_.size()) < count) {
+    void* page = allocate_(bytes);
+    if (page == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "KV cache: the system gave no memory for a page of ", bytes, " bytes, ", memory_.size(),
+          " of at most ", max_pages_, " pages are there; start the server with a smaller "
+          "--max-kv-memory, or free some memory"));
     }
-    table->push_back(free_.back());
-    free_.pop_back();
-    ++used_;
+    memory_.emplace_back(static_cast<float*>(page));
+    free_.push_back(static_cast<float*>(page));
   }
+  table->insert(table->end(), free_.end() - count, free_.end());
+  free_.resize(free_.size() - static_cast<size_t>(count));
+  used_ += count;
   return true;
 }
 

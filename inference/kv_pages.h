@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/config.h"
 
 namespace tritter {
@@ -29,8 +30,12 @@ int64_t KvPagesFor(int64_t positions);  // rounded up
 // Owned by the engine; used by its scheduler thread alone. Pages are made on first use and kept.
 class KvPagePool {
  public:
-  KvPagePool(int64_t page_floats, int64_t max_pages)
-      : page_floats_(page_floats), max_pages_(max_pages) {}
+  // Zeroed, aligned to 64 bytes, for std::free; null when there is no memory.
+  using Allocate = void* (*)(size_t bytes);
+  static void* FromSystem(size_t bytes);
+
+  KvPagePool(int64_t page_floats, int64_t max_pages, Allocate allocate = &FromSystem)
+      : page_floats_(page_floats), max_pages_(max_pages), allocate_(allocate) {}
   KvPagePool(const KvPagePool&) = delete;
   KvPagePool& operator=(const KvPagePool&) = delete;
 
@@ -38,7 +43,8 @@ class KvPagePool {
   int64_t free_pages() const { return max_pages_ - used_; }
   int64_t used_pages() const { return used_; }
   // Appends `count` pages to `table`; false (and nothing done) when that many are not free.
-  bool Take(int64_t count, std::vector<float*>* table);
+  // ResourceExhausted, and nothing done, when the system has no memory for a page.
+  absl::StatusOr<bool> Take(int64_t count, std::vector<float*>* table);
   void Return(std::vector<float*>* table);  // empties it
 
  private:
@@ -46,6 +52,7 @@ class KvPagePool {
     void operator()(float* p) const;
   };
   const int64_t page_floats_, max_pages_;
+  const Allocate allocate_;
   int64_t used_ = 0;
   std::vector<std::unique_ptr<float, FreeMemory>> memory_;
   std::vector<float*> free_;

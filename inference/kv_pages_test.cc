@@ -27,19 +27,33 @@ TEST(KvPages, RoundsPositionsUp) {
 TEST(KvPagePool, NeverGivesMoreThanItHasAndReusesWhatComesBack) {
   KvPagePool pool(32, 5);
   std::vector<float*> a, b;
-  ASSERT_TRUE(pool.Take(3, &a));
-  EXPECT_FALSE(pool.Take(3, &b));
+  ASSERT_TRUE(*pool.Take(3, &a));
+  EXPECT_FALSE(*pool.Take(3, &b));
   EXPECT_TRUE(b.empty());
   EXPECT_EQ(pool.free_pages(), 2);
   const std::set<float*> first(a.begin(), a.end());
   EXPECT_EQ(first.size(), 3u);
   pool.Return(&a);
   EXPECT_EQ(pool.used_pages(), 0);
-  ASSERT_TRUE(pool.Take(5, &b));
+  ASSERT_TRUE(*pool.Take(5, &b));
   std::set<float*> all(b.begin(), b.end());
   EXPECT_EQ(all.size(), 5u);
   for (float* p : first) EXPECT_TRUE(all.count(p));
   pool.Return(&b);
+}
+
+TEST(KvPagePool, WithoutMemoryItSaysSoAndTakesNothing) {
+  static int left = 1;
+  KvPagePool pool(32, 3, [](size_t bytes) -> void* {
+    return left-- > 0 ? KvPagePool::FromSystem(bytes) : nullptr;
+  });
+  std::vector<float*> table;
+  const absl::StatusOr<bool> taken = pool.Take(2, &table);
+  EXPECT_EQ(taken.status().code(), absl::StatusCode::kResourceExhausted) << taken.status();
+  EXPECT_TRUE(table.empty());
+  EXPECT_EQ(pool.free_pages(), 3);
+  EXPECT_TRUE(*pool.Take(1, &table)) << "the page that was there";
+  pool.Return(&table);
 }
 
 }  // namespace

@@ -30,22 +30,6 @@ absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
 
 }  // namespace
 
-const char* FinishReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kNone:
-      return "none";
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-    case FinishReason::kDeadline:
-      return "deadline";
-  }
-  return "none";
-}
-
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits) {
   if (params.prompt.empty())
     return absl::InvalidArgumentError("prompt is empty; give at least one token (bos will do)");

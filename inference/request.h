@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "inference/sampler.h"
 
@@ -26,9 +27,8 @@ enum class FinishReason {
   kLength,  // max_tokens
   kCancelled,
   kDeadline,
+  kFailed,  // GenerateEvent::error says why
 };
-const char* FinishReasonName(
-    FinishReason reason);  // "stop", "length", "cancelled", "deadline", "none"
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
@@ -45,6 +45,7 @@ struct GenerateEvent {
       tokens;  // every generated token; text may lag behind while it could become a stop string
   FinishReason finish = FinishReason::kNone;  // set in the last event
   RequestUsage usage;                         // complete in the last event
+  absl::Status error;  // with kFailed: Internal (logits that are no numbers), ResourceExhausted
 };
 
 struct ScoreParams {

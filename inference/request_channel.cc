@@ -20,11 +20,12 @@ void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
 }
 
 void RequestChannel::Finish(absl::string_view last_text, FinishReason reason,
-                            const RequestUsage& usage) {
+                            const RequestUsage& usage, const absl::Status& error) {
   MutexLock lock(&mu_);
   event_.text.append(last_text.data(), last_text.size());
   event_.finish = reason;
   event_.usage = usage;
+  event_.error = error;
   fresh_ = true;
   changed_.NotifyAll();
 }

@@ -18,7 +18,8 @@ class RequestChannel {
   // Writer.
   void Append(absl::string_view text, int32_t token);
   void AppendScores(std::vector<PositionScore> scores);
-  void Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage);
+  void Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage,
+              const absl::Status& error = absl::OkStatus());
 
   // Reader. Next: true with everything that came since the last call; false when nothing came in
   // time.

@@ -56,6 +56,17 @@ int32_t Greedy(absl::Span<const float> logits) {
   return static_cast<int32_t>(best);
 }
 
+absl::Status CheckFinite(absl::Span<const float> logits, int64_t position) {
+  uint32_t bad = 0;
+  for (const float l : logits) bad |= static_cast<uint32_t>(!(l - l == 0));  // no early end: fast
+  if (bad == 0) return absl::OkStatus();
+  size_t id = 0;
+  while (std::isfinite(logits[id])) ++id;
+  return absl::InternalError(absl::StrCat(
+      "position ", position, ": logit of token ", id, ": expected a finite number, actual ",
+      logits[id], "; check the model with: tritterctl verify, or export an earlier checkpoint"));
+}
+
 int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position) {
   const int32_t best = Greedy(logits);
   if (params.temperature == 0 || params.top_k == 1) return best;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 
@@ -82,6 +83,20 @@ TEST(Sampler, SameSeedAndPositionGiveTheSameTokenOthersDiffer) {
   }
   EXPECT_EQ(a, b);
   EXPECT_NE(a, c);
+}
+
+TEST(Sampler, LogitsThatAreNoNumbersAreNamed) {
+  std::vector<float> logits(300, 1.0f);
+  EXPECT_OK(CheckFinite(logits, 5));
+  for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    for (const size_t id : {size_t{0}, size_t{299}}) {
+      std::vector<float> with = logits;
+      with[id] = bad;
+      EXPECT_THAT(CheckFinite(with, 5),
+                  StatusIs(absl::StatusCode::kInternal,
+                           testing::HasSubstr(absl::StrCat("position 5: logit of token ", id))));
+    }
+  }
 }
 
 TEST(Sampler, RefusesParametersOutsideTheirRange) {

@@ -7,14 +7,17 @@ namespace tritter {
 
 bool Scheduler::Admit(std::unique_ptr<Sequence>& sequence) {
   if (active() >= options_.max_batch) return false;
-  if (!pages_->Take(KvPagesFor(sequence->max_positions()), &sequence->pages)) return false;
+  const absl::StatusOr<bool> taken =
+      pages_->Take(KvPagesFor(sequence->max_positions()), &sequence->pages);
+  if (taken.ok() && !*taken) return false;
   sequence->Admitted(clock_->Monotonic());
+  if (!taken.ok()) sequence->Fail(taken.status(), clock_->Monotonic());
   active_.push_back(std::move(sequence));
   return true;
 }
 
 void Scheduler::DealOut(std::vector<Work>* work) {
-  for (const auto& s : active_) work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0, {}});
+  for (const auto& s : active_) work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0, 0, {}, {}});
   int64_t budget = options_.prefill_chunk;
   bool dealt = true;
   while (budget > 0 && dealt) {
@@ -32,16 +35,21 @@ void Scheduler::DealOut(std::vector<Work>* work) {
   ++turn_;
 }
 
-void Scheduler::ReadLogits(Work& w) const {
+void Scheduler::ReadLogits(Work& w, int64_t first, int64_t count) const {
   Sequence& s = *w.sequence;
-  if (s.scoring()) {
-    for (int64_t i = 0; i < w.positions; ++i) {
-      const int32_t next = s.tokens()[static_cast<size_t>(s.computed + i + 1)];
+  const int64_t begin = std::max<int64_t>(first - w.first_logits, 0),
+                end = std::min(first + count - w.first_logits, w.logits);
+  for (int64_t i = begin; i < end && w.error.ok(); ++i) {
+    const absl::Span<const float> logits = forward_->Logits(w.first_logits + i);
+    const int64_t next = s.scoring() ? s.computed + i + 1 : s.length();
+    w.error = CheckFinite(logits, next);
+    if (!w.error.ok()) return;
+    if (s.scoring()) {
       w.scores.push_back(
-          ScorePosition(forward_->Logits(w.first_logits + i), next, s.score_candidates()));
+          ScorePosition(logits, s.tokens()[static_cast<size_t>(next)], s.score_candidates()));
+    } else {
+      w.token = Sample(logits, s.sampling(), next);
     }
-  } else if (w.positions == s.pending()) {
-    w.token = Sample(forward_->Logits(w.first_logits), s.sampling(), s.length());
   }
 }
 
@@ -59,6 +67,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::TakeFinished() {
 std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   const absl::Duration before = clock_->Monotonic();
   for (const auto& s : active_) {
+    if (s->finish_reason() != FinishReason::kNone) continue;  // failed when it was admitted
     if (const FinishReason reason = s->Interruption(before); reason != FinishReason::kNone)
       s->Finish(reason, before);
   }
@@ -78,13 +87,15 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
       rows.push_back({s.tokens()[static_cast<size_t>(position)], position, &s.pages, wants});
       logits += wants;
     }
+    w.logits = logits - w.first_logits;
   }
-  forward_->Run(rows);
-  pool_->Run([&](int worker) {
-    for (size_t i = static_cast<size_t>(worker); i < work.size();
-         i += static_cast<size_t>(pool_->threads())) {
-      if (work[i].positions > 0) ReadLogits(work[i]);
-    }
+  forward_->Run(rows, [&](int64_t first, int64_t count) {
+    pool_->Run([&](int worker) {
+      for (size_t i = static_cast<size_t>(worker); i < work.size();
+           i += static_cast<size_t>(pool_->threads())) {
+        ReadLogits(work[i], first, count);
+      }
+    });
   });
   const absl::Duration after = clock_->Monotonic();
   for (Work& w : work) {
@@ -93,7 +104,9 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     const bool complete = w.positions == s.pending();
     (s.in_prefill() ? report->prompt_positions : report->decoding) += w.positions;
     s.computed += w.positions;
-    if (s.scoring()) {
+    if (!w.error.ok()) {
+      s.Fail(w.error, after);
+    } else if (s.scoring()) {
       s.AcceptScores(std::move(w.scores), after);
     } else if (complete) {
       const int64_t length = s.length();

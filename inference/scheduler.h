@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "common/clock.h"
 #include "inference/engine_observer.h"
 #include "inference/forward.h"
@@ -31,7 +32,8 @@ class Scheduler {
 
   bool idle() const { return active_.empty(); }
   int64_t active() const { return static_cast<int64_t>(active_.size()); }
-  // Takes the request and its pages; false when there is no room now (the caller keeps it).
+  // Takes the request and its pages; false when there is no room now (the caller keeps it). Without
+  // memory for its pages the request has failed and comes back from the next Step.
   bool Admit(std::unique_ptr<Sequence>& sequence);
   // Ends what is cancelled or over time, then computes one step. Returns what finished, without
   // pages, not yet published.
@@ -43,12 +45,15 @@ class Scheduler {
     Sequence* sequence;
     int64_t positions;     // computed in this step
     int64_t first_logits;  // row of the logits
+    int64_t logits;        // how many rows
     int32_t token = 0;     // sampled
+    absl::Status error;    // of the logits
     std::vector<PositionScore> scores;
   };
   std::vector<std::unique_ptr<Sequence>> TakeFinished();
   void DealOut(std::vector<Work>* work);
-  void ReadLogits(Work& work) const;
+  // Rows [first, first + count) of the logits, as far as they are this request's.
+  void ReadLogits(Work& work, int64_t first, int64_t count) const;
 
   const SchedulerOptions options_;
   ForwardPass* const forward_;

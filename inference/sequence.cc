@@ -67,6 +67,11 @@ void Sequence::AcceptScores(std::vector<PositionScore> scores, absl::Duration no
   }
 }
 
+void Sequence::Fail(absl::Status error, absl::Duration now) {
+  error_ = std::move(error);
+  Finish(FinishReason::kFailed, now);
+}
+
 void Sequence::Finish(FinishReason reason, absl::Duration now) {
   last_text_ = matcher_.Push(decoder_.Finish());
   if (matcher_.found() && reason == FinishReason::kLength) reason = FinishReason::kStop;

@@ -38,11 +38,12 @@ class Sequence {
   void Accept(int32_t token, absl::Duration now);
   void AcceptScores(std::vector<PositionScore> scores, absl::Duration now);
   void Finish(FinishReason reason, absl::Duration now);
+  void Fail(absl::Status error, absl::Duration now);  // Finish with kFailed
   // Between the last accepted token and the one before; nothing for a request's first.
   std::optional<absl::Duration> token_gap() const { return token_gap_; }
   // Tells the waiting side. Apart from Finish, so that pages and figures are settled before anybody
   // is told.
-  void Publish() { channel_->Finish(last_text_, finish_reason_, usage_); }
+  void Publish() { channel_->Finish(last_text_, finish_reason_, usage_, error_); }
   FinishReason finish_reason() const { return finish_reason_; }
   const RequestUsage& usage() const { return usage_; }  // complete after Finish
 
@@ -65,6 +66,7 @@ class Sequence {
                  last_ = absl::ZeroDuration();
   std::optional<absl::Duration> token_gap_;
   FinishReason finish_reason_ = FinishReason::kNone;
+  absl::Status error_;
   std::string last_text_;
   RequestUsage usage_;
 };

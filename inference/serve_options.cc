@@ -67,7 +67,7 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
   RETURN_IF_ERROR(CheckRange("--max-queue", o.max_queue, 1, 1 << 20));
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
-  RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 65536));
+  RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
   if (!(o.grace_seconds >= 0 && o.grace_seconds <= 86400)) {
     return absl::InvalidArgumentError(

@@ -17,8 +17,8 @@ namespace tritter {
 struct ServeOptions {
   std::string model;  // PATH or PATH=name
   std::string listen = "127.0.0.1:8080";
-  std::string metrics_listen;  // "": no metrics
-  std::string ready_file;      // "": none
+  std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
+  std::string ready_file;                      // "": none
   int threads = 0;             // 0: one per core
   uint64_t max_kv_memory = uint64_t{1} << 30;
   int64_t max_queue = 64;

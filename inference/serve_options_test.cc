@@ -25,6 +25,18 @@ TEST(ServeOptions, ReadsSizesWithUnits) {
   EXPECT_EQ(o.max_kv_memory, uint64_t{512} << 20);
 }
 
+TEST(ServeOptions, MetricsAreThereUnlessSwitchedOff) {
+  ServeOptions o;
+  EXPECT_EQ(o.metrics_listen, "127.0.0.1:0") << "as in the other servers";
+}
+
+TEST(ServeOptions, AStepIsBounded) {
+  ServeOptions o;
+  o.prefill_chunk = 4097;
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--prefill-chunk is 4097")));
+}
+
 TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
   ServeOptions o;
   EXPECT_OK(CheckServeOptions(o, nullptr));
