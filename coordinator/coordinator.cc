@@ -156,6 +156,11 @@ void Coordinator::Tick() {
     for (auto& [id, run] : runs_) {
       if (run.epoch.has_value()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
     }
+    if (now - last_tick_ > options_.liveness.own_pause) {
+      LogWarning("coordinator_was_away",
+                 {{"seconds", absl::ToDoubleSeconds(now - last_tick_)}});
+      workers_.Excuse(now);
+    }
     last_tick_ = now;
     CheckWorkers();
     CheckEpochs();

@@ -126,6 +126,28 @@ TEST_F(EpochsTest, ASilentWorkerIsLostAfterTheTimeoutAndItsLateWordsAreRefused) 
   RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() >= 3; });
 }
 
+// As after SIGSTOP and SIGCONT of the coordinator, or a pause of its machine.
+TEST_F(EpochsTest, ACoordinatorThatWasAwayBlamesNoWorkerForItsOwnSilence) {
+  const std::string id = Submit(RunYaml("run", 1000, 2));
+  AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  clock_.Advance(absl::Seconds(20));
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  b->Kill();  // its stream breaks, then the coordinator is away again
+  clock_.Advance(absl::Seconds(20));
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  ASSERT_OK(b->Connect());
+  const int64_t at = Get(id).step();
+  RoundsUntil([&] { return Get(id).step() >= at + 5; });
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  Silence(b);  // and a real loss is still one
+  Rounds(60);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+}
+
 TEST_F(EpochsTest, StaleEpochsAndIncarnationsAreRefusedWithTypedErrors) {
   const std::string id = Submit(RunYaml("run", 1000, 1));
   FakeAgent* w = AddWorker("w", 1);

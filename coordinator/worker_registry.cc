@@ -122,6 +122,15 @@ void WorkerRegistry::Release(WorkerEntry* worker, absl::Duration now) {
   worker->standing_since = now;
 }
 
+void WorkerRegistry::Excuse(absl::Duration now) {
+  for (auto& [name, worker] : workers_) {
+    if (worker.lost) continue;
+    worker.last_heartbeat = now;
+    if (worker.session == 0) worker.detached_at = now;
+    if (worker.awaited) worker.started = now;
+  }
+}
+
 std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now,
                                                    const LivenessOptions& options) {
   std::vector<WorkerEntry*> out;
