@@ -32,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(
 Coordinator::~Coordinator() {
   Stop();
   if (background_.joinable()) background_.join();
+  if (verify_thread_.joinable()) verify_thread_.join();
   if (export_thread_.joinable()) export_thread_.join();
 }
 
@@ -113,15 +114,18 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   std::set<int64_t> recorded;
   for (const v1::Checkpoint& c : run->checkpoints) recorded.insert(c.step());
   const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
-  ASSIGN_OR_RETURN(
-      RecoveredFolders found,
-      RecoverCheckpointFolders(env_, run->CheckpointDir(), run->record.run_id, recorded, live));
-  for (const std::string& name : found.removed) {
-    LogInfo("checkpoint_attempt_removed", {{"run", run->record.run_id}, {"folder", name}});
+  const std::string dir = run->CheckpointDir(), id = run->record.run_id;
+  mu_.Unlock();
+  absl::StatusOr<RecoveredFolders> found =
+      RecoverCheckpointFolders(env_, dir, id, recorded, live);
+  mu_.Lock();
+  if (!found.ok()) return found.status();
+  for (const std::string& name : found->removed) {
+    LogInfo("checkpoint_attempt_removed", {{"run", id}, {"folder", name}});
   }
-  if (found.adopted.empty()) return absl::OkStatus();
+  if (found->adopted.empty()) return absl::OkStatus();
   WriteBatch batch;
-  for (v1::Checkpoint& c : found.adopted) {
+  for (v1::Checkpoint& c : found->adopted) {
     c.set_committed_ms(NowMs());
     batch.checkpoints.push_back({run->record.run_id, c});
     batch.events.push_back(
@@ -196,6 +200,12 @@ absl::StatusOr<RunEntry*> Coordinator::FindRun(const std::string& name) {
   }
   if (newest == nullptr) return UnknownRunError(name);
   return newest;
+}
+
+absl::StatusOr<std::string> Coordinator::RunId(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
+  return run->record.run_id;
 }
 
 absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity& worker,

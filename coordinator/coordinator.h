@@ -39,7 +39,7 @@ using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
 struct CoordinatorOptions {
   std::string data_dir;            // absolute; runs lie in data_dir/runs/<run_id>
   std::vector<std::string> roots;  // data of runs must lie below one of them; empty: anywhere
-  bool background = true;          // own threads for ticks and exports; else the caller calls Tick
+  bool background = true;          // own threads for what takes long; else the caller calls Tick
   absl::Duration tick = absl::Milliseconds(200);
   absl::Duration collective_timeout = absl::Seconds(60);
   absl::Duration forget_lost_workers = absl::Hours(1);
@@ -81,8 +81,8 @@ struct CoordinatorStats {
   int64_t heartbeats = 0, plans = 0, commits = 0, failed_commits = 0;
 };
 
-// Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one while an export
-// runs) unless background is off. Typed errors (coordinator/errors.h) throughout; ResourceExhausted
+// Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one each while an export
+// runs or checkpoints are verified) unless background is off. Typed errors (coordinator/errors.h) throughout; ResourceExhausted
 // and the like come from the store: nothing is lost then, and the call may be repeated.
 class Coordinator {
  public:
@@ -136,6 +136,8 @@ class Coordinator {
   Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
   absl::Status Load();
   absl::Status LoadRun(RunRecord record) REQUIRES(mu_);
+  // Tidies the run's checkpoint folder and records what is whole there. The lock is given up while
+  // files are read. No checkpoint of the run may be on its way meanwhile.
   absl::Status RecoverFolders(RunEntry* run) REQUIRES(mu_);
   void RunBackground();
 
@@ -144,6 +146,8 @@ class Coordinator {
       REQUIRES(mu_);
   void Touch(RunEntry* run) REQUIRES(mu_);
   absl::StatusOr<RunEntry*> FindRun(const std::string& run) REQUIRES(mu_);
+  // For reads of the store that may take long: those are done without the lock.
+  absl::StatusOr<std::string> RunId(const std::string& run);
   // The live epoch the request names, with the sender's rank. UNKNOWN_WORKER, STALE_INCARNATION,
   // UNKNOWN_RUN, STALE_EPOCH.
   struct Fenced {
@@ -186,6 +190,8 @@ class Coordinator {
   void RetryCommits();
   void Place();
   std::vector<Placement> Decide() REQUIRES(mu_);
+  // Reads whole checkpoints: on a thread of its own, so that losses of other runs are seen meanwhile.
+  void StartVerification(std::vector<std::string> run_ids);
   void ChooseResume(const std::string& run_id);
   void StartExports();
   void ExportRun(const std::string& run_id);
@@ -219,7 +225,9 @@ class Coordinator {
   absl::Duration last_tick_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;
+  bool verifying_ GUARDED_BY(mu_) = false;
   std::thread background_;
+  std::thread verify_thread_;  // of the tick
   std::thread export_thread_;
 };
 

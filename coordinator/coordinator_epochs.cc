@@ -1,4 +1,5 @@
 // Epochs: ended by losses, complaints and completion; formed from healthy workers.
+#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -292,6 +293,25 @@ std::vector<Placement> Coordinator::Decide() {
   return Schedule(waiting, workers_.Views(now, names), options_.world);
 }
 
+void Coordinator::StartVerification(std::vector<std::string> run_ids) {
+  if (run_ids.empty()) return;
+  {
+    MutexLock lock(&mu_);
+    if (verifying_ || stopping_) return;
+    verifying_ = true;
+  }
+  auto verify = [this, ids = std::move(run_ids)] {
+    for (const std::string& id : ids) ChooseResume(id);
+    MutexLock lock(&mu_);
+    verifying_ = false;
+    kicked_ = true;
+    wake_.NotifyAll();
+  };
+  if (!options_.background) return verify();
+  if (verify_thread_.joinable()) verify_thread_.join();  // the one before has ended
+  verify_thread_ = std::thread(std::move(verify));
+}
+
 void Coordinator::ChooseResume(const std::string& run_id) {
   std::vector<v1::Checkpoint> checkpoints;
   {
@@ -323,7 +343,7 @@ void Coordinator::Place() {
         unverified.push_back(p.run_id);
     }
   }
-  for (const std::string& id : unverified) ChooseResume(id);
+  StartVerification(std::move(unverified));
   MutexLock lock(&mu_);
   std::vector<std::string> names;
   for (const auto& [name, worker] : workers_.all()) names.push_back(name);  // the order of Views

@@ -262,11 +262,9 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
 
 absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(
     const v1::ListEventsRequest& request) {
-  MutexLock lock(&mu_);
   std::string id;
   if (!request.run().empty()) {
-    ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
-    id = run->record.run_id;
+    ASSIGN_OR_RETURN(id, RunId(request.run()));
   }
   const int64_t limit =
       request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListed);
@@ -279,9 +277,7 @@ absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(
 
 absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(
     const v1::ListMetricsRequest& request) {
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(request.run()));
-  const std::string& id = run->record.run_id;
+  ASSIGN_OR_RETURN(const std::string id, RunId(request.run()));
   ASSIGN_OR_RETURN(const auto steps,
                    store_->Metrics(id, request.first_step(), request.last_step()));
   ASSIGN_OR_RETURN(const auto points,

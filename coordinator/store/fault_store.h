@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "coordinator/store/store.h"
@@ -24,6 +26,9 @@ class FaultStore : public Store {
   // The Apply that is `nth` from now (0: the next) fails; with `sticky` all later ones too.
   void FailApply(int64_t nth, StoreFault fault, bool sticky = false);
   void Heal() { at_ = -1; }
+  // Called before each read of events and metrics, which may take long: nobody may hold a lock
+  // then. Set before the store is shared by threads.
+  void OnLongRead(std::function<void()> hook) { on_long_read_ = std::move(hook); }
   int64_t applies() const { return count_; }
 
   absl::Status Apply(const WriteBatch& batch) override;
@@ -46,10 +51,12 @@ class FaultStore : public Store {
   absl::StatusOr<int64_t> LastEventId() override { return base_->LastEventId(); }
   absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
                                                 int64_t limit) override {
+    if (on_long_read_) on_long_read_();
     return base_->Events(run_id, after_id, limit);
   }
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
                                                        int64_t last) override {
+    if (on_long_read_) on_long_read_();
     return base_->Metrics(run_id, first, last);
   }
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override {
@@ -73,6 +80,7 @@ class FaultStore : public Store {
 
  private:
   Store* const base_;
+  std::function<void()> on_long_read_;
   std::atomic<int64_t> count_{0};
   std::atomic<int64_t> at_{-1};
   std::atomic<bool> sticky_{false};

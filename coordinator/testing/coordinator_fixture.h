@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,6 +24,16 @@ class FakeCatalog : public DataCatalog {
   std::vector<SourceFacts> Inspect(const RunSpec& spec) override;
   absl::Status status;
   uint64_t samples = 1000;
+};
+
+// Files that may take long to read.
+class SlowEnv : public MemoryEnv {
+ public:
+  absl::StatusOr<std::vector<std::string>> ListDir(const std::string& path) override {
+    if (on_list) on_list();
+    return MemoryEnv::ListDir(path);
+  }
+  std::function<void()> on_list;
 };
 
 // Commands collected for one worker.
@@ -95,7 +106,7 @@ class CoordinatorFixture : public testing::Test {
   void Silence(FakeAgent* agent);  // it acts no more, its stream stays
   std::vector<std::string> EventKinds(const std::string& run_id);
 
-  MemoryEnv env_;
+  SlowEnv env_;
   FakeClock clock_;
   MemoryStore memory_store_;
   FaultStore store_;
