@@ -1,6 +1,7 @@
 // Start, recovery, threads and what every part uses.
 #include "coordinator/coordinator.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -99,10 +100,14 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
   const int64_t recent = std::max<int64_t>(1, record.step - 20);
   ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics,
-                   store_->Metrics(record.run_id, recent, 0));
+                   store_->Metrics(record.run_id, recent, 0, kRecentMetrics));
   for (const v1::StepMetrics& m : metrics) run.Remember(m);
+  // The newest of each source are among those of the newest steps that were evaluated.
+  const int64_t evaluated =
+      run.spec.evaluate_every > 0 ? std::max<int64_t>(0, record.step - 20 * run.spec.evaluate_every)
+                                  : 0;
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
-                   store_->Evaluations(record.run_id, 0, 0));
+                   store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
   const std::string id = record.run_id;
   run.record = std::move(record);

@@ -26,6 +26,7 @@ class EpochsTest : public CoordinatorFixture {
     ASSERT_OK_AND_ASSIGN(const auto metrics, coordinator_->ListMetrics(request));
     ASSERT_EQ(metrics.steps_size(), steps);
     for (int64_t i = 0; i < steps; ++i) EXPECT_EQ(metrics.steps(static_cast<int>(i)).step(), i + 1);
+    EXPECT_EQ(metrics.next_step(), 0);
   }
 };
 

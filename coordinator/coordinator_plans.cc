@@ -165,6 +165,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
       batch.metrics.push_back(std::move(record));
       next.step = std::max<int64_t>(next.step, m.step());
       if (m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
+        next.reported_tokens += m.tokens();
+        next.reported_us += static_cast<int64_t>(m.step_seconds() * 1e6);
         seconds =
             seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
       }

@@ -17,6 +17,9 @@ namespace {
 constexpr size_t kMaxYamlBytes = size_t{1} << 20;
 constexpr size_t kMaxKeyLength = 128;
 constexpr int64_t kMaxListed = 10000;
+// An answer stays below the 4 MiB that gRPC takes. The evaluations of one step are far fewer.
+constexpr int64_t kMaxListedSteps = 5000;
+constexpr int64_t kMaxListedEvaluations = 5000;
 
 absl::Status SpecError(absl::string_view message) {
   return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::INVALID_RUN_SPEC, message,
@@ -278,13 +281,24 @@ absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(
 absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(
     const v1::ListMetricsRequest& request) {
   ASSIGN_OR_RETURN(const std::string id, RunId(request.run()));
-  ASSIGN_OR_RETURN(const auto steps,
-                   store_->Metrics(id, request.first_step(), request.last_step()));
-  ASSIGN_OR_RETURN(const auto points,
-                   store_->Evaluations(id, request.first_step(), request.last_step()));
+  const int64_t limit =
+      request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListedSteps);
+  // One more of each than is given: it is where the next part begins.
+  ASSIGN_OR_RETURN(const auto steps, store_->Metrics(id, request.first_step(),
+                                                     request.last_step(), limit + 1));
+  int64_t next = static_cast<int64_t>(steps.size()) > limit ? steps.back().step() : 0;
+  ASSIGN_OR_RETURN(const auto points, store_->Evaluations(id, request.first_step(),
+                                                          next > 0 ? next - 1 : request.last_step(),
+                                                          kMaxListedEvaluations + 1));
+  if (static_cast<int64_t>(points.size()) > kMaxListedEvaluations) next = points.back().step();
   v1::ListMetricsResponse out;
-  for (const v1::StepMetrics& m : steps) *out.add_steps() = m;
-  for (const v1::EvaluationPoint& p : points) *out.add_evaluations() = p;
+  for (const v1::StepMetrics& m : steps) {
+    if (next == 0 || m.step() < next) *out.add_steps() = m;
+  }
+  for (const v1::EvaluationPoint& p : points) {
+    if (next == 0 || p.step() < next) *out.add_evaluations() = p;
+  }
+  out.set_next_step(next);
   return out;
 }
 

@@ -194,6 +194,40 @@ TEST_F(RunsTest, WatchGivesTheRunThenWhatChanges) {
   EXPECT_GT(events, 2);
 }
 
+TEST_F(RunsTest, MetricsComeInPartsOfBoundedSize) {
+  const std::string id = Submit(RunYaml("first", 40, 1, "evaluation: {every: 10}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  v1::ListMetricsRequest request;
+  request.set_run(id);
+  request.set_limit(15);
+  std::vector<int64_t> steps, evaluations;
+  for (int parts = 1;; ++parts) {
+    ASSERT_OK_AND_ASSIGN(const auto part, coordinator_->ListMetrics(request));
+    EXPECT_LE(part.steps_size(), 15);
+    for (const auto& s : part.steps()) steps.push_back(s.step());
+    for (const auto& e : part.evaluations()) evaluations.push_back(e.step());
+    request.set_first_step(part.next_step());
+    if (part.next_step() > 0) continue;
+    EXPECT_EQ(parts, 3);
+    break;
+  }
+  ASSERT_THAT(steps, SizeIs(40));
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(steps[i], i + 1);
+  EXPECT_THAT(evaluations, testing::ElementsAre(10, 20, 30, 40));
+}
+
+TEST_F(RunsTest, TheMeanSpeedIsPartOfTheRunAndSurvivesARestart) {
+  const std::string id = Submit(RunYaml("first", 40, 1));
+  AddWorker("w")->step_seconds = 0.5;
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).reported_tokens(), 40 * 2048);
+  EXPECT_EQ(Get(id).reported_seconds(), 20.0);
+  Start();
+  EXPECT_EQ(Get(id).reported_tokens(), 40 * 2048);
+  EXPECT_EQ(Get(id).reported_seconds(), 20.0);
+}
+
 // A hook that needs the coordinator's lock hangs when the caller holds it.
 TEST_F(RunsTest, NobodyWaitsWhileMetricsEventsOrCheckpointFoldersAreRead) {
   const std::string id = Submit(RunYaml("first", 40, 1));

@@ -53,6 +53,8 @@ v1::Run DescribeRun(const RunEntry& run) {
   out.set_spec_hash(r.spec_hash);
   out.set_run_dir(r.run_dir);
   out.set_epochs_lost(static_cast<int32_t>(r.epochs_lost));
+  out.set_reported_tokens(r.reported_tokens);
+  out.set_reported_seconds(static_cast<double>(r.reported_us) / 1e6);
   if (run.epoch.has_value()) {
     out.set_phase(v1::PHASE_FULL);
     int32_t rank = 0;

@@ -30,7 +30,6 @@ class RunApi {
   virtual absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) = 0;
   virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(
       const v1::ListEventsRequest& request) = 0;
-  virtual absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers() = 0;
 

@@ -82,12 +82,6 @@ absl::StatusOr<v1::ListEventsResponse> RunClient::ListEvents(const v1::ListEvent
   return impl_->Call(&v1::RunService::Stub::ListEvents, request);
 }
 
-absl::StatusOr<v1::ListMetricsResponse> RunClient::ListMetrics(const std::string& run) {
-  v1::ListMetricsRequest request;
-  request.set_run(run);
-  return impl_->Call(&v1::RunService::Stub::ListMetrics, request);
-}
-
 absl::StatusOr<v1::ListCheckpointsResponse> RunClient::ListCheckpoints(const std::string& run) {
   v1::ListCheckpointsRequest request;
   request.set_run(run);

@@ -25,7 +25,6 @@ class RunClient final : public RunApi {
   absl::StatusOr<v1::Run> ResumeRun(const std::string& run) override;
   absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) override;
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request) override;
-  absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const std::string& run) override;
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) override;
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers() override;
   absl::Status WatchRun(const std::string& run,

@@ -153,12 +153,9 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
   return out;
 }
 
-OrderedJson RunSummary(const v1::Run& run, const v1::ListMetricsResponse& metrics) {
-  double seconds = 0, tokens = 0;
-  for (const v1::StepMetrics& s : metrics.steps()) {
-    seconds += s.step_seconds();
-    tokens += static_cast<double>(s.tokens());
-  }
+OrderedJson RunSummary(const v1::Run& run) {
+  const double seconds = run.reported_seconds();
+  const double tokens = static_cast<double>(run.reported_tokens());
   OrderedJson json = ProtoToJson(run);
   json["evaluations"] = json["last_evaluation"];
   json["tokens_per_second"] = seconds > 0 ? tokens / seconds : 0.0;

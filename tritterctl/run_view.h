@@ -20,10 +20,10 @@ std::string EventLine(const v1::Event& event);
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
                         const v1::ListEventsResponse& events);
 
-// What is left when a run has ended: state, steps, figures, artefacts. `metrics`: all steps, for
-// the mean throughput. Keys: those of Run, and "evaluations" (newest per source),
-// "tokens_per_second" (mean over the steps), "train_seconds".
-OrderedJson RunSummary(const v1::Run& run, const v1::ListMetricsResponse& metrics);
+// What is left when a run has ended: state, steps, figures, artefacts. Keys: those of Run, and
+// "evaluations" (newest per source), "tokens_per_second" (mean over every step reported),
+// "train_seconds".
+OrderedJson RunSummary(const v1::Run& run);
 std::string SummaryText(const v1::Run& run, const OrderedJson& summary);
 
 }  // namespace tritter

@@ -55,17 +55,17 @@ class FaultStore : public Store {
     return base_->Events(run_id, after_id, limit);
   }
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
-                                                       int64_t last) override {
+                                                       int64_t last, int64_t limit) override {
     if (on_long_read_) on_long_read_();
-    return base_->Metrics(run_id, first, last);
+    return base_->Metrics(run_id, first, last, limit);
   }
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override {
     return base_->SupersededSteps(run_id);
   }
   absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
-                                                               int64_t first,
-                                                               int64_t last) override {
-    return base_->Evaluations(run_id, first, last);
+                                                               int64_t first, int64_t last,
+                                                               int64_t limit) override {
+    return base_->Evaluations(run_id, first, last, limit);
   }
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override {
     return base_->FindKey(key);

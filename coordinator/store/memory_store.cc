@@ -142,11 +142,13 @@ absl::StatusOr<std::vector<v1::Event>> MemoryStore::Events(const std::string& ru
 }
 
 absl::StatusOr<std::vector<v1::StepMetrics>> MemoryStore::Metrics(const std::string& run_id,
-                                                                  int64_t first, int64_t last) {
+                                                                  int64_t first, int64_t last,
+                                                                  int64_t limit) {
   MutexLock lock(&mu_);
   std::vector<v1::StepMetrics> out;
   for (const auto& [key, row] : metrics_[run_id]) {
     if (row.superseded || key.first < first || (last != 0 && key.first > last)) continue;
+    if (static_cast<int64_t>(out.size()) >= limit) break;
     out.push_back(row.value);
   }
   return out;
@@ -161,12 +163,14 @@ absl::StatusOr<int64_t> MemoryStore::SupersededSteps(const std::string& run_id) 
 
 absl::StatusOr<std::vector<v1::EvaluationPoint>> MemoryStore::Evaluations(const std::string& run_id,
                                                                           int64_t first,
-                                                                          int64_t last) {
+                                                                          int64_t last,
+                                                                          int64_t limit) {
   MutexLock lock(&mu_);
   std::vector<v1::EvaluationPoint> out;
   for (const auto& [key, row] : evaluations_[run_id]) {
     const int64_t step = std::get<0>(key);
     if (row.superseded || step < first || (last != 0 && step > last)) continue;
+    if (static_cast<int64_t>(out.size()) >= limit) break;
     out.push_back(row.value);
   }
   return out;

@@ -32,6 +32,8 @@ struct RunRecord {
   int64_t epochs_lost = 0;
   int64_t failures = 0;  // epochs ended without progress, in a row
   int64_t created_ms = 0, started_ms = 0, finished_ms = 0;
+  // Sums over every step reported, repeated ones too: the mean speed without reading the curve.
+  int64_t reported_tokens = 0, reported_us = 0;  // microseconds
   bool operator==(const RunRecord&) const = default;
 };
 

@@ -44,6 +44,8 @@ RunRecord RunOf(const SqliteQuery& q) {
   r.created_ms = q.Int(15);
   r.started_ms = q.Int(16);
   r.finished_ms = q.Int(17);
+  r.reported_tokens = q.Int(18);
+  r.reported_us = q.Int(19);
   return r;
 }
 
@@ -80,7 +82,8 @@ absl::StatusOr<std::vector<RunRecord>> SqliteStore::Runs() {
   SqliteQuery query = db_->Query(
       "SELECT run_id, name, state, reason, intent, spec_yaml, spec_hash, run_dir, total_steps, "
       "priority, step, best_step, "
-      "epoch, epochs_lost, failures, created_ms, started_ms, finished_ms FROM runs ORDER BY "
+      "epoch, epochs_lost, failures, created_ms, started_ms, finished_ms, "
+      "reported_tokens, reported_us FROM runs ORDER BY "
       "created_ms, run_id");
   std::vector<RunRecord> out;
   while (true) {
@@ -179,12 +182,13 @@ absl::StatusOr<std::vector<v1::Event>> SqliteStore::Events(const std::string& ru
 }
 
 absl::StatusOr<std::vector<v1::StepMetrics>> SqliteStore::Metrics(const std::string& run_id,
-                                                                  int64_t first, int64_t last) {
+                                                                  int64_t first, int64_t last,
+                                                                  int64_t limit) {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
       "SELECT body FROM metrics WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = 0 "
-      "ORDER BY step, epoch");
-  query.Bind(run_id).Bind(first).Bind(LastOrMax(last));
+      "ORDER BY step, epoch LIMIT ?");
+  query.Bind(run_id).Bind(first).Bind(LastOrMax(last)).Bind(limit);
   return Bodies<v1::StepMetrics>(query, db_->path());
 }
 
@@ -199,13 +203,14 @@ absl::StatusOr<int64_t> SqliteStore::SupersededSteps(const std::string& run_id) 
 
 absl::StatusOr<std::vector<v1::EvaluationPoint>> SqliteStore::Evaluations(const std::string& run_id,
                                                                           int64_t first,
-                                                                          int64_t last) {
+                                                                          int64_t last,
+                                                                          int64_t limit) {
   MutexLock lock(&mu_);
   SqliteQuery query = db_->Query(
       "SELECT body FROM evaluations WHERE run_id = ? AND step >= ? AND step <= ? AND superseded = "
       "0 "
-      "ORDER BY step, epoch, source, weights");
-  query.Bind(run_id).Bind(first).Bind(LastOrMax(last));
+      "ORDER BY step, epoch, source, weights LIMIT ?");
+  query.Bind(run_id).Bind(first).Bind(LastOrMax(last)).Bind(limit);
   return Bodies<v1::EvaluationPoint>(query, db_->path());
 }
 

@@ -55,6 +55,11 @@ CREATE TABLE requests (
 CREATE TABLE log_lines (sequence INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX log_lines_by_run ON log_lines (run_id, sequence);
 )sql",
+    // 3: what the mean speed of a run is made of
+    R"sql(
+ALTER TABLE runs ADD COLUMN reported_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN reported_us INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 absl::Status ApplyStep(SqliteDb* db, int64_t version, const std::string& new_store_id) {

@@ -44,11 +44,11 @@ class SqliteStore : public Store {
   absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
                                                 int64_t limit) override;
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
-                                                       int64_t last) override;
+                                                       int64_t last, int64_t limit) override;
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override;
   absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
-                                                               int64_t first,
-                                                               int64_t last) override;
+                                                               int64_t first, int64_t last,
+                                                               int64_t limit) override;
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override;
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override;
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,

@@ -36,11 +36,12 @@ class Writer {
         "INSERT OR REPLACE INTO runs (run_id, name, state, reason, intent, spec_yaml, spec_hash, "
         "run_dir, total_steps, "
         "priority, step, best_step, epoch, epochs_lost, failures, created_ms, started_ms, "
-        "finished_ms) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "finished_ms, reported_tokens, reported_us) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         r.run_id, r.name, static_cast<int64_t>(r.state), r.reason, static_cast<int64_t>(r.intent),
         r.spec_yaml, r.spec_hash, r.run_dir, r.total_steps, r.priority, r.step, r.best_step,
-        r.epoch, r.epochs_lost, r.failures, r.created_ms, r.started_ms, r.finished_ms);
+        r.epoch, r.epochs_lost, r.failures, r.created_ms, r.started_ms, r.finished_ms,
+        r.reported_tokens, r.reported_us);
   }
 
   absl::Status Run(const EpochRecord& e) {

@@ -63,14 +63,16 @@ class Store {
   // Events with id > after_id, oldest first, at most `limit`; of all runs when run_id is empty.
   virtual absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
                                                         int64_t limit) = 0;
-  // The curve: each step once, steps in [first, last]; last 0 means to the end.
+  // The curve: each step once, steps in [first, last], at most `limit`; last 0 means to the end.
   virtual absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id,
-                                                               int64_t first, int64_t last) = 0;
+                                                               int64_t first, int64_t last,
+                                                               int64_t limit) = 0;
   // Steps trained in work that was lost: for goodput.
   virtual absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) = 0;
+  // As Metrics: by step, in [first, last], at most `limit`.
   virtual absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
-                                                                       int64_t first,
-                                                                       int64_t last) = 0;
+                                                                       int64_t first, int64_t last,
+                                                                       int64_t limit) = 0;
   virtual absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) = 0;
   virtual absl::StatusOr<bool> RequestSeen(const RequestRecord& request) = 0;
   // Lines with sequence > after, oldest first; of those only the newest `tail` when tail > 0.

@@ -116,15 +116,18 @@ TEST_P(StoreConformance, ShowsEachStepOnceAfterWorkWasRepeated) {
   WriteBatch again;
   for (int64_t step = 5; step <= 7; ++step) again.metrics.push_back(SampleMetric("r-a", step, 2));
   ASSERT_OK(store_->Apply(again));
-  ASSERT_OK_AND_ASSIGN(const auto curve, store_->Metrics("r-a", 0, 0));
+  ASSERT_OK_AND_ASSIGN(const auto curve, store_->Metrics("r-a", 0, 0, 1000));
   ASSERT_THAT(curve, SizeIs(7));
   for (int i = 0; i < 7; ++i) {
     EXPECT_EQ(curve[i].step(), i + 1);
     EXPECT_EQ(curve[i].epoch(), i < 4 ? 1 : 2);
   }
   EXPECT_EQ(*store_->SupersededSteps("r-a"), 2);
-  EXPECT_THAT(*store_->Metrics("r-a", 3, 5), SizeIs(3));
-  EXPECT_THAT(*store_->Metrics("r-b", 0, 0), IsEmpty());
+  EXPECT_THAT(*store_->Metrics("r-a", 3, 5, 1000), SizeIs(3));
+  EXPECT_THAT(*store_->Metrics("r-b", 0, 0, 1000), IsEmpty());
+  ASSERT_OK_AND_ASSIGN(const auto part, store_->Metrics("r-a", 4, 0, 2));
+  ASSERT_THAT(part, SizeIs(2));
+  EXPECT_EQ(part[1].step(), 5);
 }
 
 TEST_P(StoreConformance, SupersedesEvaluationsBeyondTheResumedStep) {
@@ -140,10 +143,11 @@ TEST_P(StoreConformance, SupersedesEvaluationsBeyondTheResumedStep) {
     }
     ASSERT_OK(store_->Apply(batch));
   }
-  ASSERT_OK_AND_ASSIGN(const auto points, store_->Evaluations("r-a", 0, 0));
+  ASSERT_OK_AND_ASSIGN(const auto points, store_->Evaluations("r-a", 0, 0, 1000));
   ASSERT_THAT(points, SizeIs(2));
   EXPECT_EQ(points[0].loss(), 1.0);
   EXPECT_EQ(points[1].loss(), 2.0);
+  EXPECT_THAT(*store_->Evaluations("r-a", 0, 0, 1), SizeIs(1));
 }
 
 TEST_P(StoreConformance, ListsEventsAfterAnIdByRunAndForAll) {

@@ -44,6 +44,8 @@ RunRecord SampleRun(const std::string& run_id, int64_t created_ms) {
   r.failures = 4;
   r.created_ms = created_ms;
   r.started_ms = created_ms + 1;
+  r.reported_tokens = 14336;
+  r.reported_us = 700000;
   return r;
 }
 
@@ -133,10 +135,10 @@ std::string Dump(Store& store, const std::string& run_id) {
     absl::StrAppend(&out, "artifact ", a.ShortDebugString(), "\n");
   for (const v1::Event& e : Value(store.Events(run_id, 0, 1000)))
     absl::StrAppend(&out, "event ", e.ShortDebugString(), "\n");
-  for (const v1::StepMetrics& m : Value(store.Metrics(run_id, 0, 0)))
+  for (const v1::StepMetrics& m : Value(store.Metrics(run_id, 0, 0, 1000)))
     absl::StrAppend(&out, "m ", m.ShortDebugString(), "\n");
   absl::StrAppend(&out, "superseded ", *store.SupersededSteps(run_id), "\n");
-  for (const auto& e : Value(store.Evaluations(run_id, 0, 0)))
+  for (const auto& e : Value(store.Evaluations(run_id, 0, 0, 1000)))
     absl::StrAppend(&out, "eval ", e.ShortDebugString(), "\n");
   for (const LogRecord& l : Value(store.LogLines(run_id, 0, 0)))
     absl::StrAppend(&out, "log ", l.line.line(), "\n");

@@ -84,9 +84,7 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
     options.tick = [&] { return cluster->Tick(); };
     ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
   }
-  ASSIGN_OR_RETURN(const v1::ListMetricsResponse metrics,
-                   RetryWhileAway(cluster, clock, [&] { return client->ListMetrics(id); }));
-  result.summary = RunSummary(result.run, metrics);
+  result.summary = RunSummary(result.run);
   return result;
 }
 

@@ -28,6 +28,8 @@ v1::Run DemoRun() {
   evaluation->set_raw_bytes(113687);
   run.set_created_ms(1700000000000);
   run.set_tokens_per_second(21543);
+  run.set_reported_tokens(2048);
+  run.set_reported_seconds(0.1);
   run.set_eta_seconds(62);
   run.set_spec_yaml("name: demo\n");
   run.set_spec_hash("abc");

@@ -181,16 +181,6 @@ grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEve
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ListMetrics(grpc::ServerContext*,
-                                          const v1::ListMetricsRequest* request,
-                                          v1::ListMetricsResponse* response) {
-  if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
-  v1::StepMetrics* step = response->add_steps();
-  step->set_tokens(2048);
-  step->set_step_seconds(0.1);
-  return grpc::Status::OK;
-}
-
 grpc::Status FakeCoordinator::ListCheckpoints(grpc::ServerContext*,
                                               const v1::ListCheckpointsRequest* request,
                                               v1::ListCheckpointsResponse* response) {
