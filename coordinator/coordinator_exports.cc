@@ -58,8 +58,8 @@ void Coordinator::ExportRun(const std::string& run_id) {
     next.reason =
         absl::StrCat("trained ", next.total_steps,
                      " steps, but the export failed: ", std::string(artifact.status().message()),
-                     "; the checkpoint is whole, `tritterctl export` "
-                     "writes it again");
+                     "; the checkpoint is whole, `tritterctl resume` "
+                     "exports it again");
   }
   batch.runs = {next};
   batch.events = {NewEvent(run_id, artifact.ok() ? "run_completed" : "run_failed", next.reason)};

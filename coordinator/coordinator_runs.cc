@@ -234,15 +234,24 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
   const v1::RunState state = run->record.state;
   if (NeedsWorkers(state)) return DescribeRun(*run);
-  if (state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
+  const bool failed = state == v1::RUN_STATE_FAILED;
+  if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
     return WrongStateError(name, "resume", StateName(state));
   }
   RunRecord next = run->record;
   next.intent = Intent::kRun;
   next.failures = 0;
+  next.finished_ms = 0;
   next.state = run->epoch.has_value() ? v1::RUN_STATE_RUNNING : v1::RUN_STATE_QUEUED;
   next.reason =
       absl::StrCat("resumed at step ", run->epoch.has_value() ? next.step : run->committed_step());
+  if (failed) {
+    if (run->committed_step() >= next.total_steps) {  // what failed was the export
+      next.state = v1::RUN_STATE_EXPORTING;
+    }
+    absl::StrAppend(&next.reason, "; it had failed: ", run->record.reason);
+    run->cause.clear();
+  }
   run->not_before = absl::ZeroDuration();
   return ChangeState(run, std::move(next), "run_resumed");
 }

@@ -7,6 +7,7 @@
 namespace tritter {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -169,6 +170,43 @@ TEST_F(RunsTest, AFailedExportKeepsTheCheckpointAndSaysSo) {
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
   EXPECT_THAT(Get(id).reason(), HasSubstr("the export failed: no space left on device"));
   EXPECT_EQ(Get(id).committed_step(), 30);
+  export_status_ = absl::OkStatus();
+  EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_EXPORTING);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
+}
+
+TEST_F(RunsTest, AFailedRunIsResumedFromItsNewestCheckpointWithItsRetriesCountedAnew) {
+  const std::string id = Submit(RunYaml("first", 60, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 25; });
+  ASSERT_OK(w->Fail("no space left on device", /*permanent=*/true));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
+  EXPECT_GT(Get(id).finished_ms(), 0);
+  Start();  // the failure was long ago
+  ASSERT_OK(w->Connect());
+  ASSERT_OK_AND_ASSIGN(const v1::Run resumed, coordinator_->Resume(id));
+  EXPECT_EQ(resumed.state(), v1::RUN_STATE_QUEUED);
+  EXPECT_EQ(resumed.finished_ms(), 0);
+  EXPECT_THAT(resumed.reason(), AllOf(HasSubstr("resumed at step 20"),
+                                      HasSubstr("failed: no space left on device")));
+  EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_QUEUED);  // a repeat
+  EXPECT_THAT(EventKinds(id), Contains("run_resumed"));
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  EXPECT_EQ(memory_store_.Runs()->front().failures, 0);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{20}));
+}
+
+TEST_F(RunsTest, AFailedRunWithoutACheckpointBeginsAgain) {
+  const std::string id = Submit(RunYaml("first", 30, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  ASSERT_OK(w->Fail("/data/text/shard-0: truncated at byte 17", /*permanent=*/true));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
+  EXPECT_THAT(coordinator_->Resume(id)->reason(), HasSubstr("resumed at step 0"));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{0}));
 }
 
 TEST_F(RunsTest, WatchGivesTheRunThenWhatChanges) {

@@ -100,6 +100,20 @@ TEST_F(LocalCommandTest, EndsWithTheRunAndLeavesASummaryAndNoProcess) {
               env_->Exists(dir_ + "/logs/worker-1.log"));
 }
 
+TEST_F(LocalCommandTest, AFailedRunOfTheFolderIsResumed) {
+  ASSERT_OK(env_->CreateDirs(dir_ + "/coordinator"));
+  ASSERT_OK(WriteFileAtomically(env_, dir_ + "/coordinator/failed", ""));
+  Finish();
+  const auto local = Start();
+  const auto exit = local->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  const std::string output = local->ReadOutput();
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << output;
+  EXPECT_THAT(output, AllOf(HasSubstr("going on with run r-1 from step 20 of 100; it had failed: "
+                                      "no space left on device"),
+                            HasSubstr("demo (r-1): completed")));
+}
+
 TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
   for (const int signal : {SIGINT, SIGTERM}) {
     ASSERT_OK(env_->RemoveTree(dir_));

@@ -28,7 +28,7 @@ auto RetryWhileAway(LocalCluster* cluster, Clock* clock, Call call) -> decltype(
   }
 }
 
-// The live or completed run of this configuration, or a new one.
+// The run of this configuration unless it was cancelled, or a new one.
 absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock* clock,
                                                    RunApi* client, const RunFile& file,
                                                    const std::string& dir) {
@@ -40,12 +40,10 @@ absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock*
     request.set_idempotency_key(LocalRunKey(file.spec, dir, attempt));
     ASSIGN_OR_RETURN(const v1::SubmitRunResponse answer,
                      RetryWhileAway(cluster, clock, [&] { return client->SubmitRun(request); }));
-    const v1::RunState state = answer.run().state();
-    if (!answer.repeated() || (state != v1::RUN_STATE_FAILED && state != v1::RUN_STATE_CANCELLED))
-      return answer;
+    if (!answer.repeated() || answer.run().state() != v1::RUN_STATE_CANCELLED) return answer;
   }
   return absl::ResourceExhaustedError(absl::StrCat(
-      kMostAttempts, " runs of this configuration failed in ", dir, "; choose another --dir"));
+      kMostAttempts, " runs of this configuration were cancelled in ", dir, "; choose another --dir"));
 }
 
 }  // namespace
@@ -70,12 +68,16 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
     progress->Message(absl::StrCat("run ", id, " is complete already"));
   } else if (result.found) {
     progress->Message(absl::StrCat("going on with run ", id, " from step ",
-                                   result.run.committed_step(), " of ", result.run.total_steps()));
+                                   result.run.committed_step(), " of ", result.run.total_steps(),
+                                   result.run.state() == v1::RUN_STATE_FAILED
+                                       ? absl::StrCat("; it had failed: ", result.run.reason())
+                                       : ""));
   } else {
     progress->Message(absl::StrCat("run ", id, ", ", result.run.total_steps(), " steps; logs in ",
                                    JoinPath(dir, "logs")));
   }
-  if (result.run.state() == v1::RUN_STATE_PAUSED) {
+  if (result.found && (result.run.state() == v1::RUN_STATE_PAUSED ||
+                       result.run.state() == v1::RUN_STATE_FAILED)) {
     ASSIGN_OR_RETURN(result.run,
                      RetryWhileAway(cluster, clock, [&] { return client->ResumeRun(id); }));
   }

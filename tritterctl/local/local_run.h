@@ -20,8 +20,8 @@ struct LocalRunResult {
 };
 
 // The key under which the run of this configuration in this folder is found again: the same command
-// goes on where it stopped. `attempt` counts the runs of the same configuration that failed or were
-// cancelled before.
+// goes on where it stopped. `attempt` counts the runs of the same configuration that were cancelled
+// before.
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt);
 
 // Submits (or finds) the run, follows it to its end while the cluster is kept alive. Errors:

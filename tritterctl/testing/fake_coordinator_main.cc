@@ -1,5 +1,5 @@
 // A coordinator for tests of `tritterctl local`: one run that is running until the file
-// <data-dir>/finish exists.
+// <data-dir>/finish exists. With <data-dir>/failed at the start it is there already, and failed.
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -20,18 +20,26 @@ int main(int argc, char** argv) {
   AddFlag(&app, "--ready-file", &ready_file, "");
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
   FakeCoordinator coordinator(listen);
+  if (Env::Real()->Exists(JoinPath(data_dir, "failed"))) {
+    v1::Run run = DemoRun();
+    run.set_state(v1::RUN_STATE_FAILED);
+    run.set_reason("no space left on device");
+    coordinator.SetRun(run);
+    coordinator.RememberSubmission();
+  }
   if (!WriteFileAtomically(
            Env::Real(), ready_file,
            absl::StrCat("{\"address\": \"", coordinator.address(), "\", \"pid\": ", getpid(), "}"))
            .ok())
     return 1;
   while (!WaitForShutdown(absl::Milliseconds(20))) {
-    v1::Run run = DemoRun();
-    if (Env::Real()->Exists(JoinPath(data_dir, "finish"))) {
-      run.set_state(v1::RUN_STATE_COMPLETED);
-      run.set_step(100);
-    }
-    if (run.state() != coordinator.run().state()) coordinator.SetRun(run);
+    v1::Run run = coordinator.run();
+    if (run.state() != v1::RUN_STATE_RUNNING ||
+        !Env::Real()->Exists(JoinPath(data_dir, "finish")))
+      continue;
+    run.set_state(v1::RUN_STATE_COMPLETED);
+    run.set_step(100);
+    coordinator.SetRun(run);
   }
   return 0;
 }

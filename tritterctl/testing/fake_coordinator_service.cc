@@ -67,6 +67,11 @@ std::vector<v1::SubmitRunRequest> FakeCoordinator::submitted() {
   return submitted_;
 }
 
+void FakeCoordinator::RememberSubmission() {
+  MutexLock lock(&mu_);
+  remembers_ = true;
+}
+
 int FakeCoordinator::watches() {
   MutexLock lock(&mu_);
   return watches_;
@@ -100,6 +105,7 @@ grpc::Status FakeCoordinator::Move(const std::string& name, v1::RunState from, v
 grpc::Status FakeCoordinator::SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request,
                                         v1::SubmitRunResponse* response) {
   MutexLock lock(&mu_);
+  response->set_repeated(remembers_);
   for (const v1::SubmitRunRequest& earlier : submitted_) {
     if (!request->idempotency_key().empty() &&
         earlier.idempotency_key() == request->idempotency_key())
@@ -160,7 +166,9 @@ grpc::Status FakeCoordinator::PauseRun(grpc::ServerContext*, const v1::PauseRunR
 }
 grpc::Status FakeCoordinator::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* r,
                                         v1::Run* run) {
-  return Move(r->run(), v1::RUN_STATE_PAUSED, v1::RUN_STATE_RUNNING, run);
+  const v1::RunState from = this->run().state();
+  return Move(r->run(), from == v1::RUN_STATE_FAILED ? from : v1::RUN_STATE_PAUSED,
+              v1::RUN_STATE_RUNNING, run);
 }
 grpc::Status FakeCoordinator::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* r,
                                         v1::Run* run) {
