@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/errors.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 
@@ -103,9 +104,9 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
                    store_->Metrics(record.run_id, recent, 0, kRecentMetrics));
   for (const v1::StepMetrics& m : metrics) run.Remember(m);
   // The newest of each source are among those of the newest steps that were evaluated.
-  const int64_t evaluated =
-      run.spec.evaluate_every > 0 ? std::max<int64_t>(0, record.step - 20 * run.spec.evaluate_every)
-                                  : 0;
+  const int64_t evaluated = run.spec.evaluate_every > 0
+                                ? std::max<int64_t>(0, record.step - 20 * run.spec.evaluate_every)
+                                : 0;
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
@@ -121,8 +122,7 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
   const std::string dir = run->CheckpointDir(), id = run->record.run_id;
   mu_.Unlock();
-  absl::StatusOr<RecoveredFolders> found =
-      RecoverCheckpointFolders(env_, dir, id, recorded, live);
+  absl::StatusOr<RecoveredFolders> found = RecoverCheckpointFolders(env_, dir, id, recorded, live);
   mu_.Lock();
   if (!found.ok()) return found.status();
   for (const std::string& name : found->removed) {
@@ -134,7 +134,7 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
     c.set_committed_ms(NowMs());
     batch.checkpoints.push_back({run->record.run_id, c});
     batch.events.push_back(
-        NewEvent(run->record.run_id, "checkpoint_adopted",
+        NewEvent(run->record.run_id, kEventCheckpointAdopted,
                  absl::StrCat("checkpoint of step ", c.step(),
                               " was complete on disk but not yet recorded: adopted")));
   }
@@ -166,8 +166,7 @@ void Coordinator::Tick() {
       if (run.epoch.has_value()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
     }
     if (now - last_tick_ > options_.liveness.own_pause) {
-      LogWarning("coordinator_was_away",
-                 {{"seconds", absl::ToDoubleSeconds(now - last_tick_)}});
+      LogWarning("coordinator_was_away", {{"seconds", absl::ToDoubleSeconds(now - last_tick_)}});
       workers_.Excuse(now);
     }
     last_tick_ = now;

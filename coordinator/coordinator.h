@@ -82,8 +82,9 @@ struct CoordinatorStats {
 };
 
 // Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one each while an export
-// runs or checkpoints are verified) unless background is off. Typed errors (coordinator/errors.h) throughout; ResourceExhausted
-// and the like come from the store: nothing is lost then, and the call may be repeated.
+// runs or checkpoints are verified) unless background is off. Typed errors (coordinator/errors.h)
+// throughout; ResourceExhausted and the like come from the store: nothing is lost then, and the
+// call may be repeated.
 class Coordinator {
  public:
   // Loads the store, tidies checkpoint folders, waits for the members of live epochs.
@@ -178,6 +179,7 @@ class Coordinator {
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
+  void RecordLoss(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
   void EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
   absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
                          const std::string& reason) REQUIRES(mu_);
@@ -190,7 +192,8 @@ class Coordinator {
   void RetryCommits();
   void Place();
   std::vector<Placement> Decide() REQUIRES(mu_);
-  // Reads whole checkpoints: on a thread of its own, so that losses of other runs are seen meanwhile.
+  // Reads whole checkpoints: on a thread of its own, so that losses of other runs are seen
+  // meanwhile.
   void StartVerification(std::vector<std::string> run_ids);
   void ChooseResume(const std::string& run_id);
   void StartExports();

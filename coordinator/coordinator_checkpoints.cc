@@ -11,6 +11,7 @@
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/errors.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -206,7 +207,7 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
       return true;
     });
   }
-  batch.events = {NewEvent(id, "checkpoint_committed",
+  batch.events = {NewEvent(id, kEventCheckpointCommitted,
                            absl::StrCat("checkpoint of step ", checkpoint.step(), ", ",
                                         checkpoint.bytes(), " bytes; ", retention.reason))};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {

@@ -12,6 +12,7 @@
 #include "coordinator/decide/memory.h"
 #include "coordinator/decide/schedule.h"
 #include "coordinator/decide/words.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -39,11 +40,7 @@ void Coordinator::CheckWorkers() {
     LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
     ++stats_.losses_by_reason[LossKind(worker->lost_why)];
     const std::string cause = absl::StrCat("worker ", worker->name, " lost: ", worker->lost_why);
-    if (worker->run_id.empty()) {
-      WriteBatch batch;
-      batch.events = {NewEvent("", "worker_lost", cause)};
-      store_->Apply(batch).IgnoreError();  // an event only; the loss itself is a fact without it
-    }
+    RecordLoss(*worker, cause);
     if (worker->session != 0 && worker->sink != nullptr) {
       // Silent: should it speak again it opens a session anew.
       worker->sink->Close(
@@ -58,6 +55,13 @@ void Coordinator::CheckWorkers() {
     }
   }
   workers_.Forget(now, options_.forget_lost_workers);
+}
+
+void Coordinator::RecordLoss(const WorkerEntry& worker, const std::string& cause) {
+  WriteBatch batch;
+  batch.events = {NewEvent(worker.run_id, kEventWorkerLost, cause)};
+  store_->Apply(batch).IgnoreError();  // an event only; the loss itself is a fact without it
+  if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);
 }
 
 void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) {
@@ -140,7 +144,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   batch.runs = {next};
   batch.epochs = {ended};
   batch.forget_epochs = {{ended.run_id, ended.epoch}};
-  batch.events = {NewEvent(ended.run_id, end.clean ? "epoch_completed" : "epoch_lost",
+  batch.events = {NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
                            absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
   if (next.state != v1::RUN_STATE_RUNNING) {
     batch.events.push_back(
@@ -231,7 +235,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.runs = {next};
   batch.epochs = {e};
   batch.superseded = {{e.run_id, resume.step}};
-  batch.events = {NewEvent(e.run_id, "epoch_formed", next.reason)};
+  batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
   RETURN_IF_ERROR(store_->Apply(batch));
   ++stats_.epochs_by_reason[e.epoch == 1         ? "start"
                             : run->cause.empty() ? "resume"
@@ -263,7 +267,7 @@ void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
   Touch(run);
   WriteBatch batch;
   batch.runs = {run->record};
-  batch.events = {NewEvent(run->record.run_id, "run_waiting", full)};
+  batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
     LogWarning("reason_not_stored",
                {{"run", run->record.run_id}, {"error", std::string(s.message())}});

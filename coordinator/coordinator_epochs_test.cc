@@ -5,6 +5,7 @@
 #include "common/testing/status_matchers.h"
 #include "coordinator/errors.h"
 #include "coordinator/testing/coordinator_fixture.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -93,6 +94,13 @@ TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
   EXPECT_GT(*memory_store_.SupersededSteps(id), 0);
   const auto kinds = EventKinds(id);
   EXPECT_THAT(kinds, Contains("epoch_lost"));
+  v1::ListEventsRequest request;
+  request.set_run(id);
+  ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
+  EXPECT_THAT(events.events(), Contains(testing::Truly([](const v1::Event& e) {
+                return e.kind() == kEventWorkerLost &&
+                       e.message() == "worker w-1 lost: stream broken";
+              })));
 }
 
 TEST_F(EpochsTest, TheBrokenStreamIsNoticedWithinASecond) {

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "coordinator/coordinator.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 
@@ -62,7 +63,8 @@ void Coordinator::ExportRun(const std::string& run_id) {
                      "exports it again");
   }
   batch.runs = {next};
-  batch.events = {NewEvent(run_id, artifact.ok() ? "run_completed" : "run_failed", next.reason)};
+  batch.events = {
+      NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason)};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
     LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
     return;  // still EXPORTING: the next tick exports again

@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/errors.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -130,7 +131,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     WriteBatch batch;
     batch.runs = {r};
     if (!key.empty()) batch.keys = {{key, r.spec_hash, r.run_id}};
-    batch.events = {NewEvent(r.run_id, "run_submitted",
+    batch.events = {NewEvent(r.run_id, kEventRunSubmitted,
                              absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
     status = store_->Apply(batch);
   }
@@ -209,7 +210,7 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent i
     next.state = stopping;
     next.reason = absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step,
                                "; a checkpoint is taken at the end of the plan in hand");
-    return ChangeState(run, std::move(next), pause ? "run_pausing" : "run_cancelling");
+    return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling);
   }
   const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),
                                               !run->spec.export_format.empty(), options_.retry);
@@ -217,7 +218,7 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent i
   next.reason = verdict.reason;
   next.step = run->committed_step();
   next.intent = Intent::kRun;
-  return ChangeState(run, std::move(next), pause ? "run_paused" : "run_cancelled");
+  return ChangeState(run, std::move(next), pause ? kEventRunPaused : kEventRunCancelled);
 }
 
 absl::StatusOr<v1::Run> Coordinator::Pause(const std::string& name) {
@@ -253,7 +254,7 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
     run->cause.clear();
   }
   run->not_before = absl::ZeroDuration();
-  return ChangeState(run, std::move(next), "run_resumed");
+  return ChangeState(run, std::move(next), kEventRunResumed);
 }
 
 absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
@@ -293,8 +294,8 @@ absl::StatusOr<v1::ListMetricsResponse> Coordinator::ListMetrics(
   const int64_t limit =
       request.limit() <= 0 ? 1000 : std::min<int64_t>(request.limit(), kMaxListedSteps);
   // One more of each than is given: it is where the next part begins.
-  ASSIGN_OR_RETURN(const auto steps, store_->Metrics(id, request.first_step(),
-                                                     request.last_step(), limit + 1));
+  ASSIGN_OR_RETURN(const auto steps,
+                   store_->Metrics(id, request.first_step(), request.last_step(), limit + 1));
   int64_t next = static_cast<int64_t>(steps.size()) > limit ? steps.back().step() : 0;
   ASSIGN_OR_RETURN(const auto points, store_->Evaluations(id, request.first_step(),
                                                           next > 0 ? next - 1 : request.last_step(),

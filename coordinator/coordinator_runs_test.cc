@@ -188,8 +188,8 @@ TEST_F(RunsTest, AFailedRunIsResumedFromItsNewestCheckpointWithItsRetriesCounted
   ASSERT_OK_AND_ASSIGN(const v1::Run resumed, coordinator_->Resume(id));
   EXPECT_EQ(resumed.state(), v1::RUN_STATE_QUEUED);
   EXPECT_EQ(resumed.finished_ms(), 0);
-  EXPECT_THAT(resumed.reason(), AllOf(HasSubstr("resumed at step 20"),
-                                      HasSubstr("failed: no space left on device")));
+  EXPECT_THAT(resumed.reason(),
+              AllOf(HasSubstr("resumed at step 20"), HasSubstr("failed: no space left on device")));
   EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_QUEUED);  // a repeat
   EXPECT_THAT(EventKinds(id), Contains("run_resumed"));
   RoundsUntil([&] { return Get(id).epoch() == 2u; });

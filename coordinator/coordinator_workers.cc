@@ -46,6 +46,7 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
           StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
     }
     ++stats_.losses_by_reason["replaced"];
+    if (!old.lost) RecordLoss(old, cause);
     EndEpochOfLost(old, cause);
   }
   LogInfo("worker_registered", {{"worker", request.worker().name()},

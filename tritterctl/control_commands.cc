@@ -29,7 +29,8 @@ void AddControlCommands(CLI::App* app, CommandContext* context) {
   pause->callback([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->PauseRun(*run)); };
   });
-  CLI::App* resume = app->add_subcommand("resume", "go on with a paused or failed run, from its newest checkpoint");
+  CLI::App* resume = app->add_subcommand(
+      "resume", "go on with a paused or failed run, from its newest checkpoint");
   resume->add_option("run", *run, "id or name")->required();
   resume->callback([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->ResumeRun(*run)); };

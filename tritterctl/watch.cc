@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/shutdown.h"
+#include "proto/event_kinds.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/run_view.h"
 
@@ -10,8 +11,8 @@ namespace {
 
 // Told to the user while the bar runs; the rest is in `tritterctl events`.
 bool WorthTelling(const v1::Event& event) {
-  return event.kind() == "worker_lost" || event.kind() == "epoch_ended" ||
-         event.kind() == "run_resumed" || event.kind() == "run_failed";
+  return event.kind() == kEventWorkerLost || event.kind() == kEventEpochLost ||
+         event.kind() == kEventRunResumed || event.kind() == kEventRunFailed;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/testing/status_matchers.h"
+#include "proto/event_kinds.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/run_client.h"
 #include "tritterctl/testing/demo_run.h"
@@ -63,6 +64,27 @@ TEST_F(WatchTest, ACoordinatorThatStaysAwayIsUnavailable) {
   WatchOptions options;
   options.unreachable_limit = absl::ZeroDuration();
   EXPECT_THAT(Watch(options), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(WatchTest, TellsOfALostWorkerAndOfTheEpochThatEndedWithIt) {
+  v1::Event lost;
+  lost.set_id(1);
+  lost.set_kind(kEventWorkerLost);
+  lost.set_message("worker w-1 lost: stream broken");
+  v1::Event ended = lost;
+  ended.set_id(2);
+  ended.set_kind(kEventEpochLost);
+  v1::Event formed = lost;
+  formed.set_id(3);
+  formed.set_kind(kEventEpochFormed);
+  coordinator_.SetEvents({lost, ended, formed});
+  coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+  ::testing::internal::CaptureStderr();
+  ASSERT_OK(Watch(WatchOptions()));
+  const std::string told = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(told, ::testing::HasSubstr("worker_lost: worker w-1 lost: stream broken"));
+  EXPECT_THAT(told, ::testing::HasSubstr("epoch_lost: "));
+  EXPECT_THAT(told, ::testing::Not(::testing::HasSubstr("epoch_formed")));
 }
 
 TEST_F(WatchTest, EndsAtTheTimeout) {

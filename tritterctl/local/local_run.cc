@@ -42,8 +42,9 @@ absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock*
                      RetryWhileAway(cluster, clock, [&] { return client->SubmitRun(request); }));
     if (!answer.repeated() || answer.run().state() != v1::RUN_STATE_CANCELLED) return answer;
   }
-  return absl::ResourceExhaustedError(absl::StrCat(
-      kMostAttempts, " runs of this configuration were cancelled in ", dir, "; choose another --dir"));
+  return absl::ResourceExhaustedError(absl::StrCat(kMostAttempts,
+                                                   " runs of this configuration were cancelled in ",
+                                                   dir, "; choose another --dir"));
 }
 
 }  // namespace
@@ -76,8 +77,8 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
     progress->Message(absl::StrCat("run ", id, ", ", result.run.total_steps(), " steps; logs in ",
                                    JoinPath(dir, "logs")));
   }
-  if (result.found && (result.run.state() == v1::RUN_STATE_PAUSED ||
-                       result.run.state() == v1::RUN_STATE_FAILED)) {
+  if (result.found &&
+      (result.run.state() == v1::RUN_STATE_PAUSED || result.run.state() == v1::RUN_STATE_FAILED)) {
     ASSIGN_OR_RETURN(result.run,
                      RetryWhileAway(cluster, clock, [&] { return client->ResumeRun(id); }));
   }

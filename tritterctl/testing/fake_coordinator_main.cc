@@ -34,8 +34,7 @@ int main(int argc, char** argv) {
     return 1;
   while (!WaitForShutdown(absl::Milliseconds(20))) {
     v1::Run run = coordinator.run();
-    if (run.state() != v1::RUN_STATE_RUNNING ||
-        !Env::Real()->Exists(JoinPath(data_dir, "finish")))
+    if (run.state() != v1::RUN_STATE_RUNNING || !Env::Real()->Exists(JoinPath(data_dir, "finish")))
       continue;
     run.set_state(v1::RUN_STATE_COMPLETED);
     run.set_step(100);

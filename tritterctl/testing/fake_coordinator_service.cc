@@ -67,6 +67,11 @@ std::vector<v1::SubmitRunRequest> FakeCoordinator::submitted() {
   return submitted_;
 }
 
+void FakeCoordinator::SetEvents(const std::vector<v1::Event>& events) {
+  MutexLock lock(&mu_);
+  events_ = events;
+}
+
 void FakeCoordinator::RememberSubmission() {
   MutexLock lock(&mu_);
   remembers_ = true;
@@ -155,6 +160,7 @@ grpc::Status FakeCoordinator::WatchRun(grpc::ServerContext* context,
     seen = version_;
     v1::RunUpdate update;
     *update.mutable_run() = run_;
+    for (const v1::Event& event : events_) *update.add_events() = event;
     writer->Write(update);
     if (Ended(run_.state())) return grpc::Status::OK;
   }

@@ -28,6 +28,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   void Stop();   // as if killed: streams break, the port is closed
   void Start();  // again, on the same port
   std::vector<v1::SubmitRunRequest> submitted();
+  // Sent with every update of a watch.
+  void SetEvents(const std::vector<v1::Event>& events);
   // Every submission is a repeat from now on.
   void RememberSubmission();
   int watches();  // WatchRun calls so far
@@ -64,6 +66,7 @@ class FakeCoordinator final : public v1::RunService::Service {
   int watches_ GUARDED_BY(mu_) = 0;
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<v1::SubmitRunRequest> submitted_ GUARDED_BY(mu_);
+  std::vector<v1::Event> events_ GUARDED_BY(mu_);
   bool remembers_ GUARDED_BY(mu_) = false;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;

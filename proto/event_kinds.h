@@ -1,0 +1,24 @@
+// Kinds of events (tritter.v1.Event.kind): stable names, given by the coordinator and looked for by
+// clients. A run that enters a state also has an event "run_<state>".
+#pragma once
+
+namespace tritter {
+
+inline constexpr char kEventWorkerLost[] = "worker_lost";
+inline constexpr char kEventEpochFormed[] = "epoch_formed";
+inline constexpr char kEventEpochLost[] = "epoch_lost";
+inline constexpr char kEventEpochCompleted[] = "epoch_completed";
+inline constexpr char kEventCheckpointCommitted[] = "checkpoint_committed";
+inline constexpr char kEventCheckpointAdopted[] = "checkpoint_adopted";
+inline constexpr char kEventCheckpointDamaged[] = "checkpoint_damaged";
+inline constexpr char kEventRunSubmitted[] = "run_submitted";
+inline constexpr char kEventRunWaiting[] = "run_waiting";
+inline constexpr char kEventRunPausing[] = "run_pausing";
+inline constexpr char kEventRunPaused[] = "run_paused";
+inline constexpr char kEventRunResumed[] = "run_resumed";
+inline constexpr char kEventRunCancelling[] = "run_cancelling";
+inline constexpr char kEventRunCancelled[] = "run_cancelled";
+inline constexpr char kEventRunCompleted[] = "run_completed";
+inline constexpr char kEventRunFailed[] = "run_failed";
+
+}  // namespace tritter
