@@ -81,9 +81,12 @@ absl::StatusOr<RecoveredFolders> RecoverCheckpointFolders(Env* env, const std::s
         continue;
     } else {
       absl::StatusOr<CheckpointManifest> manifest = ReadManifest(env, path);
-      if (manifest.ok() && manifest->run_id == run_id &&
-          CheckpointFolderName(manifest->step) == name &&
-          VerifyCheckpoint(env, path, *manifest, /*hashes=*/true).ok()) {
+      absl::Status whole = manifest.status();
+      if (manifest.ok()) whole = VerifyCheckpoint(env, path, *manifest, /*hashes=*/true);
+      // Other errors say nothing about the folder: it may be read another time.
+      if (!whole.ok() && !absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) return whole;
+      if (whole.ok() && manifest->run_id == run_id &&
+          CheckpointFolderName(manifest->step) == name) {
         ASSIGN_OR_RETURN(const std::string json, env->ReadFile(JoinPath(path, kManifestName)));
         out.adopted.push_back(Describe(*manifest, path, json));
         continue;

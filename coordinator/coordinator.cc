@@ -77,7 +77,12 @@ absl::Status Coordinator::Load() {
     LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
   }
   for (auto& [id, run] : runs_) {
-    if (!IsFinal(run.record.state)) RETURN_IF_ERROR(RecoverFolders(&run));
+    if (IsFinal(run.record.state)) continue;
+    if (absl::Status s = RecoverFolders(&run); !s.ok()) {
+      // Tried again before its next epoch. The other runs need not wait for that.
+      LogWarning("checkpoint_folder_not_tidied",
+                 {{"run", id}, {"error", std::string(s.message())}});
+    }
   }
   return absl::OkStatus();
 }

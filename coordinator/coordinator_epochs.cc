@@ -286,7 +286,9 @@ std::vector<Placement> Coordinator::Decide() {
                TrainingBytes(run.spec, run.parameters,
                              run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
     if (run.committing) w.blocked = "a checkpoint is being committed";
-    if (now < run.not_before) {
+    if (now < run.not_before && !run.obstacle.empty()) {
+      w.blocked = run.obstacle;
+    } else if (now < run.not_before) {
       w.blocked =
           absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures,
                        " of ", options_.retry.budget, " without progress)");
@@ -317,24 +319,39 @@ void Coordinator::StartVerification(std::vector<std::string> run_ids) {
 }
 
 void Coordinator::ChooseResume(const std::string& run_id) {
+  constexpr absl::Duration kLookAgain = absl::Seconds(5);
   std::vector<v1::Checkpoint> checkpoints;
+  std::string dir;
+  const auto wait = [&](RunEntry* run, std::string obstacle) REQUIRES(mu_) {
+    run->obstacle = std::move(obstacle);
+    run->not_before = clock_->Monotonic() + kLookAgain;
+    SetWaiting(run, run->obstacle);
+  };
   {
     MutexLock lock(&mu_);
     RunEntry& run = runs_.at(run_id);
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
-      SetWaiting(
-          &run, absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
+      wait(&run,
+           absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
       return;
     }
     checkpoints = run.checkpoints;
+    dir = run.CheckpointDir();
   }
+  // A folder that is not mounted is no proof that a checkpoint is gone.
+  absl::Status there;
+  if (!env_->IsDirectory(dir)) there = absl::UnavailableError(absl::StrCat(dir, " is not there"));
   std::vector<CheckedCheckpoint> checked;
   for (auto it = checkpoints.rbegin(); it != checkpoints.rend(); ++it) {
-    checked.push_back({it->step(), VerifyRecordedCheckpoint(env_, *it)});
+    checked.push_back({it->step(), there.ok() ? VerifyRecordedCheckpoint(env_, *it) : there});
     if (checked.back().status.ok()) break;
   }
+  ResumeDecision decision = DecideResume(checked);
   MutexLock lock(&mu_);
-  runs_.at(run_id).resume = DecideResume(checked);
+  RunEntry& run = runs_.at(run_id);
+  if (decision.wait) return wait(&run, std::move(decision.reason));
+  run.obstacle.clear();
+  run.resume = std::move(decision);
 }
 
 void Coordinator::Place() {

@@ -1,6 +1,7 @@
 // Epochs: formed, lost, fenced, and living through restarts of the coordinator.
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "coordinator/errors.h"
@@ -309,6 +310,39 @@ TEST_F(EpochsTest, ADamagedCheckpointIsSkippedAndNamed) {
   EXPECT_EQ(Get(id).committed_step(), 20);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   ExpectWholeCurve(id, 100);
+}
+
+TEST_F(EpochsTest, ARunWhoseFolderIsNotMountedWaitsAndLosesNothing) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 40; });
+  const std::string dir = Get(id).run_dir() + "/checkpoints";
+  ASSERT_OK(env_.Rename(dir, "/data-dir/elsewhere"));
+  ASSERT_OK(w->Fail("input/output error", false));
+  RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "is not there"); });
+  Rounds(100);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("the checkpoint of step 40 cannot be read now"));
+  EXPECT_EQ(Get(id).committed_step(), 40);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  ASSERT_OK(env_.Rename("/data-dir/elsewhere", dir));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{40}));
+}
+
+TEST_F(EpochsTest, ARunWhoseCheckpointsAreAllDamagedWaitsInsteadOfBeginningAgain) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  const std::string share =
+      Get(id).run_dir() + "/checkpoints/step-00000020/share-0-of-1.safetensors";
+  ASSERT_OK_AND_ASSIGN(const std::string whole, env_.ReadFile(share));
+  ASSERT_OK(WriteFileAtomically(&env_, share, "x"));
+  ASSERT_OK(w->Fail("out of memory", false));
+  RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "no checkpoint can be used"); });
+  EXPECT_EQ(Get(id).committed_step(), 20);
+  ASSERT_OK(WriteFileAtomically(&env_, share, whole));
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  EXPECT_EQ(w->assignments().back().second, 20);
 }
 
 TEST_F(EpochsTest, RepeatedReportsCountOnce) {

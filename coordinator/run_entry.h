@@ -57,6 +57,7 @@ struct RunEntry {
   std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
   std::vector<v1::Artifact> artifacts;
   std::optional<ResumeDecision> resume;  // verified for the next epoch
+  std::string obstacle;                  // why it cannot be verified now; looked at again later
   bool committing = false;               // files of a checkpoint are being committed
   bool exporting = false;
   absl::Duration not_before;  // Clock::Monotonic: next epoch

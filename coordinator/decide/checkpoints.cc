@@ -27,9 +27,25 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
       out.step = c.step;
       break;
     }
+    if (!absl::IsDataLoss(c.status) && !absl::IsNotFound(c.status)) {
+      out.wait = true;
+      out.skipped.clear();
+      out.reason = absl::StrCat("the checkpoint of step ", c.step,
+                                " cannot be read now: ", std::string(c.status.message()),
+                                "; make it readable, or remove its folder to go on without it");
+      return out;
+    }
     out.skipped.push_back(c.step);
     absl::StrAppend(&skipped, skipped.empty() ? "" : "; ", "step ", c.step, ": ",
                     std::string(c.status.message()));
+  }
+  if (out.step == 0 && !checked.empty()) {
+    out.wait = true;
+    out.skipped.clear();
+    out.reason =
+        absl::StrCat("no checkpoint can be used (", skipped,
+                     "); put one back, or submit the run anew to train from the beginning");
+    return out;
   }
   out.reason =
       out.step > 0 ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";

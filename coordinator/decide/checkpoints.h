@@ -28,10 +28,14 @@ struct CheckedCheckpoint {
 
 struct ResumeDecision {
   int64_t step = 0;              // 0: from the beginning
-  std::vector<int64_t> skipped;  // unusable, newest first
-  std::string reason;            // names the skipped ones and why
+  bool wait = false;             // nothing can be decided now: look again later
+  std::vector<int64_t> skipped;  // damaged, newest first: their records may go
+  std::string reason;            // names the skipped ones and why; with `wait` what to do
 };
 
+// A checkpoint is damaged when it says DataLoss or NotFound. Any other error says nothing about it
+// (an unmounted folder, a transient error of input or output), and work is never given up for that:
+// the run waits. So it does when there are checkpoints and all are damaged.
 ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked);
 
 }  // namespace tritter

@@ -30,11 +30,29 @@ TEST(DecideResume, TakesTheNewestGoodOneAndSaysWhatItSkipped) {
   EXPECT_EQ(d.reason, "from the checkpoint of step 400 (skipped step 600: share-0: hash differs)");
 }
 
-TEST(DecideResume, BeginsAgainWhenNoneIsGood) {
-  EXPECT_EQ(DecideResume({}).reason, "from the beginning");
+TEST(DecideResume, BeginsAtTheBeginningWhenThereIsNone) {
+  const ResumeDecision d = DecideResume({});
+  EXPECT_EQ(d.reason, "from the beginning");
+  EXPECT_FALSE(d.wait);
+}
+
+TEST(DecideResume, WaitsWhenAllAreDamagedAndForgetsNone) {
   const ResumeDecision d = DecideResume({{200, absl::NotFoundError("manifest.json is missing")}});
-  EXPECT_EQ(d.step, 0);
-  EXPECT_EQ(d.reason, "from the beginning (skipped step 200: manifest.json is missing)");
+  EXPECT_TRUE(d.wait);
+  EXPECT_THAT(d.skipped, IsEmpty());
+  EXPECT_EQ(d.reason,
+            "no checkpoint can be used (step 200: manifest.json is missing); put one back, or "
+            "submit the run anew to train from the beginning");
+}
+
+TEST(DecideResume, WaitsForAnErrorThatSaysNothingAboutTheCheckpoint) {
+  const ResumeDecision d = DecideResume({{600, absl::DataLossError("share-0: hash differs")},
+                                         {400, absl::InternalError("input/output error")}});
+  EXPECT_TRUE(d.wait);
+  EXPECT_THAT(d.skipped, IsEmpty());
+  EXPECT_EQ(d.reason,
+            "the checkpoint of step 400 cannot be read now: input/output error; make it readable, "
+            "or remove its folder to go on without it");
 }
 
 }  // namespace
