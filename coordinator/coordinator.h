@@ -159,6 +159,9 @@ class Coordinator {
   absl::StatusOr<Fenced> Fence(const v1::WorkerIdentity& worker, const std::string& run_id,
                                uint64_t epoch) REQUIRES(mu_);
 
+  // A worker's failure, for CheckEpochs.
+  void Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) REQUIRES(mu_);
+
   // runs
   struct Prepared {
     RunSpec spec;

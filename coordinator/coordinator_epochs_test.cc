@@ -365,6 +365,45 @@ TEST_F(EpochsTest, RepeatedReportsCountOnce) {
   EXPECT_EQ(seen, 1);
 }
 
+TEST_F(EpochsTest, AFailureIsHeardAlsoWhenItsReportCannotBeStored) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(1);
+  report.set_request_id("last words");
+  report.add_log_lines()->set_line("a line to be stored");
+  report.set_failure("/data/text/shard-0: truncated at byte 17");
+  report.set_failure_is_permanent(true);
+  store_.FailApply(0, StoreFault::kRefuse);
+  EXPECT_THAT(coordinator_->Report(report), StatusIs(Code::kResourceExhausted));
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("truncated at byte 17"));
+}
+
+TEST_F(EpochsTest, AFailureRepeatedAfterARestartIsHeard) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(1);
+  report.set_request_id("last words");
+  report.add_log_lines()->set_line("a line to be stored");
+  report.set_failure("/data/text/shard-0: truncated at byte 17");
+  report.set_failure_is_permanent(true);
+  ASSERT_OK(coordinator_->Report(report));  // counted; the coordinator dies before it acts
+  Start();
+  ASSERT_OK(w->Connect());
+  ASSERT_OK(coordinator_->Report(report));
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+}
+
 TEST_F(EpochsTest, ReportsBeyondThePlansAreRefused) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");

@@ -140,6 +140,9 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
     if (rank < 0) return fenced.status();
     run = &it->second;
   }
+  // First of all: a store that takes no more must not hide why the epoch failed, nor must a report
+  // whose repeat comes to a coordinator that was restarted in between.
+  if (epoch != nullptr) Complain(request, rank, epoch);
   const RequestRecord id{request.run_id(), request.epoch(), request.request_id()};
   if (!id.request_id.empty()) {
     ASSIGN_OR_RETURN(const bool seen, store_->RequestSeen(id));
@@ -198,7 +201,11 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (epoch == nullptr) return absl::OkStatus();
   epoch->seconds_per_step = seconds;
   epoch->progress = epoch->progress || progress;
-  if (request.failure().empty()) return absl::OkStatus();
+  return absl::OkStatus();
+}
+
+void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) {
+  if (request.failure().empty()) return;
   const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() &&
                       !epoch->complaint->permanent;
   if (!epoch->complaint.has_value() || graver) {
@@ -210,7 +217,6 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   }
   kicked_ = true;
   wake_.NotifyAll();
-  return absl::OkStatus();
 }
 
 }  // namespace tritter
