@@ -209,8 +209,10 @@ class Coordinator {
   // are written.
   absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step)
       REQUIRES(mu_);
-  absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
-                            std::vector<std::string>* folders_to_remove) REQUIRES(mu_);
+  absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint) REQUIRES(mu_);
+  // Retention, once `newest` has been read and is whole. The lock is given up while files are read
+  // and removed.
+  void DropOlder(RunEntry* run, const v1::Checkpoint& newest) REQUIRES(mu_);
 
   Store* const store_;
   Env* const env_;

@@ -158,12 +158,11 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   run.committing = true;
   mu_.Unlock();
   absl::StatusOr<v1::Checkpoint> checkpoint = CommitCheckpointFolder(env_, dir, manifest);
-  mu_.Lock();
-  run.committing = false;  // runs are never erased
+  mu_.Lock();  // runs are never erased
   absl::Status status = checkpoint.status();
-  std::vector<std::string> folders;
-  if (status.ok()) status = RecordCommit(&run, *std::move(checkpoint), &folders);
+  if (status.ok()) status = RecordCommit(&run, *checkpoint);
   if (!status.ok()) {
+    run.committing = false;
     ++stats_.failed_commits;
     run.commit_retry_at = clock_->Monotonic() + kCommitRetry;
     status =
@@ -176,6 +175,47 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     }
     return status;
   }
+  DropOlder(&run, *checkpoint);
+  run.committing = false;
+  return true;
+}
+
+void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
+  std::vector<int64_t> steps;
+  for (const v1::Checkpoint& c : run->checkpoints) steps.push_back(c.step());
+  const RetentionDecision retention =
+      DecideRetention(steps, run->spec.checkpoint_keep, newest.step());
+  if (retention.drop.empty()) return;
+  const std::string& id = run->record.run_id;
+  // Workers said what the hashes are. Before a good checkpoint goes, the new one is read.
+  mu_.Unlock();
+  const absl::Status whole = VerifyRecordedCheckpoint(env_, newest);
+  mu_.Lock();
+  WriteBatch batch;
+  std::vector<v1::Checkpoint> kept = run->checkpoints;
+  std::vector<std::string> folders;
+  if (whole.ok()) {
+    for (const int64_t step : retention.drop) {
+      batch.dropped_checkpoints.push_back({id, step});
+      std::erase_if(kept, [&](const v1::Checkpoint& c) {
+        if (c.step() != step) return false;
+        folders.push_back(c.path());
+        return true;
+      });
+    }
+  } else {
+    batch.events = {NewEvent(
+        id, kEventCheckpointDamaged,
+        absl::StrCat("checkpoint of step ", newest.step(),
+                     " is not what was reported, older ones are kept: ", whole.message()))};
+  }
+  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+    // The next commit finds the same ones to drop.
+    LogWarning("retention_not_stored", {{"run", id}, {"error", std::string(s.message())}});
+    return;
+  }
+  run->checkpoints = std::move(kept);
+  Touch(run);
   mu_.Unlock();
   for (const std::string& folder : folders) {
     if (absl::Status s = env_->RemoveTree(folder); !s.ok()) {
@@ -184,37 +224,18 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     }
   }
   mu_.Lock();
-  return true;
 }
 
-absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint,
-                                       std::vector<std::string>* folders) {
+absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint) {
   const std::string& id = run->record.run_id;
   checkpoint.set_committed_ms(NowMs());
-  std::vector<v1::Checkpoint> kept = run->checkpoints;
-  kept.push_back(checkpoint);
-  std::vector<int64_t> steps;
-  for (const v1::Checkpoint& c : kept) steps.push_back(c.step());
-  const RetentionDecision retention =
-      DecideRetention(steps, run->spec.checkpoint_keep, checkpoint.step());
   WriteBatch batch;
   batch.checkpoints = {{id, checkpoint}};
-  for (const int64_t step : retention.drop) {
-    batch.dropped_checkpoints.push_back({id, step});
-    std::erase_if(kept, [&](const v1::Checkpoint& c) {
-      if (c.step() != step) return false;
-      folders->push_back(c.path());
-      return true;
-    });
-  }
-  batch.events = {NewEvent(id, kEventCheckpointCommitted,
-                           absl::StrCat("checkpoint of step ", checkpoint.step(), ", ",
-                                        checkpoint.bytes(), " bytes; ", retention.reason))};
-  if (absl::Status s = store_->Apply(batch); !s.ok()) {
-    folders->clear();
-    return s;
-  }
-  run->checkpoints = std::move(kept);
+  batch.events = {NewEvent(
+      id, kEventCheckpointCommitted,
+      absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes"))};
+  RETURN_IF_ERROR(store_->Apply(batch));
+  run->checkpoints.push_back(checkpoint);
   run->resume.reset();
   ++stats_.commits;
   const auto kept_steps = run->uncommitted_seconds.upper_bound(checkpoint.step());

@@ -71,6 +71,25 @@ TEST_F(CheckpointsTest, ARepeatAfterTheEpochIsClosedStillSaysCommitted) {
   EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
 }
 
+// Of the right size, but not what the worker says it is.
+TEST_F(CheckpointsTest, ADamagedCheckpointDrivesOutNoOlderOne) {
+  const std::string run = Submit(RunYaml("other", 100, 1, "checkpoint: {every: 2, keep: 1}\n"));
+  FakeAgent* w = AddWorker("w-9");
+  RoundsUntil([&] { return Get(run).committed_step() == 4; });
+  ASSERT_OK_AND_ASSIGN(const auto one, coordinator_->ListCheckpoints(run));
+  ASSERT_EQ(one.checkpoints_size(), 1);  // while all is well the older one goes
+  w->lie_about_hashes = true;
+  RoundsUntil([&] { return Get(run).committed_step() == 6; });
+  ASSERT_OK_AND_ASSIGN(const auto two, coordinator_->ListCheckpoints(run));
+  ASSERT_EQ(two.checkpoints_size(), 2);
+  EXPECT_EQ(two.checkpoints(0).step(), 4);
+  EXPECT_TRUE(env_.IsDirectory(two.checkpoints(0).path()));
+  EXPECT_THAT(EventKinds(run), testing::Contains("checkpoint_damaged"));
+  w->lie_about_hashes = false;
+  RoundsUntil([&] { return Get(run).committed_step() == 8; });
+  EXPECT_EQ(coordinator_->ListCheckpoints(run)->checkpoints_size(), 1);
+}
+
 TEST_F(CheckpointsTest, SharesSurviveARestartOfTheCoordinator) {
   ASSERT_OK(coordinator_->CommitShare(Share(0)));
   Stop();

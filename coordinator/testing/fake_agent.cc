@@ -118,7 +118,7 @@ absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
   v1::CheckpointFile* file = request.add_files();
   file->set_name(name);
   file->set_bytes(static_cast<int64_t>(content.size()));
-  file->set_sha256(Sha256Hex(content));
+  file->set_sha256(Sha256Hex(lie_about_hashes ? "something else" : content));
   share_ = std::move(request);
   return Commit();
 }

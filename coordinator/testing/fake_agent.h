@@ -63,6 +63,7 @@ class FakeAgent {
   const absl::Status& last_error() const { return last_error_; }
   std::map<int64_t, v1::Plan> plans;  // of the current epoch, by first step
   bool draining = false;
+  bool lie_about_hashes = false;  // of its shares
   double step_seconds = 1.0;
 
  private:
