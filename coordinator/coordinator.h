@@ -159,6 +159,10 @@ class Coordinator {
   absl::StatusOr<Fenced> Fence(const v1::WorkerIdentity& worker, const std::string& run_id,
                                uint64_t epoch) REQUIRES(mu_);
 
+  // Of a late report to the ended epoch: losses and evaluations of steps that are not trained
+  // again.
+  absl::Status KeepCommitted(const v1::ReportRequest& request, int rank, RunEntry* run)
+      REQUIRES(mu_);
   // A worker's failure, for CheckEpochs.
   void Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) REQUIRES(mu_);
 

@@ -404,6 +404,38 @@ TEST_F(EpochsTest, AFailureRepeatedAfterARestartIsHeard) {
   EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
 }
 
+// A step that a checkpoint holds is not trained again: its loss comes now or never.
+TEST_F(EpochsTest, LateReportsOfALostEpochAreKeptAsFarAsACheckpointHoldsTheirSteps) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).committed_step() == 20 && Get(id).step() >= 25; });
+  Kill(b);
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; }, 20);
+  v1::ReportRequest late;
+  *late.mutable_worker() = a->Identity();
+  late.set_run_id(id);
+  late.set_epoch(1);
+  for (const int64_t step : {19, 20, 21}) {
+    v1::StepMetrics* m = late.add_steps();
+    m->set_step(step);
+    m->set_loss(77);
+    late.add_evaluations()->set_step(step);
+  }
+  EXPECT_THAT(coordinator_->Report(late), StatusIs(Code::kFailedPrecondition));  // still: leave
+  v1::ListMetricsRequest request;
+  request.set_run(id);
+  request.set_first_step(19);
+  ASSERT_OK_AND_ASSIGN(const auto kept, coordinator_->ListMetrics(request));
+  EXPECT_EQ(kept.steps(0).loss(), 77);
+  EXPECT_EQ(kept.steps(1).loss(), 77);
+  EXPECT_NE(kept.steps(2).loss(), 77);
+  EXPECT_THAT(kept.evaluations(), SizeIs(2));
+  AddWorker("w-1", 2);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ExpectWholeCurve(id, 100);
+}
+
 TEST_F(EpochsTest, ReportsBeyondThePlansAreRefused) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");

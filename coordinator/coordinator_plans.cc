@@ -127,18 +127,25 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
     epoch = fenced->epoch;
     rank = fenced->rank;
   } else {
-    // The last report of an epoch that ended as it should still counts.
+    // Late words of the newest epoch that has ended.
     const auto it = runs_.find(request.run_id());
-    if (it == runs_.end() || !it->second.last_end_clean || it->second.epoch.has_value() ||
-        it->second.last_epoch.epoch != request.epoch() || !workers_.Check(request.worker()).ok()) {
+    if (it == runs_.end() || it->second.last_epoch.epoch != request.epoch() ||
+        !workers_.Check(request.worker()).ok()) {
       return fenced.status();
     }
-    const auto& members = it->second.last_epoch.members;
+    run = &it->second;
+    const auto& members = run->last_epoch.members;
     for (size_t i = 0; i < members.size(); ++i) {
-      if (members[i].worker == request.worker().name()) rank = static_cast<int>(i);
+      if (members[i].worker == request.worker().name() &&
+          members[i].incarnation == request.worker().incarnation())
+        rank = static_cast<int>(i);
     }
     if (rank < 0) return fenced.status();
-    run = &it->second;
+    // They count when it ended as it should; else only what a checkpoint holds.
+    if (!run->last_end_clean || run->epoch.has_value()) {
+      RETURN_IF_ERROR(KeepCommitted(request, rank, run));
+      return fenced.status();
+    }
   }
   // First of all: a store that takes no more must not hide why the epoch failed, nor must a report
   // whose repeat comes to a coordinator that was restarted in between.
@@ -201,6 +208,32 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (epoch == nullptr) return absl::OkStatus();
   epoch->seconds_per_step = seconds;
   epoch->progress = epoch->progress || progress;
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int rank, RunEntry* run) {
+  if (rank != 0) return absl::OkStatus();
+  // Where the work of that epoch ends that nobody repeats.
+  const int64_t end =
+      run->epoch.has_value() ? run->epoch->record.start_step : run->committed_step();
+  WriteBatch batch;
+  for (const v1::StepMetrics& m : request.steps()) {
+    if (m.step() <= run->last_epoch.start_step || m.step() > end) continue;
+    batch.metrics.push_back({request.run_id(), m});
+    batch.metrics.back().metrics.set_epoch(request.epoch());
+  }
+  for (const v1::EvaluationPoint& p : request.evaluations()) {
+    if (p.step() > run->last_epoch.start_step && p.step() <= end)
+      batch.evaluations.push_back({request.run_id(), request.epoch(), p});
+  }
+  if (batch.metrics.empty() && batch.evaluations.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(store_->Apply(batch));
+  for (const EvaluationRecord& e : batch.evaluations) {
+    const auto shown = run->last_evaluation.find(e.point.source());
+    if (shown == run->last_evaluation.end() || shown->second.step() <= e.point.step())
+      run->Remember(e.point);
+  }
+  Touch(run);
   return absl::OkStatus();
 }
 
