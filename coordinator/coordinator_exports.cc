@@ -1,4 +1,5 @@
 // Completed runs become deployable files, in the background.
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,9 @@
 #include "proto/event_kinds.h"
 
 namespace tritter {
+namespace {
+constexpr absl::Duration kStoreRetry = absl::Seconds(5);
+}  // namespace
 
 void Coordinator::StartExports() {
   std::string run_id;
@@ -14,7 +18,9 @@ void Coordinator::StartExports() {
     MutexLock lock(&mu_);
     for (auto& [id, run] : runs_) {
       if (run.exporting) return;  // one at a time
-      if (run.record.state == v1::RUN_STATE_EXPORTING && run_id.empty()) run_id = id;
+      if (run.record.state == v1::RUN_STATE_EXPORTING && run_id.empty() &&
+          clock_->Monotonic() >= run.export_retry_at)
+        run_id = id;
     }
     if (run_id.empty() || stopping_) return;
     runs_.at(run_id).exporting = true;
@@ -30,6 +36,7 @@ void Coordinator::StartExports() {
 // Writes the file anew when a coordinator died during it: the write is atomic.
 void Coordinator::ExportRun(const std::string& run_id) {
   std::string folder, path, format;
+  std::optional<absl::StatusOr<v1::Artifact>> done;  // earlier, but it could not be stored
   {
     MutexLock lock(&mu_);
     const RunEntry& run = runs_.at(run_id);
@@ -37,10 +44,13 @@ void Coordinator::ExportRun(const std::string& run_id) {
     const std::string extension = format == "safetensors" ? "safetensors" : "tpack";
     path = JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", extension));
     folder = run.checkpoints.empty() ? "" : run.checkpoints.back().path();
+    done = run.exported;
   }
   absl::StatusOr<v1::Artifact> artifact =
       absl::FailedPreconditionError("the run has no checkpoint");
-  if (!folder.empty()) {
+  if (done.has_value()) {
+    artifact = *std::move(done);
+  } else if (!folder.empty()) {
     absl::Status made = env_->CreateDirs(Dirname(path));
     artifact = made.ok() ? exporter_(folder, path, format) : absl::StatusOr<v1::Artifact>(made);
   }
@@ -67,8 +77,17 @@ void Coordinator::ExportRun(const std::string& run_id) {
       NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason)};
   if (absl::Status s = store_->Apply(batch); !s.ok()) {
     LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
-    return;  // still EXPORTING: the next tick exports again
+    // Still EXPORTING. What was written is kept, only the record is tried again.
+    run.record.reason =
+        absl::StrCat(next.reason, "; this cannot be stored yet (", std::string(s.message()),
+                     "): free some space below ", options_.data_dir, ", it is tried again every ",
+                     absl::FormatDuration(kStoreRetry));
+    run.exported = std::move(artifact);
+    run.export_retry_at = clock_->Monotonic() + kStoreRetry;
+    Touch(&run);
+    return;
   }
+  run.exported.reset();
   run.record = std::move(next);
   if (artifact.ok()) run.artifacts = {*std::move(artifact)};
   Touch(&run);

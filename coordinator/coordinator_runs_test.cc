@@ -163,6 +163,23 @@ TEST_F(RunsTest, ACompletedRunIsExportedOnce) {
   EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
 }
 
+TEST_F(RunsTest, AnExportThatCannotBeStoredIsNotWrittenAgainAndAgain) {
+  const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 30; });
+  on_export_ = [&] { store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true); };
+  RoundsUntil([&] { return exports_ > 0; });
+  const int64_t writes = store_.applies();
+  Rounds(100);
+  EXPECT_EQ(exports_, 1);
+  EXPECT_LE(store_.applies() - writes, 3);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("free some space below /data-dir"));
+  store_.Heal();
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(exports_, 1);
+  EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
+}
+
 TEST_F(RunsTest, AFailedExportKeepsTheCheckpointAndSaysSo) {
   export_status_ = absl::ResourceExhaustedError("no space left on device");
   const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));

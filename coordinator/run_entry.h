@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/decide/checkpoints.h"
 #include "coordinator/decide/plan.h"
@@ -60,7 +61,9 @@ struct RunEntry {
   std::string obstacle;                  // why it cannot be verified now; looked at again later
   bool committing = false;               // files of a checkpoint are being committed
   bool exporting = false;
-  absl::Duration not_before;  // Clock::Monotonic: next epoch
+  std::optional<absl::StatusOr<v1::Artifact>> exported;  // done, but not stored yet
+  absl::Duration export_retry_at;                        // Clock::Monotonic
+  absl::Duration not_before;                             // Clock::Monotonic: next epoch
   absl::Duration commit_retry_at;
   std::string cause;                              // why the last epoch ended
   bool lost_member = false;                       // it was the loss of a worker

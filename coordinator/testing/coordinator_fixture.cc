@@ -54,6 +54,7 @@ void CoordinatorFixture::Start() {
   d.exporter = [this](const std::string& folder, const std::string& path,
                       const std::string& format) -> absl::StatusOr<v1::Artifact> {
     ++exports_;
+    if (on_export_) on_export_();
     if (!export_status_.ok()) return export_status_;
     RETURN_IF_ERROR(WriteFileAtomically(&env_, path, folder));
     v1::Artifact a;

@@ -114,6 +114,7 @@ class CoordinatorFixture : public testing::Test {
   CoordinatorOptions options_;
   absl::Status export_status_;
   int exports_ = 0;
+  std::function<void()> on_export_;
   std::unique_ptr<Coordinator> coordinator_;
   std::vector<std::unique_ptr<DirectApi>> apis_;
   std::vector<std::unique_ptr<FakeAgent>> agents_;
