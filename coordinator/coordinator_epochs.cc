@@ -243,11 +243,12 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
                                                  : "failure"];
   run->record = std::move(next);
   run->checkpoints = std::move(checkpoints);
-  run->resume.reset();
   run->epoch = std::move(epoch);
   run->last_end_clean = false;
   run->cause.clear();
   run->uncommitted_seconds.clear();
+  run->RewindTo(resume.step);
+  run->resume.reset();
   for (size_t i = 0; i < names.size(); ++i) {
     WorkerEntry* worker = workers_.Find(names[i]);
     workers_.Assign(worker, run->record.run_id, run->record.epoch, clock_->Monotonic());

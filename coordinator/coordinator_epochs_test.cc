@@ -104,6 +104,21 @@ TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
               })));
 }
 
+TEST_F(EpochsTest, ProgressOfWorkThatIsRepeatedIsNoLongerShown) {
+  const std::string id =
+      Submit(RunYaml("run", 100, 1, "checkpoint: {every: 20}\nevaluation: {every: 5}\n"));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() == 37; });
+  EXPECT_EQ(Get(id).last_metrics().step(), 37);
+  EXPECT_EQ(Get(id).last_evaluation(0).step(), 35);
+  Kill(w);
+  Rounds(10);
+  AddWorker("w", 2);
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  EXPECT_EQ(Get(id).last_metrics().step(), 20);
+  EXPECT_EQ(Get(id).last_evaluation(0).step(), 20);
+}
+
 TEST_F(EpochsTest, TheBrokenStreamIsNoticedWithinASecond) {
   const std::string id = Submit(RunYaml("run", 1000, 2));
   FakeAgent* a = AddWorker("w-0");

@@ -33,6 +33,15 @@ void RunEntry::Remember(const v1::EvaluationPoint& point) {
   if (point.weights() != "raw") last_evaluation[point.source()] = point;
 }
 
+void RunEntry::RewindTo(int64_t step) {
+  std::erase_if(recent_metrics, [&](const auto& m) { return m.second.step() > step; });
+  std::erase_if(recent_evaluations, [&](const auto& e) { return e.second.step() > step; });
+  last_evaluation.clear();
+  for (const auto& [sequence, point] : recent_evaluations) {
+    if (point.weights() != "raw") last_evaluation[point.source()] = point;
+  }
+}
+
 std::string RunEntry::CheckpointDir() const { return JoinPath(record.run_dir, "checkpoints"); }
 
 v1::Run DescribeRun(const RunEntry& run) {

@@ -80,6 +80,8 @@ struct RunEntry {
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);
   void Remember(const v1::EvaluationPoint& point);
+  // Forgets what was said about steps beyond `step`: they are trained again.
+  void RewindTo(int64_t step);
   std::string CheckpointDir() const;  // run_dir/checkpoints
 };
 
