@@ -75,6 +75,9 @@ absl::Status Coordinator::Load() {
     epoch.record = std::move(record);
     it->second.epoch = std::move(epoch);
     LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
+    // Without its configuration it can get no plan. It ends, and nobody is blamed for that.
+    if (!it->second.spec_error.empty())
+      EndEpoch(&it->second, {.progress = true, .cause = it->second.spec_error});
   }
   for (auto& [id, run] : runs_) {
     if (IsFinal(run.record.state)) continue;
@@ -90,13 +93,15 @@ absl::Status Coordinator::Load() {
 absl::Status Coordinator::LoadRun(RunRecord record) {
   RunEntry run;
   absl::StatusOr<RunSpec> spec = ParseRunSpec(record.spec_yaml, record.run_id, "/");
-  if (!spec.ok() && !IsFinal(record.state)) {
+  if (!spec.ok()) {
     // Written by another version. The run is not touched; it waits with this reason.
-    LogError("run_spec_unreadable",
-             {{"run", record.run_id}, {"error", std::string(spec.status().message())}});
-    record.state = v1::RUN_STATE_FAILED;
-    record.reason = absl::StrCat("its stored configuration cannot be read: ",
-                                 std::string(spec.status().message()));
+    run.spec_error = absl::StrCat(
+        "its stored configuration cannot be read: ", std::string(spec.status().message()),
+        "; start the version of the coordinator that wrote it, or cancel the run");
+    if (!IsFinal(record.state)) {
+      LogError("run_spec_unreadable", {{"run", record.run_id}, {"error", run.spec_error}});
+      record.reason = run.spec_error;
+    }
   }
   if (spec.ok()) {
     run.spec = *std::move(spec);

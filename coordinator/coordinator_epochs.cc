@@ -72,7 +72,6 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& c
   EpochEnd end;
   end.cause = cause;
   end.progress = run.epoch->progress;
-  run.lost_member = true;
   const int rank = run.epoch->RankOf(worker.name);
   if (run.epoch->done.contains(rank)) {
     // It had nothing left to do. The epoch is as good as ended when the others have left too.
@@ -80,6 +79,7 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& c
     if (run.epoch->left.size() < run.epoch->record.members.size()) return;
     end = {.clean = true};
   }
+  run.lost_member = !end.clean;
   EndEpoch(&run, end);
 }
 
@@ -106,7 +106,7 @@ void Coordinator::CheckEpochs() {
 
 // The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
 void Coordinator::FinishIfTrained(RunEntry* run) {
-  if (!NeedsWorkers(run->record.state) || run->committing ||
+  if (!NeedsWorkers(run->record.state) || run->committing || !run->spec_error.empty() ||
       run->committed_step() < run->record.total_steps)
     return;
   const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
@@ -287,6 +287,7 @@ std::vector<Placement> Coordinator::Decide() {
                TrainingBytes(run.spec, run.parameters,
                              run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
     if (run.committing) w.blocked = "a checkpoint is being committed";
+    if (!run.spec_error.empty()) w.blocked = run.spec_error;
     if (now < run.not_before && !run.obstacle.empty()) {
       w.blocked = run.obstacle;
     } else if (now < run.not_before) {

@@ -18,7 +18,7 @@ void Coordinator::StartExports() {
     MutexLock lock(&mu_);
     for (auto& [id, run] : runs_) {
       if (run.exporting) return;  // one at a time
-      if (run.record.state == v1::RUN_STATE_EXPORTING && run_id.empty() &&
+      if (run.record.state == v1::RUN_STATE_EXPORTING && run_id.empty() && run.spec_error.empty() &&
           clock_->Monotonic() >= run.export_retry_at)
         run_id = id;
     }

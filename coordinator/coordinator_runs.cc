@@ -236,6 +236,10 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
   const v1::RunState state = run->record.state;
   if (NeedsWorkers(state)) return DescribeRun(*run);
   const bool failed = state == v1::RUN_STATE_FAILED;
+  if (!run->spec_error.empty()) {
+    return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
+                      absl::StrCat("cannot resume run ", name, ": ", run->spec_error), "");
+  }
   if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
     return WrongStateError(name, "resume", StateName(state));
   }

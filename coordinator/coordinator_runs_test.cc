@@ -180,6 +180,36 @@ TEST_F(RunsTest, AnExportThatCannotBeStoredIsNotWrittenAgainAndAgain) {
   EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
 }
 
+TEST_F(RunsTest, ARunWhoseConfigurationCannotBeReadWaitsAndHoldsNoWorker) {
+  const std::string id = Submit(RunYaml("first", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Stop();
+  RunRecord record = memory_store_.Runs()->front();
+  const std::string good = record.spec_yaml;
+  record.spec_yaml = "name: first\nfuture: {key: 1}\n";
+  WriteBatch batch;
+  batch.runs = {record};
+  ASSERT_OK(memory_store_.Apply(batch));
+  Start();
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("its stored configuration cannot be read"));
+  EXPECT_THAT(Get(id).members(), SizeIs(0));
+  EXPECT_THAT(*memory_store_.LiveEpochs(), SizeIs(0));
+  ASSERT_OK(w->Connect());
+  Rounds(50);
+  EXPECT_TRUE(w->idle());
+  EXPECT_THAT(Get(id).reason(), HasSubstr("its stored configuration cannot be read"));
+  Stop();  // the version that can read it
+  record = memory_store_.Runs()->front();
+  record.spec_yaml = good;
+  batch.runs = {record};
+  ASSERT_OK(memory_store_.Apply(batch));
+  Start();
+  ASSERT_OK(w->Connect());
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+}
+
 TEST_F(RunsTest, AFailedExportKeepsTheCheckpointAndSaysSo) {
   export_status_ = absl::ResourceExhaustedError("no space left on device");
   const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));

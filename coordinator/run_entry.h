@@ -51,6 +51,7 @@ struct EpochEntry {
 struct RunEntry {
   RunRecord record;
   RunSpec spec;
+  std::string spec_error;  // not empty: `spec` could not be read; the run waits
   int64_t parameters = 0;
   std::optional<EpochEntry> epoch;          // live
   bool last_end_clean = false;              // of the newest epoch, once ended

@@ -104,6 +104,17 @@ absl::Status SqliteDb::Execute(const std::string& sql) {
   return SqliteStatus(db_, sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr));
 }
 
+absl::Status SqliteDb::UseWal() {
+  SqliteQuery query = Query("PRAGMA journal_mode = WAL");
+  absl::StatusOr<bool> row = query.Step();
+  if (!row.ok()) return row.status();
+  const std::string mode = *row ? query.Text(0) : "unknown";
+  if (mode == "wal") return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("store ", path_, ": the journal mode is ", mode,
+                   ", expected wal; give a --data-dir on a local disk (no network file system)"));
+}
+
 absl::StatusOr<int64_t> SqliteDb::Pragma(const std::string& name) {
   SqliteQuery query = Query(absl::StrCat("PRAGMA ", name));
   absl::StatusOr<bool> row = query.Step();

@@ -52,6 +52,8 @@ class SqliteDb {
   ~SqliteDb();
 
   absl::Status Execute(const std::string& sql);  // one or more statements without parameters
+  // SQLite may keep another journal mode without calling it an error: FailedPrecondition then.
+  absl::Status UseWal();
   absl::StatusOr<int64_t> Pragma(const std::string& name);
   SqliteQuery Query(const std::string& sql);  // prepared once and kept
   const std::string& path() const { return path_; }

@@ -26,8 +26,8 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Env* env,
     }
   }
   RETURN_IF_ERROR(MigrateStore(db.get(), RandomId("store")));
-  RETURN_IF_ERROR(db->Execute(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000"));
+  RETURN_IF_ERROR(db->UseWal());
+  RETURN_IF_ERROR(db->Execute("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000"));
   return std::unique_ptr<SqliteStore>(
       new SqliteStore(std::move(lock), std::move(db), std::move(options)));
 }

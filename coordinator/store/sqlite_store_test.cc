@@ -111,6 +111,12 @@ TEST(SqliteStore, IsDurableByConfiguration) {
   EXPECT_EQ(mode.Text(0), "wal");
 }
 
+TEST(SqliteStore, AFileSystemThatCannotKeepTheWriteAheadLogIsRefused) {
+  auto db = *SqliteDb::Open(":memory:");  // keeps its own mode, without an error
+  EXPECT_THAT(db->UseWal(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                     HasSubstr("the journal mode is memory, expected wal")));
+}
+
 TEST(SqliteStore, EachFailingStatementOrCommitLeavesTheOldStateWhole) {
   TemporaryFolder folder;
   int64_t fail_at = -1, seen = 0;
