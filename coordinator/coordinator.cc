@@ -41,6 +41,10 @@ Coordinator::~Coordinator() {
 void Coordinator::Stop() {
   MutexLock lock(&mu_);
   stopping_ = true;
+  {
+    MutexLock health(&health_mu_);
+    health_ = absl::UnavailableError("the coordinator is stopping");
+  }
   for (auto& [name, worker] : workers_.all()) {
     if (worker.sink != nullptr)
       worker.sink->Close(absl::UnavailableError("the coordinator is stopping; reconnect"));
@@ -148,7 +152,7 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
                  absl::StrCat("checkpoint of step ", c.step(),
                               " was complete on disk but not yet recorded: adopted")));
   }
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   ASSIGN_OR_RETURN(run->checkpoints, store_->Checkpoints(run->record.run_id));
   Touch(run);
   return absl::OkStatus();
@@ -238,6 +242,23 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
                            absl::StrCat("does not have ", worker.name(), " as a member"));
   }
   return Fenced{run, &*run->epoch, rank};
+}
+
+absl::Status Coordinator::Write(const WriteBatch& batch) {
+  absl::Status status = store_->Apply(batch);
+  MutexLock lock(&health_mu_);
+  if (stopping_) return status;
+  // A key that is there already is an answer of a store that is well.
+  health_ = status.ok() || absl::IsAlreadyExists(status)
+                ? absl::OkStatus()
+                : absl::UnavailableError(
+                      absl::StrCat("the last write failed: ", std::string(status.message())));
+  return status;
+}
+
+absl::Status Coordinator::Health() {
+  MutexLock lock(&health_mu_);
+  return health_;
 }
 
 CoordinatorStats Coordinator::Stats() {

@@ -129,6 +129,9 @@ class Coordinator {
   // One round of decisions: losses, ends of epochs, retries of commits, placement, exports.
   void Tick();
   CoordinatorStats Stats();
+  // For probes; never waits for work in hand. Unavailable: stopping, or the last write of the store
+  // failed.
+  absl::Status Health();
   // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the
   // destructor calls it.
   void Stop();
@@ -142,6 +145,8 @@ class Coordinator {
   absl::Status RecoverFolders(RunEntry* run) REQUIRES(mu_);
   void RunBackground();
 
+  // The one way to write to the store: remembers whether that works.
+  absl::Status Write(const WriteBatch& batch) REQUIRES(mu_);
   int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
   v1::Event NewEvent(const std::string& run_id, const std::string& kind, const std::string& message)
       REQUIRES(mu_);
@@ -237,6 +242,8 @@ class Coordinator {
   absl::Duration last_tick_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;
+  Mutex health_mu_;  // taken after mu_, held for moments only
+  absl::Status health_ GUARDED_BY(health_mu_);
   bool verifying_ GUARDED_BY(mu_) = false;
   std::thread background_;
   std::thread verify_thread_;  // of the tick

@@ -118,7 +118,7 @@ absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareReque
   RETURN_IF_ERROR(CheckFiles(*at.run, request));
   WriteBatch batch;
   batch.shares = {{request.run_id(), request.epoch(), request.step(), request.rank(), request}};
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   epoch.shares[request.step()][request.rank()] = request;
   return absl::OkStatus();
 }
@@ -209,7 +209,7 @@ void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
         absl::StrCat("checkpoint of step ", newest.step(),
                      " is not what was reported, older ones are kept: ", whole.message()))};
   }
-  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+  if (absl::Status s = Write(batch); !s.ok()) {
     // The next commit finds the same ones to drop.
     LogWarning("retention_not_stored", {{"run", id}, {"error", std::string(s.message())}});
     return;
@@ -234,7 +234,7 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint)
   batch.events = {NewEvent(
       id, kEventCheckpointCommitted,
       absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes"))};
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   run->checkpoints.push_back(checkpoint);
   run->resume.reset();
   ++stats_.commits;

@@ -60,7 +60,7 @@ void Coordinator::CheckWorkers() {
 void Coordinator::RecordLoss(const WorkerEntry& worker, const std::string& cause) {
   WriteBatch batch;
   batch.events = {NewEvent(worker.run_id, kEventWorkerLost, cause)};
-  store_->Apply(batch).IgnoreError();  // an event only; the loss itself is a fact without it
+  Write(batch).IgnoreError();  // an event only; the loss itself is a fact without it
   if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);
 }
 
@@ -150,7 +150,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
     batch.events.push_back(
         NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
   }
-  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+  if (absl::Status s = Write(batch); !s.ok()) {
     // Nothing has changed; the next tick finds the same facts and tries again.
     LogError("epoch_end_not_stored", {{"run", ended.run_id}, {"error", std::string(s.message())}});
     run->epoch->complaint = Complaint{0, ended.end_reason, end.permanent, clock_->Monotonic()};
@@ -236,7 +236,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.epochs = {e};
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   ++stats_.epochs_by_reason[e.epoch == 1         ? "start"
                             : run->cause.empty() ? "resume"
                             : run->lost_member   ? "loss"
@@ -269,7 +269,7 @@ void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
   WriteBatch batch;
   batch.runs = {run->record};
   batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
-  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+  if (absl::Status s = Write(batch); !s.ok()) {
     LogWarning("reason_not_stored",
                {{"run", run->record.run_id}, {"error", std::string(s.message())}});
   }

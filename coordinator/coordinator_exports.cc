@@ -75,7 +75,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
   batch.runs = {next};
   batch.events = {
       NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason)};
-  if (absl::Status s = store_->Apply(batch); !s.ok()) {
+  if (absl::Status s = Write(batch); !s.ok()) {
     LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
     // Still EXPORTING. What was written is kept, only the record is tried again.
     run.record.reason =

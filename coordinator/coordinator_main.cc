@@ -96,6 +96,7 @@ absl::Status Serve(const ServerOptions& o) {
   metrics.Update(coordinator->Stats());
   ExposerOptions exposing;
   exposing.address = o.metrics_listen;
+  exposing.health = [&] { return coordinator->Health(); };
   absl::StatusOr<std::unique_ptr<Exposer>> exposer = Exposer::Start(&registry, exposing);
   if (!exposer.ok()) return Annotate(exposer.status(), "--metrics-listen");
   RunServiceImpl runs(coordinator.get(), Clock::Real());

@@ -108,7 +108,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   }
   WriteBatch batch;
   batch.plans = {{request.run_id(), request.epoch(), decision.plan}};
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   ++stats_.plans;
   epoch.plans.push_back(decision.plan);
   *out.mutable_plan() = std::move(decision.plan);
@@ -196,7 +196,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   next.best_step = std::max(next.best_step, next.step);
   batch.runs = {next};
   const bool empty = batch.metrics.empty() && batch.evaluations.empty() && batch.log_lines.empty();
-  if (!empty) RETURN_IF_ERROR(store_->Apply(batch));
+  if (!empty) RETURN_IF_ERROR(Write(batch));
   run->record = std::move(next);
   for (const MetricRecord& m : batch.metrics) {
     run->Remember(m.metrics);
@@ -227,7 +227,7 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
       batch.evaluations.push_back({request.run_id(), request.epoch(), p});
   }
   if (batch.metrics.empty() && batch.evaluations.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   for (const EvaluationRecord& e : batch.evaluations) {
     const auto shown = run->last_evaluation.find(e.point.source());
     if (shown == run->last_evaluation.end() || shown->second.step() <= e.point.step())

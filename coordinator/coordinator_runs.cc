@@ -133,7 +133,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     if (!key.empty()) batch.keys = {{key, r.spec_hash, r.run_id}};
     batch.events = {NewEvent(r.run_id, kEventRunSubmitted,
                              absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
-    status = store_->Apply(batch);
+    status = Write(batch);
   }
   if (!status.ok()) {
     if (status.code() != absl::StatusCode::kUnavailable) env_->RemoveTree(r.run_dir).IgnoreError();
@@ -192,7 +192,7 @@ absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
   WriteBatch batch;
   batch.runs = {next};
   batch.events = {NewEvent(next.run_id, kind, next.reason)};
-  RETURN_IF_ERROR(store_->Apply(batch));
+  RETURN_IF_ERROR(Write(batch));
   run->record = std::move(next);
   Touch(run);
   kicked_ = true;

@@ -66,6 +66,17 @@ TEST_F(RunsTest, SubmitOnAFullDiskSaysSoAndLeavesNothing) {
   EXPECT_THAT(*env_.ListDir("/data-dir/runs"), SizeIs(0));
 }
 
+TEST_F(RunsTest, HealthTellsOfAStoreThatTakesNothingAndOfStopping) {
+  EXPECT_OK(coordinator_->Health());
+  store_.FailApply(0, StoreFault::kRefuse);
+  EXPECT_FALSE(coordinator_->Submit(Request(RunYaml("first", 100, 2))).ok());
+  EXPECT_THAT(coordinator_->Health(), StatusIs(Code::kUnavailable, HasSubstr("no space")));
+  Submit(RunYaml("first", 100, 2));
+  EXPECT_OK(coordinator_->Health());
+  coordinator_->Stop();
+  EXPECT_THAT(coordinator_->Health(), StatusIs(Code::kUnavailable, HasSubstr("stopping")));
+}
+
 TEST_F(RunsTest, SubmitRefusesABadSpecWithItsPlace) {
   const absl::Status s = coordinator_->Submit(Request("name: x\nmodle: {preset: nano}\n")).status();
   EXPECT_THAT(s, StatusIs(Code::kInvalidArgument, HasSubstr("modle")));

@@ -185,7 +185,7 @@ absl::Status Coordinator::PublishRendezvous(const v1::PublishRendezvousRequest& 
     next.rendezvous = request.address();
     WriteBatch batch;
     batch.epochs = {next};
-    RETURN_IF_ERROR(store_->Apply(batch));
+    RETURN_IF_ERROR(Write(batch));
     at.epoch->record = std::move(next);
   }
   v1::Command command;
