@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/rpc_error_service.h"
+#include "coordinator/stream_slot.h"
 
 namespace tritter {
 namespace {
@@ -15,21 +16,6 @@ constexpr absl::Duration kCheckCancelled = absl::Milliseconds(250);
 constexpr absl::Duration kUpdateGap =
     absl::Milliseconds(50);  // many changes in a row become one update
 constexpr absl::Duration kLogPoll = absl::Milliseconds(250);
-
-// Counts an open stream for as long as it lives.
-class StreamSlot {
- public:
-  explicit StreamSlot(std::atomic<int>* streams)
-      : streams_(streams), granted_(++*streams <= kMaxStreams) {}
-  ~StreamSlot() { --*streams_; }
-  StreamSlot(const StreamSlot&) = delete;
-  StreamSlot& operator=(const StreamSlot&) = delete;
-  bool granted() const { return granted_; }
-
- private:
-  std::atomic<int>* const streams_;
-  const bool granted_;
-};
 
 grpc::Status TooManyStreams() {
   return ToRpcStatus(absl::ResourceExhaustedError(
@@ -70,7 +56,7 @@ grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext*, const v1::ListRunsRe
 grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context,
                                       const v1::WatchRunRequest* request,
                                       grpc::ServerWriter<v1::RunUpdate>* writer) {
-  const StreamSlot slot(&streams_);
+  const StreamSlot slot(&streams_, kMaxStreams);
   if (!slot.granted()) return TooManyStreams();
   // The run it is now, even when a newer one of that name comes.
   absl::StatusOr<v1::Run> run = coordinator_->Get(request->run());
@@ -130,7 +116,7 @@ grpc::Status RunServiceImpl::ListWorkers(grpc::ServerContext*, const v1::ListWor
 grpc::Status RunServiceImpl::StreamLogs(grpc::ServerContext* context,
                                         const v1::StreamLogsRequest* request,
                                         grpc::ServerWriter<v1::LogLine>* writer) {
-  const StreamSlot slot(&streams_);
+  const StreamSlot slot(&streams_, kMaxStreams);
   if (!slot.granted()) return TooManyStreams();
   int64_t sequence = 0;
   while (!context->IsCancelled()) {

@@ -47,7 +47,9 @@ class ServicesTest : public testing::Test {
     options.world.settle = absl::ZeroDuration();
     ASSERT_OK_AND_ASSIGN(coordinator_, Coordinator::Start(d, options));
     runs_service_ = std::make_unique<RunServiceImpl>(coordinator_.get(), Clock::Real());
-    worker_service_ = std::make_unique<WorkerServiceImpl>(coordinator_.get());
+    worker_service_ = std::make_unique<WorkerServiceImpl>(
+        coordinator_.get(),
+        WorkerServiceImpl::Limits{.sessions = 3, .first_heartbeat = first_heartbeat_});
     grpc::ServerBuilder builder;
     int chosen = 0;
     builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(),
@@ -113,6 +115,7 @@ class ServicesTest : public testing::Test {
     }
   }
 
+  absl::Duration first_heartbeat_ = absl::Seconds(60);
   MemoryEnv env_;
   MemoryStore store_;
   FakeCatalog catalog_;
@@ -195,6 +198,36 @@ TEST_F(ServicesTest, AStreamOfAStrangerIsEnded) {
   ASSERT_OK(api.OpenSession(heartbeat));
   const absl::Duration end = Clock::Real()->Monotonic() + absl::Seconds(30);
   while (api.Beat(heartbeat).ok()) ASSERT_LT(Clock::Real()->Monotonic(), end);
+}
+
+TEST_F(ServicesTest, AStreamWithoutAHeartbeatIsEnded) {
+  Shutdown();
+  first_heartbeat_ = absl::Milliseconds(20);
+  Serve(0);
+  auto stub =
+      v1::WorkerService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  auto stream = stub->Session(&context);
+  v1::Command command;
+  EXPECT_FALSE(stream->Read(&command));  // without the limit it would wait for ever
+  EXPECT_FALSE(stream->Finish().ok());
+}
+
+TEST_F(ServicesTest, MoreSessionsThanThereAreThreadsForAreRefused) {
+  for (const char* name : {"w-0", "w-1", "w-2"}) AddWorker(name);
+  ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == 3; });
+  auto stub =
+      v1::WorkerService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  const auto open = [&] {
+    grpc::ClientContext context;
+    auto stream = stub->Session(&context);
+    v1::Command command;
+    while (stream->Read(&command)) {
+    }
+    return FromRpcStatus(stream->Finish());
+  };
+  EXPECT_THAT(open(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 3 sessions")));
 }
 
 TEST_F(ServicesTest, WatchEndsWithTheRunAndSawEveryStep) {

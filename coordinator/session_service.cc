@@ -1,5 +1,7 @@
 #include "coordinator/session_service.h"
 
+#include <grpcpp/alarm.h>
+
 #include <memory>
 #include <thread>
 #include <utility>
@@ -51,6 +53,16 @@ bool StreamSink::Next(v1::Command* command) {
   return true;
 }
 
+void StreamSink::Begin() {
+  MutexLock lock(&mu_);
+  begun_ = true;
+}
+
+void StreamSink::EndUnlessBegun() {
+  MutexLock lock(&mu_);
+  if (!begun_) CancelLocked();
+}
+
 absl::Status StreamSink::Leave(const absl::Status& status) {
   MutexLock lock(&mu_);
   context_ = nullptr;
@@ -59,13 +71,27 @@ absl::Status StreamSink::Leave(const absl::Status& status) {
 }
 
 grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
-                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
+                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream,
+                        absl::Duration first_heartbeat) {
   v1::Heartbeat heartbeat;
-  if (!stream->Read(&heartbeat))
-    return ToRpcStatus(absl::InvalidArgumentError("a session begins with a heartbeat"));
   const auto sink = std::make_shared<StreamSink>(context);
+  grpc::Alarm due;
+  due.Set(absl::ToChronoTime(absl::Now() + first_heartbeat), [sink](bool fired) {
+    if (fired) sink->EndUnlessBegun();
+  });
+  if (!stream->Read(&heartbeat)) {
+    sink->Leave(absl::OkStatus()).IgnoreError();
+    return ToRpcStatus(absl::InvalidArgumentError(
+        absl::StrCat("a session begins with a heartbeat, within ",
+                     absl::FormatDuration(first_heartbeat), " of the call")));
+  }
+  sink->Begin();
+  due.Cancel();
   absl::StatusOr<uint64_t> session = coordinator->OpenSession(heartbeat, sink);
-  if (!session.ok()) return ToRpcStatus(session.status());
+  if (!session.ok()) {
+    sink->Leave(session.status()).IgnoreError();
+    return ToRpcStatus(session.status());
+  }
   std::thread writer([&] {
     v1::Command command;
     while (sink->Next(&command)) {

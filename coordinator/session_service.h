@@ -25,6 +25,10 @@ class StreamSink : public CommandSink {
 
   // The writer: waits for the next command; false when the stream is closed and nothing is left.
   bool Next(v1::Command* command);
+  // The reader: the first heartbeat is here.
+  void Begin();
+  // Ends the call when Begin has not been called.
+  void EndUnlessBegun();
   // The reader: no more heartbeats are taken, the call is about to return with the result.
   absl::Status Leave(const absl::Status& status);
 
@@ -38,12 +42,15 @@ class StreamSink : public CommandSink {
   CondVar changed_;
   std::deque<v1::Command> queue_ GUARDED_BY(mu_);
   grpc::ServerContext* context_ GUARDED_BY(mu_);  // null once the call returns
+  bool begun_ GUARDED_BY(mu_) = false;
   bool closed_ GUARDED_BY(mu_) = false;
   absl::Status status_ GUARDED_BY(mu_);
 };
 
 // Runs until the stream ends: on the calling thread for heartbeats, on one of its own for commands.
+// The first heartbeat must come within `first_heartbeat`.
 grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
-                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream);
+                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream,
+                        absl::Duration first_heartbeat);
 
 }  // namespace tritter

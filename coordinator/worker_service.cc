@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "coordinator/rpc_error_service.h"
 #include "coordinator/session_service.h"
+#include "coordinator/stream_slot.h"
 
 namespace tritter {
 namespace {
@@ -24,7 +26,13 @@ grpc::Status WorkerServiceImpl::Register(grpc::ServerContext*, const v1::Registe
 
 grpc::Status WorkerServiceImpl::Session(
     grpc::ServerContext* context, grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
-  return RunSession(coordinator_, context, stream);
+  const StreamSlot slot(&sessions_, limits_.sessions);
+  if (!slot.granted()) {
+    return ToRpcStatus(absl::ResourceExhaustedError(
+        absl::StrCat("more than ", limits_.sessions,
+                     " sessions of workers are open; end workers that are not needed")));
+  }
+  return RunSession(coordinator_, context, stream, limits_.first_heartbeat);
 }
 
 grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext*,

@@ -2,6 +2,9 @@
 // other calls are short.
 #pragma once
 
+#include <atomic>
+
+#include "absl/time/time.h"
 #include "coordinator/coordinator.h"
 #include "tritter/v1/workers.grpc.pb.h"
 
@@ -10,7 +13,13 @@ namespace tritter {
 // Thread-safe; the coordinator outlives it and every stream.
 class WorkerServiceImpl final : public v1::WorkerService::Service {
  public:
-  explicit WorkerServiceImpl(Coordinator* coordinator) : coordinator_(coordinator) {}
+  struct Limits {
+    int sessions = 200;  // open at once; well below what the server has of threads
+    absl::Duration first_heartbeat = absl::Seconds(10);
+  };
+  explicit WorkerServiceImpl(Coordinator* coordinator) : WorkerServiceImpl(coordinator, Limits()) {}
+  WorkerServiceImpl(Coordinator* coordinator, Limits limits)
+      : coordinator_(coordinator), limits_(limits) {}
 
   grpc::Status Register(grpc::ServerContext*, const v1::RegisterRequest*,
                         v1::RegisterResponse*) override;
@@ -26,6 +35,8 @@ class WorkerServiceImpl final : public v1::WorkerService::Service {
 
  private:
   Coordinator* const coordinator_;
+  const Limits limits_;
+  std::atomic<int> sessions_{0};
 };
 
 }  // namespace tritter
