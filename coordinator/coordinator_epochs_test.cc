@@ -237,6 +237,25 @@ TEST_F(EpochsTest, ARestartedCoordinatorGoesOnWithTheSameEpoch) {
   ExpectWholeCurve(id, 100);
 }
 
+TEST_F(EpochsTest, AnAssignmentLostWithTheCoordinatorIsSaidAgainAndBlamesNobody) {
+  const std::string id = Submit(RunYaml("run", 40, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] {
+    coordinator_->Tick();
+    return Get(id).epoch() == 1u;
+  });
+  Stop();  // before the worker has taken its command
+  Start();
+  ASSERT_TRUE(w->idle());
+  ASSERT_OK(w->Connect());
+  v1::Heartbeat idle;
+  *idle.mutable_worker() = w->Identity();
+  ASSERT_OK(apis_[0]->Beat(idle));  // under way before the command arrives
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+}
+
 TEST_F(EpochsTest, AMemberThatDoesNotComeBackAfterARestartIsLostAfterTheGrace) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   FakeAgent* a = AddWorker("w-0");

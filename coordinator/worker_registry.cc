@@ -50,7 +50,7 @@ void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id
   worker.started = worker.standing_since = now;
   worker.run_id = run_id;
   worker.epoch = epoch;
-  worker.joined = true;
+  worker.joined = false;  // its assignment may not have reached it: a heartbeat will say
 }
 
 WorkerEntry* WorkerRegistry::Find(const std::string& name) {
