@@ -38,6 +38,8 @@ absl::string_view WhatToDo(int error) {
     case ENOSPC:
     case EDQUOT:
       return "; free some space and run it again";
+    case EFBIG:
+      return "; raise the limit of file sizes (ulimit -f) and run it again";
     case EMFILE:
     case ENFILE:
       return "; raise the limit of open files (ulimit -n) and run it again";
@@ -49,9 +51,9 @@ absl::string_view WhatToDo(int error) {
 }  // namespace
 
 absl::Status ErrnoStatus(absl::string_view action, absl::string_view path, int error) {
-  return absl::Status(
-      Code(error), absl::StrCat(path, ": ", action, ": ", std::generic_category().message(error),
-                                WhatToDo(error)));
+  return absl::Status(Code(error),
+                      absl::StrCat(path, ": ", action, ": ", std::generic_category().message(error),
+                                   WhatToDo(error)));
 }
 
 }  // namespace tritter

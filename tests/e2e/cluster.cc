@@ -43,6 +43,7 @@ std::string Binary(const std::string& name) {
   if (name == "tritter_coordinator") return "coordinator/tritter_coordinator";
   if (name == "tritter_worker") return "worker/tritter_worker";
   if (name == "tritter_inference") return "inference/tritter_inference";
+  if (name == "make_model") return "tests/testing/make_model";
   return "tritterctl/tritterctl";
 }
 

@@ -1,5 +1,5 @@
 // `tritterctl local`, the one-command form of the main job, with the whole chain behind it: shards,
-// training, export, serving, text. And what happens when somebody interrupts or spoils it.
+// training, export, serving, text. And what happens when somebody interrupts it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -10,15 +10,11 @@
 #include "absl/strings/str_split.h"
 #include "common/clock.h"
 #include "common/env.h"
-#include "common/net.h"
 #include "common/testing/status_matchers.h"
 #include "tests/e2e/cluster.h"
 
 namespace tritter::e2e {
 namespace {
-
-using ::testing::HasSubstr;
-using ::testing::Not;
 
 // Runs `name` with these overrides through `tritterctl local` as a child with its output in `log`.
 absl::StatusOr<std::unique_ptr<Subprocess>> StartLocal(const std::string& folder,
@@ -125,66 +121,6 @@ TEST(Local, InterruptLeavesNoProcessAndTheSameCommandResumes) {
   auto exit = local->Wait(absl::Seconds(120));
   ASSERT_TRUE(exit.has_value() && exit->ok()) << ReadAll(log);
   ExpectNoProcess(folder);
-}
-
-TEST(Faults, EachGivesOneClearErrorAndTheRightExitCode) {
-  const std::string folder = TempFolder("faults");
-  ASSERT_OK(MakeShards(folder));
-  auto run = [](std::vector<std::string> argv) {
-    auto r = RunCommand(std::move(argv), absl::Seconds(30));
-    EXPECT_OK(r.status());
-    return r.ok() ? *r : RunResult{};
-  };
-  // A misspelt key: line, column, path and a suggestion; exit code 2.
-  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(folder, "typo.yaml"),
-                                absl::StrCat(RunYaml("typo", {}), "\nchekpoint: {every: 3}\n")));
-  RunResult r = run({Binary("tritterctl"), "validate", JoinPath(folder, "typo.yaml")});
-  EXPECT_EQ(r.exit.code, 2) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("typo.yaml:"));
-  EXPECT_THAT(r.output, HasSubstr("did you mean `checkpoint`"));
-  // A preset that cannot be built.
-  ASSERT_OK(
-      WriteFileAtomically(Env::Real(), JoinPath(folder, "shape.yaml"),
-                          "name: shape\nmodel: {preset: nano, kv_heads: 3, vocab: 264}\n"
-                          "data: {sources: [{name: s, shards: shards}]}\ntraining: {steps: 1}\n"));
-  r = run({Binary("tritterctl"), "validate", JoinPath(folder, "shape.yaml")});
-  EXPECT_EQ(r.exit.code, 2) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("shape.yaml:2:"));
-  EXPECT_THAT(r.output, HasSubstr("kv_heads"));
-  // Nobody listens: exit code 3.
-  ASSERT_OK_AND_ASSIGN(const int port, PickFreeLoopbackPort());
-  r = run({Binary("tritterctl"), "get", "runs", "--coordinator", absl::StrCat("127.0.0.1:", port)});
-  EXPECT_EQ(r.exit.code, 3) << r.output;
-
-  Cluster cluster(folder);
-  ASSERT_OK(cluster.StartCoordinator());
-  // A port in use, and a second coordinator on the same store.
-  r = run({Binary("tritter_coordinator"), "--listen", cluster.address(), "--data-dir",
-           JoinPath(folder, "other")});
-  EXPECT_EQ(r.exit.code, 1) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("in use"));
-  r = run({Binary("tritter_coordinator"), "--listen", "127.0.0.1:0", "--data-dir",
-           JoinPath(folder, "data")});
-  EXPECT_EQ(r.exit.code, 1) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("held by process"));
-  // Unknown run: exit code 5.
-  r = run({Binary("tritterctl"), "describe", "nowhere", "--coordinator", cluster.address()});
-  EXPECT_EQ(r.exit.code, 5) << r.output;
-  // A truncated shard is refused at submission, with its name and sizes; the coordinator lives on.
-  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names,
-                       Env::Real()->ListDir(JoinPath(folder, "shards")));
-  for (const std::string& name : names) {
-    if (name == "manifest.json") continue;
-    const std::string path = JoinPath(folder, absl::StrCat("shards/", name));
-    ASSERT_OK_AND_ASSIGN(const std::string bytes, Env::Real()->ReadFile(path));
-    ASSERT_OK(WriteFileAtomically(Env::Real(), path, bytes.substr(0, bytes.size() - 100)));
-  }
-  auto refused = cluster.Submit(RunYaml("truncated", {}));
-  EXPECT_THAT(refused.status(), Not(IsOk()));
-  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("shards/"));
-  EXPECT_OK(cluster.Get("nowhere").status().code() == absl::StatusCode::kNotFound
-                ? absl::OkStatus()
-                : absl::InternalError("coordinator"));
 }
 
 }  // namespace

@@ -1,0 +1,38 @@
+#include "worker/testing/training_logits.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "common/status_macros.h"
+#include "worker/network.h"
+#include "worker/state_share.h"
+
+namespace tritter {
+
+absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
+    Env* env, const ModelConfig& config, const std::string& folder,
+    const CheckpointManifest& manifest, const std::vector<std::vector<int64_t>>& sequences) {
+  ParameterStore parameters(config);
+  GradientSink sink(&parameters);
+  ParallelRows parallel(1);
+  const LayerContext context{&config, &parameters, &sink, &parallel};
+  RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters));
+  std::copy_n(parameters.average(), parameters.size(), parameters.weight());
+  parameters.MarkChanged();
+  ASSIGN_OR_RETURN(const auto network, Network::Create(context, BitLinearFactory(context)));
+  ASSIGN_OR_RETURN(const ParameterSlot* head, parameters.Find("head.weight"));
+  const at::Tensor weight =
+      at::from_blob(parameters.weight() + head->offset, {config.vocab, config.hidden});
+  std::vector<std::vector<float>> result;
+  for (const std::vector<int64_t>& tokens : sequences) {
+    const SequenceShape shape{1, static_cast<int64_t>(tokens.size())};
+    const at::Tensor hidden = network->Forward(network->Embed(tokens), shape).detach();
+    const at::Tensor logits = at::mm(hidden, weight.t());
+    const float* values = logits.data_ptr<float>();
+    result.emplace_back(values, values + logits.numel());
+  }
+  return result;
+}
+
+}  // namespace tritter
