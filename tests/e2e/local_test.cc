@@ -20,8 +20,8 @@ namespace {
 absl::StatusOr<std::unique_ptr<Subprocess>> StartLocal(const std::string& folder,
                                                        const std::string& log) {
   SubprocessOptions options;
-  options.argv = {Binary("tritterctl"), "local", JoinPath(folder, "run.yaml"), "--dir",
-                  JoinPath(folder, "run")};
+  options.argv = {Binary("tritterctl"),    "local",     JoinPath(folder, "run.yaml"),    "--dir",
+                  JoinPath(folder, "run"), "--summary", JoinPath(folder, "summary.json")};
   options.output = SubprocessOptions::Output::kFile;
   options.output_path = log;
   return Subprocess::Start(options);
@@ -65,6 +65,24 @@ TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
   ASSERT_OK_AND_ASSIGN(auto again, StartLocal(folder, JoinPath(folder, "again.log")));
   exit = again->Wait(absl::Seconds(60));
   ASSERT_TRUE(exit.has_value() && exit->ok()) << ReadAll(JoinPath(folder, "again.log"));
+
+  // The quick start's report reads what was written.
+  auto report = [&](std::vector<std::string> flags) {
+    std::vector<std::string> argv = {"/usr/bin/python3", "scripts/quickstart_report.py"};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    argv.push_back(JoinPath(folder, "summary.json"));
+    argv.push_back("examples/shakespeare/input.txt");
+    auto r = RunCommand(std::move(argv));
+    EXPECT_OK(r.status());
+    return r.ok() ? *r : RunResult{};
+  };
+  RunResult said = report({"--at-most", "8"});
+  EXPECT_TRUE(said.exit.ok()) << said.output;
+  EXPECT_THAT(said.output, HasSubstr("this model, source shakespeare, averaged weights"));
+  EXPECT_THAT(said.output, HasSubstr("60 steps"));
+  said = report({"--at-most", "0.5"});
+  EXPECT_EQ(said.exit.code, 1) << said.output;
+  EXPECT_THAT(said.output, HasSubstr("expected at most 0.5"));
 
   std::string model;
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> runs,
