@@ -72,9 +72,9 @@ void CheckpointWriter::Loop() {
 
 absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::TryWriteFiles(
     const Job& job, const std::string& folder) {
+  if (options_.before_write) RETURN_IF_ERROR(options_.before_write());
   RETURN_IF_ERROR(options_.env->CreateDirs(folder));
-  ASSIGN_OR_RETURN(
-      std::vector<ManifestFile> files, job.snapshot->WriteShare(options_.env, folder));
+  ASSIGN_OR_RETURN(std::vector<ManifestFile> files, job.snapshot->WriteShare(options_.env, folder));
   RETURN_IF_ERROR(options_.env->SyncDir(folder));
   return files;
 }

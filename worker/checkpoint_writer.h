@@ -37,12 +37,14 @@ class CheckpointWriter {
     std::string checkpoints_dir;
     Backoff backoff;
     absl::Duration commit_poll =
-        absl::Milliseconds(200);  // while shares of other ranks are missing
-    absl::Duration disk_retry = absl::Seconds(5);         // while the disk is full
+        absl::Milliseconds(200);                         // while shares of other ranks are missing
+    absl::Duration disk_retry = absl::Seconds(5);        // while the disk is full
     absl::Duration disk_full_notice = absl::Minutes(1);  // between calls of on_disk_full
     // From the writer's thread: the disk is full, the share is written again and again. At once,
     // then at times.
     std::function<void(const CheckpointOrder&, const absl::Status&)> on_disk_full;
+    // From the writer's thread, each time the share is about to be written.
+    std::function<absl::Status()> before_write;
     // From the writer's thread, when the share is durable and before the coordinator hears of it:
     // waits for what it must know before the step can be committed.
     std::function<absl::Status(int64_t step)> before_commit;

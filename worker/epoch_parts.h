@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "model/run_spec.h"
 #include "worker/collective.h"
+#include "worker/data_record.h"
 #include "worker/trainer.h"
 
 namespace tritter {
@@ -34,6 +35,8 @@ class EpochData {
     std::string source;
     int64_t raw_bytes = 0;  // of the source's held-out documents
   };
+  // What the run is trained on.
+  virtual const DataHashes& hashes() const = 0;
   // Sources that have held-out documents, in the order of the run.
   virtual const std::vector<HeldOut>& held_out() const = 0;
   // Windows of this rank (window k belongs to rank k mod world_size), one after the other; false at

@@ -54,31 +54,37 @@ EpochRunner::EpochRunner(Options options)
                       Log(LogLevel::kInfo, "plan_awaited", {{"reason", reason}});
                     },
                 .check = [this] { return CheckWriter(); }}),
-      writer_({.env = options_.env,
-               .clock = options_.clock,
-               .link = options_.link,
-               .cancellation = &cancellation_,
-               .id = id_,
-               .rank = rank_,
-               .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
-               .backoff = options_.backoff,
-               .commit_poll = options_.commit_poll,
-               .disk_retry = options_.disk_retry,
-               .on_disk_full =
-                   [this](const CheckpointOrder& order, const absl::Status& status) {
-                     const std::string folder =
-                         JoinPath(options_.assignment.run_dir, "checkpoints");
-                     Log(LogLevel::kWarning, "checkpoint_waits_for_disk",
-                         {{"step", order.step},
-                          {"status", status.ToString()},
-                          {"next", absl::StrCat("free space on ", folder,
-                                                "; the checkpoint is written again every ",
-                                                absl::FormatDuration(options_.disk_retry))}});
-                   },
-               .before_commit = [this](int64_t step) { return reporter_.AwaitDelivery(step); },
-               .on_end = [this](const CheckpointEnd& end) {
+      writer_(
+          {.env = options_.env,
+           .clock = options_.clock,
+           .link = options_.link,
+           .cancellation = &cancellation_,
+           .id = id_,
+           .rank = rank_,
+           .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
+           .backoff = options_.backoff,
+           .commit_poll = options_.commit_poll,
+           .disk_retry = options_.disk_retry,
+           .on_disk_full =
+               [this](const CheckpointOrder& order, const absl::Status& status) {
+                 const std::string folder = JoinPath(options_.assignment.run_dir, "checkpoints");
+                 Log(LogLevel::kWarning, "checkpoint_waits_for_disk",
+                     {{"step", order.step},
+                      {"status", status.ToString()},
+                      {"next", absl::StrCat("free space on ", folder,
+                                            "; the checkpoint is written again every ",
+                                            absl::FormatDuration(options_.disk_retry))}});
+               },
+           .before_write = [this]() -> absl::Status {
+             if (rank_ != 0) return absl::OkStatus();
+             return RecordData(options_.env, options_.assignment.run_dir, data_->hashes());
+           },
+           .before_commit = [this](int64_t step) { return reporter_.AwaitDelivery(step); },
+           .on_end =
+               [this](const CheckpointEnd& end) {
                  options_.observer->OnCheckpoint(end);
-                 if (!end.status.ok()) return;  // surfaces at the next step, or in the wait for a plan
+                 if (!end.status.ok())
+                   return;  // surfaces at the next step, or in the wait for a plan
                  Log(LogLevel::kInfo, "checkpoint_committed",
                      {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
                }}) {}
@@ -106,6 +112,8 @@ absl::Status EpochRunner::Prepare() {
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
+
+  if (a.start_step > 0) RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
 
   // What can fail on this worker alone fails before the others wait for it.
   std::optional<StartCheckpoint> checkpoint;

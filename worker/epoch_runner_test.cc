@@ -338,8 +338,10 @@ TEST_F(EpochRunnerTest, FullDiskHoldsUpTheNextCheckpointUntilThereIsRoomAndLoses
   auto runner = Make(&link, Order(), &full);
   std::thread person([&] {
     // Training has gone on to the next checkpoint and waits there.
-    while (runner->status().step < 8 || runner->status().state != "checkpointing")
+    while (!full.tripped() || runner->status().step < 8 ||
+           runner->status().state != "checkpointing") {
       std::this_thread::yield();
+    }
     link.AwaitReportedStep(8);
     EXPECT_EQ(parts_.steps_executed(), 8);
     EXPECT_TRUE(link.commits().empty());
@@ -352,9 +354,8 @@ TEST_F(EpochRunnerTest, FullDiskHoldsUpTheNextCheckpointUntilThereIsRoomAndLoses
   EXPECT_EQ(parts_.steps_executed(), 12);
   ASSERT_EQ(link.commits().size(), 6u);
   for (const int64_t step : {4, 8, 12}) {
-    EXPECT_TRUE(env_.Exists(JoinPath(JoinPath("/runs/run-1/checkpoints",
-                                              AttemptFolderName(step, "3-a")),
-                                     FakeShareName(0, 1))));
+    EXPECT_TRUE(env_.Exists(JoinPath(
+        JoinPath("/runs/run-1/checkpoints", AttemptFolderName(step, "3-a")), FakeShareName(0, 1))));
   }
   EXPECT_THAT(link.log_lines(),
               testing::Contains(testing::AllOf(HasSubstr("checkpoint_waits_for_disk step=4"),
@@ -457,6 +458,24 @@ TEST_F(EpochRunnerTest, ResumesFromACommittedCheckpointToTheSameEnd) {
   EXPECT_EQ(fresh.steps_executed(), 4);
   EXPECT_EQ(fresh.state(), want);
   EXPECT_EQ(second.steps().front().step, 9);
+}
+
+TEST_F(EpochRunnerTest, ResumingWithOtherDataIsAPermanentFailure) {
+  FakeCoordinatorLink first({.checkpoints = {{8, "3-a"}}});
+  ASSERT_EQ(Make(&first, Order())->Run().kind, Kind::kDone);
+  Assignment order = Order();
+  order.start_step = 8;
+  order.manifest_sha256 = Commit(first.commits().back(), 8);
+  const int64_t before = parts_.steps_executed();
+  parts_.data_hashes = {{"text", "bb"}};
+  FakeCoordinatorLink second({});
+  EXPECT_EQ(Make(&second, order)->Run().kind, Kind::kFailed);
+  EXPECT_THAT(second.failure(), testing::AllOf(HasSubstr("source text"), HasSubstr("expected aa"),
+                                               HasSubstr("actual bb")));
+  EXPECT_TRUE(second.failure_is_permanent());
+  EXPECT_EQ(parts_.steps_executed(), before);
+  FakeCoordinatorLink anew({});  // from the first step on any data will do
+  EXPECT_EQ(Make(&anew, Order())->Run().kind, Kind::kDone);
 }
 
 TEST_F(EpochRunnerTest, DamagedCheckpointIsRefusedWithItsReason) {

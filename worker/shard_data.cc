@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "curation/sample_order.h"
+#include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
 
 namespace tritter {
@@ -45,13 +47,14 @@ class ShardData final : public EpochData {
   };
   ShardData(const RunSpec& spec, std::vector<Source> sources,
             std::vector<std::unique_ptr<TokenSource>> held_out_tokens,
-            std::vector<HeldOut> held_out, SampleOrder order)
+            std::vector<HeldOut> held_out, SampleOrder order, DataHashes hashes)
       : length_(spec.sequence_length),
         vocabulary_(spec.model.vocab),
         sources_(std::move(sources)),
         held_out_tokens_(std::move(held_out_tokens)),
         held_out_(std::move(held_out)),
-        order_(std::move(order)) {}
+        order_(std::move(order)),
+        hashes_(std::move(hashes)) {}
 
   absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
                              int64_t count) override {
@@ -77,6 +80,7 @@ class ShardData final : public EpochData {
     return share;
   }
 
+  const DataHashes& hashes() const override { return hashes_; }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
 
   std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
@@ -105,6 +109,7 @@ class ShardData final : public EpochData {
   const std::vector<std::unique_ptr<TokenSource>> held_out_tokens_;
   const std::vector<HeldOut> held_out_;
   const SampleOrder order_;
+  const DataHashes hashes_;
 };
 
 }  // namespace
@@ -114,11 +119,15 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
   std::vector<std::unique_ptr<TokenSource>> held_out_tokens;
   std::vector<EpochData::HeldOut> held_out;
   std::vector<OrderedSource> ordered;
+  DataHashes hashes;
   std::string tokenizer_hash;  // all sources must have the same
   for (const SourceSpec& source : spec.sources) {
     ASSIGN_OR_RETURN(auto train,
                      TokenSource::Open(env, source.shards, Split::kTrain, tokenizer_hash));
     tokenizer_hash = train->tokenizer_hash();
+    ASSIGN_OR_RETURN(const std::string manifest,
+                     env->ReadFile(JoinPath(source.shards, kShardManifestName)));
+    hashes[source.name] = Sha256Hex(manifest);
     const uint64_t samples = train->Samples(spec.sequence_length);
     if (samples == 0) {
       return absl::InvalidArgumentError(absl::StrCat("source ", source.name, " has ",
@@ -135,8 +144,9 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
   }
   ASSIGN_OR_RETURN(SampleOrder order,
                    SampleOrder::Create(spec.seed, std::move(ordered), StagesOf(spec)));
-  return std::unique_ptr<EpochData>(std::make_unique<ShardData>(
-      spec, std::move(sources), std::move(held_out_tokens), std::move(held_out), std::move(order)));
+  return std::unique_ptr<EpochData>(
+      std::make_unique<ShardData>(spec, std::move(sources), std::move(held_out_tokens),
+                                  std::move(held_out), std::move(order), std::move(hashes)));
 }
 
 }  // namespace tritter

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "common/sha256.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "curation/shard_writer.h"
@@ -49,6 +50,18 @@ class ShardDataTest : public testing::Test {
 
   MemoryEnv env_;
 };
+
+TEST_F(ShardDataTest, HashesOfTheDataAreThoseOfTheManifests) {
+  WriteSource("text", 40, 0);
+  WriteSource("code", 30, 2);
+  ASSERT_OK_AND_ASSIGN(auto data, OpenShardData(&env_, Spec({"text", "code"})));
+  ASSERT_EQ(data->hashes().size(), 2u);
+  for (const auto& [source, hash] : data->hashes()) {
+    ASSERT_OK_AND_ASSIGN(const std::string manifest,
+                         env_.ReadFile("/shards/" + source + "/manifest.json"));
+    EXPECT_EQ(hash, Sha256Hex(manifest)) << source;
+  }
+}
 
 TEST_F(ShardDataTest, SharesOfTheRanksTogetherAreTheWholeBatch) {
   WriteSource("text", 40, 0);

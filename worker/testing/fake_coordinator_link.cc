@@ -146,8 +146,7 @@ absl::StatusOr<bool> FakeCoordinatorLink::CommitShare(const EpochId&, const Chec
   RETURN_IF_ERROR(ReachLocked());
   commits_.push_back({order, rank, files});
   if (!seen_.steps.empty()) commits_.back().last_step = seen_.steps.back().step;
-  if (!seen_.evaluations.empty())
-    commits_.back().last_evaluation = seen_.evaluations.back().step;
+  if (!seen_.evaluations.empty()) commits_.back().last_evaluation = seen_.evaluations.back().step;
   return CommittedLocked(order.step);
 }
 

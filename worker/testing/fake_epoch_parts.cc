@@ -53,6 +53,7 @@ class FakeSnapshot : public TrainerSnapshot {
 // One token a sequence: its slot.
 class FakeData : public EpochData {
  public:
+  explicit FakeData(FakeEpochParts* parts) : parts_(parts) {}
   absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
                              int64_t count) override {
     Share share;
@@ -63,6 +64,7 @@ class FakeData : public EpochData {
     share.weight_sum = static_cast<double>(global_batch);
     return share;
   }
+  const DataHashes& hashes() const override { return parts_->data_hashes; }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
   std::function<bool(std::vector<int64_t>*)> Windows(size_t, int rank, int world_size,
                                                      absl::Status*) override {
@@ -79,6 +81,7 @@ class FakeData : public EpochData {
   }
 
  private:
+  FakeEpochParts* const parts_;
   const std::vector<HeldOut> held_out_ = {{"text", 64}};
 };
 
@@ -172,7 +175,7 @@ void FakeEpochParts::Note(uint64_t state, int64_t executed) {
 
 absl::StatusOr<std::unique_ptr<EpochData>> FakeEpochParts::OpenData(const RunSpec&) {
   if (!open_data_status.ok()) return open_data_status;
-  return std::unique_ptr<EpochData>(std::make_unique<FakeData>());
+  return std::unique_ptr<EpochData>(std::make_unique<FakeData>(this));
 }
 absl::StatusOr<std::unique_ptr<Rendezvous>> FakeEpochParts::OpenRendezvous(int) {
   return std::unique_ptr<Rendezvous>(std::make_unique<FakeRendezvous>());
@@ -181,7 +184,8 @@ absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::s
                                                                     Rendezvous*, const std::string&,
                                                                     int rank, int world_size,
                                                                     absl::Duration) {
-  if (connect) return connect(address, rank, world_size);
+  const auto held = connect;  // a test may end before its connecting thread does
+  if (held) return held(address, rank, world_size);
   return absl::UnimplementedError("this test makes no groups");
 }
 absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec&,

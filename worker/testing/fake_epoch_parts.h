@@ -21,6 +21,7 @@ class FakeEpochParts : public EpochParts {
   // Called in the training thread before each step; a status that is not OK is the step's.
   std::function<absl::Status(int64_t step)> on_step;
   absl::Status open_data_status;
+  DataHashes data_hashes = {{"text", "aa"}};
   // Groups of several come from here.
   std::function<absl::StatusOr<std::unique_ptr<Collective>>(const std::string& address, int rank,
                                                             int world_size)>
