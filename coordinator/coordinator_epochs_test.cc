@@ -375,8 +375,8 @@ TEST_F(EpochsTest, ARunWhoseCheckpointsAreAllDamagedWaitsInsteadOfBeginningAgain
   RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "no checkpoint can be used"); });
   EXPECT_EQ(Get(id).committed_step(), 20);
   ASSERT_OK(WriteFileAtomically(&env_, share, whole));
-  RoundsUntil([&] { return Get(id).epoch() == 2u; });
-  EXPECT_EQ(w->assignments().back().second, 20);
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{20}));
 }
 
 TEST_F(EpochsTest, RepeatedReportsCountOnce) {
@@ -464,7 +464,9 @@ TEST_F(EpochsTest, LateReportsOfALostEpochAreKeptAsFarAsACheckpointHoldsTheirSte
   EXPECT_EQ(kept.steps(0).loss(), 77);
   EXPECT_EQ(kept.steps(1).loss(), 77);
   EXPECT_NE(kept.steps(2).loss(), 77);
-  EXPECT_THAT(kept.evaluations(), SizeIs(2));
+  std::multiset<int64_t> evaluated;
+  for (const auto& e : kept.evaluations()) evaluated.insert(e.step());
+  EXPECT_THAT(evaluated, testing::ElementsAre(19, 20, 20));  // one of 20 was there in time
   AddWorker("w-1", 2);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   ExpectWholeCurve(id, 100);

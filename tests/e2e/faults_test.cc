@@ -18,7 +18,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-RunResult Run(std::vector<std::string> argv) {
+RunResult Execute(std::vector<std::string> argv) {
   auto result = RunCommand(std::move(argv), absl::Seconds(60));
   EXPECT_OK(result.status());
   return result.ok() ? *result : RunResult{};
@@ -44,7 +44,7 @@ TEST(Faults, WrongConfigurationsAndAddresses) {
   // A misspelt key: line, column, path and a suggestion; exit code 2.
   Write(JoinPath(folder, "typo.yaml"),
         absl::StrCat(RunYaml("typo", {}), "\nchekpoint: {every: 3}\n"));
-  RunResult r = Run({Binary("tritterctl"), "validate", JoinPath(folder, "typo.yaml")});
+  RunResult r = Execute({Binary("tritterctl"), "validate", JoinPath(folder, "typo.yaml")});
   EXPECT_EQ(r.exit.code, 2) << r.output;
   EXPECT_THAT(r.output, HasSubstr("typo.yaml:"));
   EXPECT_THAT(r.output, HasSubstr("did you mean `checkpoint`"));
@@ -52,13 +52,14 @@ TEST(Faults, WrongConfigurationsAndAddresses) {
   Write(JoinPath(folder, "shape.yaml"),
         "name: shape\nmodel: {preset: nano, kv_heads: 3, vocab: 264}\n"
         "data: {sources: [{name: s, shards: shards}]}\ntraining: {steps: 1}\n");
-  r = Run({Binary("tritterctl"), "validate", JoinPath(folder, "shape.yaml")});
+  r = Execute({Binary("tritterctl"), "validate", JoinPath(folder, "shape.yaml")});
   EXPECT_EQ(r.exit.code, 2) << r.output;
   EXPECT_THAT(r.output, HasSubstr("shape.yaml:2:"));
   EXPECT_THAT(r.output, HasSubstr("kv_heads"));
   // Nobody listens: exit code 3.
   ASSERT_OK_AND_ASSIGN(const int port, PickFreeLoopbackPort());
-  r = Run({Binary("tritterctl"), "get", "runs", "--coordinator", absl::StrCat("127.0.0.1:", port)});
+  r = Execute(
+      {Binary("tritterctl"), "get", "runs", "--coordinator", absl::StrCat("127.0.0.1:", port)});
   EXPECT_EQ(r.exit.code, 3) << r.output;
 }
 
@@ -68,16 +69,16 @@ TEST(Faults, TheCoordinatorRefusesAndLivesOn) {
   Cluster cluster(folder);
   ASSERT_OK(cluster.StartCoordinator());
   // A port in use, and a second coordinator on the same store.
-  RunResult r = Run({Binary("tritter_coordinator"), "--listen", cluster.address(), "--data-dir",
-                     JoinPath(folder, "other")});
+  RunResult r = Execute({Binary("tritter_coordinator"), "--listen", cluster.address(), "--data-dir",
+                         JoinPath(folder, "other")});
   EXPECT_EQ(r.exit.code, 1) << r.output;
   EXPECT_THAT(r.output, HasSubstr("in use"));
-  r = Run({Binary("tritter_coordinator"), "--listen", "127.0.0.1:0", "--data-dir",
-           JoinPath(folder, "data")});
+  r = Execute({Binary("tritter_coordinator"), "--listen", "127.0.0.1:0", "--data-dir",
+               JoinPath(folder, "data")});
   EXPECT_EQ(r.exit.code, 1) << r.output;
   EXPECT_THAT(r.output, HasSubstr("held by process"));
   // Unknown run: exit code 5.
-  r = Run({Binary("tritterctl"), "describe", "nowhere", "--coordinator", cluster.address()});
+  r = Execute({Binary("tritterctl"), "describe", "nowhere", "--coordinator", cluster.address()});
   EXPECT_EQ(r.exit.code, 5) << r.output;
   // A truncated shard, then a missing one, then no shards: refused at submission with the file's
   // name.
@@ -93,7 +94,7 @@ TEST(Faults, TheCoordinatorRefusesAndLivesOn) {
     ASSERT_OK(Env::Real()->RemoveFile(path));
     refused = cluster.Submit(RunYaml("missing", {}));
     EXPECT_THAT(std::string(refused.status().message()), HasSubstr(name));
-    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("No such file"));
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("shard is missing"));
     Write(path, bytes);
   }
   ASSERT_OK(Env::Real()->RemoveTree(JoinPath(folder, "shards")));
@@ -104,16 +105,16 @@ TEST(Faults, TheCoordinatorRefusesAndLivesOn) {
 
 TEST(Faults, ADamagedPackedModelIsNotServed) {
   const std::string folder = TempFolder("damaged"), model = JoinPath(folder, "m.tpack");
-  RunResult r = Run({Binary("make_model"), "--out", model, "--preset", "nano"});
+  RunResult r = Execute({Binary("make_model"), "--out", model, "--preset", "nano"});
   ASSERT_TRUE(r.exit.ok()) << r.output;
   const std::string whole = ReadAll(model);
   ASSERT_GT(whole.size(), 100000u);
-  const auto verify = [&] { return Run({Binary("tritterctl"), "verify", model}); };
+  const auto verify = [&] { return Execute({Binary("tritterctl"), "verify", model}); };
   const auto serve = [&](bool verify_first) {
     std::vector<std::string> argv = {Binary("tritter_inference"), "--model", model, "--listen",
                                      "127.0.0.1:0"};
     if (verify_first) argv.push_back("--verify");
-    return Run(argv);
+    return Execute(argv);
   };
   EXPECT_TRUE(verify().exit.ok());
   // Preamble, configuration, tensor table: refused at load.
@@ -134,10 +135,10 @@ TEST(Faults, ADamagedPackedModelIsNotServed) {
   Write(model, bytes);
   r = verify();
   EXPECT_EQ(r.exit.code, 1) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("checksum"));
+  EXPECT_THAT(r.output, HasSubstr("CRC-32C of layers."));
   r = serve(true);
   EXPECT_EQ(r.exit.code, 1) << r.output;
-  EXPECT_THAT(r.output, HasSubstr("checksum"));
+  EXPECT_THAT(r.output, HasSubstr("CRC-32C of layers."));
   // Cut off.
   Write(model, whole.substr(0, whole.size() - 1));
   EXPECT_EQ(verify().exit.code, 1);
@@ -150,14 +151,14 @@ TEST(Faults, CurationOnAFullDiskLosesNothing) {
   const std::string manifest = ReadAll(JoinPath(shards, "manifest.json"));
   const std::vector<std::string> curate = {Binary("tritterctl"), "curate",
                                            "examples/shakespeare/input.txt", "--out", shards};
-  RunResult r = Run(WithSmallDisk(400, curate));
+  RunResult r = Execute(WithSmallDisk(400, curate));
   EXPECT_EQ(r.exit.code, 1) << r.output;
   EXPECT_THAT(r.output, HasSubstr("File too large"));
   EXPECT_THAT(r.output, HasSubstr("ulimit -f"));
   EXPECT_EQ(ReadAll(JoinPath(shards, "manifest.json")), manifest);
-  r = Run({Binary("tritterctl"), "verify", shards});
+  r = Execute({Binary("tritterctl"), "verify", shards});
   EXPECT_TRUE(r.exit.ok()) << r.output;
-  r = Run(curate);
+  r = Execute(curate);
   EXPECT_TRUE(r.exit.ok()) << r.output;
 }
 
@@ -193,7 +194,7 @@ TEST(Faults, ARunOnAFullDiskGoesOnWhenThereIsRoom) {
   auto exit = local->Wait(absl::Seconds(30));
   ASSERT_TRUE(exit.has_value()) << ReadAll(log);
   EXPECT_EQ(exit->code, 130) << ReadAll(log);
-  const RunResult again = Run(command);
+  const RunResult again = Execute(command);
   EXPECT_TRUE(again.exit.ok()) << again.output;
 }
 

@@ -78,11 +78,11 @@ TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
   };
   RunResult said = report({"--at-most", "8"});
   EXPECT_TRUE(said.exit.ok()) << said.output;
-  EXPECT_THAT(said.output, HasSubstr("this model, source shakespeare, averaged weights"));
-  EXPECT_THAT(said.output, HasSubstr("60 steps"));
+  EXPECT_THAT(said.output, testing::HasSubstr("this model, source shakespeare, averaged weights"));
+  EXPECT_THAT(said.output, testing::HasSubstr("60 steps"));
   said = report({"--at-most", "0.5"});
   EXPECT_EQ(said.exit.code, 1) << said.output;
-  EXPECT_THAT(said.output, HasSubstr("expected at most 0.5"));
+  EXPECT_THAT(said.output, testing::HasSubstr("expected at most 0.5"));
 
   std::string model;
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> runs,
