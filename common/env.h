@@ -33,8 +33,8 @@ class MappedFile {
   virtual absl::Span<const uint8_t> bytes() const = 0;
 };
 
-// Errors everywhere: NotFound, AlreadyExists, PermissionDenied, FailedPrecondition (a folder where a
-// file is wanted or the other way round, a folder that is not empty, a file that is closed),
+// Errors everywhere: NotFound, AlreadyExists, PermissionDenied, FailedPrecondition (a folder where
+// a file is wanted or the other way round, a folder that is not empty, a file that is closed),
 // ResourceExhausted (disk or quota full, file too large, too many open files, no memory), and
 // Internal for the rest; every message names the path and what the system said. Thread-safe.
 class Env {

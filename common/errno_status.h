@@ -10,7 +10,8 @@
 namespace tritter {
 
 // NotFound, AlreadyExists, PermissionDenied, ResourceExhausted (disk, quota, file size,
-// descriptors, memory; the message says what to do), FailedPrecondition (not a folder, is a folder, not empty), else Internal.
+// descriptors, memory; the message says what to do), FailedPrecondition (not a folder, is a folder,
+// not empty), else Internal.
 absl::Status ErrnoStatus(absl::string_view action, absl::string_view path, int error = errno);
 
 }  // namespace tritter

@@ -23,8 +23,8 @@ class Flags : public testing::Test {
     check->add_option("--limit", limit_, "of the checks");
   }
   void TearDown() override {
-    for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE", "TRITTER_LEVEL",
-                             "TRITTER_LIMIT", "TRITTER_WHAT"}) {
+    for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE",
+                             "TRITTER_LEVEL", "TRITTER_LIMIT", "TRITTER_WHAT"}) {
       unsetenv(name);
     }
   }

@@ -58,8 +58,7 @@ std::string Quoted(const std::string& value) {
 
 std::string TextLine(LogLevel level, const std::string& component, absl::string_view event,
                      std::initializer_list<LogField> fields) {
-  std::string line =
-      absl::StrCat(Name(level), " ", component, component.empty() ? "" : " ", event);
+  std::string line = absl::StrCat(Name(level), " ", component, component.empty() ? "" : " ", event);
   for (const LogField& f : fields) absl::StrAppend(&line, " ", f.key, "=", Quoted(f.value));
   return line;
 }

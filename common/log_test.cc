@@ -18,17 +18,19 @@ TEST(Log, TextIsOneLineAnEvent) {
   InitLogging("test", LogLevel::kInfo);
   CaptureStderr();
   LogInfo("epoch_formed", {{"run", "r-1"}, {"epoch", 2}, {"loss", 0.5}, {"resumed", true}});
-  EXPECT_THAT(GetCapturedStderr(),
-              testing::MatchesRegex(std::string(kTime) +
-                                    " INFO test epoch_formed run=r-1 epoch=2 loss=0.5 resumed=true\n"));
+  EXPECT_THAT(
+      GetCapturedStderr(),
+      testing::MatchesRegex(std::string(kTime) +
+                            " INFO test epoch_formed run=r-1 epoch=2 loss=0.5 resumed=true\n"));
 }
 
 TEST(Log, ValuesWithSpacesQuotesAndNewlinesAreQuoted) {
   InitLogging("test", LogLevel::kInfo);
   CaptureStderr();
   LogError("failed", {{"reason", "a \"b\"\nc"}, {"empty", ""}, {"utf8", "ö"}});
-  EXPECT_THAT(GetCapturedStderr(),
-              testing::HasSubstr(" ERROR test failed reason=\"a \\\"b\\\"\\nc\" empty=\"\" utf8=ö\n"));
+  EXPECT_THAT(
+      GetCapturedStderr(),
+      testing::HasSubstr(" ERROR test failed reason=\"a \\\"b\\\"\\nc\" empty=\"\" utf8=ö\n"));
 }
 
 TEST(Log, BelowTheLevelNothingIsWritten) {

@@ -78,8 +78,8 @@ class AtomicOutput {
 
 std::string Canonical(const std::string& path) {
   std::error_code error;
-  const std::filesystem::path canonical = std::filesystem::weakly_canonical(
-      std::filesystem::absolute(path, error), error);
+  const std::filesystem::path canonical =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
   std::string out = error ? path : canonical.lexically_normal().string();
   while (out.size() > 1 && out.back() == '/') out.pop_back();
   return out;
@@ -96,9 +96,9 @@ absl::Status CheckApart(const std::string& input, const std::vector<std::string>
   const std::string folder = Canonical(input), shards = Canonical(out);
   const auto refuse = [&](absl::string_view flag, const std::string& value,
                           absl::string_view actual) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, ": expected a place outside the input, actual ", value, ", ", actual,
-                     "; choose another"));
+    return absl::InvalidArgumentError(absl::StrCat(flag,
+                                                   ": expected a place outside the input, actual ",
+                                                   value, ", ", actual, "; choose another"));
   };
   if (IsInside(shards, folder))
     return refuse("--out", out, absl::StrCat("which is in the input ", input));
@@ -112,9 +112,9 @@ absl::Status CheckApart(const std::string& input, const std::vector<std::string>
     }
     if (Dirname(text) == shards &&
         (IsShardFolderFile(Basename(text)) || Basename(text) == kRejectsName)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--heldout-text: ", heldout_text,
-          ": curation writes a file of this name itself; choose another"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--heldout-text: ", heldout_text,
+                       ": curation writes a file of this name itself; choose another"));
     }
   }
   for (const std::string& file : files) {
@@ -135,8 +135,9 @@ absl::Status CheckRejectsFile(Env* env, const std::string& path) {
   if (first.is_object() && first.contains("reason") && first.contains("line"))
     return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
-      path, ": is not a list of rejects that curation wrote, and would be replaced; choose another "
-            "output folder or move it away"));
+      path,
+      ": is not a list of rejects that curation wrote, and would be replaced; choose another "
+      "output folder or move it away"));
 }
 
 // The pass over the input. Lives for one call of Ingest.

@@ -31,10 +31,11 @@ absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<float*>* table)
   while (static_cast<int64_t>(free_.size()) < count) {
     void* page = allocate_(bytes);
     if (page == nullptr) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "KV cache: the system gave no memory for a page of ", bytes, " bytes, ", memory_.size(),
-          " of at most ", max_pages_, " pages are there; start the server with a smaller "
-          "--max-kv-memory, or free some memory"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("KV cache: the system gave no memory for a page of ", bytes, " bytes, ",
+                       memory_.size(), " of at most ", max_pages_,
+                       " pages are there; start the server with a smaller "
+                       "--max-kv-memory, or free some memory"));
     }
     memory_.emplace_back(static_cast<float*>(page));
     free_.push_back(static_cast<float*>(page));

@@ -27,9 +27,9 @@ int32_t Greedy(absl::Span<const float> logits);
 // they are for.
 absl::Status CheckFinite(absl::Span<const float> logits, int64_t position);
 
-// Of finite logits. `position`: of the token being chosen, in its sequence. top_k is applied first, then top_p on
-// what is left, both after the temperature; ties in the order go to the smaller id. The random
-// number is Philox(seed, position).
+// Of finite logits. `position`: of the token being chosen, in its sequence. top_k is applied first,
+// then top_p on what is left, both after the temperature; ties in the order go to the smaller id.
+// The random number is Philox(seed, position).
 int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position);
 
 // Log-probabilities of one position.

@@ -17,7 +17,8 @@ bool Scheduler::Admit(std::unique_ptr<Sequence>& sequence) {
 }
 
 void Scheduler::DealOut(std::vector<Work>* work) {
-  for (const auto& s : active_) work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0, 0, {}, {}});
+  for (const auto& s : active_)
+    work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0, 0, {}, {}});
   int64_t budget = options_.prefill_chunk;
   bool dealt = true;
   while (budget > 0 && dealt) {

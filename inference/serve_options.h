@@ -19,7 +19,7 @@ struct ServeOptions {
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
-  int threads = 0;             // 0: one per core
+  int threads = 0;                             // 0: one per core
   uint64_t max_kv_memory = uint64_t{1} << 30;
   int64_t max_queue = 64;
   int64_t max_batch = 64;

@@ -72,7 +72,8 @@ absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file,
                                               const std::string& path);
 
 // Codes 0 to 2 with padding 1 in ternary data; finite scales, those of ternary data above zero (the
-// quantiser gives at least 1e-5, also for a matrix of zeros). Errors: DataLoss, prefixed by `where`.
+// quantiser gives at least 1e-5, also for a matrix of zeros). Errors: DataLoss, prefixed by
+// `where`.
 absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& where);
 
 }  // namespace tritter

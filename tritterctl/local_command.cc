@@ -64,10 +64,11 @@ std::string SameCommand(const CommandContext& context, const LocalArguments& a,
 }
 
 int Interrupted(const CommandContext& context, const LocalArguments& a, const std::string& dir) {
-  std::fprintf(stderr,
-               "stopped; it goes on from the last checkpoint, or from the start when there was none "
-               "yet. Go on with: %s\n",
-               SameCommand(context, a, dir).c_str());
+  std::fprintf(
+      stderr,
+      "stopped; it goes on from the last checkpoint, or from the start when there was none "
+      "yet. Go on with: %s\n",
+      SameCommand(context, a, dir).c_str());
   return kExitInterrupted;
 }
 

@@ -123,12 +123,12 @@ TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
     const auto exit = local->Wait(absl::Seconds(30));
     ASSERT_TRUE(exit.has_value());
     EXPECT_EQ(exit->code, 130);
-    EXPECT_THAT(local->ReadOutput(),
-                HasSubstr(absl::StrCat(
-                    "Go on with: tritterctl local examples/shakespeare/run.yaml --dir ", dir_,
-                    " --workers 2 --threads 3 --summary ", dir_, "/summary.json",
-                    " --coordinator-binary tritterctl/testing/fake_coordinator_binary"
-                    " --worker-binary tritterctl/testing/fake_worker.sh -o json\n")));
+    EXPECT_THAT(
+        local->ReadOutput(),
+        HasSubstr(absl::StrCat("Go on with: tritterctl local examples/shakespeare/run.yaml --dir ",
+                               dir_, " --workers 2 --threads 3 --summary ", dir_, "/summary.json",
+                               " --coordinator-binary tritterctl/testing/fake_coordinator_binary"
+                               " --worker-binary tritterctl/testing/fake_worker.sh -o json\n")));
     for (const pid_t pid : pids) EXPECT_TRUE(Gone(pid));
   }
 }

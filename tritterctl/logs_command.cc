@@ -16,13 +16,12 @@ int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
       [&](const v1::LogLine& line) {
         if (!written.ok()) return;
         // One JSON object a line, so that a stream can be read as it comes.
-        written =
-            context.format() == OutputFormat::kJson
-                ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
-                                                     OrderedJson::error_handler_t::replace) +
-                              "\n")
-                : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ",
-                                           line.line(), "\n"));
+        written = context.format() == OutputFormat::kJson
+                      ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
+                                                           OrderedJson::error_handler_t::replace) +
+                                    "\n")
+                      : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(),
+                                                 " ", line.line(), "\n"));
       },
       [&] { return !ShutdownRequested() && written.ok(); });
   if (!written.ok()) return AfterWriting(written, kExitOk);

@@ -13,8 +13,8 @@ using ::testing::HasSubstr;
 
 TEST(OutputFormat, KnowsItsNames) {
   EXPECT_EQ(*ParseOutputFormat("yaml"), OutputFormat::kYaml);
-  EXPECT_THAT(ParseOutputFormat("xml"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table, wide, json, yaml or name")));
+  EXPECT_THAT(ParseOutputFormat("xml"), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                 HasSubstr("table, wide, json, yaml or name")));
 }
 
 TEST(FormatTable, PadsColumnsAndTrimsLineEnds) {

@@ -22,7 +22,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 ok, 1 the run failed, 2 usage, invalid configuration or not possible "
       "in this state,\n"
-      "3 cannot reach the server, 4 server error, 5 not found, 6 denied, 7 timed out, 130 interrupted.");
+      "3 cannot reach the server, 4 server error, 5 not found, 6 denied, 7 timed out, 130 "
+      "interrupted.");
   CommandContext context;
   context.connect_coordinator = [](const std::string& address) {
     return std::make_unique<RunClient>(address);

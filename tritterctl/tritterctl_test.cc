@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/env.h"
@@ -121,8 +121,8 @@ TEST(Usage, ATwinIsTakenByItsCommandAlone) {
 
 TEST(Usage, AnAnswerThatCannotBeWrittenIsAFailure) {
   for (const char* format : {"table", "json"}) {
-    const Outcome full =
-        Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", format}, {}, /*full_disk=*/true);
+    const Outcome full = Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", format}, {},
+                                    /*full_disk=*/true);
     EXPECT_EQ(full.code, 1);
     EXPECT_THAT(full.err, AllOf(HasSubstr("stdout: write"), HasSubstr("free some space")));
   }

@@ -25,8 +25,8 @@ int Validate(const CommandContext& context, const std::string& path, bool ask_se
                             {"name", file->spec.name},
                             {"checked_by", ask_server ? "coordinator" : "tritterctl"},
                             {"spec_yaml", effective}};
-  const int code = PrintAnswer(
-      context, json, [&] { return effective; }, [&] { return file->spec.name + "\n"; });
+  const int code =
+      PrintAnswer(context, json, [&] { return effective; }, [&] { return file->spec.name + "\n"; });
   if (code == kExitOk && context.for_people())
     std::fprintf(stderr, "%s: valid; above, every default resolved\n", path.c_str());
   return code;

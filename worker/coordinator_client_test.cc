@@ -215,8 +215,7 @@ class Proxy {
       if (polled[0].revents == 0) continue;
       Pair pair{accept(listener_, nullptr, nullptr), socket(AF_INET, SOCK_STREAM, 0)};
       const sockaddr_in at = Loopback(server_port_);
-      pair.ended =
-          connect(pair.server, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0;
+      pair.ended = connect(pair.server, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0;
       pairs_.push_back(pair);
     }
   }

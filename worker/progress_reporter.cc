@@ -163,8 +163,8 @@ void ProgressReporter::Loop() {
 
 void ProgressReporter::Send(const Progress& batch) {
   const absl::Status status = CallUntilAnswered(
-      stopping_, options_.backoff,
-      [&] { return options_.link->Report(options_.id, batch); }, [](const absl::Status&) {});
+      stopping_, options_.backoff, [&] { return options_.link->Report(options_.id, batch); },
+      [](const absl::Status&) {});
   if (status.ok() || absl::IsAborted(status)) return;
   if (IsStaleEpoch(status)) {
     if (options_.on_stale) options_.on_stale(status);

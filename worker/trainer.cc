@@ -115,10 +115,9 @@ class CpuTrainer : public Trainer {
 
   absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
                                             bool averaged) override {
-    return CatchFailures("the serving forward", kFreeMemory,
-                         [&]() -> absl::StatusOr<std::vector<float>> {
-                           return Serving(averaged).Logits(tokens);
-                         });
+    return CatchFailures(
+        "the serving forward", kFreeMemory,
+        [&]() -> absl::StatusOr<std::vector<float>> { return Serving(averaged).Logits(tokens); });
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
@@ -238,9 +237,9 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double weight_
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
   if (!std::isfinite(stats.grad_norm)) {
-    return absl::InternalError(
-        absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss,
-                     "); first bad tensor: ", FirstNonFinite(parameters_)));
+    return absl::InternalError(absl::StrCat("the gradient of step ", step_, " is not finite (loss ",
+                                            stats.loss,
+                                            "); first bad tensor: ", FirstNonFinite(parameters_)));
   }
   ++step_;
   AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);

@@ -38,8 +38,8 @@ struct EvaluationResult {
   int64_t tokens = 0;  // predicted tokens
 };
 
-// An immutable copy of this rank's share of the state, taken between steps; writing it needs no lock
-// and no LibTorch call. Tensors are divided over the ranks by size.
+// An immutable copy of this rank's share of the state, taken between steps; writing it needs no
+// lock and no LibTorch call. Tensors are divided over the ranks by size.
 class TrainerSnapshot {
  public:
   virtual ~TrainerSnapshot() = default;

@@ -287,20 +287,18 @@ TEST(Trainer, WhatThrowsInEvaluationOrLoadingIsAStatus) {
   auto alone = SingleProcessCollective();
   auto trainer = MakeTrainer(spec, alone.get());
   EXPECT_THAT(
-      trainer
-          ->Evaluate([](std::vector<int64_t>*) -> bool { throw std::bad_alloc(); }, false)
+      trainer->Evaluate([](std::vector<int64_t>*) -> bool { throw std::bad_alloc(); }, false)
           .status(),
       StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("out of memory in evaluation")));
-  EXPECT_THAT(
-      trainer
-          ->Evaluate(
-              [](std::vector<int64_t>*) {
-                TORCH_CHECK(false, "no kernel");
-                return false;
-              },
-              false)
-          .status(),
-      StatusIs(absl::StatusCode::kInternal, HasSubstr("no kernel")));
+  EXPECT_THAT(trainer
+                  ->Evaluate(
+                      [](std::vector<int64_t>*) {
+                        TORCH_CHECK(false, "no kernel");
+                        return false;
+                      },
+                      false)
+                  .status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("no kernel")));
   class NoMemoryEnv : public MemoryEnv {
    public:
     absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string&) override {
@@ -309,9 +307,8 @@ TEST(Trainer, WhatThrowsInEvaluationOrLoadingIsAStatus) {
   } env;
   CheckpointManifest manifest;
   manifest.files = {{"share-0-of-1.safetensors", 1, ""}};
-  EXPECT_THAT(
-      trainer->Load(&env, "/checkpoint", manifest),
-      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("reading the checkpoint")));
+  EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("reading the checkpoint")));
 }
 
 TEST(FloatBuffer, ThrowsWhenThereIsNoMemory) {

@@ -62,9 +62,7 @@ workers: {min: 1, max: 2}
     a.collective_timeout = absl::Seconds(60);
     return a;
   }
-  std::unique_ptr<EpochParts> Parts() {
-    return MakeTrainingParts({Env::Real(), "127.0.0.1", 1});
-  }
+  std::unique_ptr<EpochParts> Parts() { return MakeTrainingParts({Env::Real(), "127.0.0.1", 1}); }
   std::unique_ptr<EpochRunner> Make(EpochParts* parts, CoordinatorLink* link, Assignment order) {
     EpochRunner::Options options;
     options.parts = parts;

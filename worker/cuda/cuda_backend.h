@@ -1,6 +1,7 @@
-// The only surface between a CPU-only worker and the CUDA backend, a library of its own to be loaded
-// at run time, which no server does as long as there is no GPU trainer (dlopen with RTLD_NOW | RTLD_GLOBAL, before LibTorch is asked for the first
-// time whether it has CUDA: it remembers the answer). Built with --config=cuda as
+// The only surface between a CPU-only worker and the CUDA backend, a library of its own to be
+// loaded at run time, which no server does as long as there is no GPU trainer (dlopen with RTLD_NOW
+// | RTLD_GLOBAL, before LibTorch is asked for the first time whether it has CUDA: it remembers the
+// answer). Built with --config=cuda as
 // //worker/cuda:libtritter_worker_cuda.so.
 #pragma once
 
