@@ -10,6 +10,8 @@
 #include "absl/time/time.h"
 
 #if defined(__clang__)
+// Here and not among the compiler's options, which gcc would not know: in every file with a Mutex.
+#pragma clang diagnostic error "-Wthread-safety"
 #define TRITTER_THREAD_ANNOTATION(x) __attribute__((x))
 #else
 #define TRITTER_THREAD_ANNOTATION(x)
