@@ -55,7 +55,7 @@ struct Backoff {
   absl::Duration max = absl::Seconds(3);
 };
 
-// Repeats `call` while the coordinator is away. `on_retry` sees each failure. Aborted (with the
+// Repeats `call` while its failure IsRetryable. `on_retry` sees each failure. Aborted (with the
 // cause) once cancelled.
 template <typename Call>
 auto CallUntilAnswered(const Cancellation& cancellation, const Backoff& backoff, const Call& call,

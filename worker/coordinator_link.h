@@ -31,7 +31,7 @@ class CoordinatorLink {
 
 absl::Status StaleEpochError(absl::string_view message);
 bool IsStaleEpoch(const absl::Status& status);
-// The call may be repeated with hope.
+// The call may be repeated with hope: the coordinator is away, late, or its disk is full.
 bool IsRetryable(const absl::Status& status);
 
 }  // namespace tritter

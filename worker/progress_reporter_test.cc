@@ -79,6 +79,17 @@ TEST_F(ProgressReporterTest, KeepsTheNewestWhileTheCoordinatorIsAway) {
   EXPECT_THAT(link_.log_lines(), testing::Contains("progress_dropped count=39"));
 }
 
+TEST_F(ProgressReporterTest, NothingIsLostWhileTheCoordinatorsDiskIsFull) {
+  link_.GoAway(absl::ResourceExhaustedError("store: no space left on device"));
+  auto reporter = Make();
+  reporter->AddStep(Step(1));
+  link_.AwaitRefusals(2);
+  EXPECT_TRUE(link_.steps().empty());
+  link_.Return();
+  EXPECT_TRUE(reporter->Flush(absl::Seconds(30)));
+  EXPECT_EQ(link_.steps().size(), 1u);
+}
+
 TEST_F(ProgressReporterTest, SendsWhatHasPiledUpInReportsOfBoundedSize) {
   link_.GoAway();
   auto reporter = Make(true, 10000);

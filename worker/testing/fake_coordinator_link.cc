@@ -6,13 +6,13 @@
 
 namespace tritter {
 
-void FakeCoordinatorLink::GoAway() {
+void FakeCoordinatorLink::GoAway(absl::Status why) {
   MutexLock lock(&mu_);
-  away_ = true;
+  away_ = std::move(why);
 }
 void FakeCoordinatorLink::Return() {
   MutexLock lock(&mu_);
-  away_ = false;
+  away_ = absl::OkStatus();
 }
 void FakeCoordinatorLink::CloseEpoch() {
   MutexLock lock(&mu_);
@@ -67,10 +67,10 @@ void FakeCoordinatorLink::AwaitReportedStep(int64_t step) {
 
 absl::Status FakeCoordinatorLink::ReachLocked() {
   if (closed_) return StaleEpochError("the epoch is closed");
-  if (!away_) return absl::OkStatus();
+  if (away_.ok()) return absl::OkStatus();
   ++refusals_;
   changed_.NotifyAll();
-  return absl::UnavailableError("connection refused");
+  return away_;
 }
 
 absl::Status FakeCoordinatorLink::PublishRendezvous(const EpochId&, const std::string& address) {

@@ -31,8 +31,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
   };
   explicit FakeCoordinatorLink(Script script) : script_(std::move(script)) {}
 
-  // Every call fails with Unavailable until Return.
-  void GoAway();
+  // Every call fails with `why` until Return.
+  void GoAway(absl::Status why = absl::UnavailableError("connection refused"));
   void Return();
   // Every call fails as for a closed epoch.
   void CloseEpoch();
@@ -79,7 +79,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   std::function<void(const std::string&)> on_rendezvous_;
   mutable Mutex mu_;
   CondVar changed_;
-  bool away_ GUARDED_BY(mu_) = false;
+  absl::Status away_ GUARDED_BY(mu_);  // not OK: the answer of every call
   bool closed_ GUARDED_BY(mu_) = false;
   int waits_ GUARDED_BY(mu_) = 0;
   int refusals_ GUARDED_BY(mu_) = 0;
