@@ -242,7 +242,7 @@ TEST_F(ExportTest, CrashAtAnyPointLeavesAWholeExport) {
   WriteCheckpoint(&env_);
   ASSERT_OK(ExportCheckpoint(&env_, kFolder, "/out/m.tpack", {"tpack", true}));
   const auto prepare = [&](MemoryEnv* mem) {
-    for (const std::string folder : {std::string(kFolder), std::string("/out")}) {
+    for (const char* folder : {kFolder, "/out"}) {
       ASSERT_OK(mem->CreateDirs(folder));
       ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, env_.ListDir(folder));
       for (const std::string& name : names) {

@@ -30,6 +30,11 @@ absl::StatusOr<LocalClusterOptions> MakeOptions(const CommandContext& context,
                                                    file.spec.min_workers, " (workers.min of ",
                                                    file.path, "), actual ", options.workers));
   }
+  if (file.spec.device == "cuda") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file.path, ": workers.device: expected auto or cpu, actual cuda: this build trains on cpu ",
+        "only, and the run would wait for ever"));
+  }
   ASSIGN_OR_RETURN(const std::string own, OwnFolder());
   ASSIGN_OR_RETURN(options.coordinator_binary,
                    FindBinary(context.env, own, "coordinator", a.coordinator_binary));

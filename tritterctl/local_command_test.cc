@@ -28,11 +28,12 @@ class LocalCommandTest : public ::testing::Test {
   }
   std::unique_ptr<Subprocess> Start(
       std::vector<std::string> extra = {},
-      const std::string& coordinator = "tritterctl/testing/fake_coordinator_binary") {
+      const std::string& coordinator = "tritterctl/testing/fake_coordinator_binary",
+      const std::string& run_file = "examples/shakespeare/run.yaml") {
     SubprocessOptions options;
     options.argv = {"tritterctl/tritterctl",
                     "local",
-                    "examples/shakespeare/run.yaml",
+                    run_file,
                     "--dir",
                     dir_,
                     "--summary",
@@ -197,6 +198,18 @@ TEST_F(LocalCommandTest, FewerWorkersThanTheRunNeedsIsWrongUse) {
   ASSERT_TRUE(exit.has_value());
   EXPECT_EQ(exit->code, 2);
   EXPECT_THAT(local->ReadOutput(), HasSubstr("--workers: expected at least 2"));
+}
+
+TEST_F(LocalCommandTest, ARunThatItsWorkersCannotTrainIsRefused) {
+  ASSERT_OK_AND_ASSIGN(std::string yaml, env_->ReadFile("examples/shakespeare/run.yaml"));
+  const std::string path = dir_ + "/cuda.yaml";
+  ASSERT_OK(WriteFileAtomically(env_, path,
+                                absl::StrReplaceAll(yaml, {{"device: auto", "device: cuda"}})));
+  const auto local = Start({}, "tritterctl/testing/fake_coordinator_binary", path);
+  const auto exit = local->Wait(absl::Seconds(30));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 2);
+  EXPECT_THAT(local->ReadOutput(), HasSubstr("workers.device: expected auto or cpu, actual cuda"));
 }
 
 }  // namespace
