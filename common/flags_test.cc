@@ -12,15 +12,15 @@ namespace {
 class Flags : public testing::Test {
  protected:
   Flags() : app_("test program") {
-    AddFlag(&app_, "--listen", &listen_, "address");
-    AddFlag(&app_, "-n,--max-steps", &steps_, "steps");
-    AddFlag(&app_, "--insecure", &insecure_, "no TLS");
+    app_.AddFlag("--listen", &listen_, "address");
+    app_.AddFlag("-n,--max-steps", &steps_, "steps");
+    app_.AddFlag("--insecure", &insecure_, "no TLS");
     AddCommonFlags(&app_, &log_);
-    CLI::App* pack = app_.add_subcommand("pack", "a command");
-    pack->add_option("what", what_, "an argument");
-    pack->add_option("--level", level_, "of the packing");
-    CLI::App* check = app_.add_subcommand("check", "another");
-    check->add_option("--limit", limit_, "of the checks");
+    CommandLine* pack = app_.AddCommand("pack", "a command");
+    pack->AddFlag("what", &what_, "an argument");
+    pack->AddFlag("--level", &level_, "of the packing");
+    CommandLine* check = app_.AddCommand("check", "another");
+    check->AddFlag("--limit", &limit_, "of the checks");
   }
   void TearDown() override {
     for (const char* name : {"TRITTER_LISTEN", "TRITTER_MAX_STEPS", "TRITTER_INSECURE",
@@ -39,7 +39,7 @@ class Flags : public testing::Test {
     return code;
   }
 
-  CLI::App app_;
+  CommandLine app_;
   std::string listen_ = "127.0.0.1:7000", out_, err_;
   int steps_ = 10;
   bool insecure_ = false;

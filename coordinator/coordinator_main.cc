@@ -125,17 +125,17 @@ absl::Status Serve(const ServerOptions& o) {
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CLI::App app("Admits training runs and leads the workers that train them.");
+  CommandLine app("Admits training runs and leads the workers that train them.");
   ServerOptions options;
   LogFlags log;
-  AddFlag(&app, "--listen", &options.listen, "address of the RPC services; port 0: any free one");
-  AddFlag(&app, "--metrics-listen", &options.metrics_listen, "address of /metrics and /healthz");
-  AddFlag(&app, "--data-dir", &options.data_dir, "folder of the store and of the runs");
-  AddFlag(&app, "--root", &options.roots,
-          "data of runs must lie below it (repeatable; none: anywhere)");
-  AddFlag(&app, "--ready-file", &options.ready_file,
-          "JSON with the chosen addresses, written once ready");
-  AddFlag(&app, "--insecure", &options.insecure, "listen beyond loopback without authentication");
+  app.AddFlag("--listen", &options.listen, "address of the RPC services; port 0: any free one");
+  app.AddFlag("--metrics-listen", &options.metrics_listen, "address of /metrics and /healthz");
+  app.AddFlag("--data-dir", &options.data_dir, "folder of the store and of the runs");
+  app.AddFlag("--root", &options.roots,
+              "data of runs must lie below it (repeatable; none: anywhere)");
+  app.AddFlag("--ready-file", &options.ready_file,
+              "JSON with the chosen addresses, written once ready");
+  app.AddFlag("--insecure", &options.insecure, "listen beyond loopback without authentication");
   AddCommonFlags(&app, &log);
   if (std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
   InitLogging("coordinator", log.level, log.format);

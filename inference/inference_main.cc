@@ -124,7 +124,7 @@ absl::Status Serve(const ServeOptions& o) {
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CLI::App app("Serves a packed ternary model (.tpack) over gRPC.");
+  CommandLine app("Serves a packed ternary model (.tpack) over gRPC.");
   ServeOptions options;
   LogFlags log;
   AddServeFlags(&app, &options);

@@ -32,23 +32,23 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 
 }  // namespace
 
-void AddServeFlags(CLI::App* app, ServeOptions* o) {
-  AddFlag(app, "--model", &o->model, "packed model: PATH or PATH=name")->required();
-  AddFlag(app, "--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
-  AddFlag(app, "--metrics-listen", &o->metrics_listen,
-          "address of /metrics; port 0 takes a free one; empty: none");
-  AddFlag(app, "--ready-file", &o->ready_file,
-          "JSON with the addresses, written once requests are answered");
-  AddFlag(app, "--threads", &o->threads, "threads that compute; 0: one per core");
-  AddFlag(app, "--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")
-      ->transform(CLI::AsSizeValue(true));
-  AddFlag(app, "--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
-  AddFlag(app, "--max-batch", &o->max_batch, "requests computed at a time");
-  AddFlag(app, "--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
-  AddFlag(app, "--max-streams", &o->max_streams, "calls at a time");
-  AddFlag(app, "--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
-  AddFlag(app, "--verify", &o->verify, "check every tensor of the model at start");
-  AddFlag(app, "--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
+void AddServeFlags(CommandLine* app, ServeOptions* o) {
+  app->AddFlag("--model", &o->model, "packed model: PATH or PATH=name").Required();
+  app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
+  app->AddFlag("--metrics-listen", &o->metrics_listen,
+               "address of /metrics; port 0 takes a free one; empty: none");
+  app->AddFlag("--ready-file", &o->ready_file,
+               "JSON with the addresses, written once requests are answered");
+  app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
+  app->AddFlag("--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")
+      .WithUnit();
+  app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
+  app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
+  app->AddFlag("--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
+  app->AddFlag("--max-streams", &o->max_streams, "calls at a time");
+  app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
+  app->AddFlag("--verify", &o->verify, "check every tensor of the model at start");
+  app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
 }
 
 ModelArgument ParseModelArgument(absl::string_view text) {

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/flags.h"
 
 namespace CLI {
 class App;
@@ -30,7 +31,7 @@ struct ServeOptions {
   bool insecure = false;
 };
 
-void AddServeFlags(CLI::App* app, ServeOptions* options);
+void AddServeFlags(CommandLine* app, ServeOptions* options);
 
 struct ModelArgument {
   std::string path, name;

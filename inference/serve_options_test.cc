@@ -17,11 +17,11 @@ TEST(ServeOptions, ModelNameComesFromTheArgumentOrTheFile) {
 }
 
 TEST(ServeOptions, ReadsSizesWithUnits) {
-  CLI::App app;
+  CommandLine app("x");
   ServeOptions o;
   AddServeFlags(&app, &o);
   const char* argv[] = {"x", "--model", "m", "--max-kv-memory", "512MiB"};
-  app.parse(5, argv);
+  EXPECT_EQ(ParseFlags(&app, 5, argv), std::nullopt);
   EXPECT_EQ(o.max_kv_memory, uint64_t{512} << 20);
 }
 

@@ -3,7 +3,6 @@
 // command line is understood.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/env.h"
+#include "common/flags.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/inference_api.h"
 #include "tritterctl/output.h"
@@ -42,20 +42,20 @@ int PrintAnswer(const CommandContext& context, const OrderedJson& json, TableFn 
   return AfterWriting(WriteStdout(FormatAnswer(context.format(), json, table, names)), code);
 }
 
-void AddCurateCommand(CLI::App* app, CommandContext* context);
-void AddValidateCommand(CLI::App* app, CommandContext* context);
-void AddPlanCommand(CLI::App* app, CommandContext* context);
-void AddSubmitCommand(CLI::App* app, CommandContext* context);
-void AddGetCommand(CLI::App* app, CommandContext* context);
-void AddDescribeCommand(CLI::App* app, CommandContext* context);
-void AddLogsCommand(CLI::App* app, CommandContext* context);
-void AddEventsCommand(CLI::App* app, CommandContext* context);
-void AddWaitCommand(CLI::App* app, CommandContext* context);
-void AddControlCommands(CLI::App* app, CommandContext* context);  // pause, resume, cancel
-void AddExportCommand(CLI::App* app, CommandContext* context);
-void AddVerifyCommand(CLI::App* app, CommandContext* context);
-void AddGenerateCommand(CLI::App* app, CommandContext* context);
-void AddScoreCommand(CLI::App* app, CommandContext* context);
-void AddLocalCommand(CLI::App* app, CommandContext* context);
+void AddCurateCommand(CommandLine* app, CommandContext* context);
+void AddValidateCommand(CommandLine* app, CommandContext* context);
+void AddPlanCommand(CommandLine* app, CommandContext* context);
+void AddSubmitCommand(CommandLine* app, CommandContext* context);
+void AddGetCommand(CommandLine* app, CommandContext* context);
+void AddDescribeCommand(CommandLine* app, CommandContext* context);
+void AddLogsCommand(CommandLine* app, CommandContext* context);
+void AddEventsCommand(CommandLine* app, CommandContext* context);
+void AddWaitCommand(CommandLine* app, CommandContext* context);
+void AddControlCommands(CommandLine* app, CommandContext* context);  // pause, resume, cancel
+void AddExportCommand(CommandLine* app, CommandContext* context);
+void AddVerifyCommand(CommandLine* app, CommandContext* context);
+void AddGenerateCommand(CommandLine* app, CommandContext* context);
+void AddScoreCommand(CommandLine* app, CommandContext* context);
+void AddLocalCommand(CommandLine* app, CommandContext* context);
 
 }  // namespace tritter

@@ -21,24 +21,24 @@ int Answer(const CommandContext& context, const absl::StatusOr<v1::Run>& run) {
 
 }  // namespace
 
-void AddControlCommands(CLI::App* app, CommandContext* context) {
+void AddControlCommands(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto now = std::make_shared<bool>(false);
-  CLI::App* pause = app->add_subcommand("pause", "take a checkpoint and free the workers");
-  pause->add_option("run", *run, "id or name")->required();
-  pause->callback([=] {
+  CommandLine* pause = app->AddCommand("pause", "take a checkpoint and free the workers");
+  pause->AddFlag("run", run.get(), "id or name").Required();
+  pause->OnCall([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->PauseRun(*run)); };
   });
-  CLI::App* resume = app->add_subcommand(
-      "resume", "go on with a paused or failed run, from its newest checkpoint");
-  resume->add_option("run", *run, "id or name")->required();
-  resume->callback([=] {
+  CommandLine* resume =
+      app->AddCommand("resume", "go on with a paused or failed run, from its newest checkpoint");
+  resume->AddFlag("run", run.get(), "id or name").Required();
+  resume->OnCall([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->ResumeRun(*run)); };
   });
-  CLI::App* cancel = app->add_subcommand("cancel", "take a checkpoint and end a run for good");
-  cancel->add_option("run", *run, "id or name")->required();
-  cancel->add_flag("--now", *now, "without the checkpoint");
-  cancel->callback([=] {
+  CommandLine* cancel = app->AddCommand("cancel", "take a checkpoint and end a run for good");
+  cancel->AddFlag("run", run.get(), "id or name").Required();
+  cancel->AddFlag("--now", now.get(), "without the checkpoint");
+  cancel->OnCall([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->CancelRun(*run, *now)); };
   });
 }

@@ -50,32 +50,33 @@ int Curate(const CommandContext& context, CurateArguments arguments) {
 
 }  // namespace
 
-void AddCurateCommand(CLI::App* app, CommandContext* context) {
+void AddCurateCommand(CommandLine* app, CommandContext* context) {
   auto arguments = std::make_shared<CurateArguments>();
-  CLI::App* command = app->add_subcommand("curate", "turn text into shards that a run trains on");
-  command->add_option("input", arguments->input, "text file, or folder of text files")->required();
+  CommandLine* command = app->AddCommand("curate", "turn text into shards that a run trains on");
+  command->AddFlag("input", &arguments->input, "text file, or folder of text files").Required();
   command
-      ->add_option("--out", arguments->out,
-                   "folder for the shards; an earlier data set there is replaced")
-      ->required();
-  command->add_option("--name", arguments->ingest.source,
-                      "name of the data set (default: the folder's name)");
-  command->add_option("--split-by", arguments->split_by, "what ends a document: blank-line or file")
-      ->check(CLI::IsMember({"blank-line", "file"}))
-      ->capture_default_str();
+      ->AddFlag("--out", &arguments->out,
+                "folder for the shards; an earlier data set there is replaced")
+      .Required();
   command
-      ->add_option("--heldout-per-mille", arguments->ingest.heldout_per_mille,
-                   "documents held out by the hash of their text, of a thousand")
-      ->check(CLI::Range(0, 1000))
-      ->capture_default_str();
-  command->add_option("--heldout-text", arguments->ingest.heldout_text,
-                      "also write the held-out text to this file");
+      ->AddFlag("--name", &arguments->ingest.source,
+                "name of the data set (default: the folder's name)")
+      .HideDefault();
+  command->AddFlag("--split-by", &arguments->split_by, "what ends a document: blank-line or file")
+      .OneOf({"blank-line", "file"});
   command
-      ->add_option("--max-reject-ratio", arguments->ingest.max_reject_ratio,
-                   "fail when more than this part of the documents is unusable")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->callback([=] { context->run = [=] { return Curate(*context, *arguments); }; });
+      ->AddFlag("--heldout-per-mille", &arguments->ingest.heldout_per_mille,
+                "documents held out by the hash of their text, of a thousand")
+      .Between(0, 1000);
+  command
+      ->AddFlag("--heldout-text", &arguments->ingest.heldout_text,
+                "also write the held-out text to this file")
+      .HideDefault();
+  command
+      ->AddFlag("--max-reject-ratio", &arguments->ingest.max_reject_ratio,
+                "fail when more than this part of the documents is unusable")
+      .Between(0.0, 1.0);
+  command->OnCall([=] { context->run = [=] { return Curate(*context, *arguments); }; });
 }
 
 }  // namespace tritter

@@ -32,13 +32,13 @@ int Describe(const CommandContext& context, const std::string& name) {
 
 }  // namespace
 
-void AddDescribeCommand(CLI::App* app, CommandContext* context) {
+void AddDescribeCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand(
+  CommandLine* command = app->AddCommand(
       "describe",
       "everything about a run: state and reason, figures, checkpoints, events, configuration");
-  command->add_option("run", *run, "id or name")->required();
-  command->callback([=] { context->run = [=] { return Describe(*context, *run); }; });
+  command->AddFlag("run", run.get(), "id or name").Required();
+  command->OnCall([=] { context->run = [=] { return Describe(*context, *run); }; });
 }
 
 }  // namespace tritter

@@ -30,14 +30,15 @@ int Events(const CommandContext& context, const std::string& run, int limit) {
 
 }  // namespace
 
-void AddEventsCommand(CLI::App* app, CommandContext* context) {
+void AddEventsCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(0);
-  CLI::App* command = app->add_subcommand("events", "what happened to a run, or to all of them");
-  command->add_option("run", *run, "id or name; none: every run and the cluster");
-  command->add_option("--limit", *limit, "at most this many; 0 means the server's choice")
-      ->check(CLI::NonNegativeNumber);
-  command->callback([=] { context->run = [=] { return Events(*context, *run, *limit); }; });
+  CommandLine* command = app->AddCommand("events", "what happened to a run, or to all of them");
+  command->AddFlag("run", run.get(), "id or name; none: every run and the cluster").HideDefault();
+  command->AddFlag("--limit", limit.get(), "at most this many; 0 means the server's choice")
+      .NonNegative()
+      .HideDefault();
+  command->OnCall([=] { context->run = [=] { return Events(*context, *run, *limit); }; });
 }
 
 }  // namespace tritter

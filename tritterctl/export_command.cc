@@ -74,20 +74,19 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
 
 }  // namespace
 
-void AddExportCommand(CLI::App* app, CommandContext* context) {
+void AddExportCommand(CommandLine* app, CommandContext* context) {
   auto arguments = std::make_shared<ExportArguments>();
-  CLI::App* command =
-      app->add_subcommand("export", "pack a checkpoint for deployment, and read it back");
+  CommandLine* command =
+      app->AddCommand("export", "pack a checkpoint for deployment, and read it back");
   command
-      ->add_option("what", arguments->what,
-                   "checkpoint folder, or a run (id or name: its newest checkpoint)")
-      ->required();
-  command->add_option("--format", arguments->options.format, "tpack or safetensors")
-      ->check(CLI::IsMember({"tpack", "safetensors"}))
-      ->capture_default_str();
-  command->add_option("-f,--file", arguments->file, "file to write")->required();
-  command->add_flag("--raw", arguments->options.raw, "the weights as trained, not their average");
-  command->callback([=] { context->run = [=] { return Export(*context, *arguments); }; });
+      ->AddFlag("what", &arguments->what,
+                "checkpoint folder, or a run (id or name: its newest checkpoint)")
+      .Required();
+  command->AddFlag("--format", &arguments->options.format, "tpack or safetensors")
+      .OneOf({"tpack", "safetensors"});
+  command->AddFlag("-f,--file", &arguments->file, "file to write").Required();
+  command->AddFlag("--raw", &arguments->options.raw, "the weights as trained, not their average");
+  command->OnCall([=] { context->run = [=] { return Export(*context, *arguments); }; });
 }
 
 }  // namespace tritter

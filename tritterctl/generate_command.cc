@@ -79,36 +79,32 @@ int Generate(const CommandContext& context, const GenerateArguments& arguments) 
 
 }  // namespace
 
-void AddGenerateCommand(CLI::App* app, CommandContext* context) {
+void AddGenerateCommand(CommandLine* app, CommandContext* context) {
   auto a = std::make_shared<GenerateArguments>();
-  CLI::App* command =
-      app->add_subcommand("generate", "complete a prompt; the text is written as it comes");
-  command->add_option("prompt", a->prompt, "text to continue")->required();
-  AddFlag(command, "--server", &a->server, "address of an inference worker, host:port");
-  command->add_option("--model", a->model, "model name; none: the only one served");
-  command->add_option("--max-tokens", a->max_tokens, "at most this many")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--temperature", a->temperature, "0 takes the most likely token always")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
+  CommandLine* command =
+      app->AddCommand("generate", "complete a prompt; the text is written as it comes");
+  command->AddFlag("prompt", &a->prompt, "text to continue").Required();
+  command->AddFlag("--server", &a->server, "address of an inference worker, host:port");
+  command->AddFlag("--model", &a->model, "model name; none: the only one served").HideDefault();
+  command->AddFlag("--max-tokens", &a->max_tokens, "at most this many").Between(1, 1 << 24);
+  command->AddFlag("--temperature", &a->temperature, "0 takes the most likely token always")
+      .Between(0.0, 100.0);
   command
-      ->add_option("--top-p", a->top_p,
-                   "sample from the most likely tokens that together have this probability")
+      ->AddFlag("--top-p", &a->top_p,
+                "sample from the most likely tokens that together have this probability")
       // The wire has no difference between 0 and "not given", which means 1.
-      ->check(CLI::Range(std::numeric_limits<double>::min(), 1.0, "above 0, at most 1"))
-      ->capture_default_str();
-  command->add_option("--top-k", a->top_k, "sample from this many most likely tokens; 0 means all")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", a->seed, "the same seed gives the same text")
-      ->capture_default_str();
-  command->add_option("--stop", a->stop, "end before this text; may be given more than once")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_flag("--ignore-eos", a->ignore_eos, "go on behind the end of a document");
-  command->add_option("--timeout", a->timeout_seconds, "seconds; then exit 7; 0 means for ever")
-      ->check(CLI::NonNegativeNumber);
-  command->callback([=] { context->run = [=] { return Generate(*context, *a); }; });
+      .Between(std::numeric_limits<double>::min(), 1.0, "above 0, at most 1");
+  command->AddFlag("--top-k", &a->top_k, "sample from this many most likely tokens; 0 means all")
+      .NonNegative()
+      .HideDefault();
+  command->AddFlag("--seed", &a->seed, "the same seed gives the same text");
+  command->AddFlag("--stop", &a->stop, "end before this text; may be given more than once")
+      .HideDefault();
+  command->AddFlag("--ignore-eos", &a->ignore_eos, "go on behind the end of a document");
+  command->AddFlag("--timeout", &a->timeout_seconds, "seconds; then exit 7; 0 means for ever")
+      .NonNegative()
+      .HideDefault();
+  command->OnCall([=] { context->run = [=] { return Generate(*context, *a); }; });
 }
 
 }  // namespace tritter

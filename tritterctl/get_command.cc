@@ -61,24 +61,22 @@ int GetCheckpoints(const CommandContext& context, const std::string& run) {
 
 }  // namespace
 
-void AddGetCommand(CLI::App* app, CommandContext* context) {
+void AddGetCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(100);
-  CLI::App* command = app->add_subcommand("get", "list runs, workers or checkpoints");
-  command->require_subcommand(1);
-  CLI::App* runs = command->add_subcommand("runs", "runs, newest first");
-  runs->add_option("run", *run, "only this run (id or name)");
-  runs->add_option("--limit", *limit, "at most this many")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  runs->callback([=] { context->run = [=] { return GetRuns(*context, *run, *limit); }; });
-  command->add_subcommand("workers", "workers and what they do")->callback([=] {
+  CommandLine* command = app->AddCommand("get", "list runs, workers or checkpoints");
+  command->RequireCommand();
+  CommandLine* runs = command->AddCommand("runs", "runs, newest first");
+  runs->AddFlag("run", run.get(), "only this run (id or name)").HideDefault();
+  runs->AddFlag("--limit", limit.get(), "at most this many").Between(1, 100000);
+  runs->OnCall([=] { context->run = [=] { return GetRuns(*context, *run, *limit); }; });
+  command->AddCommand("workers", "workers and what they do")->OnCall([=] {
     context->run = [=] { return GetWorkers(*context); };
   });
-  CLI::App* checkpoints =
-      command->add_subcommand("checkpoints", "committed checkpoints of a run, oldest first");
-  checkpoints->add_option("run", *run, "id or name")->required();
-  checkpoints->callback([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
+  CommandLine* checkpoints =
+      command->AddCommand("checkpoints", "committed checkpoints of a run, oldest first");
+  checkpoints->AddFlag("run", run.get(), "id or name").Required();
+  checkpoints->OnCall([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
 }
 
 }  // namespace tritter

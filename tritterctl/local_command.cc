@@ -126,26 +126,28 @@ int Local(const CommandContext& context, const LocalArguments& a) {
 
 }  // namespace
 
-void AddLocalCommand(CLI::App* app, CommandContext* context) {
+void AddLocalCommand(CommandLine* app, CommandContext* context) {
   auto a = std::make_shared<LocalArguments>();
-  CLI::App* command = app->add_subcommand("local",
-                                          "run coordinator and workers on this machine, train to "
-                                          "the end, export; the same command resumes");
-  command->add_option("run.yaml", a->path, "the run")->required();
-  command->add_option("--dir", a->dir, "folder that holds everything (default: runs/<name>)");
-  command->add_option("--workers", a->workers, "worker processes (default: workers.max of the run)")
-      ->check(CLI::Range(1, 256));
+  CommandLine* command = app->AddCommand("local",
+                                         "run coordinator and workers on this machine, train to "
+                                         "the end, export; the same command resumes");
+  command->AddFlag("run.yaml", &a->path, "the run").Required();
+  command->AddFlag("--dir", &a->dir, "folder that holds everything (default: runs/<name>)")
+      .HideDefault();
+  command->AddFlag("--workers", &a->workers, "worker processes (default: workers.max of the run)")
+      .Between(1, 256)
+      .HideDefault();
   command
-      ->add_option("--threads", a->threads,
-                   "threads of each worker; weights are bit-exact only for equal threads")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  command->add_option("--summary", a->summary, "also write the summary to this file, as JSON");
-  AddFlag(command, "--coordinator-binary", &a->coordinator_binary,
-          "program of the coordinator (default: beside this one)");
-  AddFlag(command, "--worker-binary", &a->worker_binary,
-          "program of the worker (default: beside this one)");
-  command->callback([=] { context->run = [=] { return Local(*context, *a); }; });
+      ->AddFlag("--threads", &a->threads,
+                "threads of each worker; weights are bit-exact only for equal threads")
+      .Between(1, 1024);
+  command->AddFlag("--summary", &a->summary, "also write the summary to this file, as JSON")
+      .HideDefault();
+  command->AddFlag("--coordinator-binary", &a->coordinator_binary,
+                   "program of the coordinator (default: beside this one)");
+  command->AddFlag("--worker-binary", &a->worker_binary,
+                   "program of the worker (default: beside this one)");
+  command->OnCall([=] { context->run = [=] { return Local(*context, *a); }; });
 }
 
 }  // namespace tritter

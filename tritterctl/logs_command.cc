@@ -32,17 +32,18 @@ int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
 
 }  // namespace
 
-void AddLogsCommand(CLI::App* app, CommandContext* context) {
+void AddLogsCommand(CommandLine* app, CommandContext* context) {
   auto request = std::make_shared<v1::StreamLogsRequest>();
   auto run = std::make_shared<std::string>();
   auto follow = std::make_shared<bool>(false);
   auto tail = std::make_shared<int>(0);
-  CLI::App* command = app->add_subcommand("logs", "log lines of a run's workers");
-  command->add_option("run", *run, "id or name")->required();
-  command->add_flag("-f,--follow", *follow, "go on until the run ends");
-  command->add_option("--tail", *tail, "only the newest lines; 0 means all that are kept")
-      ->check(CLI::NonNegativeNumber);
-  command->callback([=] {
+  CommandLine* command = app->AddCommand("logs", "log lines of a run's workers");
+  command->AddFlag("run", run.get(), "id or name").Required();
+  command->AddFlag("-f,--follow", follow.get(), "go on until the run ends");
+  command->AddFlag("--tail", tail.get(), "only the newest lines; 0 means all that are kept")
+      .NonNegative()
+      .HideDefault();
+  command->OnCall([=] {
     request->set_run(*run);
     request->set_follow(*follow);
     request->set_tail(*tail);

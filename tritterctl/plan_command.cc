@@ -181,29 +181,29 @@ int Plan(const CommandContext& context, const PlanArguments& a) {
 
 }  // namespace
 
-void AddPlanCommand(CLI::App* app, CommandContext* context) {
+void AddPlanCommand(CommandLine* app, CommandContext* context) {
   auto a = std::make_shared<PlanArguments>();
-  CLI::App* command = app->add_subcommand(
+  CommandLine* command = app->AddCommand(
       "plan", "what of a model fits a device: training, LoRA, inference, and what it costs");
-  command->add_option("--preset", a->preset, "model, for example nano, 1B, 7B")->required();
+  command->AddFlag("--preset", &a->preset, "model, for example nano, 1B, 7B").Required();
   command
-      ->add_option("--device", a->device,
-                   "a known device (RTX 4090, H100 …) or its memory (16GB); ,wayland behind it "
-                   "names what else draws on it")
-      ->required();
-  command->add_option("--vocab", a->vocab, "vocabulary other than the preset's")
-      ->check(CLI::PositiveNumber);
+      ->AddFlag("--device", &a->device,
+                "a known device (RTX 4090, H100 …) or its memory (16GB); ,wayland behind it "
+                "names what else draws on it")
+      .Required();
+  command->AddFlag("--vocab", &a->vocab, "vocabulary other than the preset's")
+      .Positive()
+      .HideDefault();
   command
-      ->add_option("--sequence-length", a->sequence_length,
-                   "of training; default: the context, at most 2048")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--kv", a->kv, "KV cache: int4, bf16 or f32")
-      ->check(CLI::IsMember({"int4", "bf16", "f32"}))
-      ->capture_default_str();
-  command->add_flag("--moments-8bit", a->moments_8bit, "optimiser moments in 8 bits");
-  command->add_flag("--recompute", a->recompute,
-                    "keep only the layers' inputs for the backward pass");
-  command->callback([=] { context->run = [=] { return Plan(*context, *a); }; });
+      ->AddFlag("--sequence-length", &a->sequence_length,
+                "of training; default: the context, at most 2048")
+      .Positive()
+      .HideDefault();
+  command->AddFlag("--kv", &a->kv, "KV cache: int4, bf16 or f32").OneOf({"int4", "bf16", "f32"});
+  command->AddFlag("--moments-8bit", &a->moments_8bit, "optimiser moments in 8 bits");
+  command->AddFlag("--recompute", &a->recompute,
+                   "keep only the layers' inputs for the backward pass");
+  command->OnCall([=] { context->run = [=] { return Plan(*context, *a); }; });
 }
 
 }  // namespace tritter

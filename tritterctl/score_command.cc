@@ -45,16 +45,18 @@ int Score(const CommandContext& context, const ScoreArguments& arguments) {
 
 }  // namespace
 
-void AddScoreCommand(CLI::App* app, CommandContext* context) {
+void AddScoreCommand(CommandLine* app, CommandContext* context) {
   auto a = std::make_shared<ScoreArguments>();
-  CLI::App* command =
-      app->add_subcommand("score", "log-likelihood of a text, token by token with -o json");
-  command->add_option("text", a->text, "the text");
-  AddFlag(command, "--server", &a->server, "address of an inference worker, host:port");
-  command->add_option("--file", a->file, "take the text from a file");
-  command->add_option("--model", a->model, "model name; none: the only one served");
-  command->add_option("--top", a->top, "candidates given for each place")->check(CLI::Range(0, 20));
-  command->callback([=] { context->run = [=] { return Score(*context, *a); }; });
+  CommandLine* command =
+      app->AddCommand("score", "log-likelihood of a text, token by token with -o json");
+  command->AddFlag("text", &a->text, "the text").HideDefault();
+  command->AddFlag("--server", &a->server, "address of an inference worker, host:port");
+  command->AddFlag("--file", &a->file, "take the text from a file").HideDefault();
+  command->AddFlag("--model", &a->model, "model name; none: the only one served").HideDefault();
+  command->AddFlag("--top", &a->top, "candidates given for each place")
+      .Between(0, 20)
+      .HideDefault();
+  command->OnCall([=] { context->run = [=] { return Score(*context, *a); }; });
 }
 
 }  // namespace tritter

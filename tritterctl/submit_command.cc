@@ -56,15 +56,17 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
 
 }  // namespace
 
-void AddSubmitCommand(CLI::App* app, CommandContext* context) {
+void AddSubmitCommand(CommandLine* app, CommandContext* context) {
   auto arguments = std::make_shared<SubmitArguments>();
-  CLI::App* command = app->add_subcommand("submit", "hand a run to the coordinator");
-  command->add_option("run.yaml", arguments->path, "the run")->required();
-  command->add_flag("--wait", arguments->wait,
-                    "show progress until the run ends; exit 1 when it fails");
-  command->add_option("--idempotency-key", arguments->key,
-                      "the same key gives the same run, however often it is submitted");
-  command->callback([=] { context->run = [=] { return Submit(*context, *arguments); }; });
+  CommandLine* command = app->AddCommand("submit", "hand a run to the coordinator");
+  command->AddFlag("run.yaml", &arguments->path, "the run").Required();
+  command->AddFlag("--wait", &arguments->wait,
+                   "show progress until the run ends; exit 1 when it fails");
+  command
+      ->AddFlag("--idempotency-key", &arguments->key,
+                "the same key gives the same run, however often it is submitted")
+      .HideDefault();
+  command->OnCall([=] { context->run = [=] { return Submit(*context, *arguments); }; });
 }
 
 }  // namespace tritter

@@ -15,11 +15,11 @@ int main(int argc, char** argv) {
   InstallShutdownHandlers();
   InitLogging("tritterctl", LogLevel::kWarning);
 
-  CLI::App app("Tritter: train, pack and serve ternary language models", "tritterctl");
-  app.set_version_flag("--version", kVersion);
-  app.fallthrough();  // -o and --coordinator may stand behind the command
-  app.require_subcommand(1);
-  app.footer(
+  CommandLine app("Tritter: train, pack and serve ternary language models", "tritterctl");
+  AddVersionFlag(&app);
+  app.FlagsOfTheProgramAnywhere();  // -o and --coordinator may stand behind the command
+  app.RequireCommand();
+  app.AddFooter(
       "Exit codes: 0 ok, 1 the run failed, 2 usage, invalid configuration or not possible "
       "in this state,\n"
       "3 cannot reach the server, 4 server error, 5 not found, 6 denied, 7 timed out, 130 "
@@ -31,10 +31,10 @@ int main(int argc, char** argv) {
   context.connect_inference = [](const std::string& address) {
     return std::make_unique<InferenceClient>(address);
   };
-  AddFlag(&app, "--coordinator", &context.coordinator, "address of the coordinator, host:port");
-  AddFlag(&app, "-o,--output", &context.output, "table, wide, json, yaml or name")
-      ->check(CLI::IsMember({"table", "wide", "json", "yaml", "name"}));
-  AddFlag(&app, "-q,--quiet", &context.quiet, "no progress on stderr");
+  app.AddFlag("--coordinator", &context.coordinator, "address of the coordinator, host:port");
+  app.AddFlag("-o,--output", &context.output, "table, wide, json, yaml or name")
+      .OneOf({"table", "wide", "json", "yaml", "name"});
+  app.AddFlag("-q,--quiet", &context.quiet, "no progress on stderr");
 
   AddCurateCommand(&app, &context);
   AddValidateCommand(&app, &context);

@@ -34,15 +34,15 @@ int Validate(const CommandContext& context, const std::string& path, bool ask_se
 
 }  // namespace
 
-void AddValidateCommand(CLI::App* app, CommandContext* context) {
+void AddValidateCommand(CommandLine* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand(
+  CommandLine* command = app->AddCommand(
       "validate",
       "check a run.yaml and print it with every default resolved; with --coordinator, also there");
-  command->add_option("run.yaml", *path, "the run")->required();
-  command->callback([=] {
+  command->AddFlag("run.yaml", path.get(), "the run").Required();
+  command->OnCall([=] {
     // Given on the command line or by its twin: then the coordinator is asked, too.
-    const bool ask_server = app->get_option("--coordinator")->count() > 0;
+    const bool ask_server = app->IsGiven("--coordinator");
     context->run = [=] { return Validate(*context, *path, ask_server); };
   });
 }

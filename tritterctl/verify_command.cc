@@ -21,13 +21,13 @@ int Verify(const CommandContext& context, const std::string& path) {
 
 }  // namespace
 
-void AddVerifyCommand(CLI::App* app, CommandContext* context) {
+void AddVerifyCommand(CommandLine* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CLI::App* command = app->add_subcommand("verify",
-                                          "read a .tpack, .safetensors, shard folder or checkpoint "
-                                          "folder to its end; exit 1 when damaged");
-  command->add_option("path", *path, "file or folder")->required();
-  command->callback([=] { context->run = [=] { return Verify(*context, *path); }; });
+  CommandLine* command = app->AddCommand("verify",
+                                         "read a .tpack, .safetensors, shard folder or checkpoint "
+                                         "folder to its end; exit 1 when damaged");
+  command->AddFlag("path", path.get(), "file or folder").Required();
+  command->OnCall([=] { context->run = [=] { return Verify(*context, *path); }; });
 }
 
 }  // namespace tritter

@@ -32,15 +32,16 @@ int Wait(const CommandContext& context, const std::string& run, double timeout_s
 
 }  // namespace
 
-void AddWaitCommand(CLI::App* app, CommandContext* context) {
+void AddWaitCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto timeout = std::make_shared<double>(0);
-  CLI::App* command = app->add_subcommand(
+  CommandLine* command = app->AddCommand(
       "wait", "show progress until the run ends; exit 1 when it failed or was cancelled");
-  command->add_option("run", *run, "id or name")->required();
-  command->add_option("--timeout", *timeout, "seconds; then exit 7; 0 means for ever")
-      ->check(CLI::NonNegativeNumber);
-  command->callback([=] { context->run = [=] { return Wait(*context, *run, *timeout); }; });
+  command->AddFlag("run", run.get(), "id or name").Required();
+  command->AddFlag("--timeout", timeout.get(), "seconds; then exit 7; 0 means for ever")
+      .NonNegative()
+      .HideDefault();
+  command->OnCall([=] { context->run = [=] { return Wait(*context, *run, *timeout); }; });
 }
 
 }  // namespace tritter

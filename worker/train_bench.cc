@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "common/clock.h"
 #include "common/env.h"
+#include "common/flags.h"
 #include "common/random.h"
 #include "common/sha256.h"
 #include "model/tokenizer.h"
@@ -136,7 +136,7 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
 }  // namespace tritter
 
 int main(int argc, char** argv) {
-  CLI::App app{"Times training of a small model on a text file"};
+  tritter::CommandLine app{"Times training of a small model on a text file"};
   std::string text, preset = "nano", shape = "cosine";
   tritter::RunSpec spec;
   spec.steps = 100;
@@ -145,29 +145,28 @@ int main(int argc, char** argv) {
   double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3;
   int threads = 1;
   int64_t evaluate_every = 0, window = 0, vocabulary = tritter::kByteVocabulary;
-  app.add_option("--text", text, "UTF-8 text, documents separated by blank lines")
-      ->required()
-      ->check(CLI::ExistingFile);
-  app.add_option("--preset", preset, "model preset");
-  app.add_option("--vocab", vocabulary, "vocabulary");
-  app.add_option("--steps", spec.steps, "optimiser steps");
-  app.add_option("--sequence", spec.sequence_length, "tokens a sequence");
-  app.add_option("--batch", spec.global_batch, "sequences a step");
-  app.add_option("--micro", spec.micro_batch, "sequences a pass; 0: all");
-  app.add_option("--peak", peak, "peak learning rate");
-  app.add_option("--min", min, "final learning rate as a fraction of the peak");
-  app.add_option("--warmup", warmup, "fraction of the steps");
-  app.add_option("--decay", decay, "fraction of the steps");
-  app.add_option("--shape", shape, "cosine, linear or sqrt");
-  app.add_option("--weight-decay", spec.weight_decay, "AdamW");
-  app.add_option("--beta2", spec.beta2, "AdamW");
-  app.add_option("--ema", spec.ema_fraction,
-                 "window of the weight average as a fraction of the run");
-  app.add_option("--seed", spec.seed, "seed");
-  app.add_option("--threads", threads, "threads");
-  app.add_option("--evaluate-every", evaluate_every, "steps; 0: at the end only, -1: never");
-  app.add_option("--window", window, "held-out window; 0: the sequence length");
-  CLI11_PARSE(app, argc, argv);
+  app.AddFlag("--text", &text, "UTF-8 text, documents separated by blank lines")
+      .Required()
+      .ExistingFile();
+  app.AddFlag("--preset", &preset, "model preset");
+  app.AddFlag("--vocab", &vocabulary, "vocabulary");
+  app.AddFlag("--steps", &spec.steps, "optimiser steps");
+  app.AddFlag("--sequence", &spec.sequence_length, "tokens a sequence");
+  app.AddFlag("--batch", &spec.global_batch, "sequences a step");
+  app.AddFlag("--micro", &spec.micro_batch, "sequences a pass; 0: all");
+  app.AddFlag("--peak", &peak, "peak learning rate");
+  app.AddFlag("--min", &min, "final learning rate as a fraction of the peak");
+  app.AddFlag("--warmup", &warmup, "fraction of the steps");
+  app.AddFlag("--decay", &decay, "fraction of the steps");
+  app.AddFlag("--shape", &shape, "of the decay").OneOf({"cosine", "linear", "sqrt"});
+  app.AddFlag("--weight-decay", &spec.weight_decay, "AdamW");
+  app.AddFlag("--beta2", &spec.beta2, "AdamW");
+  app.AddFlag("--ema", &spec.ema_fraction, "window of the weight average as a fraction of the run");
+  app.AddFlag("--seed", &spec.seed, "seed");
+  app.AddFlag("--threads", &threads, "threads");
+  app.AddFlag("--evaluate-every", &evaluate_every, "steps; 0: at the end only, -1: never");
+  app.AddFlag("--window", &window, "held-out window; 0: the sequence length");
+  if (const std::optional<int> exit_code = tritter::ParseFlags(&app, argc, argv)) return *exit_code;
   const auto model = tritter::PresetConfig(preset);
   if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 1;
   spec.model = *model;
@@ -180,9 +179,7 @@ int main(int argc, char** argv) {
   spec.schedule.decay_start_step = std::max(
       spec.schedule.warmup_steps,
       spec.steps - std::max<int64_t>(1, std::llround(decay * static_cast<double>(spec.steps))));
-  spec.schedule.shape = shape == "linear" ? tritter::DecayShape::kLinear
-                        : shape == "sqrt" ? tritter::DecayShape::kSqrt
-                                          : tritter::DecayShape::kCosine;
+  spec.schedule.shape = *tritter::ParseDecayShape(shape);
   return tritter::Run(spec, text, threads, evaluate_every,
                       window > 0 ? window : spec.sequence_length);
 }

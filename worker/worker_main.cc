@@ -138,7 +138,7 @@ absl::Status Work(const WorkerOptions& o) {
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CLI::App app("Trains what the coordinator assigns.");
+  CommandLine app("Trains what the coordinator assigns.");
   WorkerOptions options;
   LogFlags log;
   AddWorkerFlags(&app, &options);

@@ -63,24 +63,24 @@ absl::Status ResolveDevice(WorkerOptions* o) {
 
 }  // namespace
 
-void AddWorkerFlags(CLI::App* app, WorkerOptions* o) {
-  AddFlag(app, "--coordinator", &o->coordinator, "address of the coordinator");
-  AddFlag(app, "--name", &o->name,
-          "name of this worker, unique in the cluster; default: the host's");
-  AddFlag(app, "--threads", &o->threads, "threads that compute; 0: one per core");
-  AddFlag(app, "--device", &o->device,
-          "where to train: auto or cpu; this build trains on cpu only, so auto is cpu");
-  AddFlag(app, "--advertise-host", &o->advertise_host,
-          "address under which the other workers reach this one");
-  AddFlag(app, "--listen", &o->listen,
-          "address of gRPC health and reflection; port 0 takes a free one");
-  AddFlag(app, "--metrics-listen", &o->metrics_listen,
-          "address of /metrics; port 0 takes a free one; empty: none");
-  AddFlag(app, "--ready-file", &o->ready_file,
-          "JSON with the addresses, written once the worker is up");
-  AddFlag(app, "--leave-seconds", &o->leave_seconds,
-          "time the coordinator gets to end the epoch after SIGTERM");
-  AddFlag(app, "--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
+void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
+  app->AddFlag("--coordinator", &o->coordinator, "address of the coordinator");
+  app->AddFlag("--name", &o->name,
+               "name of this worker, unique in the cluster; default: the host's");
+  app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
+  app->AddFlag("--device", &o->device,
+               "where to train: auto or cpu; this build trains on cpu only, so auto is cpu");
+  app->AddFlag("--advertise-host", &o->advertise_host,
+               "address under which the other workers reach this one");
+  app->AddFlag("--listen", &o->listen,
+               "address of gRPC health and reflection; port 0 takes a free one");
+  app->AddFlag("--metrics-listen", &o->metrics_listen,
+               "address of /metrics; port 0 takes a free one; empty: none");
+  app->AddFlag("--ready-file", &o->ready_file,
+               "JSON with the addresses, written once the worker is up");
+  app->AddFlag("--leave-seconds", &o->leave_seconds,
+               "time the coordinator gets to end the epoch after SIGTERM");
+  app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
 }
 
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions o, const std::string& host_name,

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/env.h"
+#include "common/flags.h"
 
 namespace CLI {
 class App;
@@ -28,7 +29,7 @@ struct WorkerOptions {
   bool insecure = false;
 };
 
-void AddWorkerFlags(CLI::App* app, WorkerOptions* options);
+void AddWorkerFlags(CommandLine* app, WorkerOptions* options);
 
 // Fills in what depends on the machine (name, threads) and on this build (device). `host_name`,
 // `cores`: of this machine. InvalidArgument naming the flag: addresses beyond loopback without

@@ -2,12 +2,12 @@
 //   make_model --out m.tpack --preset nano --seed 1
 //   make_model --out m.tpack --hidden 2048 --layers 22 --heads 32 --kv-heads 4 --ffn 5632 --vocab
 //   32000 --context 4096
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
 #include <string>
 
 #include "common/env.h"
+#include "common/flags.h"
 #include "model/config.h"
 #include "tests/testing/random_model.h"
 
@@ -16,21 +16,21 @@ int main(int argc, char** argv) {
   uint64_t seed = 1;
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
           context = 0;
-  CLI::App app("Writes a random ternary model to a .tpack file.");
-  app.add_option("--out", out, "file to write")->required();
-  app.add_option("--preset", preset, "start from this preset; fields given beside it win");
-  app.add_option("--family", family, "tritter or bitnet (without a preset)")
-      ->check(CLI::IsMember({"tritter", "bitnet"}));
-  app.add_option("--seed", seed, "same seed, same weights");
-  app.add_option("--hidden", hidden);
-  app.add_option("--layers", layers);
-  app.add_option("--heads", heads);
-  app.add_option("--kv-heads", kv_heads);
-  app.add_option("--head-dim", head_dim);
-  app.add_option("--ffn", ffn);
-  app.add_option("--vocab", vocab);
-  app.add_option("--context", context);
-  CLI11_PARSE(app, argc, argv);
+  tritter::CommandLine app("Writes a random ternary model to a .tpack file.");
+  app.AddFlag("--out", &out, "file to write").Required();
+  app.AddFlag("--preset", &preset, "start from this preset; fields given beside it win");
+  app.AddFlag("--family", &family, "tritter or bitnet (without a preset)")
+      .OneOf({"tritter", "bitnet"});
+  app.AddFlag("--seed", &seed, "same seed, same weights");
+  app.AddFlag("--hidden", &hidden, "");
+  app.AddFlag("--layers", &layers, "");
+  app.AddFlag("--heads", &heads, "");
+  app.AddFlag("--kv-heads", &kv_heads, "");
+  app.AddFlag("--head-dim", &head_dim, "");
+  app.AddFlag("--ffn", &ffn, "");
+  app.AddFlag("--vocab", &vocab, "");
+  app.AddFlag("--context", &context, "");
+  if (const std::optional<int> exit_code = tritter::ParseFlags(&app, argc, argv)) return *exit_code;
 
   tritter::ModelConfig config;
   if (!preset.empty()) {

@@ -12,12 +12,12 @@
 int main(int argc, char** argv) {
   using namespace tritter;
   InstallShutdownHandlers();
-  CLI::App app("fake coordinator");
+  CommandLine app("fake coordinator");
   std::string listen, data_dir, metrics_listen, ready_file;
-  AddFlag(&app, "--listen", &listen, "");
-  AddFlag(&app, "--data-dir", &data_dir, "");
-  AddFlag(&app, "--metrics-listen", &metrics_listen, "");
-  AddFlag(&app, "--ready-file", &ready_file, "");
+  app.AddFlag("--listen", &listen, "");
+  app.AddFlag("--data-dir", &data_dir, "");
+  app.AddFlag("--metrics-listen", &metrics_listen, "");
+  app.AddFlag("--ready-file", &ready_file, "");
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
   FakeCoordinator coordinator(listen);
   if (Env::Real()->Exists(JoinPath(data_dir, "failed"))) {
