@@ -146,9 +146,7 @@ const Fields& LearningRateFields() {
        [](YamlMap* map, D* out) {
          std::string name;
          if (!map->GetChoice("shape", {"cosine", "linear", "sqrt"}, &name)) return;
-         out->schedule.shape = name == "cosine"   ? DecayShape::kCosine
-                               : name == "linear" ? DecayShape::kLinear
-                                                  : DecayShape::kSqrt;
+         out->schedule.shape = *ParseDecayShape(name);
        }},
   };
   return *fields;

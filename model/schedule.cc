@@ -41,4 +41,11 @@ const char* DecayShapeName(DecayShape shape) {
   return "?";
 }
 
+std::optional<DecayShape> ParseDecayShape(const std::string& name) {
+  for (const DecayShape shape : kDecayShapes) {
+    if (name == DecayShapeName(shape)) return shape;
+  }
+  return std::nullopt;
+}
+
 }  // namespace tritter

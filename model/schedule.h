@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace tritter {
 
@@ -22,6 +24,9 @@ struct ScheduleSpec {
 // (peak-min)(1+cos πu)/2, linear peak - (peak-min)u, sqrt max(min, peak (1-√u)). t in [0, T).
 double LrAt(int64_t step, const ScheduleSpec& spec);
 
+inline constexpr DecayShape kDecayShapes[] = {DecayShape::kCosine, DecayShape::kLinear,
+                                              DecayShape::kSqrt};
 const char* DecayShapeName(DecayShape shape);  // "cosine", "linear", "sqrt"
+std::optional<DecayShape> ParseDecayShape(const std::string& name);
 
 }  // namespace tritter

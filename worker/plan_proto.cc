@@ -46,12 +46,8 @@ absl::StatusOr<ScheduleSpec> FromProto(const v1::LearningRate& proto) {
   spec.warmup_steps = proto.warmup_steps();
   spec.decay_start_step = proto.decay_start_step();
   spec.total_steps = proto.total_steps();
-  if (proto.shape() == "cosine") {
-    spec.shape = DecayShape::kCosine;
-  } else if (proto.shape() == "linear") {
-    spec.shape = DecayShape::kLinear;
-  } else if (proto.shape() == "sqrt") {
-    spec.shape = DecayShape::kSqrt;
+  if (const std::optional<DecayShape> shape = ParseDecayShape(proto.shape())) {
+    spec.shape = *shape;
   } else {
     return absl::InvalidArgumentError(absl::StrCat("plan refused: learning_rate.shape is '",
                                                    proto.shape(),

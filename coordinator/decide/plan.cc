@@ -8,18 +8,6 @@
 namespace tritter {
 namespace {
 
-const char* ShapeName(DecayShape shape) {
-  switch (shape) {
-    case DecayShape::kCosine:
-      return "cosine";
-    case DecayShape::kLinear:
-      return "linear";
-    case DecayShape::kSqrt:
-      return "sqrt";
-  }
-  return "cosine";
-}
-
 int64_t Length(const PlanInputs& in, const PlanOptions& options) {
   if (!in.stop.empty()) return 1;  // the next possible step
   int64_t steps = options.first_steps;
@@ -67,7 +55,7 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   lr->set_warmup_steps(spec.schedule.warmup_steps);
   lr->set_decay_start_step(spec.schedule.decay_start_step);
   lr->set_total_steps(spec.schedule.total_steps);
-  lr->set_shape(ShapeName(spec.schedule.shape));
+  lr->set_shape(DecayShapeName(spec.schedule.shape));
   plan.set_first_slot(first * spec.global_batch);
   plan.set_global_batch(static_cast<int32_t>(spec.global_batch));
   for (const v1::RankShare& share : EqualShares(spec.global_batch, in.world_size, in.micro_batch)) {
