@@ -1,4 +1,4 @@
-// The dependency rules of docs/architecture.md over Bazel's target graph.
+// The dependency rules of docs/layout.md over Bazel's target graph.
 #pragma once
 
 #include <map>
