@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -26,19 +25,13 @@ std::string Shape(const std::string& reason) {
   return out;
 }
 
-// Of a reason by DecideLoss.
-const char* LossKind(const std::string& why) {
-  if (absl::StartsWith(why, "silent")) return "silence";
-  return absl::StartsWith(why, "stream") ? "stream" : "restart";
-}
-
 }  // namespace
 
 void Coordinator::CheckWorkers() {
   const absl::Duration now = clock_->Monotonic();
   for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {
     LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
-    ++stats_.losses_by_reason[LossKind(worker->lost_why)];
+    ++stats_.losses_by_reason[worker->lost_kind];
     const std::string cause = absl::StrCat("worker ", worker->name, " lost: ", worker->lost_why);
     RecordLoss(*worker, cause);
     if (worker->session != 0 && worker->sink != nullptr) {

@@ -142,11 +142,12 @@ std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now,
     if (!liveness.attached) liveness.detached_for = now - worker.detached_at;
     liveness.silent_for = now - worker.last_heartbeat;
     liveness.awaited_for = now - worker.started;
-    std::optional<std::string> why = DecideLoss(liveness, options);
-    if (!why.has_value()) continue;
+    std::optional<Loss> loss = DecideLoss(liveness, options);
+    if (!loss.has_value()) continue;
     worker.lost = true;
     worker.awaited = false;
-    worker.lost_why = *std::move(why);
+    worker.lost_kind = loss->kind;
+    worker.lost_why = std::move(loss->why);
     worker.standing_since = now;
     out.push_back(&worker);
   }

@@ -34,7 +34,7 @@ struct WorkerEntry {
   std::shared_ptr<CommandSink> sink;
   bool awaited = false;  // member of a live epoch that has not come back since the start
   bool lost = false;
-  std::string lost_why;
+  std::string lost_kind, lost_why;  // Loss
   absl::Duration started, detached_at, last_heartbeat, standing_since;
   int64_t last_seen_ms = 0;
   v1::Heartbeat last;  // newest heartbeat of this incarnation

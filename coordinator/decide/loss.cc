@@ -5,18 +5,18 @@
 
 namespace tritter {
 
-std::optional<std::string> DecideLoss(const Liveness& worker, const LivenessOptions& options) {
+std::optional<Loss> DecideLoss(const Liveness& worker, const LivenessOptions& options) {
   if (worker.awaited) {
     if (worker.awaited_for < options.restart_grace) return std::nullopt;
-    return absl::StrCat("did not come back within ", Seconds(options.restart_grace),
-                        " of the coordinator's restart");
+    return Loss{"restart", absl::StrCat("did not come back within ", Seconds(options.restart_grace),
+                                        " of the coordinator's restart")};
   }
   if (!worker.attached) {
     if (worker.detached_for < options.stream_grace) return std::nullopt;
-    return "stream broken";
+    return Loss{"stream", "stream broken"};
   }
   if (worker.silent_for < options.heartbeat_timeout) return std::nullopt;
-  return absl::StrCat("silent for ", Seconds(worker.silent_for));
+  return Loss{"silence", absl::StrCat("silent for ", Seconds(worker.silent_for))};
 }
 
 }  // namespace tritter

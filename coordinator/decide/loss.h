@@ -31,7 +31,12 @@ struct Liveness {
   absl::Duration awaited_for = absl::ZeroDuration();  // since the coordinator started
 };
 
-// Why it counts as lost ("stream broken", "silent for 5.2 s"); nothing while it does not.
-std::optional<std::string> DecideLoss(const Liveness& worker, const LivenessOptions& options = {});
+struct Loss {
+  const char* kind = "";  // "stream", "silence", "restart": the label of the metric
+  std::string why;        // "stream broken", "silent for 5.2 s"
+};
+
+// Nothing while it does not count as lost.
+std::optional<Loss> DecideLoss(const Liveness& worker, const LivenessOptions& options = {});
 
 }  // namespace tritter

@@ -10,26 +10,35 @@ namespace {
 struct Case {
   std::string name;
   Liveness worker;
-  std::string lost;  // empty: alive
+  std::string kind, lost;  // empty: alive
 };
 
 TEST(DecideLoss, FollowsTheTable) {
   const absl::Duration inf = absl::InfiniteDuration();
   const Case cases[] = {
-      {"healthy", {true, false, inf, absl::Seconds(1)}, ""},
-      {"late heartbeat", {true, false, inf, absl::Milliseconds(4999)}, ""},
-      {"silent host", {true, false, inf, absl::Milliseconds(5200)}, "silent for 5 s"},
-      {"stream just broken", {false, false, absl::Milliseconds(300), absl::Seconds(1)}, ""},
-      {"stream broken", {false, false, absl::Milliseconds(500), absl::Seconds(1)}, "stream broken"},
+      {"healthy", {true, false, inf, absl::Seconds(1)}, "", ""},
+      {"late heartbeat", {true, false, inf, absl::Milliseconds(4999)}, "", ""},
+      {"silent host", {true, false, inf, absl::Milliseconds(5200)}, "silence", "silent for 5 s"},
+      {"stream just broken", {false, false, absl::Milliseconds(300), absl::Seconds(1)}, "", ""},
+      {"stream broken",
+       {false, false, absl::Milliseconds(500), absl::Seconds(1)},
+       "stream",
+       "stream broken"},
       {"registered, never opened a stream",
        {false, false, absl::Milliseconds(400), absl::Seconds(0)},
+       "",
        ""},
-      {"awaited after a restart", {false, true, inf, inf, absl::Seconds(9)}, ""},
+      {"awaited after a restart", {false, true, inf, inf, absl::Seconds(9)}, "", ""},
       {"did not come back",
        {false, true, inf, inf, absl::Seconds(10)},
+       "restart",
        "did not come back within 10 s of the coordinator's restart"},
   };
-  for (const Case& c : cases) EXPECT_EQ(DecideLoss(c.worker).value_or(""), c.lost) << c.name;
+  for (const Case& c : cases) {
+    const Loss loss = DecideLoss(c.worker).value_or(Loss());
+    EXPECT_EQ(loss.why, c.lost) << c.name;
+    EXPECT_EQ(loss.kind, c.kind) << c.name;
+  }
 }
 
 }  // namespace
