@@ -116,7 +116,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   r.run_id = RandomId("r");
   r.name = run.spec.name;
   r.state = v1::RUN_STATE_QUEUED;
-  r.reason = "queued";
+  r.reason = "just submitted";
   r.spec_yaml = run.yaml;
   r.spec_hash = run.hash;
   r.run_dir = JoinPath(options_.data_dir, absl::StrCat("runs/", r.run_id));
