@@ -110,6 +110,15 @@ void ReadSplit(const Json& json, const std::string& where, SplitEntry* out, absl
 
 }  // namespace
 
+std::string HashTokens(const ShardManifest& manifest) {
+  std::string text = absl::StrCat(manifest.tokenizer_hash, "\n");
+  for (const SplitEntry* split : {&manifest.train, &manifest.heldout}) {
+    for (const ShardEntry& shard : split->shards) absl::StrAppend(&text, shard.sha256, "\n");
+    absl::StrAppend(&text, "\n");
+  }
+  return Sha256Hex(text);
+}
+
 std::string HashOptions(const std::map<std::string, std::string>& options) {
   std::string text;
   for (const auto& [key, value] : options) absl::StrAppend(&text, key, "=", value, "\n");

@@ -51,6 +51,9 @@ struct ShardManifest {
 
 inline constexpr char kShardManifestName[] = "manifest.json";
 
+// SHA-256 (hex) of what decides the tokens and their order: tokenizer and shards. Equal for the
+// same text curated again, wherever it lay.
+std::string HashTokens(const ShardManifest& manifest);
 std::string HashOptions(const std::map<std::string, std::string>& options);
 std::string ShardManifestToJson(const ShardManifest& manifest);
 // DataLoss naming path and key: bad JSON, wrong types, a file name with a slash, sums that do not

@@ -10,7 +10,7 @@
 
 namespace tritter {
 
-// SHA-256 (hex) of each source's shard manifest, which holds the hash of every shard; by source.
+// HashTokens (curation/shard_manifest.h), by source.
 using DataHashes = std::map<std::string, std::string>;
 
 // Writes run_dir/data.json unless it says so already. Rank 0 does it before its share of a

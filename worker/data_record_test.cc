@@ -20,13 +20,13 @@ TEST(DataRecord, TheSameDataPassesAndOtherDataIsRefusedBySource) {
   EXPECT_THAT(CheckData(&env, "/run", other),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("source text"), HasSubstr("expected bb (/run/data.json)"),
-                             HasSubstr("actual c"), HasSubstr("submit a new run"))));
+                             HasSubstr("actual c"), HasSubstr("in a new run"))));
   ASSERT_OK(RecordData(&env, "/run", other));  // the run began anew
   EXPECT_OK(CheckData(&env, "/run", other));
 }
 
 TEST(DataRecord, ARecordThatIsNoneIsAnError) {
-  for (const char* text : {"", "[]", "null", "{}", "{\"shard_manifests_sha256\": 3}", "{"}) {
+  for (const char* text : {"", "[]", "null", "{}", "{\"tokens_sha256\": 3}", "{"}) {
     MemoryEnv env;
     ASSERT_OK(env.CreateDirs("/run"));
     ASSERT_OK(WriteFileAtomically(&env, "/run/data.json", text));

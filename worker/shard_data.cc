@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "curation/sample_order.h"
 #include "curation/shard_manifest.h"
@@ -125,9 +124,8 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
     ASSIGN_OR_RETURN(auto train,
                      TokenSource::Open(env, source.shards, Split::kTrain, tokenizer_hash));
     tokenizer_hash = train->tokenizer_hash();
-    ASSIGN_OR_RETURN(const std::string manifest,
-                     env->ReadFile(JoinPath(source.shards, kShardManifestName)));
-    hashes[source.name] = Sha256Hex(manifest);
+    ASSIGN_OR_RETURN(const ShardManifest manifest, ReadShardManifest(env, source.shards));
+    hashes[source.name] = HashTokens(manifest);
     const uint64_t samples = train->Samples(spec.sequence_length);
     if (samples == 0) {
       return absl::InvalidArgumentError(absl::StrCat("source ", source.name, " has ",

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "common/sha256.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
+#include "curation/shard_manifest.h"
 #include "curation/shard_writer.h"
 
 namespace tritter {
@@ -51,15 +51,19 @@ class ShardDataTest : public testing::Test {
   MemoryEnv env_;
 };
 
-TEST_F(ShardDataTest, HashesOfTheDataAreThoseOfTheManifests) {
+TEST_F(ShardDataTest, HashesOfTheDataAreThoseOfTokenizerAndShards) {
   WriteSource("text", 40, 0);
   WriteSource("code", 30, 2);
   ASSERT_OK_AND_ASSIGN(auto data, OpenShardData(&env_, Spec({"text", "code"})));
   ASSERT_EQ(data->hashes().size(), 2u);
+  EXPECT_NE(data->hashes().at("text"), data->hashes().at("code"));
   for (const auto& [source, hash] : data->hashes()) {
-    ASSERT_OK_AND_ASSIGN(const std::string manifest,
-                         env_.ReadFile("/shards/" + source + "/manifest.json"));
-    EXPECT_EQ(hash, Sha256Hex(manifest)) << source;
+    ASSERT_OK_AND_ASSIGN(ShardManifest manifest, ReadShardManifest(&env_, "/shards/" + source));
+    EXPECT_EQ(hash, HashTokens(manifest)) << source;
+    manifest.inputs = {{"/elsewhere/text", 1, "x"}};
+    EXPECT_EQ(hash, HashTokens(manifest)) << "where the text lay does not matter";
+    manifest.heldout.shards.swap(manifest.train.shards);
+    EXPECT_NE(hash, HashTokens(manifest)) << "splits matter";
   }
 }
 
