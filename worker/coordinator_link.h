@@ -14,7 +14,8 @@ namespace tritter {
 
 // Thread-safe. Each call is one attempt with a deadline; the caller repeats it. Errors of every
 // call:
-//   Unavailable, DeadlineExceeded  the coordinator is away or slow: repeat the call
+//   Unavailable, DeadlineExceeded, ResourceExhausted  the coordinator is away or slow, or its disk
+//     is full: repeat the call
 //   FailedPrecondition with IsStaleEpoch()  the epoch is over for us: leave it
 //   anything else  a refusal: repeating cannot help
 class CoordinatorLink {

@@ -39,16 +39,11 @@ int64_t OldestStep(const Progress& progress) {
 constexpr size_t kBatchSteps = 2000, kBatchEvaluations = 200, kBatchLines = 200;
 constexpr size_t kMaxLineBytes = 2000, kMaxFailureBytes = 8000;
 
-// The failure goes with the last batch, so that what led to it is there before.
 Progress TakeBatch(Progress* pending) {
   Progress batch;
   MoveOldest(&pending->steps, kBatchSteps, &batch.steps);
   MoveOldest(&pending->evaluations, kBatchEvaluations, &batch.evaluations);
   MoveOldest(&pending->log_lines, kBatchLines, &batch.log_lines);
-  if (pending->steps.empty() && pending->evaluations.empty() && pending->log_lines.empty()) {
-    batch.failure = std::exchange(pending->failure, "");
-    batch.failure_is_permanent = pending->failure_is_permanent;
-  }
   return batch;
 }
 
@@ -90,12 +85,25 @@ void ProgressReporter::AddLogLine(LogReport line) {
 }
 
 bool ProgressReporter::Fail(const std::string& failure, bool permanent, absl::Duration limit) {
+  // What led to it is there before, where that is possible: it must not wait behind reports which a
+  // coordinator with a full disk does not take.
+  Flush(limit / 2);
+  Progress report;
+  report.failure = failure.substr(0, kMaxFailureBytes);
+  report.failure_is_permanent = permanent;
+  report.request_id = absl::StrCat(options_.request_prefix, "-failure");
   {
     MutexLock lock(&mu_);
-    pending_.failure = failure.substr(0, kMaxFailureBytes);
-    pending_.failure_is_permanent = permanent;
+    report.step = step_;
   }
-  return Flush(limit);
+  Clock* clock = Clock::Real();  // a limit on a wait, not a decision
+  const absl::Duration until = clock->Monotonic() + limit / 2;
+  for (absl::Duration pause = options_.backoff.initial;; pause *= 2) {
+    const absl::Status status = options_.link->Report(options_.id, report);
+    if (IsStaleEpoch(status) && options_.on_stale) options_.on_stale(status);
+    if (!IsRetryable(status)) return status.ok();
+    if (clock->Monotonic() + pause > until || stopping_.Sleep(pause)) return false;
+  }
 }
 
 int64_t ProgressReporter::OldestUndeliveredLocked() const {

@@ -90,6 +90,17 @@ TEST_F(ProgressReporterTest, NothingIsLostWhileTheCoordinatorsDiskIsFull) {
   EXPECT_EQ(link_.steps().size(), 1u);
 }
 
+TEST_F(ProgressReporterTest, AFailureDoesNotWaitBehindReportsThatAreRefused) {
+  link_.RefuseSteps(absl::ResourceExhaustedError("store: no space left on device"));
+  auto reporter = Make();
+  reporter->AddStep(Step(1));
+  link_.AwaitRefusals(1);
+  EXPECT_TRUE(reporter->Fail("no such shard", true, absl::Milliseconds(100)));
+  EXPECT_EQ(link_.failure(), "no such shard");
+  EXPECT_TRUE(link_.failure_is_permanent());
+  EXPECT_TRUE(link_.steps().empty());
+}
+
 TEST_F(ProgressReporterTest, SendsWhatHasPiledUpInReportsOfBoundedSize) {
   link_.GoAway();
   auto reporter = Make(true, 10000);

@@ -13,6 +13,11 @@ void FakeCoordinatorLink::GoAway(absl::Status why) {
 void FakeCoordinatorLink::Return() {
   MutexLock lock(&mu_);
   away_ = absl::OkStatus();
+  steps_refused_ = absl::OkStatus();
+}
+void FakeCoordinatorLink::RefuseSteps(absl::Status why) {
+  MutexLock lock(&mu_);
+  steps_refused_ = std::move(why);
 }
 void FakeCoordinatorLink::CloseEpoch() {
   MutexLock lock(&mu_);
@@ -123,6 +128,11 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
 absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progress) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());
+  if (!progress.steps.empty() && !steps_refused_.ok()) {
+    ++refusals_;
+    changed_.NotifyAll();
+    return steps_refused_;
+  }
   largest_report_ = std::max(largest_report_, progress.steps.size());
   if (!requests_.insert(progress.request_id).second) return absl::OkStatus();
   const auto append = [](auto* to, const auto& from) {

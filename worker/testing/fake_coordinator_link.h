@@ -34,6 +34,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
   // Every call fails with `why` until Return.
   void GoAway(absl::Status why = absl::UnavailableError("connection refused"));
   void Return();
+  // Reports with steps fail with `why` until Return, as where a full disk cannot hold them.
+  void RefuseSteps(absl::Status why);
   // Every call fails as for a closed epoch.
   void CloseEpoch();
   // Called, without locks held, at the start of each NextPlan.
@@ -79,6 +81,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   std::function<void(const std::string&)> on_rendezvous_;
   mutable Mutex mu_;
   CondVar changed_;
+  absl::Status steps_refused_ GUARDED_BY(mu_);
   absl::Status away_ GUARDED_BY(mu_);  // not OK: the answer of every call
   bool closed_ GUARDED_BY(mu_) = false;
   int waits_ GUARDED_BY(mu_) = 0;
