@@ -44,6 +44,7 @@ void Coordinator::Stop() {
   {
     MutexLock health(&health_mu_);
     health_ = absl::UnavailableError("the coordinator is stopping");
+    health_until_ = absl::InfiniteDuration();
   }
   for (auto& [name, worker] : workers_.all()) {
     if (worker.sink != nullptr)
@@ -200,7 +201,6 @@ v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& ki
   event.set_run_id(run_id);
   event.set_kind(kind);
   event.set_message(message);
-  LogInfo(kind, {{"run", run_id}, {"message", message}});
   return event;
 }
 
@@ -244,8 +244,16 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
   return Fenced{run, &*run->epoch, rank};
 }
 
+namespace {
+constexpr absl::Duration kUnhealthyFor = absl::Seconds(30);
+}  // namespace
+
 absl::Status Coordinator::Write(const WriteBatch& batch) {
   absl::Status status = store_->Apply(batch);
+  if (status.ok()) {
+    for (const v1::Event& e : batch.events)
+      LogInfo(e.kind(), {{"run", e.run_id()}, {"message", e.message()}});
+  }
   MutexLock lock(&health_mu_);
   if (stopping_) return status;
   // A key that is there already is an answer of a store that is well.
@@ -253,12 +261,13 @@ absl::Status Coordinator::Write(const WriteBatch& batch) {
                 ? absl::OkStatus()
                 : absl::UnavailableError(
                       absl::StrCat("the last write failed: ", std::string(status.message())));
+  health_until_ = clock_->Monotonic() + kUnhealthyFor;
   return status;
 }
 
 absl::Status Coordinator::Health() {
   MutexLock lock(&health_mu_);
-  return health_;
+  return health_until_ > clock_->Monotonic() ? health_ : absl::OkStatus();
 }
 
 CoordinatorStats Coordinator::Stats() {

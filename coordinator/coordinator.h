@@ -130,7 +130,7 @@ class Coordinator {
   void Tick();
   CoordinatorStats Stats();
   // For probes; never waits for work in hand. Unavailable: stopping, or the last write of the store
-  // failed.
+  // failed, less than half a minute ago: who writes nothing learns nothing new.
   absl::Status Health();
   // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the
   // destructor calls it.
@@ -187,7 +187,7 @@ class Coordinator {
       REQUIRES(mu_);
 
   // workers and epochs
-  void SendStanding(const WorkerEntry& worker) REQUIRES(mu_);
+  void SendStanding(WorkerEntry* entry) REQUIRES(mu_);
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
@@ -244,6 +244,7 @@ class Coordinator {
   bool kicked_ GUARDED_BY(mu_) = false;
   Mutex health_mu_;  // taken after mu_, held for moments only
   absl::Status health_ GUARDED_BY(health_mu_);
+  absl::Duration health_until_ GUARDED_BY(health_mu_);  // Clock::Monotonic: then it is old news
   bool verifying_ GUARDED_BY(mu_) = false;
   std::thread background_;
   std::thread verify_thread_;  // of the tick

@@ -203,6 +203,9 @@ void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
         return true;
       });
     }
+  } else if (!absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) {
+    LogWarning("checkpoint_not_read", {{"run", id}, {"error", std::string(whole.message())}});
+    return;  // the next commit finds the same ones to drop
   } else {
     batch.events = {NewEvent(
         id, kEventCheckpointDamaged,

@@ -103,7 +103,7 @@ void Coordinator::FinishIfTrained(RunEntry* run) {
       run->committed_step() < run->record.total_steps)
     return;
   const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
-                                              !run->spec.export_format.empty(), options_.retry);
+                                              run->exports(), options_.retry);
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
@@ -123,8 +123,8 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   }
   EpochEnd named = end;
   named.cause = ended.end_reason;
-  const RunVerdict verdict = DecideAfterEpoch(run->record, named, run->committed_step(),
-                                              !run->spec.export_format.empty(), options_.retry);
+  const RunVerdict verdict =
+      DecideAfterEpoch(run->record, named, run->committed_step(), run->exports(), options_.retry);
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
@@ -146,7 +146,8 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   if (absl::Status s = Write(batch); !s.ok()) {
     // Nothing has changed; the next tick finds the same facts and tries again.
     LogError("epoch_end_not_stored", {{"run", ended.run_id}, {"error", std::string(s.message())}});
-    run->epoch->complaint = Complaint{0, ended.end_reason, end.permanent, clock_->Monotonic()};
+    if (!end.clean && !run->epoch->complaint.has_value())
+      run->epoch->complaint = Complaint{0, end.cause, end.permanent, clock_->Monotonic()};
     return;
   }
   const absl::Duration now = clock_->Monotonic();
@@ -245,7 +246,9 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   for (size_t i = 0; i < names.size(); ++i) {
     WorkerEntry* worker = workers_.Find(names[i]);
     workers_.Assign(worker, run->record.run_id, run->record.epoch, clock_->Monotonic());
-    if (worker->sink != nullptr) worker->sink->Push(AssignmentFor(*run, static_cast<int>(i)));
+    if (worker->sink == nullptr) continue;
+    worker->sink->Push(AssignmentFor(*run, static_cast<int>(i)));
+    worker->told_at = clock_->Monotonic();
   }
   Touch(run);
   return absl::OkStatus();
@@ -318,6 +321,7 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   std::vector<v1::Checkpoint> checkpoints;
   std::string dir;
   const auto wait = [&](RunEntry* run, std::string obstacle) REQUIRES(mu_) {
+    if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
     run->obstacle = std::move(obstacle);
     run->not_before = clock_->Monotonic() + kLookAgain;
     SetWaiting(run, run->obstacle);

@@ -379,6 +379,57 @@ TEST_F(EpochsTest, ARunWhoseCheckpointsAreAllDamagedWaitsInsteadOfBeginningAgain
   EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{20}));
 }
 
+TEST_F(EpochsTest, AnEpochThatAMemberLeftWhileTheCoordinatorWasAwayEnds) {
+  const std::string id = Submit(RunYaml("run", 40, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  Stop();
+  b->Leave();  // it failed, and nobody was there to hear it
+  Start();
+  ASSERT_OK(a->Connect());
+  ASSERT_OK(b->Connect());
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  RoundsUntil([&] { return Get(id).committed_step() == 40; });
+  Stop();
+  a->Leave();  // both were told that all is done
+  b->Leave();
+  Start();
+  ASSERT_OK(a->Connect());
+  ASSERT_OK(b->Connect());
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ExpectWholeCurve(id, 40);
+}
+
+TEST_F(EpochsTest, ALossThatCannotBeStoredIsToldInBoundedWords) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true);
+  Kill(a);
+  Kill(b);
+  Rounds(200);
+  store_.Heal();
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
+  EXPECT_LT(Get(id).reason().size(), 300u);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("stream broken"));
+}
+
+TEST_F(EpochsTest, AReadingOfCheckpointsThatEndsAfterACancelSaysNothing) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  ASSERT_OK(env_.Rename(Get(id).run_dir() + "/checkpoints", "/data-dir/elsewhere"));
+  ASSERT_OK(w->Fail("input/output error", false));
+  RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "is not there"); });
+  ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+  const std::string reason = Get(id).reason();
+  Rounds(100);
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_CANCELLED);
+  EXPECT_EQ(Get(id).reason(), reason);
+}
+
 TEST_F(EpochsTest, RepeatedReportsCountOnce) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");

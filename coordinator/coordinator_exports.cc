@@ -60,17 +60,28 @@ void Coordinator::ExportRun(const std::string& run_id) {
   RunRecord next = run.record;
   next.finished_ms = NowMs();
   WriteBatch batch;
+  std::vector<v1::Checkpoint> kept = run.checkpoints;
   if (artifact.ok()) {
     next.state = v1::RUN_STATE_COMPLETED;
     next.reason = absl::StrCat("trained ", next.total_steps, " steps; exported ", artifact->path());
     batch.artifacts = {{run_id, *artifact}};
   } else {
     next.state = v1::RUN_STATE_FAILED;
-    next.reason =
-        absl::StrCat("trained ", next.total_steps,
-                     " steps, but the export failed: ", std::string(artifact.status().message()),
-                     "; the checkpoint is whole, `tritterctl resume` "
-                     "exports it again");
+    const bool damaged = absl::IsDataLoss(artifact.status()) || absl::IsNotFound(artifact.status());
+    std::string advice = "`tritterctl resume` exports it again";
+    if (damaged && run.checkpoints.size() > 1) {
+      // Then resuming trains again from the one before.
+      batch.dropped_checkpoints = {{run_id, run.checkpoints.back().step()}};
+      kept.pop_back();
+      advice = absl::StrCat(
+          "its last checkpoint is damaged; `tritterctl resume` trains on from the "
+          "one of step ",
+          kept.back().step());
+    } else if (damaged) {
+      advice = "its only checkpoint is damaged; put it back and resume, or submit the run again";
+    }
+    next.reason = absl::StrCat("trained ", next.total_steps, " steps, but the export failed: ",
+                               std::string(artifact.status().message()), "; ", advice);
   }
   batch.runs = {next};
   batch.events = {
@@ -89,6 +100,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
   }
   run.exported.reset();
   run.record = std::move(next);
+  run.checkpoints = std::move(kept);
   if (artifact.ok()) run.artifacts = {*std::move(artifact)};
   Touch(&run);
 }

@@ -213,7 +213,7 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent i
     return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling);
   }
   const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),
-                                              !run->spec.export_format.empty(), options_.retry);
+                                              run->exports(), options_.retry);
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.step = run->committed_step();
@@ -267,8 +267,8 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
   const v1::RunState state = run->record.state;
   if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
     return DescribeRun(*run);
-  if (IsFinal(state) || state == v1::RUN_STATE_EXPORTING)
-    return WrongStateError(name, "cancel", StateName(state));
+  const bool exporting = state == v1::RUN_STATE_EXPORTING && run->spec_error.empty();
+  if (IsFinal(state) || exporting) return WrongStateError(name, "cancel", StateName(state));
   ASSIGN_OR_RETURN(v1::Run described, AskToStop(name, Intent::kCancel, v1::RUN_STATE_CANCELLING));
   if (now && run->epoch.has_value()) {
     EndEpoch(run, {.cause = "cancelled at once"});

@@ -71,6 +71,11 @@ TEST_F(RunsTest, HealthTellsOfAStoreThatTakesNothingAndOfStopping) {
   store_.FailApply(0, StoreFault::kRefuse);
   EXPECT_FALSE(coordinator_->Submit(Request(RunYaml("first", 100, 2))).ok());
   EXPECT_THAT(coordinator_->Health(), StatusIs(Code::kUnavailable, HasSubstr("no space")));
+  clock_.Advance(absl::Seconds(31));  // nobody has written since
+  EXPECT_OK(coordinator_->Health());
+  store_.FailApply(0, StoreFault::kRefuse);
+  EXPECT_FALSE(coordinator_->Submit(Request(RunYaml("first", 100, 2))).ok());
+  EXPECT_FALSE(coordinator_->Health().ok());
   Submit(RunYaml("first", 100, 2));
   EXPECT_OK(coordinator_->Health());
   coordinator_->Stop();
@@ -231,6 +236,25 @@ TEST_F(RunsTest, AFailedExportKeepsTheCheckpointAndSaysSo) {
   export_status_ = absl::OkStatus();
   EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_EXPORTING);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
+}
+
+TEST_F(RunsTest, AnExportOfADamagedCheckpointLeavesTheOneBefore) {
+  export_status_ = absl::DataLossError("share-0: SHA-256 differs");
+  const std::string id = Submit(RunYaml("first", 40, 1, "export: {format: tpack}\n"));
+  FakeAgent* w = AddWorker("w");
+  const std::string share =
+      Get(id).run_dir() + "/checkpoints/step-00000040/share-0-of-1.safetensors";
+  on_export_ = [&] {
+    if (!export_status_.ok()) ASSERT_OK(WriteFileAtomically(&env_, share, "x"));
+  };
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
+  EXPECT_THAT(Get(id).reason(), HasSubstr("`tritterctl resume` trains on from the one of step 36"));
+  EXPECT_EQ(Get(id).committed_step(), 36);
+  export_status_ = absl::OkStatus();
+  EXPECT_OK(coordinator_->Resume(id));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(w->assignments().back().second, 36);
   EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
 }
 

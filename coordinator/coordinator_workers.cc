@@ -71,14 +71,15 @@ absl::StatusOr<uint64_t> Coordinator::OpenSession(const v1::Heartbeat& first,
     worker->sink->Close(absl::AbortedError("the worker opened another session"));
   const uint64_t session = workers_.Attach(worker, std::move(sink), clock_->Monotonic(), NowMs());
   workers_.Beat(worker, first, clock_->Monotonic(), NowMs());
-  SendStanding(*worker);
+  SendStanding(worker);
   kicked_ = true;
   wake_.NotifyAll();
   return session;
 }
 
 // What the worker must know and may have missed with an earlier stream.
-void Coordinator::SendStanding(const WorkerEntry& worker) {
+void Coordinator::SendStanding(WorkerEntry* entry) {
+  WorkerEntry& worker = *entry;
   if (worker.sink == nullptr) return;
   const auto it = runs_.find(worker.run_id);
   if (it == runs_.end() || !it->second.epoch.has_value()) {
@@ -96,6 +97,7 @@ void Coordinator::SendStanding(const WorkerEntry& worker) {
   const int rank = run.epoch->RankOf(worker.name);
   if (run.epoch->done.contains(rank)) return;
   worker.sink->Push(AssignmentFor(run, rank));
+  worker.told_at = clock_->Monotonic();
   if (run.epoch->record.rendezvous.empty()) return;
   v1::Command command;
   command.mutable_rendezvous()->set_run_id(worker.run_id);
@@ -154,9 +156,15 @@ void Coordinator::HandleIdle(WorkerEntry* worker) {
     return;
   }
   const bool declined = worker->last.draining() && !worker->joined;
-  if ((worker->joined || declined) && !run.epoch->complaint.has_value()) {
-    const char* what =
-        declined ? " is draining and did not join the epoch" : " left the epoch without a word";
+  // It takes no epoch twice: one that it left while we were away it does not join again.
+  const bool ignored =
+      !worker->joined && worker->told_at.has_value() &&
+      clock_->Monotonic() - *worker->told_at >= options_.liveness.heartbeat_timeout;
+  if ((worker->joined || declined || ignored) && !run.epoch->complaint.has_value()) {
+    const char* what = declined ? " is draining and did not join the epoch"
+                       : ignored
+                           ? " did not join the epoch, or left it while the coordinator was away"
+                           : " left the epoch without a word";
     run.epoch->complaint =
         Complaint{rank, absl::StrCat("worker ", worker->name, what), false, clock_->Monotonic()};
   }

@@ -52,6 +52,8 @@ struct RunEntry {
   RunRecord record;
   RunSpec spec;
   std::string spec_error;  // not empty: `spec` could not be read; the run waits
+  // One whose configuration cannot be read may have an export to make: it is not completed without.
+  bool exports() const { return !spec_error.empty() || !spec.export_format.empty(); }
   int64_t parameters = 0;
   std::optional<EpochEntry> epoch;          // live
   bool last_end_clean = false;              // of the newest epoch, once ended

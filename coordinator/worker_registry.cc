@@ -51,6 +51,7 @@ void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id
   worker.run_id = run_id;
   worker.epoch = epoch;
   worker.joined = false;  // its assignment may not have reached it: a heartbeat will say
+  worker.told_at.reset();
 }
 
 WorkerEntry* WorkerRegistry::Find(const std::string& name) {
@@ -111,6 +112,7 @@ void WorkerRegistry::Assign(WorkerEntry* worker, const std::string& run_id, uint
                             absl::Duration now) {
   worker->run_id = run_id;
   worker->epoch = epoch;
+  worker->told_at.reset();
   worker->joined = false;
   worker->standing_since = now;
 }

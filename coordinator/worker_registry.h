@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,8 @@ struct WorkerEntry {
   std::string run_id;  // live epoch it is a member of, or empty
   uint64_t epoch = 0;
   bool joined = false;  // has reported that epoch in a heartbeat
+  // Since when it should: the assignment was pushed to it, and again after a restart of ours.
+  std::optional<absl::Duration> told_at;
 };
 
 // Not thread-safe: guarded by the coordinator's mutex.

@@ -102,6 +102,11 @@ absl::Status CheckAdmission(const RunSpec& spec, const AdmissionFacts& facts,
                       "move the data or start the coordinator with --root");
   }
   std::vector<std::string> problems;
+  if (spec.min_workers > options.max_workers) {
+    problems.push_back(absl::StrCat("workers.min: expected at most ", options.max_workers,
+                                    ", the workers that a coordinator holds, actual ",
+                                    spec.min_workers));
+  }
   CheckSources(spec, facts, &problems);
   CheckMemory(spec, facts, &problems);
   if (problems.empty()) return absl::OkStatus();

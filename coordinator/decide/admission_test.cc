@@ -120,5 +120,12 @@ TEST(IsUnderRoots, KnowsTheTricks) {
   EXPECT_FALSE(IsUnderRoots("a/b", {"/a"}));
 }
 
+TEST(CheckAdmission, RefusesMoreWorkersThanThereCanBe) {
+  RunSpec spec = Spec();
+  spec.min_workers = spec.max_workers = 201;
+  EXPECT_THAT(CheckAdmission(spec, Facts()),
+              StatusIs(Code::kInvalidArgument, HasSubstr("workers.min: expected at most 200")));
+}
+
 }  // namespace
 }  // namespace tritter

@@ -19,6 +19,12 @@ RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
   return out;
 }
 
+namespace {
+constexpr char kOrAnew[] =
+    "; to train from the beginning cancel the run and submit it again (tritterctl local: with "
+    "another --dir)";
+}  // namespace
+
 ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
   ResumeDecision out;
   std::string skipped;
@@ -31,8 +37,11 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
       out.wait = true;
       out.skipped.clear();
       out.reason = absl::StrCat("the checkpoint of step ", c.step,
-                                " cannot be read now: ", std::string(c.status.message()),
-                                "; make it readable, or remove its folder to go on without it");
+                                " cannot be read now: ", std::string(c.status.message()), "; ",
+                                &c != &checked.back()
+                                    ? "make it readable, or remove its folder to go on without it"
+                                    : "make it readable",
+                                kOrAnew);
       return out;
     }
     out.skipped.push_back(c.step);
@@ -42,9 +51,7 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
   if (out.step == 0 && !checked.empty()) {
     out.wait = true;
     out.skipped.clear();
-    out.reason =
-        absl::StrCat("no checkpoint can be used (", skipped,
-                     "); put one back, or submit the run anew to train from the beginning");
+    out.reason = absl::StrCat("no checkpoint can be used (", skipped, "); put one back", kOrAnew);
     return out;
   }
   out.reason =

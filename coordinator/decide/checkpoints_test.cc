@@ -40,9 +40,11 @@ TEST(DecideResume, WaitsWhenAllAreDamagedAndForgetsNone) {
   const ResumeDecision d = DecideResume({{200, absl::NotFoundError("manifest.json is missing")}});
   EXPECT_TRUE(d.wait);
   EXPECT_THAT(d.skipped, IsEmpty());
-  EXPECT_EQ(d.reason,
-            "no checkpoint can be used (step 200: manifest.json is missing); put one back, or "
-            "submit the run anew to train from the beginning");
+  EXPECT_EQ(
+      d.reason,
+      "no checkpoint can be used (step 200: manifest.json is missing); put one back; to train "
+      "from the beginning cancel the run and submit it again (tritterctl local: with another "
+      "--dir)");
 }
 
 TEST(DecideResume, WaitsForAnErrorThatSaysNothingAboutTheCheckpoint) {
@@ -50,9 +52,11 @@ TEST(DecideResume, WaitsForAnErrorThatSaysNothingAboutTheCheckpoint) {
                                          {400, absl::InternalError("input/output error")}});
   EXPECT_TRUE(d.wait);
   EXPECT_THAT(d.skipped, IsEmpty());
-  EXPECT_EQ(d.reason,
-            "the checkpoint of step 400 cannot be read now: input/output error; make it readable, "
-            "or remove its folder to go on without it");
+  EXPECT_EQ(
+      d.reason,
+      "the checkpoint of step 400 cannot be read now: input/output error; make it readable; to "
+      "train from the beginning cancel the run and submit it again (tritterctl local: with "
+      "another --dir)");
 }
 
 }  // namespace

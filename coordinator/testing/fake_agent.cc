@@ -59,7 +59,9 @@ void FakeAgent::Take(const v1::Command& command) {
       rendezvous_ = true;
   } else if (command.has_assignment()) {
     const v1::Assignment& a = command.assignment();
-    if (a.run_id() == run_id_ && a.epoch() == epoch_) return;  // said again
+    uint64_t& newest = newest_epoch_[a.run_id()];
+    if (a.epoch() <= newest) return;  // said again, or left already
+    newest = a.epoch();
     Leave();
     run_id_ = a.run_id();
     epoch_ = a.epoch();

@@ -45,6 +45,8 @@ class FakeAgent {
   // checkpoints that are ordered). A refused call ends its part in the epoch. Always ends with a
   // heartbeat.
   void Act();
+  // Out of its epoch, unheard as yet.
+  void Leave();
   void Kill() { api_->BreakSession(); }
   absl::Status Fail(const std::string& failure, bool permanent);
 
@@ -68,7 +70,6 @@ class FakeAgent {
 
  private:
   void Take(const v1::Command& command);
-  void Leave();
   void AskForPlan();
   absl::Status Train();
   absl::Status Commit();
@@ -79,6 +80,7 @@ class FakeAgent {
   Env* const env_;
   const std::string name_;
   const uint64_t incarnation_;
+  std::map<std::string, uint64_t> newest_epoch_;  // by run; none is joined twice
   std::string run_id_, run_dir_;
   uint64_t epoch_ = 0;
   int rank_ = 0, world_ = 1;
