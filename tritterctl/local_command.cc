@@ -119,8 +119,10 @@ int Local(const CommandContext& context, const LocalArguments& a) {
       context, result->summary, [&] { return SummaryText(result->run, result->summary); },
       [&] { return result->run.run_id() + "\n"; }, completed ? kExitOk : kExitFailed);
   if (completed) return code;
-  std::fprintf(stderr, "hint: see %s/logs; the same command resumes a failed run\n",
-               options->dir.c_str());
+  std::fprintf(
+      stderr,
+      "hint: see %s/logs; the same command resumes a failed run, another --dir begins anew\n",
+      options->dir.c_str());
   return code;
 }
 

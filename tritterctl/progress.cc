@@ -52,7 +52,10 @@ std::string StateName(const v1::Run& run) {
   return EnumName(*v1::RunState_descriptor()->FindValueByNumber(run.state()));
 }
 
-bool Training(const v1::Run& run) { return run.state() == v1::RUN_STATE_RUNNING && run.step() > 0; }
+// Steps are made: there is an epoch. Otherwise the reason says what is waited for.
+bool Training(const v1::Run& run) {
+  return run.state() == v1::RUN_STATE_RUNNING && run.step() > 0 && run.members_size() > 0;
+}
 
 std::string Numbers(const v1::Run& run) {
   std::vector<std::string> parts;

@@ -12,7 +12,8 @@ namespace {
 // Told to the user while the bar runs; the rest is in `tritterctl events`.
 bool WorthTelling(const v1::Event& event) {
   return event.kind() == kEventWorkerLost || event.kind() == kEventEpochLost ||
-         event.kind() == kEventRunResumed || event.kind() == kEventRunFailed;
+         event.kind() == kEventRunResumed || event.kind() == kEventRunFailed ||
+         event.kind() == kEventRunWaiting || event.kind() == kEventCheckpointDamaged;
 }
 
 }  // namespace
