@@ -70,7 +70,9 @@ absl::Status Coordinator::Load() {
     ASSIGN_OR_RETURN(epoch.plans, store_->Plans(record.run_id, record.epoch));
     ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares,
                      store_->Shares(record.run_id, record.epoch));
-    for (const ShareRecord& s : shares) epoch.shares[s.step][s.rank] = s.share;
+    for (const ShareRecord& s : shares) {
+      if (s.step > it->second.committed_step()) epoch.shares[s.step][s.rank] = s.share;
+    }
     for (const MemberRecord& member : record.members) {
       workers_.Await(member, record.run_id, record.epoch, clock_->Monotonic());
     }

@@ -1,4 +1,6 @@
 // Shares and commits through the coordinator.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/testing/status_matchers.h"
@@ -44,6 +46,25 @@ class CheckpointsTest : public CoordinatorFixture {
 
   std::string id_;
 };
+
+TEST_F(CheckpointsTest, NothingIsCommittedAgainAfterARestart) {
+  const std::string run = Submit(RunYaml("long", 100, 2));
+  AddWorker("w-0");
+  AddWorker("w-1");
+  RoundsUntil([&] { return Get(run).committed_step() >= 50; });
+  const auto commits = [&] {
+    const std::vector<std::string> kinds = EventKinds(run);
+    return std::count(kinds.begin(), kinds.end(), "checkpoint_committed");
+  };
+  const auto before = commits();
+  const int64_t step = Get(run).committed_step();
+  Start();
+  for (FakeAgent* agent : live_) ASSERT_OK(agent->Connect());
+  coordinator_->Tick();
+  Rounds(3);
+  EXPECT_EQ(commits(), before + (Get(run).committed_step() > step ? 1 : 0));
+  EXPECT_EQ(coordinator_->Stats().failed_commits, 0);
+}
 
 TEST_F(CheckpointsTest, CommitsWhenTheLastShareIsInAndAnswersRepeatsTheSame) {
   EXPECT_EQ(coordinator_->CommitShare(Share(0))->state(), v1::CommitShareResponse::WAITING);

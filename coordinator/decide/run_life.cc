@@ -42,7 +42,7 @@ bool NeedsWorkers(v1::RunState state) {
 RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed,
                             bool exports, const RetryOptions& options) {
   RunVerdict out;
-  if (committed >= run.total_steps) {
+  if (committed >= run.total_steps && run.intent != Intent::kCancel) {
     out.state = exports ? v1::RUN_STATE_EXPORTING : v1::RUN_STATE_COMPLETED;
     out.reason = exports ? absl::StrCat("trained ", run.total_steps, " steps; exporting")
                          : absl::StrCat("trained ", run.total_steps, " steps");

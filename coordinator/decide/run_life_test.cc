@@ -31,7 +31,7 @@ TEST(DecideAfterEpoch, ExportsOrCompletesWhenTheLastStepIsCommittedHoweverTheEpo
     EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, true).state, v1::RUN_STATE_EXPORTING);
     EXPECT_EQ(DecideAfterEpoch(MakeRun(), end, 1000, false).state, v1::RUN_STATE_COMPLETED);
     EXPECT_EQ(DecideAfterEpoch(MakeRun(Intent::kCancel), end, 1000, false).state,
-              v1::RUN_STATE_COMPLETED);
+              v1::RUN_STATE_CANCELLED);  // asked for in its last plan
   }
 }
 
