@@ -55,6 +55,14 @@ int LocalExitCode(const absl::Status& status) {
 
 std::string ErrorText(const absl::Status& status) {
   std::string text = absl::StrCat("tritterctl: ", status.message());
+  if (absl::IsUnimplemented(status) && status.message().empty()) {
+    absl::StrAppend(&text,
+                    "a server answers there, but it does not know this call\nhint: is it the ",
+                    "address of another server? --coordinator is for runs (port 7070), --server ",
+                    "for texts (port 8080)");
+  } else if (status.message().empty()) {
+    absl::StrAppend(&text, absl::StatusCodeToString(status.code()), ", without a message");
+  }
   if (const auto detail = ErrorDetailOf(status); detail && !detail->hint().empty()) {
     absl::StrAppend(&text, "\nhint: ", detail->hint());
   }

@@ -138,6 +138,10 @@ std::string PlanText(const PlanArguments& a, const ModelConfig& config, const De
       {"inference, resident", &plan.resident.reason},
       {"inference, streamed", &plan.streamed.reason}};
   for (const auto& [what, reason] : reasons) absl::StrAppend(&out, what, ": ", *reason, "\n");
+  absl::StrAppend(
+      &out,
+      "What would fit; this version trains in FP32 on cpu and serves resident models with an "
+      "f32 cache.\n");
   absl::StrAppend(&out, speeds ? "Computed from the makers' figures, not measured.\n"
                                : "No times: of this device only the memory is known.\n");
   return out;
