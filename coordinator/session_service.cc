@@ -1,12 +1,11 @@
 #include "coordinator/session_service.h"
 
-#include <grpcpp/alarm.h>
-
 #include <memory>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "coordinator/rpc_error_service.h"
 
 namespace tritter {
@@ -56,11 +55,22 @@ bool StreamSink::Next(v1::Command* command) {
 void StreamSink::Begin() {
   MutexLock lock(&mu_);
   begun_ = true;
+  changed_.NotifyAll();
 }
 
-void StreamSink::EndUnlessBegun() {
+bool StreamSink::AwaitBegin(absl::Duration limit) {
+  Clock* clock = Clock::Real();  // a limit on a wait, not a decision
+  const absl::Duration until = clock->Monotonic() + limit;
   MutexLock lock(&mu_);
-  if (!begun_) CancelLocked();
+  while (!begun_ && !closed_) {
+    const absl::Duration left = until - clock->Monotonic();
+    if (left <= absl::ZeroDuration()) {
+      CancelLocked();
+      return false;
+    }
+    changed_.WaitFor(&mu_, left);
+  }
+  return begun_;
 }
 
 absl::Status StreamSink::Leave(const absl::Status& status) {
@@ -73,37 +83,32 @@ absl::Status StreamSink::Leave(const absl::Status& status) {
 grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
                         grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream,
                         absl::Duration first_heartbeat) {
-  v1::Heartbeat heartbeat;
   const auto sink = std::make_shared<StreamSink>(context);
-  grpc::Alarm due;
-  due.Set(absl::ToChronoTime(absl::Now() + first_heartbeat), [sink](bool fired) {
-    if (fired) sink->EndUnlessBegun();
-  });
-  if (!stream->Read(&heartbeat)) {
-    sink->Leave(absl::OkStatus()).IgnoreError();
-    return ToRpcStatus(absl::InvalidArgumentError(
-        absl::StrCat("a session begins with a heartbeat, within ",
-                     absl::FormatDuration(first_heartbeat), " of the call")));
-  }
-  sink->Begin();
-  due.Cancel();
-  absl::StatusOr<uint64_t> session = coordinator->OpenSession(heartbeat, sink);
-  if (!session.ok()) {
-    sink->Leave(session.status()).IgnoreError();
-    return ToRpcStatus(session.status());
-  }
   std::thread writer([&] {
+    if (!sink->AwaitBegin(first_heartbeat)) return;
     v1::Command command;
     while (sink->Next(&command)) {
       if (!stream->Write(command)) sink->Close(absl::AbortedError("the stream is broken"));
     }
   });
+  const auto end = [&](const absl::Status& status) {
+    const absl::Status said = sink->Leave(status);
+    writer.join();
+    return ToRpcStatus(said);
+  };
+  v1::Heartbeat heartbeat;
+  if (!stream->Read(&heartbeat)) {
+    return end(absl::InvalidArgumentError(absl::StrCat("a session begins with a heartbeat, within ",
+                                                       absl::FormatDuration(first_heartbeat),
+                                                       " of the call")));
+  }
+  sink->Begin();
+  const absl::StatusOr<uint64_t> session = coordinator->OpenSession(heartbeat, sink);
+  if (!session.ok()) return end(session.status());
   absl::Status status;
   while (status.ok() && stream->Read(&heartbeat)) status = coordinator->Beat(*session, heartbeat);
   coordinator->CloseSession(*session);
-  status = sink->Leave(status);
-  writer.join();
-  return ToRpcStatus(status);
+  return end(status);
 }
 
 }  // namespace tritter

@@ -27,8 +27,8 @@ class StreamSink : public CommandSink {
   bool Next(v1::Command* command);
   // The reader: the first heartbeat is here.
   void Begin();
-  // Ends the call when Begin has not been called.
-  void EndUnlessBegun();
+  // The writer: waits for Begin; ends the call and gives false when it has not come within `limit`.
+  bool AwaitBegin(absl::Duration limit);
   // The reader: no more heartbeats are taken, the call is about to return with the result.
   absl::Status Leave(const absl::Status& status);
 
