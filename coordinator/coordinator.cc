@@ -13,6 +13,9 @@
 #include "proto/event_kinds.h"
 
 namespace tritter {
+namespace {
+constexpr absl::Duration kUnhealthyFor = absl::Seconds(30);
+}  // namespace
 
 Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions options)
     : store_(d.store),
@@ -245,10 +248,6 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
   }
   return Fenced{run, &*run->epoch, rank};
 }
-
-namespace {
-constexpr absl::Duration kUnhealthyFor = absl::Seconds(30);
-}  // namespace
 
 absl::Status Coordinator::Write(const WriteBatch& batch) {
   absl::Status status = store_->Apply(batch);

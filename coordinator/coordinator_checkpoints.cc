@@ -183,9 +183,9 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
 void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
   std::vector<int64_t> steps;
   for (const v1::Checkpoint& c : run->checkpoints) steps.push_back(c.step());
-  const RetentionDecision retention =
+  const std::vector<int64_t> drop =
       DecideRetention(steps, run->spec.checkpoint_keep, newest.step());
-  if (retention.drop.empty()) return;
+  if (drop.empty()) return;
   const std::string& id = run->record.run_id;
   // Workers said what the hashes are. Before a good checkpoint goes, the new one is read.
   mu_.Unlock();
@@ -195,7 +195,7 @@ void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
   std::vector<v1::Checkpoint> kept = run->checkpoints;
   std::vector<std::string> folders;
   if (whole.ok()) {
-    for (const int64_t step : retention.drop) {
+    for (const int64_t step : drop) {
       batch.dropped_checkpoints.push_back({id, step});
       std::erase_if(kept, [&](const v1::Checkpoint& c) {
         if (c.step() != step) return false;

@@ -450,18 +450,24 @@ TEST_F(EpochsTest, RepeatedReportsCountOnce) {
   EXPECT_EQ(seen, 1);
 }
 
-TEST_F(EpochsTest, AFailureIsHeardAlsoWhenItsReportCannotBeStored) {
-  const std::string id = Submit(RunYaml("run", 100, 1));
-  FakeAgent* w = AddWorker("w");
-  RoundsUntil([&] { return Get(id).step() >= 3; });
+// A failure for good, in a report that also has something to be stored.
+v1::ReportRequest LastWords(const FakeAgent& worker, const std::string& run_id) {
   v1::ReportRequest report;
-  *report.mutable_worker() = w->Identity();
-  report.set_run_id(id);
+  *report.mutable_worker() = worker.Identity();
+  report.set_run_id(run_id);
   report.set_epoch(1);
   report.set_request_id("last words");
   report.add_log_lines()->set_line("a line to be stored");
   report.set_failure("/data/text/shard-0: truncated at byte 17");
   report.set_failure_is_permanent(true);
+  return report;
+}
+
+TEST_F(EpochsTest, AFailureIsHeardAlsoWhenItsReportCannotBeStored) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  const v1::ReportRequest report = LastWords(*w, id);
   store_.FailApply(0, StoreFault::kRefuse);
   EXPECT_THAT(coordinator_->Report(report), StatusIs(Code::kResourceExhausted));
   coordinator_->Tick();
@@ -473,14 +479,7 @@ TEST_F(EpochsTest, AFailureRepeatedAfterARestartIsHeard) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");
   RoundsUntil([&] { return Get(id).step() >= 3; });
-  v1::ReportRequest report;
-  *report.mutable_worker() = w->Identity();
-  report.set_run_id(id);
-  report.set_epoch(1);
-  report.set_request_id("last words");
-  report.add_log_lines()->set_line("a line to be stored");
-  report.set_failure("/data/text/shard-0: truncated at byte 17");
-  report.set_failure_is_permanent(true);
+  const v1::ReportRequest report = LastWords(*w, id);
   ASSERT_OK(coordinator_->Report(report));  // counted; the coordinator dies before it acts
   Start();
   ASSERT_OK(w->Connect());

@@ -3,20 +3,18 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/decide/words.h"
 
 namespace tritter {
 
-RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
-                                  int64_t newest_verified) {
-  RetentionDecision out;
+std::vector<int64_t> DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
+                                     int64_t newest_verified) {
+  std::vector<int64_t> drop;
   keep = std::max<int64_t>(1, keep);
   const int64_t excess = static_cast<int64_t>(steps.size()) - keep;
   for (int64_t i = 0; i < excess; ++i) {
-    if (steps[i] != newest_verified) out.drop.push_back(steps[i]);
+    if (steps[i] != newest_verified) drop.push_back(steps[i]);
   }
-  out.reason = absl::StrCat(steps.size() - out.drop.size(), " kept, ", out.drop.size(), " removed");
-  return out;
+  return drop;
 }
 
 namespace {

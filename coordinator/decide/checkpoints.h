@@ -10,15 +10,10 @@
 
 namespace tritter {
 
-struct RetentionDecision {
-  std::vector<int64_t> drop;  // steps
-  std::string reason;
-};
-
-// Keeps the newest `keep` (at least one) of the steps, oldest first, and always `newest_verified`
-// (0: none).
-RetentionDecision DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
-                                  int64_t newest_verified);
+// The steps to drop: keeps the newest `keep` (at least one) of the steps, oldest first, and always
+// `newest_verified` (0: none).
+std::vector<int64_t> DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
+                                     int64_t newest_verified);
 
 // A committed checkpoint that was looked at, newest first, up to and including the first good one.
 struct CheckedCheckpoint {

@@ -9,17 +9,17 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 TEST(DecideRetention, KeepsTheNewest) {
-  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 2, 800).drop, ElementsAre(200, 400));
-  EXPECT_THAT(DecideRetention({200, 400}, 3, 400).drop, IsEmpty());
-  EXPECT_THAT(DecideRetention({}, 3, 0).drop, IsEmpty());
+  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 2, 800), ElementsAre(200, 400));
+  EXPECT_THAT(DecideRetention({200, 400}, 3, 400), IsEmpty());
+  EXPECT_THAT(DecideRetention({}, 3, 0), IsEmpty());
 }
 
 TEST(DecideRetention, NeverDropsTheNewestVerifiedOne) {
-  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 1, 400).drop, ElementsAre(200, 600));
+  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 1, 400), ElementsAre(200, 600));
 }
 
 TEST(DecideRetention, KeepsAtLeastOne) {
-  EXPECT_THAT(DecideRetention({200, 400}, 0, 0).drop, ElementsAre(200));
+  EXPECT_THAT(DecideRetention({200, 400}, 0, 0), ElementsAre(200));
 }
 
 TEST(DecideResume, TakesTheNewestGoodOneAndSaysWhatItSkipped) {
