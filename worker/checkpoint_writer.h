@@ -16,7 +16,7 @@
 #include "model/checkpoint_manifest.h"
 #include "worker/cancellation.h"
 #include "worker/coordinator_link.h"
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 #include "worker/training_observer.h"
 
 namespace tritter {

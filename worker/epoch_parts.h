@@ -13,7 +13,7 @@
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/data_record.h"
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 
 namespace tritter {
 

@@ -16,7 +16,7 @@
 #include "tests/e2e/cluster.h"
 #include "worker/collective.h"
 #include "worker/testing/training_logits.h"
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 
 namespace tritter::e2e {
 namespace {

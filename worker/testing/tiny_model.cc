@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/random.h"
-#include "worker/initialise.h"
+#include "worker/training/initialise.h"
 
 namespace tritter {
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "model/run_spec.h"
-#include "worker/loss.h"
-#include "worker/network.h"
+#include "worker/training/loss.h"
+#include "worker/training/network.h"
 
 namespace tritter {
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "common/status_macros.h"
-#include "worker/network.h"
-#include "worker/state_share.h"
+#include "worker/training/network.h"
+#include "worker/training/state_share.h"
 
 namespace tritter {
 

@@ -1,5 +1,5 @@
 // The trainer through its public interface: splits, ranks, resume, evaluation, bad input.
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 
 #include <c10/util/Exception.h>
 
@@ -17,9 +17,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/safetensors.h"
-#include "worker/float_buffer.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
+#include "worker/training/float_buffer.h"
 
 namespace tritter {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/gradient_sink.h"
+#include "worker/training/gradient_sink.h"
 
 #include "kernels/float_ops.h"
 

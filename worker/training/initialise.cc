@@ -1,4 +1,4 @@
-#include "worker/initialise.h"
+#include "worker/training/initialise.h"
 
 #include <algorithm>
 #include <cmath>

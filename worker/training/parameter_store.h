@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/config.h"
-#include "worker/float_buffer.h"
+#include "worker/training/float_buffer.h"
 
 namespace tritter {
 

@@ -1,11 +1,11 @@
-#include "worker/optimizer.h"
+#include "worker/training/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "gtest/gtest.h"
-#include "worker/state_share.h"
+#include "worker/training/state_share.h"
 
 namespace tritter {
 namespace {

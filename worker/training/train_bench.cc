@@ -17,7 +17,7 @@
 #include "common/sha256.h"
 #include "model/tokenizer.h"
 #include "worker/collective.h"
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 
 namespace tritter {
 namespace {

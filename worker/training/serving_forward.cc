@@ -1,4 +1,4 @@
-#include "worker/serving_forward.h"
+#include "worker/training/serving_forward.h"
 
 #include <algorithm>
 #include <cstring>

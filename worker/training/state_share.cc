@@ -1,4 +1,4 @@
-#include "worker/state_share.h"
+#include "worker/training/state_share.h"
 
 #include <algorithm>
 #include <cstring>

@@ -11,10 +11,10 @@
 
 #include "absl/status/statusor.h"
 #include "model/config.h"
-#include "worker/gradient_sink.h"
-#include "worker/linear.h"
-#include "worker/parallel.h"
-#include "worker/parameter_store.h"
+#include "worker/training/gradient_sink.h"
+#include "worker/training/linear.h"
+#include "worker/training/parallel.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

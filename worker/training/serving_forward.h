@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/config.h"
-#include "worker/parallel.h"
-#include "worker/parameter_store.h"
+#include "worker/training/parallel.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

@@ -1,5 +1,5 @@
 // The network against plain LibTorch formulas, and the sanity figures of the specification.
-#include "worker/network.h"
+#include "worker/training/network.h"
 
 #include <cmath>
 

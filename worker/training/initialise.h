@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "worker/parameter_store.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

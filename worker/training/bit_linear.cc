@@ -1,4 +1,4 @@
-#include "worker/bit_linear.h"
+#include "worker/training/bit_linear.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>

@@ -6,8 +6,8 @@
 
 #include "absl/status/statusor.h"
 #include "model/run_spec.h"
-#include "worker/parallel.h"
-#include "worker/parameter_store.h"
+#include "worker/training/parallel.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

@@ -1,4 +1,4 @@
-#include "worker/trainer.h"
+#include "worker/training/trainer.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,15 +15,15 @@
 #include "common/status_macros.h"
 #include "kernels/ternary_gemm.h"
 #include "kernels/training_ops.h"
-#include "worker/evaluation.h"
-#include "worker/gradient_reducer.h"
-#include "worker/initialise.h"
-#include "worker/loss.h"
-#include "worker/network.h"
-#include "worker/optimizer.h"
-#include "worker/parallel.h"
-#include "worker/serving_forward.h"
-#include "worker/state_share.h"
+#include "worker/training/evaluation.h"
+#include "worker/training/gradient_reducer.h"
+#include "worker/training/initialise.h"
+#include "worker/training/loss.h"
+#include "worker/training/network.h"
+#include "worker/training/optimizer.h"
+#include "worker/training/parallel.h"
+#include "worker/training/serving_forward.h"
+#include "worker/training/state_share.h"
 
 namespace tritter {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/network.h"
+#include "worker/training/network.h"
 
 #include <ATen/ATen.h>
 

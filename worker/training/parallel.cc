@@ -1,4 +1,4 @@
-#include "worker/parallel.h"
+#include "worker/training/parallel.h"
 
 #include <algorithm>
 

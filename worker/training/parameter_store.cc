@@ -1,4 +1,4 @@
-#include "worker/parameter_store.h"
+#include "worker/training/parameter_store.h"
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"

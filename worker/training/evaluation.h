@@ -7,8 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "worker/collective.h"
-#include "worker/serving_forward.h"
-#include "worker/trainer.h"
+#include "worker/training/serving_forward.h"
+#include "worker/training/trainer.h"
 
 namespace tritter {
 

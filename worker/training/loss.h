@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "worker/bit_linear.h"
+#include "worker/training/bit_linear.h"
 
 namespace tritter {
 

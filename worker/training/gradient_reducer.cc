@@ -1,4 +1,4 @@
-#include "worker/gradient_reducer.h"
+#include "worker/training/gradient_reducer.h"
 
 #include <algorithm>
 #include <utility>

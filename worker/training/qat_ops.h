@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "worker/bit_linear.h"
+#include "worker/training/bit_linear.h"
 
 namespace tritter {
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <functional>
 
-#include "worker/float_buffer.h"
-#include "worker/parameter_store.h"
+#include "worker/training/float_buffer.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

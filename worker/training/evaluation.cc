@@ -1,4 +1,4 @@
-#include "worker/evaluation.h"
+#include "worker/training/evaluation.h"
 
 #include <algorithm>
 #include <cmath>

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "worker/collective.h"
-#include "worker/parameter_store.h"
+#include "worker/training/parameter_store.h"
 
 namespace tritter {
 

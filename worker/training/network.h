@@ -2,16 +2,16 @@
 // specification of the model).
 //   n = RMSNorm(x); h = x + O(attention(Q(n), K(n), V(n))); y = RMSNorm(h + down(relu(gate(h))^2 *
 //   up(h)))
-// The head is the loss's (worker/loss.h). LibTorch.
+// The head is the loss's (worker/training/loss.h). LibTorch.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/bit_linear.h"
-#include "worker/linear.h"
-#include "worker/qat_ops.h"
+#include "worker/training/bit_linear.h"
+#include "worker/training/linear.h"
+#include "worker/training/qat_ops.h"
 
 namespace tritter {
 

@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/checkpoint_manifest.h"
-#include "worker/parameter_store.h"
-#include "worker/trainer.h"
+#include "worker/training/parameter_store.h"
+#include "worker/training/trainer.h"
 
 namespace tritter {
 

@@ -1,4 +1,4 @@
-#include "worker/optimizer.h"
+#include "worker/training/optimizer.h"
 
 #include <algorithm>
 #include <cmath>

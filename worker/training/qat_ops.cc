@@ -1,4 +1,4 @@
-#include "worker/qat_ops.h"
+#include "worker/training/qat_ops.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>

@@ -1,4 +1,4 @@
-#include "worker/loss.h"
+#include "worker/training/loss.h"
 
 #include <ATen/ATen.h>
 
