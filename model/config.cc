@@ -153,6 +153,11 @@ std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
   if (c.family == Family::kBitnet && c.norm == NormKind::kLayerNorm) {
     out.Add({"norm", "family"}, "norm is layernorm, expected rmsnorm with family bitnet");
   }
+  if (c.lm_head_ternary && c.tied_embeddings) {
+    out.Add({"lm_head", "tied_embeddings", "family"},
+            "lm_head is ternary, expected full with tied embeddings (the head is the embedding, "
+            "which stays in full precision)");
+  }
   return out.Take();
 }
 

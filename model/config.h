@@ -95,8 +95,9 @@ int64_t MatrixParameterCount(const ModelConfig& config);
 //   layers.<i>.attn.{q_norm,k_norm}.weight [D]; layers.<i>.attn.sub_norm.weight;
 //   layers.<i>.norm_post.weight [H]; layers.<i>.ffn.{gate,up,down}.weight;
 //   layers.<i>.ffn.sub_norm.weight; norm.weight [H]; head.weight [V, H] (absent when tied)
-// Biases (norm: layernorm; bias: true) are "<…>.bias" after their weight; weight_rule threshold
-// adds "<…>.scale" [out] after each ternary weight.
+// Biases of norms (norm: layernorm) are "<…>.bias" after their weight. Matrices that share one
+// input (q, k, v; gate, up) stand together: their weights, then with weight_rule threshold their
+// "<…>.scale" [out], then with bias: true their "<…>.bias" [out].
 enum class ParameterKind { kEmbedding, kNorm, kBias, kTernary, kHead, kScale };
 struct ParameterSpec {
   std::string name;

@@ -74,6 +74,8 @@ TEST(ValidateConfig, NamesFieldActualAndExpected) {
        "window is 0, expected at least 1 with attention sinks"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->window = 64; },
        "sinks is 0, expected at least 1"},
+      {[](ModelConfig* c) { c->lm_head_ternary = c->tied_embeddings = true; },
+       "lm_head is ternary, expected full with tied embeddings"},
       {[](ModelConfig* c) { c->window = 64; }, "window is 64, expected none with attention causal"},
       {[](ModelConfig* c) { c->sinks = 4; }, "sinks is 4, expected none with attention causal"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSlidingWindow, c->window = 1024; },

@@ -16,14 +16,21 @@ class TableBuilder {
     Add(name + ".weight", {width}, ParameterKind::kNorm);
     if (config_.norm == NormKind::kLayerNorm) Add(name + ".bias", {width}, ParameterKind::kBias);
   }
-  void Linear(const std::string& name, int64_t out, int64_t in) {
-    Ternary(name, out, in);
-    if (config_.bias) Add(name + ".bias", {out}, ParameterKind::kBias);
+  // Matrices that share one input: their weights follow each other, then their scales, then their
+  // biases, so that each kind is one range of a flat array.
+  struct Matrix {
+    std::string name;
+    int64_t out;
+  };
+  void Linears(const std::vector<Matrix>& matrices, int64_t in) {
+    Ternary(matrices, in);
+    if (!config_.bias) return;
+    for (const Matrix& m : matrices) Add(m.name + ".bias", {m.out}, ParameterKind::kBias);
   }
-  void Ternary(const std::string& name, int64_t out, int64_t in) {
-    Add(name + ".weight", {out, in}, ParameterKind::kTernary);
-    if (config_.weight_rule == WeightRule::kThreshold)
-      Add(name + ".scale", {out}, ParameterKind::kScale);
+  void Ternary(const std::vector<Matrix>& matrices, int64_t in) {
+    for (const Matrix& m : matrices) Add(m.name + ".weight", {m.out, in}, ParameterKind::kTernary);
+    if (config_.weight_rule != WeightRule::kThreshold) return;
+    for (const Matrix& m : matrices) Add(m.name + ".scale", {m.out}, ParameterKind::kScale);
   }
   void Add(std::string name, std::vector<int64_t> shape, ParameterKind kind) {
     table_.push_back({std::move(name), std::move(shape), kind});
@@ -41,19 +48,16 @@ void TableBuilder::Layer(int64_t index) {
   const int64_t inner = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   const std::string layer = absl::StrCat("layers.", index, ".");
   Norm(layer + "norm_in", c.hidden);
-  Linear(layer + "attn.q", inner, c.hidden);
-  Linear(layer + "attn.k", kv, c.hidden);
-  Linear(layer + "attn.v", kv, c.hidden);
-  Linear(layer + "attn.o", c.hidden, inner);
+  Linears({{layer + "attn.q", inner}, {layer + "attn.k", kv}, {layer + "attn.v", kv}}, c.hidden);
+  Linears({{layer + "attn.o", c.hidden}}, inner);
   if (c.qk_norm()) {
     Norm(layer + "attn.q_norm", c.head_dim);
     Norm(layer + "attn.k_norm", c.head_dim);
   }
   if (c.sub_norms()) Norm(layer + "attn.sub_norm", inner);
   Norm(layer + "norm_post", c.hidden);
-  Linear(layer + "ffn.gate", c.ffn, c.hidden);
-  Linear(layer + "ffn.up", c.ffn, c.hidden);
-  Linear(layer + "ffn.down", c.hidden, c.ffn);
+  Linears({{layer + "ffn.gate", c.ffn}, {layer + "ffn.up", c.ffn}}, c.hidden);
+  Linears({{layer + "ffn.down", c.hidden}}, c.ffn);
   if (c.sub_norms()) Norm(layer + "ffn.sub_norm", c.ffn);
 }
 
@@ -66,7 +70,7 @@ std::vector<ParameterSpec> ParameterTable(const ModelConfig& c) {
   table.Norm("norm", c.hidden);
   if (!c.tied_embeddings) {
     if (c.lm_head_ternary) {
-      table.Ternary("head", c.vocab, c.hidden);
+      table.Ternary({{"head", c.vocab}}, c.hidden);
     } else {
       table.Add("head.weight", {c.vocab, c.hidden}, ParameterKind::kHead);
     }

@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "common/testing/status_matchers.h"
 #include "model/config.h"
@@ -95,6 +97,24 @@ TEST(ParameterTable, ListsALayerInCanonicalOrder) {
     EXPECT_EQ(table[i].shape, expected[i].shape) << table[i].name;
     EXPECT_EQ(table[i].kind, expected[i].kind) << table[i].name;
   }
+}
+
+TEST(ParameterTable, MatricesOfOneInputStandTogetherThenTheirScalesThenTheirBiases) {
+  ASSERT_OK_AND_ASSIGN(ModelConfig config, PresetConfig("nano"));
+  config.bias = true;
+  config.weight_rule = WeightRule::kThreshold;
+  std::vector<std::string> names;
+  for (const ParameterSpec& p : ParameterTable(config)) names.push_back(p.name);
+  const auto q = std::find(names.begin(), names.end(), "layers.0.attn.q.weight");
+  ASSERT_GE(names.end() - q, 12);
+  std::vector<std::string> expected;
+  for (const char* kind : {"weight", "scale", "bias"}) {
+    for (const char* name : {"q", "k", "v"})
+      expected.push_back(std::string("layers.0.attn.") + name + "." + kind);
+  }
+  for (const char* kind : {"weight", "scale", "bias"})
+    expected.push_back(std::string("layers.0.attn.o.") + kind);
+  EXPECT_EQ(std::vector<std::string>(q, q + 12), expected);
 }
 
 TEST(ParameterTable, BitnetHasSubNormsNoQkNormAndNoHead) {
