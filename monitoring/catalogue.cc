@@ -154,7 +154,7 @@ std::vector<MetricInfo>* MakeCatalogue() {
        {"part"},
        "seconds",
        "worker",
-       "Time spent in each part of the steps: data, forward, backward, reduce, optimizer.",
+       "Time spent in each part of the steps: data, forward, backward, reduce, optimizer, other.",
        {}},
       {"tritter_eval_loss",
        kGauge,

@@ -31,6 +31,19 @@ std::string EvaluationText(const v1::EvaluationPoint& e) {
                          e.raw_bytes());
 }
 
+// How long a step takes and what of; empty when that is unknown.
+std::string StepTimeText(const v1::StepMetrics& m) {
+  if (m.step_seconds() <= 0) return "";
+  const auto share = [&](double seconds) { return 100 * seconds / m.step_seconds(); };
+  return absl::StrFormat(
+      "%.1f ms: data wait %.1f %%, forward %.1f %%, backward %.1f %%, reduce %.1f %%, optimizer "
+      "%.1f %%, "
+      "other %.1f %%",
+      m.step_seconds() * 1e3, share(m.data_seconds()), share(m.forward_seconds()),
+      share(m.backward_seconds()), share(m.reduce_seconds()), share(m.optimizer_seconds()),
+      share(m.other_seconds()));
+}
+
 }  // namespace
 
 std::string StateName(v1::RunState state) {
@@ -118,6 +131,7 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
                 absl::StrFormat("loss %.4f, gradient norm %.3g, learning rate %.3g",
                                 run.last_metrics().loss(), run.last_metrics().grad_norm(),
                                 run.last_metrics().learning_rate()));
+    AppendField(&out, "step time", StepTimeText(run.last_metrics()));
   }
   if (run.tokens_per_second() > 0)
     AppendField(&out, "speed", FormatCount(run.tokens_per_second()) + " tokens/s");

@@ -59,6 +59,18 @@ TEST(RunView, DescribeTellsWhatMatters) {
   }
 }
 
+TEST(RunView, DescribeSaysWhatTheTimeOfAStepGoesInto) {
+  v1::Run run = DemoRun();
+  v1::StepMetrics* step = run.mutable_last_metrics();
+  step->set_step_seconds(0.05);
+  step->set_data_seconds(0.0001);
+  step->set_backward_seconds(0.03);
+  step->set_other_seconds(0.001);
+  EXPECT_THAT(DescribeRun(run, {}, {}),
+              HasSubstr("step time:    50.0 ms: data wait 0.2 %, forward 0.0 %, backward 60.0 %, "
+                        "reduce 0.0 %, optimizer 0.0 %, other 2.0 %\n"));
+}
+
 TEST(RunView, SummaryHasTheMeanThroughputAndTheKeysScriptsRead) {
   v1::Run run = DemoRun();
   run.set_reported_tokens(4000);

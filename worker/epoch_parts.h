@@ -17,7 +17,8 @@
 
 namespace tritter {
 
-// The data of a run as one rank sees it. Thread-compatible; used by the training thread.
+// The data of a run as one rank sees it. Read is called by one thread at a time, which need not be
+// the training thread that calls the rest meanwhile.
 class EpochData {
  public:
   virtual ~EpochData() = default;

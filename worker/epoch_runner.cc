@@ -1,7 +1,6 @@
 #include "worker/epoch_runner.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -112,6 +111,7 @@ absl::Status EpochRunner::Prepare() {
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
+  batches_.emplace(data_.get());
 
   if (a.start_step > 0) RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
 
@@ -175,6 +175,7 @@ absl::Status EpochRunner::ExecutePlans() {
 }
 
 absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
+  step_began_ = options_.clock->Monotonic();
   while (step_ < plan.end_step) {
     if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());
     RETURN_IF_ERROR(CheckWriter());
@@ -185,6 +186,8 @@ absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
     // evaluated first, and its share is committed when the reports have arrived.
     if (action.evaluate) RETURN_IF_ERROR(Evaluate());
     if (action.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*action.checkpoint));
+    if (action.evaluate || action.checkpoint.has_value())
+      step_began_ = options_.clock->Monotonic();  // neither is part of the next step
   }
   return absl::OkStatus();
 }
@@ -197,10 +200,15 @@ absl::Status EpochRunner::CheckWriter() {
 
 absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   SetState(EpochStage::kStep, "training");
-  const absl::Duration start = options_.clock->Monotonic();
-  ASSIGN_OR_RETURN(const EpochData::Share share, data_->Read(action.first_slot, spec_.global_batch,
-                                                             action.first_position, action.count));
+  BatchPrefetcher::Request request{action.first_slot, spec_.global_batch, action.first_position,
+                                   action.count};
+  const absl::Duration asked = options_.clock->Monotonic();
+  ASSIGN_OR_RETURN(const EpochData::Share share, batches_->Take(request));
   const absl::Duration read = options_.clock->Monotonic();
+  // The step after this one is the same share of the next batch, whatever plan it will be part of.
+  // Where that turns out otherwise, its batch is read again then.
+  request.first_slot += spec_.global_batch;
+  if (action.step + 1 < spec_.steps) batches_->Start(request);
   ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum,
                                                          action.micro_batch, action.learning_rate));
   step_ = trainer_->step();
@@ -215,12 +223,13 @@ absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   report.learning_rate = action.learning_rate;
   report.tokens = spec_.global_batch * spec_.sequence_length;
   report.phase = action.phase;
-  report.step_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
-  report.data_seconds = absl::ToDoubleSeconds(read - start);
+  report.data_seconds = absl::ToDoubleSeconds(read - asked);
   report.forward_seconds = stats.forward_seconds;
   report.backward_seconds = stats.backward_seconds;
   report.reduce_seconds = stats.reduce_seconds;
   report.optimizer_seconds = stats.optimizer_seconds;
+  const absl::Duration began = std::exchange(step_began_, options_.clock->Monotonic());
+  report.step_seconds = absl::ToDoubleSeconds(step_began_ - began);
   report.time = options_.clock->Now();
   options_.observer->OnStep(report, action.count * spec_.sequence_length);
   reporter_.AddStep(std::move(report));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "common/env.h"
 #include "common/log.h"
 #include "common/mutex.h"
+#include "worker/batch_prefetcher.h"
 #include "worker/cancellation.h"
 #include "worker/checkpoint_writer.h"
 #include "worker/coordinator_link.h"
@@ -109,6 +111,8 @@ class EpochRunner {
   std::unique_ptr<Trainer> trainer_;
   EpochStage stage_ = EpochStage::kSetUp;
   int64_t step_ = 0;
+  // Monotonic time at which the step under way began: the end of what was done before it.
+  absl::Duration step_began_;
 
   mutable Mutex mu_;
   CondVar changed_;
@@ -120,6 +124,7 @@ class EpochRunner {
   ProgressReporter reporter_;
   PlanFetcher fetcher_;
   CheckpointWriter writer_;
+  std::optional<BatchPrefetcher> batches_;  // once the data are open
 };
 
 }  // namespace tritter

@@ -315,6 +315,60 @@ TEST_F(EpochRunnerTest, NonFiniteLossIsAPermanentFailureWithItsReason) {
   EXPECT_EQ(link.steps().size(), 7u);  // what was done before is reported all the same
 }
 
+TEST_F(EpochRunnerTest, TheNextBatchIsReadWhileAStepComputes) {
+  Mutex mu;
+  CondVar changed;
+  int64_t newest = -1;  // first slot of the newest read
+  parts_.on_read = [&](int64_t first_slot) {
+    MutexLock lock(&mu);
+    newest = first_slot;
+    changed.NotifyAll();
+    return absl::OkStatus();
+  };
+  parts_.on_step = [&](int64_t step) {
+    if (step + 1 == 12) return absl::OkStatus();
+    MutexLock lock(&mu);
+    while (newest < (step + 1) * 4) changed.Wait(&mu);
+    return absl::OkStatus();
+  };
+  FakeCoordinatorLink link({.evaluate_at = {6}});
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kDone);
+  MutexLock lock(&mu);
+  EXPECT_EQ(newest, 11 * 4) << "nothing is read beyond the run";
+}
+
+TEST_F(EpochRunnerTest, DamagedDataFailTheStepThatNeedsThem) {
+  parts_.on_read = [](int64_t first_slot) {
+    return first_slot == 7 * 4 ? absl::DataLossError("/shards/text/train-0.shard: offset 128")
+                               : absl::OkStatus();
+  };
+  FakeCoordinatorLink link({});
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("training at step 7: DATA_LOSS: /shards/text/train-0"));
+  EXPECT_TRUE(link.failure_is_permanent());
+  EXPECT_EQ(link.steps().size(), 7u);
+}
+
+TEST_F(EpochRunnerTest, ABatchThatIsReadAheadButNotNeededFailsNothing) {
+  parts_.on_read = [](int64_t first_slot) {
+    return first_slot == 8 * 4 ? absl::DataLossError("damaged") : absl::OkStatus();
+  };
+  FakeCoordinatorLink link({.checkpoints = {{8, "3-a"}}, .pause_at = 8});
+  const EpochOutcome outcome = Make(&link, Order())->Run();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(outcome.steps_done, 8);
+}
+
+TEST_F(EpochRunnerTest, ThePartsOfAStepAddUpToIt) {
+  FakeCoordinatorLink link({.evaluate_at = {3}});
+  EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kDone);
+  for (const StepReport& step : link.steps()) {
+    EXPECT_GE(step.data_seconds, 0);
+    EXPECT_GT(step.other_seconds(), 0);
+    EXPECT_DOUBLE_EQ(step.data_seconds + step.other_seconds(), step.step_seconds);
+  }
+}
+
 TEST_F(EpochRunnerTest, UnknownPhaseIsRefused) {
   FakeCoordinatorLink link({.phase = TrainingPhase::kPredict});
   EXPECT_EQ(Make(&link, Order())->Run().kind, Kind::kFailed);

@@ -2,6 +2,7 @@
 // workers.proto without protobuf.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -89,9 +90,16 @@ struct StepReport {
   double learning_rate = 0;
   int64_t tokens = 0;
   TrainingPhase phase = TrainingPhase::kFull;
-  double step_seconds = 0, data_seconds = 0, forward_seconds = 0, backward_seconds = 0,
-         reduce_seconds = 0, optimizer_seconds = 0;
+  // From the end of the step before (or of what came between) to the end of this one.
+  double step_seconds = 0;
+  double data_seconds = 0;  // waiting for the batch, which is read while the step before computes
+  double forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
   absl::Time time;
+  // What none of the parts accounts for.
+  double other_seconds() const {
+    return std::max(0.0, step_seconds - data_seconds - forward_seconds - backward_seconds -
+                             reduce_seconds - optimizer_seconds);
+  }
 };
 
 struct EvaluationReport {

@@ -125,6 +125,7 @@ v1::StepMetrics ToProto(const StepReport& report) {
   m.set_backward_seconds(report.backward_seconds);
   m.set_reduce_seconds(report.reduce_seconds);
   m.set_optimizer_seconds(report.optimizer_seconds);
+  m.set_other_seconds(report.other_seconds());
   m.set_time_ms(absl::ToUnixMillis(report.time));
   return m;
 }

@@ -16,6 +16,7 @@ WorkerMetrics::WorkerMetrics(Registry* registry)
       backward_seconds_(PartSeconds(registry, "backward")),
       reduce_seconds_(PartSeconds(registry, "reduce")),
       optimizer_seconds_(PartSeconds(registry, "optimizer")),
+      other_seconds_(PartSeconds(registry, "other")),
       checkpoint_seconds_(registry->GetHistogram("tritter_checkpoint_write_seconds")),
       checkpoint_bytes_(registry->GetCounter("tritter_checkpoint_written_bytes_total")) {}
 
@@ -42,6 +43,7 @@ void WorkerMetrics::OnStep(const StepReport& report, int64_t own_tokens) {
   backward_seconds_.Increment(report.backward_seconds);
   reduce_seconds_.Increment(report.reduce_seconds);
   optimizer_seconds_.Increment(report.optimizer_seconds);
+  other_seconds_.Increment(report.other_seconds());
 }
 
 void WorkerMetrics::OnEvaluation(const EvaluationReport& report) {

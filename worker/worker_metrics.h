@@ -26,7 +26,8 @@ class WorkerMetrics : public TrainingObserver {
   Registry* const registry_;
   Counter tokens_;
   Histogram step_seconds_;
-  Counter data_seconds_, forward_seconds_, backward_seconds_, reduce_seconds_, optimizer_seconds_;
+  Counter data_seconds_, forward_seconds_, backward_seconds_, reduce_seconds_, optimizer_seconds_,
+      other_seconds_;
   Histogram checkpoint_seconds_;
   Counter checkpoint_bytes_;
   Mutex mu_;

@@ -19,7 +19,8 @@ TEST(WorkerMetrics, ShowsTheLastStepAndForgetsTheRunAtItsEnd) {
   step.step = 7;
   step.loss = 2.5;
   step.grad_norm = 0.25;
-  step.step_seconds = 0.125;
+  step.step_seconds = 0.75;
+  step.data_seconds = 0.125;
   step.reduce_seconds = 0.5;
   metrics.OnStep(step, 512);
   metrics.OnStep(step, 512);
@@ -36,6 +37,7 @@ TEST(WorkerMetrics, ShowsTheLastStepAndForgetsTheRunAtItsEnd) {
   EXPECT_THAT(text, HasSubstr("tritter_train_step{run=\"run-1\"} 7"));
   EXPECT_THAT(text, HasSubstr("tritter_train_tokens_total 1024"));
   EXPECT_THAT(text, HasSubstr("tritter_train_step_part_seconds_total{part=\"reduce\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tritter_train_step_part_seconds_total{part=\"other\"} 0.25"));
   EXPECT_THAT(text, HasSubstr("2.125"));
   EXPECT_THAT(text, HasSubstr("tritter_checkpoint_written_bytes_total 4096"));
   metrics.OnEpochEnded(absl::OkStatus());

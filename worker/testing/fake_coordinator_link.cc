@@ -107,8 +107,8 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
   plan.first_step = from_step;
   plan.end_step = std::min(from_step + script_.plan_steps, script_.total_steps);
   plan.segments = {{plan.first_step, plan.end_step, script_.phase, {{"text", 1.0}}}};
-  plan.learning_rate.peak = 1.0;
-  plan.learning_rate.min = 0.1;
+  plan.learning_rate.peak = script_.peak;
+  plan.learning_rate.min = script_.peak * 0.1;
   plan.learning_rate.warmup_steps = 2;
   plan.learning_rate.decay_start_step = script_.total_steps - 2;
   plan.learning_rate.total_steps = script_.total_steps;

@@ -28,6 +28,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
     int64_t pause_at = -1;
     std::vector<int64_t> evaluate_at = {};
     TrainingPhase phase = TrainingPhase::kFull;
+    double peak = 1.0;  // learning rate after the warm-up
   };
   explicit FakeCoordinatorLink(Script script) : script_(std::move(script)) {}
 

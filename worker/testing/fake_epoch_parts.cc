@@ -56,6 +56,7 @@ class FakeData : public EpochData {
   explicit FakeData(FakeEpochParts* parts) : parts_(parts) {}
   absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
                              int64_t count) override {
+    if (parts_->on_read) RETURN_IF_ERROR(parts_->on_read(first_slot));
     Share share;
     share.batch.sequences = count;
     for (int64_t i = 0; i < count; ++i)

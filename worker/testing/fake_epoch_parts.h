@@ -20,6 +20,8 @@ class FakeEpochParts : public EpochParts {
  public:
   // Called in the training thread before each step; a status that is not OK is the step's.
   std::function<absl::Status(int64_t step)> on_step;
+  // Called in the reading thread before each read; a status that is not OK is the read's.
+  std::function<absl::Status(int64_t first_slot)> on_read;
   absl::Status open_data_status;
   DataHashes data_hashes = {{"text", "aa"}};
   // Groups of several come from here.
