@@ -33,6 +33,10 @@ const FloatOps& Best() {
 void RmsNormRows(const float* x, const float* w, float eps, int64_t rows, int64_t n, float* y) {
   Best().rms_norm_rows(x, w, eps, rows, n, y);
 }
+void LayerNormRows(const float* x, const float* w, const float* b, float eps, int64_t rows,
+                   int64_t n, float* y) {
+  Best().layer_norm_rows(x, w, b, eps, rows, n, y);
+}
 void RmsNormQuantiseRows(const float* x, const float* w, float eps, int64_t rows, int64_t n,
                          int8_t* x8, int64_t x8_stride, float* inv) {
   Best().rms_norm_quantise_rows(x, w, eps, rows, n, x8, x8_stride, inv);

@@ -17,6 +17,10 @@ namespace tritter {
 
 // y = (x * (1 / sqrt(mean(x^2) + eps))) * w, per row. x, y [rows, n]; w [n]. In place allowed.
 void RmsNormRows(const float* x, const float* w, float eps, int64_t rows, int64_t n, float* y);
+// y = ((x - mean(x)) * (1 / sqrt(mean((x - mean(x))^2) + eps))) * w + b, per row. x, y [rows, n];
+// w, b [n]. In place allowed.
+void LayerNormRows(const float* x, const float* w, const float* b, float eps, int64_t rows,
+                   int64_t n, float* y);
 // RMSNorm followed by int8 quantisation of each row (bit-equal to RmsNormRows, then
 // QuantiseActivationsInt8 of kernels/quantise.h): x8 [rows, x8_stride] (padding zeroed), inv
 // [rows].
@@ -76,6 +80,7 @@ void DotRows(const float* w, int64_t rows, const float* x, int64_t x_stride, int
 struct FloatOps {
   const char* name;  // "baseline", "avx2", "avx512"
   decltype(&tritter::RmsNormRows) rms_norm_rows;
+  decltype(&tritter::LayerNormRows) layer_norm_rows;
   decltype(&tritter::RmsNormQuantiseRows) rms_norm_quantise_rows;
   decltype(&tritter::QuantiseRows) quantise_rows;
   decltype(&tritter::DequantiseRow) dequantise_row;

@@ -49,6 +49,9 @@ Outputs RunAll(const FloatOps& ops, uint32_t seed) {
   Floats y(rows * n), inv(rows);
   ops.rms_norm_rows(x.data(), w.data(), 1e-5f, rows, n, y.data());
   out.Add(y);
+  const Floats b = RandomFloats(rng, n);
+  ops.layer_norm_rows(x.data(), w.data(), b.data(), 1e-5f, rows, n, y.data());
+  out.Add(y);
   std::vector<int8_t> x8(rows * stride, 99);
   ops.rms_norm_quantise_rows(x.data(), w.data(), 1e-5f, rows, n, x8.data(), stride, inv.data());
   out.Add(inv);
@@ -116,6 +119,27 @@ TEST(FloatOps, RmsNormMatchesItsFormula) {
       for (int64_t i = 0; i < n; ++i) {
         const double expected = x[t * n + i] / std::sqrt(squares / n + 1e-5) * w[i];
         ASSERT_NEAR(y[t * n + i], expected, 2e-6 * std::abs(expected) + 1e-12);
+      }
+    }
+  }
+}
+
+TEST(FloatOps, LayerNormMatchesItsFormula) {
+  std::mt19937 rng(1);
+  for (int64_t n : {2, 15, 16, 17, 128, 1000}) {
+    Floats x = RandomFloats(rng, 3 * n, 2.0f);
+    for (float& v : x) v += 5.0f;
+    const Floats w = RandomFloats(rng, n), b = RandomFloats(rng, n);
+    Floats y = x;
+    LayerNormRows(y.data(), w.data(), b.data(), 1e-5f, 3, n, y.data());
+    for (int64_t t = 0; t < 3; ++t) {
+      double mean = 0, squares = 0;
+      for (int64_t i = 0; i < n; ++i) mean += x[t * n + i] / static_cast<double>(n);
+      for (int64_t i = 0; i < n; ++i) squares += (x[t * n + i] - mean) * (x[t * n + i] - mean);
+      const double r = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      for (int64_t i = 0; i < n; ++i) {
+        const double expected = (x[t * n + i] - mean) * r * w[i] + b[i];
+        ASSERT_NEAR(y[t * n + i], expected, 1e-5 * (1 + std::abs(expected))) << n;
       }
     }
   }

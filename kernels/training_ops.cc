@@ -33,6 +33,10 @@ void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float 
                          int64_t n, float* dx, float* dw) {
   Best().rms_norm_backward_rows(x, w, dy, eps, rows, n, dx, dw);
 }
+void LayerNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
+                           int64_t n, float* dx, float* dw, float* db) {
+  Best().layer_norm_backward_rows(x, w, dy, eps, rows, n, dx, dw, db);
+}
 void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv) {
   Best().quantise_activations_to_float(x, rows, n, xq, inv);
 }

@@ -14,6 +14,10 @@ namespace tritter {
 // dy.
 void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
                          int64_t n, float* dx, float* dw);
+// Backward of LayerNormRows. dx [rows, n] is written; dw, db [n] are accumulated (+=). dx may be
+// dy.
+void LayerNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
+                           int64_t n, float* dx, float* dw, float* db);
 // Integer-valued floats for a float GEMM: xq = round(clamp(x*a)) as float [rows, n], inv [rows].
 void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv);
 // Ternary codes, bit-equal to QuantiseWeights of kernels/quantise.h. w, q [rows, cols]; scales
@@ -74,6 +78,7 @@ void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w
 struct TrainingOps {
   const char* name;  // "baseline", "avx2", "avx512"
   decltype(&tritter::RmsNormBackwardRows) rms_norm_backward_rows;
+  decltype(&tritter::LayerNormBackwardRows) layer_norm_backward_rows;
   decltype(&tritter::QuantiseActivationsToFloat) quantise_activations_to_float;
   decltype(&tritter::QuantiseWeightRows) quantise_weight_rows;
   decltype(&tritter::DequantiseCodes) dequantise_codes;

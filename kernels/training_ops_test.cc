@@ -65,6 +65,41 @@ TEST_P(TrainingOpsTest, RmsNormBackwardIsTheDerivativeOfTheNorm) {
   }
 }
 
+TEST_P(TrainingOpsTest, LayerNormBackwardIsTheDerivativeOfTheNorm) {
+  for (int64_t n : {2, 7, 16, 32, 50, 128}) {
+    const int64_t rows = 5;
+    const double eps = 1e-5;
+    const Floats x = Random(rng_, rows * n, 2.0f), w = Random(rng_, n), dy = Random(rng_, rows * n);
+    Floats dx(rows * n), dw(n, 0.5f), db(n, -0.5f);
+    ops().layer_norm_backward_rows(x.data(), w.data(), dy.data(), eps, rows, n, dx.data(),
+                                   dw.data(), db.data());
+    Doubles want_dx(rows * n), want_dw(n, 0.5), want_db(n, -0.5);
+    for (int64_t t = 0; t < rows; ++t) {
+      const float* row = x.data() + t * n;
+      double mean = 0, squares = 0, gradients = 0, products = 0;
+      for (int64_t i = 0; i < n; ++i) mean += row[i] / static_cast<double>(n);
+      for (int64_t i = 0; i < n; ++i) squares += (row[i] - mean) * (row[i] - mean);
+      const double r = 1.0 / std::sqrt(squares / n + eps);
+      for (int64_t i = 0; i < n; ++i) {
+        const double g = double{dy[t * n + i]} * w[i];
+        gradients += g;
+        products += g * (row[i] - mean) * r;
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        const double xhat = (row[i] - mean) * r;
+        want_dw[i] += dy[t * n + i] * xhat;
+        want_db[i] += dy[t * n + i];
+        want_dx[t * n + i] =
+            r * (double{dy[t * n + i]} * w[i] - gradients / n - xhat * products / n);
+      }
+    }
+    EXPECT_LT(Error(dw, want_dw), 1e-6) << n;
+    EXPECT_LT(Error(db, want_db), 1e-6) << n;
+    if (n > 2)  // with two elements the derivative nearly vanishes
+      EXPECT_LT(Error(dx, want_dx), 5e-6) << n;
+  }
+}
+
 TEST_P(TrainingOpsTest, QuantisersGiveTheBitsOfTheSharedOnes) {
   for (int64_t n : {1, 15, 16, 100, 384}) {
     const int64_t rows = 9;
