@@ -91,7 +91,15 @@ const char* GranularityName(ScaleGranularity g) {
   return g == ScaleGranularity::kRow ? "row" : "tensor";
 }
 const char* WeightRuleName(WeightRule rule) {
-  return rule == WeightRule::kAbsMean ? "absmean" : "threshold";
+  switch (rule) {
+    case WeightRule::kAbsMean:
+      return "absmean";
+    case WeightRule::kThreshold:
+      return "threshold";
+    case WeightRule::kNone:
+      return "none";
+  }
+  return "?";
 }
 const char* ActivationRuleName(ActivationRule rule) {
   return rule == ActivationRule::kInt8 ? "int8" : "none";

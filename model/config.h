@@ -23,7 +23,8 @@ enum class AttentionMode {
   kEmbedding
 };
 enum class ScaleGranularity { kRow, kTensor };
-enum class WeightRule { kAbsMean, kThreshold };
+// kNone: plain full-precision matrices, the baseline that quantised training is compared with.
+enum class WeightRule { kAbsMean, kThreshold, kNone };
 enum class ActivationRule { kInt8, kNone };
 
 // H hidden, N query heads, K key/value heads, D head dimension, I FFN inner width, V vocabulary.
@@ -66,7 +67,7 @@ const char* FamilyName(Family family);                // "tritter", "bitnet"
 const char* NormKindName(NormKind norm);              // "rmsnorm", "layernorm"
 const char* AttentionModeName(AttentionMode mode);    // "causal", "sliding_window", …
 const char* GranularityName(ScaleGranularity g);      // "row", "tensor"
-const char* WeightRuleName(WeightRule rule);          // "absmean", "threshold"
+const char* WeightRuleName(WeightRule rule);          // "absmean", "threshold", "none"
 const char* ActivationRuleName(ActivationRule rule);  // "int8", "none"
 
 // Names of the built-in presets, in order of size; the table is data (model/presets.cc).

@@ -86,8 +86,9 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
       size("window", &C::window, "1 to context", "none",
            "Positions a query sees back, itself included (sliding_window, sinks)."),
       size("sinks", &C::sinks, "at least 1", "none", "First positions that stay visible (sinks)."),
-      EnumField<C>("weight_rule", &C::weight_rule, {"absmean", "threshold"}, "absmean",
-                   "How weights become ternary."),
+      EnumField<C>("weight_rule", &C::weight_rule, {"absmean", "threshold", "none"}, "absmean",
+                   "How weights become ternary; `none` trains plain matrices in full precision, "
+                   "the baseline to compare with."),
       EnumField<C>("granularity", &C::granularity, {"row", "tensor"},
                    "row; tensor for family bitnet",
                    "One weight scale per output row or per matrix."),

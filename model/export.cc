@@ -142,9 +142,10 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
         "compute one scale a matrix; "
         "train with granularity tensor");
   }
-  if (config.weight_rule == WeightRule::kThreshold) {
-    return absl::UnimplementedError(
-        "weight_rule threshold has no packed form; export with format safetensors");
+  if (config.weight_rule != WeightRule::kAbsMean) {
+    return absl::UnimplementedError(absl::StrCat("weight_rule ", WeightRuleName(config.weight_rule),
+                                                 " has no packed form; export with format "
+                                                 "safetensors"));
   }
   return absl::OkStatus();
 }
