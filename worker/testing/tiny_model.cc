@@ -53,9 +53,9 @@ TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed)
       sink(&parameters),
       parallel(1),
       context{&config, &parameters, &sink, &parallel} {
-  InitialiseParameters(seed, config.layers, &parameters);
+  InitialiseParameters(seed, config, &parameters);
   network = *Network::Create(context, BitLinearFactory(context));
-  loss = *NextTokenLoss(context, 0.0);
+  loss = *NextTokenLoss(context, BitLinearFactory(context), 0.0);
 }
 
 at::Tensor TinyNetwork::Weight(const std::string& name) {

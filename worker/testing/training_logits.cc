@@ -21,7 +21,8 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
   std::copy_n(parameters.average(), parameters.size(), parameters.weight());
   parameters.MarkChanged();
   ASSIGN_OR_RETURN(const auto network, Network::Create(context, BitLinearFactory(context)));
-  ASSIGN_OR_RETURN(const ParameterSlot* head, parameters.Find("head.weight"));
+  ASSIGN_OR_RETURN(const ParameterSlot* head,
+                   parameters.Find(config.tied_embeddings ? "embed.weight" : "head.weight"));
   const at::Tensor weight =
       at::from_blob(parameters.weight() + head->offset, {config.vocab, config.hidden});
   std::vector<std::vector<float>> result;

@@ -13,8 +13,8 @@
 
 namespace tritter {
 
-// Every sequence from position 0 -> its logits [tokens, V], with the averaged weights. Errors:
-// those of ReadState and Network::Create.
+// Every sequence from position 0 -> its logits [tokens, V], with the averaged weights, through a
+// full head. Errors: those of ReadState and Network::Create.
 absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
     Env* env, const ModelConfig& config, const std::string& folder,
     const CheckpointManifest& manifest, const std::vector<std::vector<int64_t>>& sequences);

@@ -1,10 +1,16 @@
 // Fresh weights as a pure function of (seed, parameter name).
 //
-// Scheme: norms are 1; embedding rows are normal with deviation 1 (the first norm makes their size
-// irrelevant for the first block, and the residual stream then has the size of the post-norm
-// outputs); ternary matrices are normal with deviation 1/sqrt(in), those that write into the
-// residual stream (attn.o, ffn.down) smaller by 1/sqrt(2 layers); the output head is normal with
-// deviation 0.02/sqrt(H), so that logits start near zero and the cross-entropy at ln V.
+// Scheme, for logits near zero, so that the cross-entropy starts at ln V:
+//   norm weights 1, all biases 0;
+//   embedding rows normal with deviation 1 (the first norm makes their size irrelevant for the
+//   first
+//     block, and the residual stream then has the size of the post-norm outputs);
+//   tied embeddings, which are also the head, 0.2/sqrt(H): logits then have deviation 0.2, which
+//     adds 0.02 nats to ln V, and the rows are still large beside the norms' epsilon;
+//   block matrices normal with deviation 1/sqrt(in), those that write into the residual stream
+//     (attn.o, ffn.down) smaller by 1/sqrt(2 layers), in both families;
+//   output head 0.02/sqrt(H); a ternary one 0.2/sqrt(H), whose codes do not all flip in one step;
+//   learned scales (weight_rule threshold) the mean of |W| over the entries that their row keeps.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +20,6 @@
 namespace tritter {
 
 // Writes weights and averages, zeroes moments.
-void InitialiseParameters(uint64_t seed, int64_t layers, ParameterStore* parameters);
+void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterStore* parameters);
 
 }  // namespace tritter

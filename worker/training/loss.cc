@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "kernels/training_ops.h"
@@ -13,61 +16,135 @@ namespace {
 // Logits of one chunk hold at most this many floats (16 MiB); a chunk has at least 64 tokens.
 constexpr int64_t kChunkFloats = int64_t{4} << 20;
 
+// Goes over chunks of tokens; how logits are made and where their gradient goes is the head's.
 class NextToken : public HiddenLoss {
  public:
-  NextToken(const LayerContext& context, const ParameterSlot& head, double z_loss)
+  NextToken(const LayerContext& context, double z_loss)
       : context_(context),
-        head_(head),
         z_loss_(z_loss),
-        vocabulary_(head.spec.shape[0]),
+        vocabulary_(context.config->vocab),
         chunk_(std::max<int64_t>(64, kChunkFloats / vocabulary_)) {}
 
   LossResult Compute(const at::Tensor& hidden, absl::Span<const int64_t> targets,
                      absl::Span<const float> weights, float gradient_scale) override {
-    const int64_t tokens = hidden.size(0), width = hidden.size(1);
-    const at::Tensor head =
-        at::from_blob(context_.parameters->weight() + head_.offset, {vocabulary_, width});
-    at::Tensor dhead =
-        at::from_blob(context_.sink->Begin(head_.offset, head_.size), {vocabulary_, width});
+    const int64_t tokens = hidden.size(0);
     LossResult result;
     result.hidden_gradient = at::empty(hidden.sizes());
     std::vector<double> losses(context_.parallel->parts(), 0.0);
+    Begin();
     for (int64_t begin = 0; begin < tokens; begin += chunk_) {
       const int64_t count = std::min(chunk_, tokens - begin);
-      const at::Tensor x = hidden.narrow(0, begin, count);
-      at::Tensor logits = at::mm(x, head.t());
+      const at::Tensor logits = Logits(hidden.narrow(0, begin, count));
       float* rows = logits.mutable_data_ptr<float>();
       context_.parallel->Run(count, [&](int part, int64_t first, int64_t end) {
         losses[part] += SoftmaxCrossEntropyRows(
             rows + first * vocabulary_, targets.data() + begin + first,
             weights.data() + begin + first, gradient_scale, z_loss_, end - first, vocabulary_);
       });
-      at::Tensor dx = result.hidden_gradient.narrow(0, begin, count);
-      at::mm_out(dx, logits, head);
-      if (begin == 0) {
-        at::mm_out(dhead, logits.t(), x);
-      } else {
-        dhead.addmm_(logits.t(), x);
-      }
+      Backward(logits, begin == 0, result.hidden_gradient.narrow(0, begin, count));
     }
     for (double part : losses) result.loss += part;
-    context_.sink->Commit(head_.offset, head_.size);
+    End();
     return result;
   }
 
- private:
+ protected:
+  // Memory for the head's gradient, before the first chunk.
+  virtual void Begin() = 0;
+  // x [tokens, H] -> [tokens, V], overwritten by the gradient.
+  virtual at::Tensor Logits(const at::Tensor& x) = 0;
+  // Of the chunk of the last Logits: adds to the head's gradient and writes dx [tokens, H].
+  virtual void Backward(const at::Tensor& dlogits, bool first, at::Tensor dx) = 0;
+  virtual void End() = 0;
+
   LayerContext context_;
-  ParameterSlot head_;
+
+ private:
   double z_loss_;
   int64_t vocabulary_, chunk_;
+};
+
+// A head in full precision: a matrix of its own, or the embedding.
+class FullHead : public NextToken {
+ public:
+  FullHead(const LayerContext& context, const ParameterSlot& head, double z_loss)
+      : NextToken(context, z_loss), head_(head) {}
+
+ private:
+  void Begin() override {
+    weight_ = Matrix(context_.parameters->weight() + head_.offset);
+    gradient_ = Matrix(context_.sink->BeginSum(head_.offset, head_.size));
+  }
+  at::Tensor Logits(const at::Tensor& x) override {
+    x_ = x;
+    return at::mm(x, weight_.t());
+  }
+  void Backward(const at::Tensor& dlogits, bool first, at::Tensor dx) override {
+    at::mm_out(dx, dlogits, weight_);
+    if (first) {
+      at::mm_out(gradient_, dlogits.t(), x_);
+    } else {
+      gradient_.addmm_(dlogits.t(), x_);
+    }
+  }
+  // The rows of a tied embedding come later.
+  void End() override {
+    if (!context_.config->tied_embeddings) context_.sink->EndSum();
+  }
+  at::Tensor Matrix(float* values) const { return at::from_blob(values, head_.spec.shape); }
+
+  ParameterSlot head_;
+  at::Tensor weight_, gradient_, x_;
+};
+
+// A head that is a linear layer of the blocks' kind.
+class TernaryHead : public NextToken {
+ public:
+  // `slot`: every parameter of `head`, one range.
+  TernaryHead(const LayerContext& context, const ParameterSlot& slot, std::unique_ptr<Linear> head,
+              double z_loss)
+      : NextToken(context, z_loss), slot_(slot), head_(std::move(head)) {}
+
+ private:
+  void Begin() override {
+    float* sum = context_.sink->BeginSum(slot_.offset, slot_.size);
+    std::fill(sum, sum + slot_.size, 0.0f);
+  }
+  at::Tensor Logits(const at::Tensor& x) override {
+    x_ = x.detach().requires_grad_(true);
+    y_ = head_->Forward(x_);
+    return y_.detach();
+  }
+  void Backward(const at::Tensor& dlogits, bool, at::Tensor dx) override {
+    y_.backward(dlogits);
+    dx.copy_(x_.grad());
+    x_.reset();
+    y_.reset();
+  }
+  void End() override { context_.sink->EndSum(); }
+
+  ParameterSlot slot_;
+  std::unique_ptr<Linear> head_;
+  at::Tensor x_, y_;  // of the chunk at work
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context,
+                                                          const LinearFactory& linears,
                                                           double z_loss) {
-  ASSIGN_OR_RETURN(const ParameterSlot* head, context.parameters->Find("head.weight"));
-  return std::unique_ptr<HiddenLoss>(new NextToken(context, *head, z_loss));
+  const ModelConfig& config = *context.config;
+  if (config.lm_head_ternary) {
+    std::vector<std::string> names = {"head.weight"};
+    ASSIGN_OR_RETURN(std::unique_ptr<Linear> head, linears({names}));
+    if (config.weight_rule == WeightRule::kThreshold) names.push_back("head.scale");
+    ASSIGN_OR_RETURN(const ParameterSlot slot, context.parameters->FindAdjacent(names));
+    return std::unique_ptr<HiddenLoss>(new TernaryHead(context, slot, std::move(head), z_loss));
+  }
+  ASSIGN_OR_RETURN(
+      const ParameterSlot* head,
+      context.parameters->Find(config.tied_embeddings ? "embed.weight" : "head.weight"));
+  return std::unique_ptr<HiddenLoss>(new FullHead(context, *head, z_loss));
 }
 
 }  // namespace tritter

@@ -26,9 +26,12 @@ class HiddenLoss {
                              absl::Span<const float> weights, float gradient_scale) = 0;
 };
 
-// Cross-entropy of the next token through the full-precision head, in chunks of tokens: never [T,
-// V] at once. Optional z-loss z · (log Z)^2 per token. Errors: NotFound (head.weight).
+// Cross-entropy of the next token through the head of the configuration (the embedding where tied;
+// a linear layer of `linears` where ternary), in chunks of tokens: never [T, V] at once. Optional
+// z-loss z · (log Z)^2 per token. With tied embeddings the sum of the embedding's gradient stays
+// open for Network::CommitEmbeddingGradient. Errors: NotFound (the head), those of `linears`.
 absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context,
+                                                          const LinearFactory& linears,
                                                           double z_loss);
 
 }  // namespace tritter

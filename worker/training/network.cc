@@ -12,28 +12,58 @@
 namespace tritter {
 namespace {
 
+// Matrices of one input and, with `bias: true`, their biases.
+struct Projection {
+  static absl::StatusOr<Projection> Create(const LayerContext& context,
+                                           const LinearFactory& linears,
+                                           const std::vector<std::string>& names) {
+    Projection projection;
+    LinearRequest request;
+    std::vector<std::string> biases;
+    for (const std::string& name : names) {
+      request.names.push_back(name + ".weight");
+      biases.push_back(name + ".bias");
+    }
+    ASSIGN_OR_RETURN(projection.linear, linears(request));
+    if (context.config->bias) {
+      ASSIGN_OR_RETURN(projection.bias, context.parameters->FindAdjacent(biases));
+    }
+    return projection;
+  }
+  at::Tensor Forward(const LayerContext& context, const at::Tensor& x) const {
+    const at::Tensor y = linear->Forward(x);
+    return bias.size > 0 ? AddBias(context, bias, y) : y;
+  }
+
+  std::unique_ptr<Linear> linear;
+  ParameterSlot bias;
+};
+
 class AttentionBlock : public Block {
  public:
   static absl::StatusOr<std::unique_ptr<Block>> Create(const LayerContext& context,
                                                        const LinearFactory& linears,
                                                        int64_t layer) {
     auto block = std::unique_ptr<AttentionBlock>(new AttentionBlock(context));
+    const ModelConfig& config = *context.config;
     const std::string prefix = absl::StrCat("layers.", layer, ".");
-    const auto find = [&](const char* name) {
-      return context.parameters->Find(absl::StrCat(prefix, name, ".weight"));
+    const auto norm = [&](const char* name) {
+      return FindNorm(*context.parameters, config.norm, prefix + name);
     };
-    const auto make = [&](const std::vector<const char*>& names) {
-      LinearRequest request;
-      for (const char* name : names) request.names.push_back(absl::StrCat(prefix, name, ".weight"));
-      return linears(request);
+    const auto make = [&](std::vector<std::string> names) {
+      for (std::string& name : names) name.insert(0, prefix);
+      return Projection::Create(context, linears, names);
     };
-    ASSIGN_OR_RETURN(const ParameterSlot* norm_in, find("norm_in"));
-    ASSIGN_OR_RETURN(const ParameterSlot* q_norm, find("attn.q_norm"));
-    ASSIGN_OR_RETURN(const ParameterSlot* k_norm, find("attn.k_norm"));
-    ASSIGN_OR_RETURN(const ParameterSlot* norm_post, find("norm_post"));
-    block->norm_in_ = *norm_in;
-    block->norm_post_ = *norm_post;
-    block->attention_ = {*q_norm, *k_norm};
+    ASSIGN_OR_RETURN(block->norm_in_, norm("norm_in"));
+    ASSIGN_OR_RETURN(block->norm_post_, norm("norm_post"));
+    if (config.qk_norm()) {
+      ASSIGN_OR_RETURN(block->attention_.q_norm, norm("attn.q_norm"));
+      ASSIGN_OR_RETURN(block->attention_.k_norm, norm("attn.k_norm"));
+    }
+    if (config.sub_norms()) {
+      ASSIGN_OR_RETURN(block->attn_sub_norm_, norm("attn.sub_norm"));
+      ASSIGN_OR_RETURN(block->ffn_sub_norm_, norm("ffn.sub_norm"));
+    }
     ASSIGN_OR_RETURN(block->qkv_, make({"attn.q", "attn.k", "attn.v"}));
     ASSIGN_OR_RETURN(block->o_, make({"attn.o"}));
     ASSIGN_OR_RETURN(block->gate_up_, make({"ffn.gate", "ffn.up"}));
@@ -42,19 +72,29 @@ class AttentionBlock : public Block {
   }
 
   at::Tensor Forward(const at::Tensor& x, SequenceShape shape, const RopeTables& rope) override {
-    const at::Tensor qkv = qkv_->Forward(AddRmsNorm(context_, norm_in_, x, {}));
-    const at::Tensor h = x + o_->Forward(CausalAttention(context_, attention_, rope, shape, qkv));
-    const at::Tensor f = down_->Forward(GatedRelu2(context_, gate_up_->Forward(h)));
-    return AddRmsNorm(context_, norm_post_, h, f);
+    const at::Tensor qkv = qkv_.Forward(context_, Norm(norm_in_, x));
+    const at::Tensor a = CausalAttention(context_, attention_, rope, shape, qkv);
+    const at::Tensor h = x + o_.Forward(context_, Norm(attn_sub_norm_, a));
+    if (context_.config->ffn_pre_norm()) return h + FeedForward(Norm(norm_post_, h));
+    return AddNorm(context_, norm_post_, h, FeedForward(h));
   }
 
  private:
   explicit AttentionBlock(const LayerContext& context) : context_(context) {}
 
+  // x itself where the family has no such norm.
+  at::Tensor Norm(const NormSlot& slot, const at::Tensor& x) const {
+    return slot.width > 0 ? AddNorm(context_, slot, x, {}) : x;
+  }
+  at::Tensor FeedForward(const at::Tensor& x) const {
+    const at::Tensor g = GatedRelu2(context_, gate_up_.Forward(context_, x));
+    return down_.Forward(context_, Norm(ffn_sub_norm_, g));
+  }
+
   LayerContext context_;
-  ParameterSlot norm_in_, norm_post_;
+  NormSlot norm_in_, attn_sub_norm_, norm_post_, ffn_sub_norm_;
   AttentionSlots attention_;
-  std::unique_ptr<Linear> qkv_, o_, gate_up_, down_;
+  Projection qkv_, o_, gate_up_, down_;
 };
 
 }  // namespace
@@ -64,11 +104,6 @@ absl::Status CheckSupported(const ModelConfig& config) {
     return absl::UnimplementedError(
         absl::StrCat(what, " is not trained by this version; use ", instead));
   };
-  if (config.family != Family::kTritter) return refuse("model.family bitnet", "tritter");
-  if (config.norm != NormKind::kRmsNorm) return refuse("model.norm layernorm", "rmsnorm");
-  if (config.tied_embeddings) return refuse("model.tied_embeddings", "untied embeddings");
-  if (config.bias) return refuse("model.bias", "projections without bias");
-  if (config.lm_head_ternary) return refuse("model.lm_head ternary", "full");
   if (config.attention != AttentionMode::kCausal)
     return refuse("this model.attention mode", "causal");
   if (config.weight_rule != WeightRule::kAbsMean)
@@ -82,9 +117,9 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Create(const LayerContext& con
   RETURN_IF_ERROR(CheckSupported(*context.config));
   auto network = std::unique_ptr<Network>(new Network(context));
   ASSIGN_OR_RETURN(const ParameterSlot* embedding, context.parameters->Find("embed.weight"));
-  ASSIGN_OR_RETURN(const ParameterSlot* final_norm, context.parameters->Find("norm.weight"));
+  ASSIGN_OR_RETURN(network->final_norm_,
+                   FindNorm(*context.parameters, context.config->norm, "norm"));
   network->embedding_ = *embedding;
-  network->final_norm_ = *final_norm;
   for (int64_t layer = 0; layer < context.config->layers; ++layer) {
     ASSIGN_OR_RETURN(std::unique_ptr<Block> block,
                      AttentionBlock::Create(network->context_, linears, layer));
@@ -112,18 +147,21 @@ at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape,
   }
   at::Tensor x = embedded;
   for (const std::unique_ptr<Block>& block : blocks_) x = block->Forward(x, shape, rope_);
-  return AddRmsNorm(context_, final_norm_, x, {});
+  return AddNorm(context_, final_norm_, x, {});
 }
 
 void Network::CommitEmbeddingGradient(const at::Tensor& gradient,
                                       const std::vector<int64_t>& tokens) const {
   const int64_t hidden = context_.config->hidden;
   const float* rows = gradient.data_ptr<float>();
-  float* sum = context_.sink->Begin(embedding_.offset, embedding_.size);
-  std::fill(sum, sum + embedding_.size, 0.0f);
+  float* sum = context_.sink->OpenSum(embedding_.offset);
+  if (sum == nullptr) {
+    sum = context_.sink->BeginSum(embedding_.offset, embedding_.size);
+    std::fill(sum, sum + embedding_.size, 0.0f);
+  }
   for (size_t t = 0; t < tokens.size(); ++t)
     AddRow(rows + t * hidden, hidden, sum + tokens[t] * hidden);
-  context_.sink->Commit(embedding_.offset, embedding_.size);
+  context_.sink->EndSum();
 }
 
 }  // namespace tritter

@@ -1,7 +1,4 @@
-// The network of family `tritter` for training: embeddings in, hidden vectors out (docs:
-// specification of the model).
-//   n = RMSNorm(x); h = x + O(attention(Q(n), K(n), V(n))); y = RMSNorm(h + down(relu(gate(h))^2 *
-//   up(h)))
+// The network of both families for training: embeddings in, hidden vectors out (docs/numerics.md).
 // The head is the loss's (worker/training/loss.h). LibTorch.
 #pragma once
 
@@ -27,8 +24,8 @@ class Block {
 // Owned by the trainer; one thread. The context's objects outlive it.
 class Network {
  public:
-  // Errors: Unimplemented (a switch this network has not: family bitnet, LayerNorm, bias, …),
-  // NotFound.
+  // Needs the parameters' table alone: their arrays may be absent until the first Embed. Errors:
+  // Unimplemented (a switch this network has not), NotFound.
   static absl::StatusOr<std::unique_ptr<Network>> Create(const LayerContext& context,
                                                          const LinearFactory& linears);
 
@@ -36,7 +33,8 @@ class Network {
   at::Tensor Embed(const std::vector<int64_t>& tokens) const;
   // After the final norm: [T, H]. Positions of every sequence start at `first_position`.
   at::Tensor Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position = 0);
-  // Adds the rows of the embedding's gradient up, in token order, into the sink.
+  // Adds the rows of the embedding's gradient up, in token order, into the sink: beside the loss's
+  // part where the head is the embedding.
   void CommitEmbeddingGradient(const at::Tensor& gradient,
                                const std::vector<int64_t>& tokens) const;
 
@@ -44,7 +42,8 @@ class Network {
   explicit Network(const LayerContext& context) : context_(context) {}
 
   LayerContext context_;
-  ParameterSlot embedding_, final_norm_;
+  ParameterSlot embedding_;
+  NormSlot final_norm_;
   std::vector<std::unique_ptr<Block>> blocks_;
   RopeTables rope_;
   int64_t rope_first_ = 0, rope_length_ = 0;

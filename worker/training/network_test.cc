@@ -106,8 +106,8 @@ TEST(Network, NoGradientReachesTheFuture) {
 }
 
 AttentionSlots SlotsOf(const TinyNetwork& net) {
-  return {**net.parameters.Find("layers.0.attn.q_norm.weight"),
-          **net.parameters.Find("layers.0.attn.k_norm.weight")};
+  return {*FindNorm(net.parameters, net.config.norm, "layers.0.attn.q_norm"),
+          *FindNorm(net.parameters, net.config.norm, "layers.0.attn.k_norm")};
 }
 
 TEST(Attention, IsUnchangedWhenEveryPositionShifts) {
@@ -143,9 +143,9 @@ TEST(Attention, GroupedHeadsEqualDuplicatedOnes) {
 
 TEST(Network, RefusesWhatItDoesNotTrain) {
   ModelConfig config = TinyModel();
-  config.family = Family::kBitnet;
+  config.attention = AttentionMode::kBidirectional;
   EXPECT_THAT(CheckSupported(config),
-              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("bitnet")));
+              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("attention")));
 }
 
 }  // namespace

@@ -43,7 +43,9 @@ absl::StatusOr<ParameterSlot> ParameterStore::FindAdjacent(
       all = *slot;
       continue;
     }
-    if (slot->offset != all.offset + all.size || slot->spec.shape.back() != all.spec.shape.back()) {
+    const bool same_width =
+        slot->spec.shape.size() == 1 || slot->spec.shape.back() == all.spec.shape.back();
+    if (slot->offset != all.offset + all.size || !same_width) {
       return absl::FailedPreconditionError(
           absl::StrCat(name, " does not follow ", names.front(),
                        " in the parameter table: they cannot be one matrix"));

@@ -25,27 +25,28 @@ const T* Saved(AutogradContext* ctx, const char* key) {
   return reinterpret_cast<const T*>(ctx->saved_data[key].toInt());
 }
 
-// Sums the parts' partial gradients of one norm weight into the sink, in order of the parts.
-void CommitParts(const LayerContext& context, const ParameterSlot& slot,
+// Sums the parts' partial gradients [size] of one range into the sink, in order of the parts.
+void CommitParts(const LayerContext& context, int64_t offset, int64_t size,
                  const std::vector<float>& parts) {
-  float* sum = context.sink->Begin(slot.offset, slot.size);
-  std::copy(parts.begin(), parts.begin() + slot.size, sum);
-  for (size_t at = slot.size; at < parts.size(); at += slot.size)
-    AddRow(parts.data() + at, slot.size, sum);
-  context.sink->Commit(slot.offset, slot.size);
+  float* sum = context.sink->Begin(offset, size);
+  std::copy_n(parts.begin(), size, sum);
+  for (size_t at = size; at < parts.size(); at += size) AddRow(parts.data() + at, size, sum);
+  context.sink->Commit(offset, size);
 }
 
-struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
+float Epsilon(const LayerContext& context) { return static_cast<float>(context.config->norm_eps); }
+
+struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& a,
                             const std::optional<at::Tensor>& b, const LayerContext* context,
-                            const ParameterSlot* slot) {
+                            const NormSlot* slot) {
     const at::Tensor x = b.has_value() ? a + *b : a;
     at::Tensor y = at::empty(x.sizes());
-    const int64_t n = slot->size;
-    const float* w = context->parameters->weight() + slot->offset;
+    const int64_t n = slot->width;
     context->parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
-      RmsNormRows(x.data_ptr<float>() + first * n, w, static_cast<float>(context->config->norm_eps),
-                  end - first, n, y.mutable_data_ptr<float>() + first * n);
+      NormRows(*slot, context->parameters->weight(), Epsilon(*context),
+               x.data_ptr<float>() + first * n, end - first,
+               y.mutable_data_ptr<float>() + first * n);
     });
     ctx->saved_data["context"] = Address(context);
     ctx->saved_data["slot"] = Address(slot);
@@ -55,19 +56,46 @@ struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto* context = Saved<LayerContext>(ctx, "context");
-    const auto* slot = Saved<ParameterSlot>(ctx, "slot");
+    const auto* slot = Saved<NormSlot>(ctx, "slot");
     const at::Tensor x = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
     at::Tensor dx = at::empty(x.sizes());
-    const int64_t n = slot->size;
-    std::vector<float> dw(n * context->parallel->parts(), 0.0f);
-    const float* w = context->parameters->weight() + slot->offset;
+    const int64_t n = slot->width;
+    std::vector<float> dparameters(slot->size() * context->parallel->parts(), 0.0f);
     context->parallel->Run(x.size(0), [&](int part, int64_t first, int64_t end) {
-      RmsNormBackwardRows(x.data_ptr<float>() + first * n, w, dy.data_ptr<float>() + first * n,
-                          static_cast<float>(context->config->norm_eps), end - first, n,
-                          dx.mutable_data_ptr<float>() + first * n, dw.data() + part * n);
+      NormBackwardRows(*slot, context->parameters->weight(), Epsilon(*context),
+                       x.data_ptr<float>() + first * n, dy.data_ptr<float>() + first * n,
+                       end - first, dx.mutable_data_ptr<float>() + first * n,
+                       dparameters.data() + part * slot->size());
     });
-    CommitParts(*context, *slot, dw);
+    CommitParts(*context, slot->offset, slot->size(), dparameters);
     return {dx, ctx->saved_data["two"].toBool() ? dx : at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& y, const LayerContext* context,
+                            const ParameterSlot* slot) {
+    at::Tensor sum = y.clone();
+    const float* bias = context->parameters->weight() + slot->offset;
+    context->parallel->Run(y.size(0), [&](int, int64_t first, int64_t end) {
+      float* rows = sum.mutable_data_ptr<float>();
+      for (int64_t t = first; t < end; ++t) AddRow(bias, slot->size, rows + t * slot->size);
+    });
+    ctx->saved_data["context"] = Address(context);
+    ctx->saved_data["slot"] = Address(slot);
+    return sum;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto* context = Saved<LayerContext>(ctx, "context");
+    const auto* slot = Saved<ParameterSlot>(ctx, "slot");
+    const at::Tensor dy = grads[0].contiguous();
+    std::vector<float> parts(slot->size * context->parallel->parts(), 0.0f);
+    context->parallel->Run(dy.size(0), [&](int part, int64_t first, int64_t end) {
+      for (int64_t t = first; t < end; ++t)
+        AddRow(dy.data_ptr<float>() + t * slot->size, slot->size, &parts[part * slot->size]);
+    });
+    CommitParts(*context, slot->offset, slot->size, parts);
+    return {dy, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -86,8 +114,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim,
                   length = call.shape.length;
     const int64_t width = (n + 2 * k) * d, heads = n + k, tokens = qkv.size(0);
-    const float eps = static_cast<float>(config.norm_eps);
+    const float eps = Epsilon(*call.context);
     const float* weight = call.context->parameters->weight();
+    const NormSlot &q_norm = call.slots->q_norm, &k_norm = call.slots->k_norm;
     // Normalised and rotated q and k, [T, N + K, D]; v stays where it is.
     at::Tensor qk = at::empty({tokens, heads * d}), out = at::empty({tokens, n * d});
     at::Tensor lse = at::empty({call.shape.sequences, n, length});
@@ -96,9 +125,12 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     call.context->parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
       for (int64_t t = first; t < end; ++t) {
         float* row = rotated + t * heads * d;
-        RmsNormRows(in + t * width, weight + call.slots->q_norm.offset, eps, n, d, row);
-        RmsNormRows(in + t * width + n * d, weight + call.slots->k_norm.offset, eps, k, d,
-                    row + n * d);
+        if (q_norm.width > 0) {
+          NormRows(q_norm, weight, eps, in + t * width, n, row);
+          NormRows(k_norm, weight, eps, in + t * width + n * d, k, row + n * d);
+        } else {
+          std::copy_n(in + t * width, heads * d, row);
+        }
         const int64_t at = t % length * (d / 2);
         for (int64_t h = 0; h < heads; ++h)
           RopeInPlace(row + h * d, &call.rope->cos[at], &call.rope->sin[at], d);
@@ -160,24 +192,28 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
         }
       }
     });
-    const float eps = static_cast<float>(config.norm_eps);
+    const float eps = Epsilon(*context);
     const float* weight = context->parameters->weight();
+    const NormSlot &q_norm = slots->q_norm, &k_norm = slots->k_norm;
     const int parts = context->parallel->parts();
-    std::vector<float> dq_norm(d * parts, 0.0f), dk_norm(d * parts, 0.0f);
+    std::vector<float> dq_norm(q_norm.size() * parts, 0.0f), dk_norm(k_norm.size() * parts, 0.0f);
     context->parallel->Run(tokens, [&](int part, int64_t first, int64_t end) {
       for (int64_t t = first; t < end; ++t) {
         float* row = d_in + t * width;
         const int64_t at = t % length * (d / 2);
         for (int64_t h = 0; h < heads; ++h)
           RopeInPlace(row + h * d, &rope->cos[at], &rope->minus_sin[at], d);
-        RmsNormBackwardRows(in + t * width, weight + slots->q_norm.offset, row, eps, n, d, row,
-                            dq_norm.data() + part * d);
-        RmsNormBackwardRows(in + t * width + n * d, weight + slots->k_norm.offset, row + n * d, eps,
-                            k, d, row + n * d, dk_norm.data() + part * d);
+        if (q_norm.width == 0) continue;
+        NormBackwardRows(q_norm, weight, eps, in + t * width, row, n, row,
+                         dq_norm.data() + part * q_norm.size());
+        NormBackwardRows(k_norm, weight, eps, in + t * width + n * d, row + n * d, k, row + n * d,
+                         dk_norm.data() + part * k_norm.size());
       }
     });
-    CommitParts(*context, slots->q_norm, dq_norm);
-    CommitParts(*context, slots->k_norm, dk_norm);
+    if (q_norm.width > 0) {
+      CommitParts(*context, q_norm.offset, q_norm.size(), dq_norm);
+      CommitParts(*context, k_norm.offset, k_norm.size(), dk_norm);
+    }
     return {dqkv, at::Tensor()};
   }
 };
@@ -227,10 +263,13 @@ RopeTables MakeRopeTables(const ModelConfig& config, int64_t first_position, int
   return tables;
 }
 
-at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a,
-                      const at::Tensor& b) {
-  return AddRmsNormFunction::apply(a, b.defined() ? std::optional<at::Tensor>(b) : std::nullopt,
-                                   &context, &slot);
+at::Tensor AddNorm(const LayerContext& context, const NormSlot& slot, const at::Tensor& a,
+                   const at::Tensor& b) {
+  return AddNormFunction::apply(a, b.defined() ? std::optional<at::Tensor>(b) : std::nullopt,
+                                &context, &slot);
+}
+at::Tensor AddBias(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& y) {
+  return AddBiasFunction::apply(y, &context, &slot);
 }
 at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots,
                            const RopeTables& rope, SequenceShape shape, const at::Tensor& qkv) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/training/bit_linear.h"
+#include "worker/training/norm.h"
 
 namespace tritter {
 
@@ -23,12 +24,15 @@ struct SequenceShape {
   int64_t length = 0;
 };
 
-// RMSNorm of a (+ b where defined) with the weight in `slot`. a, b [T, H].
-at::Tensor AddRmsNorm(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& a,
-                      const at::Tensor& b);
+// Norm of a (+ b where defined). a, b [T, width].
+at::Tensor AddNorm(const LayerContext& context, const NormSlot& slot, const at::Tensor& a,
+                   const at::Tensor& b);
+
+// y plus the bias in `slot` [n]. y [T, n].
+at::Tensor AddBias(const LayerContext& context, const ParameterSlot& slot, const at::Tensor& y);
 
 struct AttentionSlots {
-  ParameterSlot q_norm, k_norm;  // [D]
+  NormSlot q_norm, k_norm;  // over D; none in family bitnet
 };
 // QK-norm, RoPE and causal attention. qkv [T, (N + 2K) D] -> [T, N D].
 at::Tensor CausalAttention(const LayerContext& context, const AttentionSlots& slots,

@@ -81,13 +81,14 @@ class CpuTrainer : public Trainer {
 
   absl::Status Build() {
     context_ = LayerContext{&spec_.model, &parameters_, &sink_, &parallel_};
-    ASSIGN_OR_RETURN(network_, Network::Create(context_, BitLinearFactory(context_)));
-    ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, spec_.z_loss));
+    const LinearFactory linears = BitLinearFactory(context_);
+    ASSIGN_OR_RETURN(network_, Network::Create(context_, linears));
+    ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, spec_.z_loss));
     return absl::OkStatus();
   }
 
   absl::Status InitialiseFresh() override {
-    InitialiseParameters(spec_.seed, spec_.model.layers, &parameters_);
+    InitialiseParameters(spec_.seed, spec_.model, &parameters_);
     step_ = 0;
     return absl::OkStatus();
   }
