@@ -1,10 +1,8 @@
-// A network small enough for tests, with everything around it, and its plain form in LibTorch's own
-// operations.
+// A network small enough for tests, with everything around it, and a plain BitLinear.
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +15,8 @@ namespace tritter {
 
 // H 32, two layers, 4 query heads on 2 key heads of 8, I 48, V 264.
 ModelConfig TinyModel();
+// The same of either family.
+ModelConfig TinyModel(Family family);
 // TinyModel, L 16, 100 steps of 8 sequences, peak 3e-3.
 RunSpec TinySpec();
 // Repeatable text-like tokens.
@@ -42,14 +42,6 @@ class TinyNetwork {
 
 // BitLinear written with detach: y = x̂ ŵᵀ, x̂ = x + (dequantised x - x).detach(), likewise ŵ.
 at::Tensor PlainBitLinear(const at::Tensor& x, const at::Tensor& w);
-// RMSNorm over the last dimension.
-at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& w, double eps);
-// The whole model by the formulas of the specification. tokens [B, L] -> logits [B, L, V];
-// parameters by name.
-at::Tensor PlainLogits(const ModelConfig& config,
-                       const std::map<std::string, at::Tensor>& parameters,
-                       const at::Tensor& tokens);
-
 // ‖a - b‖ / ‖b‖.
 double RelativeError(const at::Tensor& a, const at::Tensor& b);
 

@@ -1,12 +1,15 @@
-// The network against plain LibTorch formulas, and the sanity figures of the specification.
+// The network against the formulas in FP64, and the sanity figures of the specification.
 #include "worker/training/network.h"
 
-#include <cmath>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "worker/testing/tiny_model.h"
+#include "worker/training/formula/formula_network.h"
 
 namespace tritter {
 namespace {
@@ -55,53 +58,160 @@ TEST(BitLinear, OutputOfATokenDoesNotDependOnTheOthers) {
     EXPECT_TRUE(layer->Forward(x.narrow(0, 5, count).contiguous()).equal(all.narrow(0, 5, count)));
 }
 
-// Rounding in the last bit may flip an activation code here and there: the bounds leave room for a
-// few of those.
-TEST(Network, LogitsAndGradientsAreThoseOfThePlainFormulas) {
-  TinyNetwork net(TinyModel());
-  net.Weight("head.weight").mul_(100.0);  // away from the near-zero start
-  const std::vector<int64_t> tokens = TinyTokens(1, 3 * 17);
-  std::map<std::string, at::Tensor> plain;
-  for (const ParameterSlot& slot : net.parameters.slots()) {
-    plain[slot.spec.name] = net.Weight(slot.spec.name).clone().requires_grad_(true);
-  }
-  const at::Tensor grid = at::tensor(at::ArrayRef<int64_t>(tokens)).view({3, 17});
-  const at::Tensor targets = grid.narrow(1, 1, 16).reshape({-1});
-  const at::Tensor plain_logits =
-      PlainLogits(net.config, plain, grid.narrow(1, 0, 16)).reshape({48, -1});
-  at::cross_entropy_loss(plain_logits, targets).backward();
+struct Case {
+  std::string name;
+  ModelConfig config;
+};
 
-  std::vector<int64_t> inputs,
-      wanted(targets.data_ptr<int64_t>(), targets.data_ptr<int64_t>() + 48);
-  for (int64_t s = 0; s < 3; ++s)
-    inputs.insert(inputs.end(), tokens.begin() + s * 17, tokens.begin() + s * 17 + 16);
+// Both families with every combination of the switches that make another network.
+std::vector<Case> SwitchCases() {
+  std::vector<Case> cases;
+  for (int bits = 0; bits < 64; ++bits) {
+    ModelConfig config = TinyModel(bits & 1 ? Family::kBitnet : Family::kTritter);
+    config.norm = bits & 2 ? NormKind::kLayerNorm : NormKind::kRmsNorm;
+    config.bias = bits & 4;
+    config.tied_embeddings = bits & 8;
+    config.granularity = bits & 16 ? ScaleGranularity::kTensor : ScaleGranularity::kRow;
+    config.lm_head_ternary = bits & 32;
+    if (!ValidateConfig(config).ok()) continue;  // combinations that no model has
+    cases.push_back({absl::StrReplaceAll(ModelConfigToYaml(config, 0), {{"\n", ", "}}), config});
+  }
+  return cases;
+}
+
+// Norms, biases and heads away from where they start, so that every term of the formulas counts.
+void Unsettle(TinyNetwork* net) {
+  at::manual_seed(11);
+  for (const ParameterSlot& slot : net->parameters.slots()) {
+    at::Tensor w = net->Weight(slot.spec.name);
+    if (slot.spec.kind == ParameterKind::kNorm) w.uniform_(0.5, 1.5);
+    if (slot.spec.kind == ParameterKind::kBias) w.normal_(0, 0.3);
+    if (slot.spec.kind == ParameterKind::kHead) w.mul_(50.0);
+    if (slot.spec.kind == ParameterKind::kEmbedding && net->config.tied_embeddings) w.mul_(5.0);
+  }
+  net->parameters.MarkChanged();
+}
+
+// Largest ‖fast - formula‖ / ‖formula‖ that the loss, the logits and any parameter's gradient may
+// show.
+struct Tolerance {
+  double loss, gradient;
+};
+
+void ExpectTheFormulas(const Case& c, const Tolerance& tolerance) {
+  constexpr int64_t kSequences = 3, kLength = 16;
+  TinyNetwork net(c.config);
+  Unsettle(&net);
+  const std::vector<int64_t> tokens = TinyTokens(1, kSequences * (kLength + 1));
+  const at::Tensor grid = at::tensor(at::ArrayRef<int64_t>(tokens)).view({kSequences, kLength + 1});
+  const at::Tensor input = grid.narrow(1, 0, kLength).contiguous(),
+                   target = grid.narrow(1, 1, kLength).contiguous();
+  const auto values = [](const at::Tensor& t) {
+    return std::vector<int64_t>(t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel());
+  };
+  FormulaNetwork formula(c.config, LeafParameters(c.config, net.parameters.weight(), at::kDouble));
+  const at::Tensor want =
+      formula.Loss({input}, target, at::ones(target.sizes(), at::kDouble)) / target.numel();
+  want.backward();
+
   net.sink.BeginMicroBatch(true, true);
-  const at::Tensor embedded = net.network->Embed(inputs);
-  const at::Tensor hidden = net.network->Forward(embedded, {3, 16});
-  EXPECT_LT(RelativeError(at::mm(hidden.detach(), net.Weight("head.weight").t()), plain_logits),
-            5e-3);
-  const LossResult loss =
-      net.loss->Compute(hidden.detach(), wanted, std::vector<float>(48, 1.0f), 1.0f / 48);
-  EXPECT_NEAR(loss.loss / 48, at::cross_entropy_loss(plain_logits, targets).item<double>(), 5e-3);
+  const at::Tensor embedded = net.network->Embed(values(input));
+  const at::Tensor hidden = net.network->Forward(embedded, {kSequences, kLength});
+  const std::vector<float> ones(target.numel(), 1.0f);
+  const LossResult loss = net.loss->Compute(hidden.detach(), values(target), ones,
+                                            1.0f / static_cast<float>(target.numel()));
   hidden.backward(loss.hidden_gradient);
-  net.network->CommitEmbeddingGradient(embedded.grad(), inputs);
+  net.network->CommitEmbeddingGradient(embedded.grad(), values(input));
+  EXPECT_NEAR(loss.loss / static_cast<double>(target.numel()), want.item<double>(),
+              tolerance.loss * want.item<double>())
+      << c.name;
   for (const ParameterSlot& slot : net.parameters.slots()) {
-    EXPECT_LT(RelativeError(net.Gradient(slot.spec.name), plain[slot.spec.name].grad()), 3e-2)
-        << slot.spec.name;
+    const at::Tensor& gradient = formula.parameters().at(slot.spec.name).grad();
+    EXPECT_GT(gradient.norm().item<double>(), 1e-6) << slot.spec.name << " of " << c.name;
+    EXPECT_LT(RelativeError(net.Gradient(slot.spec.name), gradient), tolerance.gradient)
+        << slot.spec.name << " of " << c.name;
   }
 }
 
+// Rounding in the last bit may flip an activation code here and there: the bounds leave room for a
+// few of those.
+TEST(Network, LossAndGradientsAreThoseOfTheFormulasForEverySwitch) {
+  const std::vector<Case> cases = SwitchCases();
+  EXPECT_EQ(cases.size(), 36u);
+  for (const Case& c : cases) ExpectTheFormulas(c, {2e-3, 3e-2});
+}
+
 TEST(Network, NoGradientReachesTheFuture) {
-  TinyNetwork net(TinyModel());
-  const std::vector<int64_t> tokens = TinyTokens(2, 32);
-  for (int64_t t : {0, 7, 14}) {
-    const at::Tensor embedded = net.network->Embed(tokens);
-    const at::Tensor hidden = net.network->Forward(embedded, {2, 16});
-    at::Tensor gradient = at::zeros_like(hidden);
-    gradient[t].fill_(1.0);
-    hidden.backward(gradient);
-    EXPECT_GT(embedded.grad().narrow(0, 0, t + 1).abs().max().item<float>(), 1e-4);
-    EXPECT_EQ(embedded.grad().narrow(0, t + 1, 32 - t - 1).abs().max().item<float>(), 0.0f) << t;
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    TinyNetwork net(TinyModel(family));
+    const std::vector<int64_t> tokens = TinyTokens(2, 32);
+    for (int64_t t : {0, 7, 14}) {
+      const at::Tensor embedded = net.network->Embed(tokens);
+      const at::Tensor hidden = net.network->Forward(embedded, {2, 16});
+      at::Tensor gradient = at::zeros_like(hidden);
+      gradient[t].normal_();
+      hidden.backward(gradient);
+      EXPECT_GT(embedded.grad().narrow(0, 0, t + 1).abs().max().item<float>(), 1e-4);
+      EXPECT_EQ(embedded.grad().narrow(0, t + 1, 32 - t - 1).abs().max().item<float>(), 0.0f)
+          << FamilyName(family) << " " << t;
+    }
+  }
+}
+
+TEST(Network, GroupedHeadsEqualDuplicatedOnes) {
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    for (int64_t kv_heads : {1, 2}) {
+      ModelConfig few = TinyModel(family), all = few;
+      few.kv_heads = kv_heads;
+      all.kv_heads = all.heads;
+      TinyNetwork grouped(few), full(all);
+      for (const ParameterSlot& slot : full.parameters.slots()) {
+        at::Tensor w = full.Weight(slot.spec.name), from = grouped.Weight(slot.spec.name);
+        if (w.sizes() == from.sizes()) {
+          w.copy_(from);
+        } else {  // the rows of k or v, a block of D for each head
+          const at::Tensor heads = from.view({kv_heads, few.head_dim, few.hidden});
+          w.copy_(heads.repeat_interleave(few.heads / kv_heads, 0).view(w.sizes()));
+        }
+      }
+      full.parameters.MarkChanged();
+      const std::vector<int64_t> tokens = TinyTokens(2, 32);
+      const at::Tensor a = grouped.network->Forward(grouped.network->Embed(tokens), {2, 16}),
+                       b = full.network->Forward(full.network->Embed(tokens), {2, 16});
+      EXPECT_LT(RelativeError(b, a), 1e-6) << FamilyName(family) << " " << kv_heads;
+    }
+  }
+}
+
+// Every preset in both families, built without its memory: each matrix is asked for once, in the
+// groups that share an input, with the shapes of the specification.
+TEST(Network, EveryPresetCanBeBuilt) {
+  for (const std::string& preset : PresetNames()) {
+    for (Family family : {Family::kTritter, Family::kBitnet}) {
+      ASSERT_OK_AND_ASSIGN(ModelConfig config, PresetConfig(preset));
+      ApplyFamilyDefaults(family, &config);
+      ASSERT_OK(ValidateConfig(config));
+      ParameterStore table = ParameterStore::TableOnly(config);
+      EXPECT_EQ(table.slots().back().offset + table.slots().back().size, ParameterCount(config));
+      const LayerContext context{&config, &table, nullptr, nullptr};
+      std::vector<std::vector<int64_t>> shapes;
+      const LinearFactory recorder = [&](const LinearRequest& request) {
+        shapes.push_back(table.FindAdjacent(request.names)->spec.shape);
+        return BitLinear::Create(context, request);
+      };
+      ASSERT_OK(Network::Create(context, recorder).status()) << preset;
+      ASSERT_OK(NextTokenLoss(context, recorder, 0.0).status()) << preset;
+      const int64_t h = config.hidden, query = config.heads * config.head_dim,
+                    keys = config.kv_heads * config.head_dim;
+      std::vector<std::vector<int64_t>> expected;
+      for (int64_t layer = 0; layer < config.layers; ++layer) {
+        expected.push_back({query + 2 * keys, h});
+        expected.push_back({h, query});
+        expected.push_back({2 * config.ffn, h});
+        expected.push_back({h, config.ffn});
+      }
+      EXPECT_EQ(shapes, expected) << preset << " " << FamilyName(family);
+    }
   }
 }
 

@@ -27,6 +27,12 @@ ParameterStore::ParameterStore(const ModelConfig& config) : slots_(SlotsOf(confi
   average_ = FloatBuffer(size);
 }
 
+ParameterStore ParameterStore::TableOnly(const ModelConfig& config) {
+  ParameterStore store;
+  store.slots_ = SlotsOf(config);
+  return store;
+}
+
 absl::StatusOr<const ParameterSlot*> ParameterStore::Find(absl::string_view name) const {
   for (const ParameterSlot& slot : slots_) {
     if (slot.spec.name == name) return &slot;

@@ -26,6 +26,8 @@ struct ParameterSlot {
 class ParameterStore {
  public:
   explicit ParameterStore(const ModelConfig& config);
+  // Without the arrays: a network of any size can be built on it and its shapes be looked at.
+  static ParameterStore TableOnly(const ModelConfig& config);
 
   const std::vector<ParameterSlot>& slots() const { return slots_; }
   int64_t size() const { return weight_.size(); }
@@ -52,6 +54,8 @@ class ParameterStore {
   void MarkChanged() { ++version_; }
 
  private:
+  ParameterStore() = default;
+
   std::vector<ParameterSlot> slots_;
   FloatBuffer weight_, gradient_, adam_m_, adam_v_, average_;
   uint64_t version_ = 1;

@@ -17,7 +17,8 @@ ServingForward::ServingForward(const ModelConfig& config, const ParameterStore& 
       parameters_(parameters),
       weights_(weights),
       parallel_(parallel),
-      integer_products_(config.activations == ActivationRule::kInt8) {
+      integer_products_(config.activations == ActivationRule::kInt8 &&
+                        config.weight_rule != WeightRule::kNone) {
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = absl::StrCat("layers.", i, ".");
     Layer layer;
@@ -65,6 +66,10 @@ ServingForward::Matrix ServingForward::MakeMatrix(const std::string& name) const
   matrix.in = slot.spec.shape[1];
   if (const auto bias = parameters_.Find(name + ".bias"); bias.ok())
     matrix.bias = weights_ + (*bias)->offset;
+  if (config_.weight_rule == WeightRule::kNone) {
+    matrix.plain = weights_ + slot.offset;
+    return matrix;
+  }
   std::vector<int8_t> codes(slot.size);
   matrix.scales.resize(matrix.out);
   const bool per_row = config_.granularity == ScaleGranularity::kRow;

@@ -25,8 +25,7 @@ class ServingForward {
   // (the rest).
   ServingForward(const ModelConfig& config, const ParameterStore& parameters, const float* weights,
                  ParallelRows* parallel);
-  ServingForward(const ServingForward&) = delete;
-  ServingForward& operator=(const ServingForward&) = delete;
+  ServingForward(ServingForward&&) = default;
 
   // Logits [tokens, V] of one sequence from position 0. Errors: InvalidArgument (a token outside
   // the vocabulary).
