@@ -70,6 +70,7 @@ std::vector<YamlKeyDoc> RunYamlKeys() {
       {"data.stages.decay.<source>", "number, at least 0", "the source's weight",
        "Weight of a source from the decay on; once the mapping is there, a source it does "
        "not name has 0."});
+  AppendKeyDocs(LabelWeightFields(), "data.label_weights.", &keys);
   AppendKeyDocs(TrainingFields(), "training.", &keys);
   AppendKeyDocs(LearningRateFields(), "training.learning_rate.", &keys);
   for (const RunSection& section : PlainSections()) {
