@@ -136,18 +136,10 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
     return absl::InvalidArgumentError(
         absl::StrCat("export format '", options.format, "', expected tpack or safetensors"));
   }
-  if (config.family == Family::kBitnet && config.granularity == ScaleGranularity::kRow) {
-    return absl::InvalidArgumentError(
-        "family bitnet with granularity row cannot be exported: other programs of this family "
-        "compute one scale a matrix; "
-        "train with granularity tensor");
-  }
-  if (config.weight_rule != WeightRule::kAbsMean) {
-    return absl::UnimplementedError(absl::StrCat("weight_rule ", WeightRuleName(config.weight_rule),
-                                                 " has no packed form; export with format "
-                                                 "safetensors"));
-  }
-  return absl::OkStatus();
+  const absl::Status packable = CheckPackable(config);
+  if (packable.ok()) return absl::OkStatus();
+  return absl::Status(packable.code(),
+                      absl::StrCat(packable.message(), "; export with format safetensors"));
 }
 
 absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const std::string& checkpoint_folder,

@@ -16,8 +16,7 @@ struct ExportOptions {
   bool raw = false;              // raw instead of averaged weights
 };
 // Whether a model of this configuration has this form; also for a run's admission, hours before
-// there is a checkpoint. Errors: InvalidArgument (unknown format; family bitnet with granularity
-// row), Unimplemented (weight_rule threshold as tpack).
+// there is a checkpoint. Errors: InvalidArgument (unknown format), those of CheckPackable (tpack).
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options);
 
 struct ExportResult {

@@ -83,11 +83,12 @@ std::string RunYamlReference() {
   const std::vector<Group> groups = {
       {"The run", "", ""},
       {"model", "model",
-       "A preset, or every size; any field given beside a preset wins. Training takes family "
-       "tritter "
-       "with causal attention, rmsnorm, absmean, int8 activations, no biases, a full head and "
-       "untied "
-       "embeddings; whatever else a configuration can say is refused with a sentence."},
+       "A preset, or every size; any field given beside a preset wins. Training takes both "
+       "families "
+       "and every switch with causal attention, weight_rule absmean and int8 activations; whatever "
+       "else a configuration can say is refused with a sentence. `export.format: tpack` takes what "
+       "the inference server computes: rmsnorm, no biases, a full head, and for family bitnet "
+       "granularity tensor."},
       {"data", "data", "Where the tokens come from. At least one source; names are unique."},
       {"training", "training", ""},
       {"hybrid", "hybrid", ""},
