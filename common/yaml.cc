@@ -270,6 +270,10 @@ void YamlMap::Require(absl::string_view key) {
   if (!Has(key)) ref_->Report(ref_->position, key, "required key is missing");
 }
 
+void YamlMap::Skip(absl::string_view key) {
+  if (present()) ref_->node->asked.insert(std::string(key));
+}
+
 void YamlMap::Error(absl::string_view key, absl::string_view message) {
   const Node::Entry* entry = present() && !key.empty() ? ref_->node->Find(key) : nullptr;
   ref_->Report(entry != nullptr ? entry->value->position : ref_->position, key,

@@ -71,6 +71,7 @@ class YamlMap {
   YamlMap Map(absl::string_view key);                   // nested mapping; not present() when absent
   std::vector<YamlMap> MapList(absl::string_view key);  // list of mappings
   void Require(absl::string_view key);  // error "required key is missing" unless present
+  void Skip(absl::string_view key);     // known, but not read: whatever is below it is accepted
 
   // Adds an error at `key`'s value (or at the mapping when absent/empty): file:line:col: path.key:
   // message.

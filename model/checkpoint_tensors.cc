@@ -61,4 +61,12 @@ absl::StatusOr<absl::Span<const float>> CheckpointTensors::Get(
   return values;
 }
 
+std::string CheckpointTensors::Metadata(const std::string& key) const {
+  for (const std::unique_ptr<SafetensorsFile>& share : shares_) {
+    const auto found = share->metadata().find(key);
+    if (found != share->metadata().end()) return found->second;
+  }
+  return "";
+}
+
 }  // namespace tritter

@@ -29,6 +29,8 @@ class CheckpointTensors {
   // parameter's; FailedPrecondition when it holds NaN or infinity (the run had diverged).
   absl::StatusOr<absl::Span<const float>> Get(absl::string_view prefix,
                                               const ParameterSpec& parameter) const;
+  // What the first share that has this key says in its metadata; "" when none has it.
+  std::string Metadata(const std::string& key) const;
 
  private:
   explicit CheckpointTensors(std::string folder) : folder_(std::move(folder)) {}

@@ -1,173 +1,155 @@
 #include "model/export.h"
 
 #include <algorithm>
-#include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
-#include "common/version.h"
-#include "kernels/packing.h"
-#include "kernels/quantise.h"
-#include "model/checkpoint_manifest.h"
-#include "model/checkpoint_tensors.h"
-#include "model/run_spec.h"
-#include "model/safetensors.h"
-#include "model/tokenizer.h"
-#include "model/tpack.h"
+#include "model/checkpoint_weights.h"
+#include "model/export_forms.h"
+#include "model/hf_format.h"
 
 namespace tritter {
 namespace {
 
-// What is exported: the checked checkpoint and where its weights are.
-struct Source {
-  CheckpointManifest manifest;
-  std::string manifest_hash;
-  ModelConfig config;
-  std::unique_ptr<CheckpointTensors> tensors;
-  bool raw = false;
+constexpr char kSafetensorsEnding[] = ".safetensors";
 
-  absl::string_view prefix() const { return raw ? "weight/" : "ema/"; }
-  std::string weights() const { return raw ? "raw" : "averaged"; }
-};
-
-absl::StatusOr<Source> OpenSource(Env* env, const std::string& folder,
-                                  const ExportOptions& options) {
-  Source source;
-  source.raw = options.raw;
-  ASSIGN_OR_RETURN(source.manifest, ReadManifest(env, folder));
-  const std::string manifest_path = JoinPath(folder, "manifest.json");
-  ASSIGN_OR_RETURN(const RunSpec spec,
-                   ParseRunSpec(source.manifest.spec_yaml, manifest_path + ": spec_yaml", folder));
-  source.config = spec.model;
-  RETURN_IF_ERROR(CheckExportable(source.config, options));  // what needs no hours of hashing first
-  RETURN_IF_ERROR(VerifyCheckpoint(env, folder, source.manifest, /*hashes=*/true));
-  ASSIGN_OR_RETURN(source.manifest_hash, Sha256HexOfFile(env, manifest_path));
-  ASSIGN_OR_RETURN(source.tensors, CheckpointTensors::Open(env, folder, source.manifest));
-  return source;
+// What would stand in the way or make two exports of one.
+absl::Status CheckTarget(Env* env, const std::string& path, const ExportOptions& options) {
+  if (options.format == "hf") {
+    if (!env->Exists(path)) return absl::OkStatus();
+    if (!env->IsDirectory(path))
+      return absl::AlreadyExistsError(absl::StrCat(path, ": is a file, expected a new folder"));
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, env->ListDir(path));
+    if (names.empty()) return absl::OkStatus();
+    return absl::AlreadyExistsError(absl::StrCat(path, ": the folder holds ", names.size(),
+                                                 " files, the first is ", names[0],
+                                                 "; name a new folder, or remove this one"));
+  }
+  if (options.format == "safetensors" && !absl::EndsWith(path, kSafetensorsEnding)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected a name that ends in ", kSafetensorsEnding));
+  }
+  return absl::OkStatus();
 }
 
-// Sixteen rows at a time: beside the result only one row block is held.
-TpackTensorToWrite PackTernary(const ParameterSpec& parameter, absl::Span<const float> w,
-                               bool per_row) {
-  const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
-  TpackTensorToWrite out{parameter.name, parameter.shape, TpackType::kTernaryTile16x16, "", {}};
-  out.data.resize(TiledBytes(rows, cols));
-  uint8_t* tiled = reinterpret_cast<uint8_t*>(out.data.data());
-  if (per_row) {
-    for (int64_t r = 0; r < rows; ++r)
-      out.scales.push_back(AbsMeanScale(w.data() + r * cols, cols));
-  } else {
-    double sum = 0;  // the order of QuantiseWeights
-    for (int64_t r = 0; r < rows; ++r) sum += AbsSum(w.data() + r * cols, cols);
-    out.scales.push_back(ScaleFromAbsSum(sum, rows * cols));
-  }
-  std::vector<int8_t> q(kTileRows * cols);
-  std::vector<uint8_t> logical(kTileRows * LogicalRowBytes(cols));
-  for (int64_t first = 0; first < rows; first += kTileRows) {
-    const int64_t count = std::min<int64_t>(kTileRows, rows - first);
-    for (int64_t r = 0; r < count; ++r) {
-      QuantiseTernary(w.data() + (first + r) * cols, cols, out.scales[per_row ? first + r : 0],
-                      q.data() + r * cols);
-    }
-    PackLogical(q.data(), count, cols, logical.data());
-    LogicalToTiled(logical.data(), count, cols, tiled + TiledBytes(first, cols));
-  }
-  return out;
+// The stem of a safetensors file: shards and index begin with it.
+std::string StemOf(const std::string& path) {
+  return std::string(absl::StripSuffix(Basename(path), kSafetensorsEnding));
 }
 
-absl::Status WriteTpack(Env* env, const Source& source, const std::string& path) {
-  const CheckpointManifest& m = source.manifest;
-  const TpackProvenance provenance{m.run_id, m.step, source.manifest_hash, source.weights(),
-                                   kVersion};
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<TpackWriter> writer,
-      TpackWriter::Create(env, path, source.config, ByteTokenizer().hash(), provenance));
-  const bool per_row = source.config.granularity == ScaleGranularity::kRow;
-  for (const ParameterSpec& parameter : ParameterTable(source.config)) {
-    ASSIGN_OR_RETURN(const absl::Span<const float> values,
-                     source.tensors->Get(source.prefix(), parameter));
-    if (parameter.kind == ParameterKind::kTernary) {
-      RETURN_IF_ERROR(writer->Add(PackTernary(parameter, values, per_row)));
-    } else {
-      std::string bytes(reinterpret_cast<const char*>(values.data()),
-                        values.size() * sizeof(float));
-      RETURN_IF_ERROR(
-          writer->Add({parameter.name, parameter.shape, TpackType::kF32, std::move(bytes), {}}));
-    }
-  }
-  RETURN_IF_ERROR(writer->Finish());
-  ASSIGN_OR_RETURN(const std::unique_ptr<TpackFile> written, TpackFile::Open(env, path));
-  return written->VerifyAll();
+absl::StatusOr<std::vector<WrittenSetFile>> WriteForm(Env* env, WeightSource* source,
+                                                      const std::string& folder,
+                                                      const std::string& path,
+                                                      const ExportOptions& options) {
+  RETURN_IF_ERROR(env->RemoveTree(folder));  // of an export that did not end
+  RETURN_IF_ERROR(env->CreateDirs(folder));
+  if (options.format == "tpack") return WriteTpackForm(env, source, folder, Basename(path));
+  if (options.format == "hf")
+    return WriteHfForm(env, source, folder, !options.masters, options.max_shard_bytes);
+  return WriteSafetensorsForm(env, source, folder, StemOf(path), options.max_shard_bytes);
 }
 
-// All weights as F32 under the names of ParameterTable; read from the mapped shares while they are
-// written.
-absl::Status WriteAllAsSafetensors(Env* env, const Source& source, const std::string& path) {
-  std::vector<TensorToWrite> tensors;
-  for (const ParameterSpec& parameter : ParameterTable(source.config)) {
-    ASSIGN_OR_RETURN(const absl::Span<const float> values,
-                     source.tensors->Get(source.prefix(), parameter));
-    const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(values.data()),
-                                          values.size() * sizeof(float));
-    tensors.push_back({parameter.name, DType::kF32, parameter.shape, bytes});
+// Moves the checked files from `folder` to their places; the last one, the index of several, makes
+// them whole. Returns what to open.
+absl::StatusOr<std::string> MoveIntoPlace(Env* env, const std::string& folder,
+                                          const std::string& path, const ExportOptions& options,
+                                          const std::vector<WrittenSetFile>& files) {
+  const std::string parent = Dirname(path);
+  if (options.format == "hf") {
+    if (env->Exists(path)) RETURN_IF_ERROR(env->RemoveTree(path));  // empty, as checked
+    RETURN_IF_ERROR(env->SyncDir(folder));
+    RETURN_IF_ERROR(env->Rename(folder, path));
+    RETURN_IF_ERROR(env->SyncDir(parent));
+    return path;
   }
-  const CheckpointManifest& m = source.manifest;
-  const std::map<std::string, std::string> metadata = {
-      {"format", "tritter"},         {"model", ModelConfigToYaml(source.config, 0)},
-      {"run_id", m.run_id},          {"step", absl::StrCat(m.step)},
-      {"weights", source.weights()}, {"checkpoint_hash", source.manifest_hash},
-      {"code_version", kVersion},    {"tokenizer_hash", ByteTokenizer().hash()}};
-  ASSIGN_OR_RETURN(const WrittenFile written, WriteSafetensors(env, path, tensors, metadata));
-  RETURN_IF_ERROR(SafetensorsFile::Open(env, path));
-  ASSIGN_OR_RETURN(const std::string hash, Sha256HexOfFile(env, path));
-  if (hash == written.sha256) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(path, ": SHA-256 read back is ", hash, ", written was ", written.sha256));
+  const std::string index = JoinPath(parent, StemOf(path) + kSafetensorsIndexEnding);
+  const std::string& other = files.size() > 1 ? path : index;
+  if (options.format == "safetensors" && env->Exists(other)) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        other, ": belongs to an older export that is ", files.size() > 1 ? "one file" : "sharded",
+        ", this one is ", files.size() > 1 ? "sharded" : "one file", "; remove the old one"));
+  }
+  if (files.size() > 1 && env->Exists(index)) RETURN_IF_ERROR(env->RemoveFile(index));
+  for (const WrittenSetFile& file : files)
+    RETURN_IF_ERROR(env->Rename(JoinPath(folder, file.name), JoinPath(parent, file.name)));
+  RETURN_IF_ERROR(env->SyncDir(parent));
+  RETURN_IF_ERROR(env->RemoveTree(folder));
+  return files.size() > 1 ? index : path;
+}
+
+std::string HashOfAll(std::vector<WrittenSetFile> files) {
+  if (files.size() == 1) return files[0].sha256;
+  std::sort(files.begin(), files.end(),
+            [](const WrittenSetFile& a, const WrittenSetFile& b) { return a.name < b.name; });
+  std::string lines;
+  for (const WrittenSetFile& file : files)
+    absl::StrAppend(&lines, file.sha256, "  ", file.name, "\n");
+  return Sha256Hex(lines);
 }
 
 }  // namespace
 
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options) {
   if (options.format == "safetensors") return absl::OkStatus();
-  if (options.format != "tpack") {
+  if (options.format != "tpack" && options.format != "hf") {
     return absl::InvalidArgumentError(
-        absl::StrCat("export format '", options.format, "', expected tpack or safetensors"));
+        absl::StrCat("export format '", options.format, "', expected tpack, safetensors or hf"));
   }
-  const absl::Status packable = CheckPackable(config);
-  if (packable.ok()) return absl::OkStatus();
-  return absl::Status(packable.code(),
-                      absl::StrCat(packable.message(), "; export with format safetensors"));
+  if (config.family == Family::kBitnet && config.granularity == ScaleGranularity::kRow) {
+    return absl::InvalidArgumentError(
+        "family bitnet with granularity row cannot be exported: other programs of this family "
+        "compute one scale a matrix; "
+        "train with granularity tensor");
+  }
+  if (options.format == "hf") return CheckHfExpressible(config);
+  if (config.weight_rule != WeightRule::kAbsMean) {
+    return absl::UnimplementedError(absl::StrCat("weight_rule ", WeightRuleName(config.weight_rule),
+                                                 " has no packed form; export with format "
+                                                 "safetensors"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const std::string& path,
+                                           const ExportOptions& options) {
+  RETURN_IF_ERROR(CheckExportable(source->config(), options));
+  RETURN_IF_ERROR(CheckTarget(env, path, options));
+  RETURN_IF_ERROR(env->CreateDirs(Dirname(path)));
+  // Read back and checked before it takes the place of an older file.
+  const std::string unverified = path + ".unverified";
+  const absl::StatusOr<std::vector<WrittenSetFile>> files =
+      WriteForm(env, source, unverified, path, options);
+  ExportResult result;
+  absl::Status status = files.status();
+  if (status.ok()) {
+    absl::StatusOr<std::string> placed = MoveIntoPlace(env, unverified, path, options, *files);
+    status = placed.status();
+    if (placed.ok()) result.path = *std::move(placed);
+  }
+  if (!status.ok()) {
+    env->RemoveTree(unverified).IgnoreError();  // the first error is the one that counts
+    return status;
+  }
+  for (const WrittenSetFile& file : *files) result.bytes += file.bytes;
+  result.sha256 = HashOfAll(*files);
+  result.step = source->origin().step;
+  return result;
 }
 
 absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const std::string& checkpoint_folder,
                                               const std::string& path,
                                               const ExportOptions& options) {
-  absl::StatusOr<Source> source = OpenSource(env, checkpoint_folder, options);
-  if (!source.ok()) return source.status();
-  RETURN_IF_ERROR(env->CreateDirs(Dirname(path)));
-
-  // Read back and checked before it takes the place of an older file.
-  const std::string unverified = path + ".unverified";
-  absl::Status status = options.format == "tpack" ? WriteTpack(env, *source, unverified)
-                                                  : WriteAllAsSafetensors(env, *source, unverified);
-  ExportResult result{path, 0, "", source->manifest.step};
-  if (status.ok()) {
-    absl::StatusOr<std::string> hash = Sha256HexOfFile(env, unverified);
-    const absl::StatusOr<uint64_t> bytes = env->FileSize(unverified);
-    status = !hash.ok() ? hash.status() : bytes.status();
-    if (status.ok()) result.sha256 = *std::move(hash), result.bytes = *bytes;
-  }
-  if (status.ok()) status = env->Rename(unverified, path);
-  if (!status.ok()) {
-    if (env->Exists(unverified))
-      env->RemoveFile(unverified).IgnoreError();  // the first error is the one that counts
-    return status;
-  }
-  RETURN_IF_ERROR(env->SyncDir(Dirname(path)));
-  return result;
+  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModel(env, checkpoint_folder));
+  RETURN_IF_ERROR(CheckExportable(config, options));  // what needs no hours of hashing first
+  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
+                   OpenCheckpointWeights(env, checkpoint_folder, options.raw));
+  return ExportWeights(env, source.get(), path, options);
 }
 
 }  // namespace tritter

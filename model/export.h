@@ -1,5 +1,5 @@
-// Checkpoint folder in, deployable file out. Used by the coordinator when a run completes and by
-// `tritterctl export`.
+// Weights in, deployable files out. Used by the coordinator when a run completes, by `tritterctl
+// export` and by `tritterctl import`. The forms: docs/formats/tpack.md, docs/formats/exchange.md.
 #pragma once
 
 #include <string>
@@ -8,30 +8,46 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/config.h"
+#include "model/safetensors_set.h"
+#include "model/weight_source.h"
 
 namespace tritter {
 
 struct ExportOptions {
-  std::string format = "tpack";  // "tpack", "safetensors"
+  std::string format = "tpack";  // "tpack", "safetensors", "hf"
   bool raw = false;              // raw instead of averaged weights
+  // hf: FP32 master weights instead of ternary codes and scales.
+  bool masters = false;
+  uint64_t max_shard_bytes = kDefaultMaxShardBytes;  // safetensors, hf
 };
 // Whether a model of this configuration has this form; also for a run's admission, hours before
-// there is a checkpoint. Errors: InvalidArgument (unknown format), those of CheckPackable (tpack).
+// there is a checkpoint. Errors: InvalidArgument (unknown format; family bitnet with granularity
+// row; a switch that the Hugging Face form has not), Unimplemented (weight_rule threshold as
+// tpack).
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options);
 
 struct ExportResult {
-  std::string path;
-  uint64_t bytes = 0;
+  std::string path;    // the file; the index of several; the folder of format hf
+  uint64_t bytes = 0;  // of all files
+  // Of the file; where there are several, of the lines that sha256sum prints for them, by name.
   std::string sha256;
   int64_t step = 0;
 };
 
-// Verifies the checkpoint (sizes and hashes), writes `path`.unverified one tensor in memory at a
-// time, reads it back and checks all of it, and only then renames it to `path`: an older file there
-// is whole until the new one is. Parent folders are made. A tpack needs twice its size on disk for
-// a while. Errors: those of CheckExportable; NotFound (folder; averaged weights that the checkpoint
-// does not hold), DataLoss (checkpoint, or the disk gives back other bytes than were written),
-// FailedPrecondition (NaN or infinity in the weights), ResourceExhausted (disk).
+// Writes everything into the folder `path`.unverified, a tensor in memory at a time, reads it back
+// and checks all of it, and only then moves it to `path`: an older file there is whole until the
+// new one is. Parent folders are made. `path` is a file, for safetensors one that ends in
+// .safetensors (several shards and the index are put beside where it would be), for hf a folder. A
+// tpack needs twice its size on disk for a while. Errors: those of CheckExportable and of the
+// source; DataLoss (the disk gives back other bytes than were written), AlreadyExists (a folder
+// that is not empty; a file where an index is to come or the other way round), ResourceExhausted
+// (disk).
+absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const std::string& path,
+                                           const ExportOptions& options);
+
+// Verifies the checkpoint (sizes and hashes) and exports its weights. Errors: also NotFound
+// (folder; averaged weights that the checkpoint does not hold), DataLoss (checkpoint),
+// FailedPrecondition (NaN or infinity in the weights).
 absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const std::string& checkpoint_folder,
                                               const std::string& path,
                                               const ExportOptions& options);

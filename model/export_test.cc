@@ -182,7 +182,7 @@ TEST_F(ExportTest, RefusesWhatItCannotExport) {
   WriteCheckpoint(&env_);
   EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {"gguf", false}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("'gguf', expected tpack or safetensors")));
+                       HasSubstr("'gguf', expected tpack, safetensors or hf")));
   EXPECT_FALSE(env_.Exists("/m"));
 }
 
@@ -191,7 +191,7 @@ TEST(CheckExportable, FamilyBitnetNeedsOneScaleAMatrix) {
   EXPECT_OK(CheckExportable(config, {}));
   config.family = Family::kBitnet;
   EXPECT_THAT(CheckExportable(config, {}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity row of family bitnet")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity tensor")));
   EXPECT_OK(CheckExportable(config, {"safetensors", false}));
   config.granularity = ScaleGranularity::kTensor;
   EXPECT_OK(CheckExportable(config, {}));
@@ -231,7 +231,7 @@ TEST_F(ExportTest, FullDiskLeavesNothingBehind) {
   ASSERT_OK_AND_ASSIGN(const uint64_t free, env_.FreeBytes("/"));
   env_.SetCapacity(std::numeric_limits<uint64_t>::max() - free + 20000);
   for (const char* format : {"tpack", "safetensors"}) {
-    EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {format, false}),
+    EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m.safetensors", {format, false}),
                 StatusIs(absl::StatusCode::kResourceExhausted));
   }
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, env_.ListDir("/"));

@@ -41,7 +41,7 @@ absl::Status CheckTensors(absl::Span<const TensorToWrite> tensors,
   std::set<std::string> names;
   for (const TensorToWrite& t : tensors) {
     uint64_t bytes = 0;
-    if (!TensorBytes(t.shape, t.dtype, &bytes) || bytes != t.bytes.size()) {
+    if (!TensorBytes(t.shape, t.dtype, &bytes) || (t.read == nullptr && bytes != t.bytes.size())) {
       return absl::InvalidArgumentError(absl::StrCat("tensor `", t.name, "`: ", t.bytes.size(),
                                                      " bytes given, expected ", bytes,
                                                      " by shape and dtype"));
@@ -125,8 +125,10 @@ absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
   std::vector<SafetensorsEntry> entries;
   uint64_t offset = 0;
   for (const TensorToWrite* t : order) {
-    entries.push_back({t->name, t->dtype, t->shape, offset, offset + t->bytes.size()});
-    offset += t->bytes.size();
+    uint64_t bytes = 0;
+    TensorBytes(t->shape, t->dtype, &bytes);  // checked above
+    entries.push_back({t->name, t->dtype, t->shape, offset, offset + bytes});
+    offset += bytes;
   }
   const std::string header = SafetensorsHeaderText(entries, metadata);
   if (header.size() > kLengthBytes + kMaxSafetensorsHeaderBytes) {
@@ -137,8 +139,17 @@ absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
   ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, env->NewWritableFile(path));
   HashingWriter writer(file.get());
   RETURN_IF_ERROR(writer.Write(header.data(), header.size()));
-  for (const TensorToWrite* t : order) {
-    RETURN_IF_ERROR(writer.Write(reinterpret_cast<const char*>(t->bytes.data()), t->bytes.size()));
+  for (size_t i = 0; i < order.size(); ++i) {
+    absl::Span<const uint8_t> bytes = order[i]->bytes;
+    if (order[i]->read != nullptr) {
+      ASSIGN_OR_RETURN(bytes, order[i]->read());
+      if (bytes.size() != entries[i].end - entries[i].begin) {
+        return absl::InternalError(absl::StrCat(path, ": tensor `", order[i]->name,
+                                                "`: ", bytes.size(), " bytes were made, expected ",
+                                                entries[i].end - entries[i].begin));
+      }
+    }
+    RETURN_IF_ERROR(writer.Write(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   }
   RETURN_IF_ERROR(file->Sync());
   RETURN_IF_ERROR(file->Close());

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,6 +50,9 @@ struct TensorToWrite {
   DType dtype;
   std::vector<int64_t> shape;
   absl::Span<const uint8_t> bytes;
+  // Instead of `bytes`, for what is made while it is written: called once, in the order of the
+  // file; what it gives is valid until the next call for any tensor.
+  std::function<absl::StatusOr<absl::Span<const uint8_t>>()> read = nullptr;
 };
 struct WrittenFile {
   uint64_t bytes;

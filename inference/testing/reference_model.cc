@@ -31,7 +31,12 @@ ReferenceModel::Row ReferenceModel::BitLinear(const std::string& name, const Row
   for (int64_t r = 0; r < rows; ++r) {
     int32_t acc = 0;
     for (int64_t c = 0; c < cols; ++c) acc += codes[r * cols + c] * x8[c];
-    y[r] = DequantiseDot(acc, t.scales[t.scales.size() > 1 ? r : 0], inv);
+    const float scale = t.scales[t.scales.size() > 1 ? r : 0];
+    double plain = 0;
+    for (int64_t c = 0; c < cols && !quantise_activations_; ++c)
+      plain += static_cast<double>(codes[r * cols + c]) * static_cast<double>(x[c]);
+    y[r] = quantise_activations_ ? DequantiseDot(acc, scale, inv)
+                                 : static_cast<float>(plain * static_cast<double>(scale));
   }
   return y;
 }

@@ -12,21 +12,27 @@ namespace tritter {
 
 class ReferenceModel {
  public:
-  explicit ReferenceModel(TpackFile* file) : file_(file), config_(file->config()) {}
+  using Row = std::vector<float>;
+  // Without `quantise_activations` the products are of the ternary weights with the activations
+  // themselves, summed in double: for comparisons with other programs alone.
+  explicit ReferenceModel(TpackFile* file, bool quantise_activations = true)
+      : file_(file), config_(file->config()), quantise_activations_(quantise_activations) {}
   // Logits of every position, [tokens, V].
   std::vector<std::vector<float>> Logits(absl::Span<const int32_t> tokens);
   // Greedy continuation, computed from scratch for every token.
   std::vector<int32_t> Greedy(std::vector<int32_t> prompt, int64_t count);
 
+  // One block in place: x is the residual of every position, [tokens][H].
+  void Layer(int64_t layer, std::vector<Row>* x);
+
  private:
-  using Row = std::vector<float>;
   Row Floats(const std::string& name);
   Row BitLinear(const std::string& name, const Row& x);
   Row Norm(const std::string& name, const Row& x);
-  void Layer(int64_t layer, std::vector<Row>* x);
 
   TpackFile* const file_;
   const ModelConfig& config_;
+  const bool quantise_activations_;
 };
 
 }  // namespace tritter

@@ -1,0 +1,29 @@
+// The forms that weights are exported to, each written into a folder and read back there. For
+// model/export.cc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/env.h"
+#include "model/safetensors_set.h"
+#include "model/weight_source.h"
+
+namespace tritter {
+
+// `folder`/`name`. Returns the files that were written.
+absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSource* source,
+                                                           const std::string& folder,
+                                                           const std::string& name);
+// `folder`/`stem`.safetensors, or shards and their index.
+absl::StatusOr<std::vector<WrittenSetFile>> WriteSafetensorsForm(Env* env, WeightSource* source,
+                                                                 const std::string& folder,
+                                                                 const std::string& stem,
+                                                                 uint64_t max_shard_bytes);
+// All files of a Hugging Face folder.
+absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* source,
+                                                        const std::string& folder, bool packed,
+                                                        uint64_t max_shard_bytes);
+
+}  // namespace tritter

@@ -1,0 +1,133 @@
+#include "model/hf_text.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/tokenizer.h"
+
+namespace tritter {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kSpecialTokens[kFirstByteId] = {"<pad>",  "<bos>",  "<eos>",   "<unk>",
+                                                      "<text>", "<code>", "<image>", "<audio>"};
+
+std::string Utf8(int code_point) {  // below U+0800
+  if (code_point < 0x80) return std::string(1, static_cast<char>(code_point));
+  return {static_cast<char>(0xC0 | (code_point >> 6)),
+          static_cast<char>(0x80 | (code_point & 0x3F))};
+}
+
+// The ByteLevel form writes printable bytes of Latin-1 as themselves and the others, in their
+// order, as U+0100, U+0101, …
+std::array<std::string, 256> ByteLevelCharacters() {
+  std::array<std::string, 256> out;
+  int next = 0x100;
+  for (int b = 0; b < 256; ++b) {
+    const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+    out[b] = Utf8(printable ? b : next++);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string HfByteTokenizerJson() {
+  Json vocabulary = Json::object();
+  for (int32_t id = 0; id < kFirstByteId; ++id) vocabulary[kSpecialTokens[id]] = id;
+  int32_t id = kFirstByteId;
+  for (const std::string& character : ByteLevelCharacters()) vocabulary[character] = id++;
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", false},
+                           {"use_regex", false}};
+  Json root;
+  root["version"] = "1.0";
+  root["truncation"] = nullptr;
+  root["padding"] = nullptr;
+  root["added_tokens"] = Json::array();
+  root["normalizer"] = nullptr;
+  root["pre_tokenizer"] = byte_level;
+  root["post_processor"] = nullptr;
+  root["decoder"] = byte_level;
+  root["model"] = {{"type", "BPE"},
+                   {"dropout", nullptr},
+                   {"unk_token", nullptr},
+                   {"continuing_subword_prefix", nullptr},
+                   {"end_of_word_suffix", nullptr},
+                   {"fuse_unk", false},
+                   {"byte_fallback", false},
+                   {"ignore_merges", false},
+                   {"vocab", std::move(vocabulary)},
+                   {"merges", Json::array()}};
+  return root.dump(2) + "\n";
+}
+
+std::string HfByteTokenizerConfigJson(const ModelConfig& config) {
+  Json root;
+  root["tokenizer_class"] = "PreTrainedTokenizerFast";
+  root["pad_token"] = kSpecialTokens[kPadId];
+  root["bos_token"] = kSpecialTokens[kBosId];
+  root["eos_token"] = kSpecialTokens[kEosId];
+  root["unk_token"] = kSpecialTokens[kUnkId];
+  root["split_special_tokens"] = true;
+  root["clean_up_tokenization_spaces"] = false;
+  root["add_prefix_space"] = false;
+  root["model_max_length"] = config.context;
+  return root.dump(2) + "\n";
+}
+
+std::string HfGenerationConfigJson(bool byte_tokenizer) {
+  Json root = Json::object();
+  if (byte_tokenizer) {
+    root["bos_token_id"] = kBosId;
+    root["eos_token_id"] = kEosId;
+    root["pad_token_id"] = kPadId;
+  }
+  return root.dump(2) + "\n";
+}
+
+std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
+  const ModelConfig& c = config.model;
+  const bool plain = config.weights == HfWeights::kPlain;
+  std::string out =
+      "---\n"
+      "library_name: transformers\n"
+      "pipeline_tag: text-generation\n"
+      "tags:\n- bitnet\n- ternary\n- tritter\n"
+      "---\n\n"
+      "# Ternary language model\n\n";
+  absl::StrAppend(&out, "Family bitnet (b1.58), ", ParameterCount(c), " parameters: ", c.layers,
+                  " layers of width ", c.hidden, ", ", c.heads, " query and ", c.kv_heads,
+                  " key/value heads of ", c.head_dim, ", inner width ", c.ffn, ", vocabulary ",
+                  c.vocab, ", context ", c.context, ".\n\n");
+  absl::StrAppend(&out, "- Training run: ", origin.run_id, ", step ", origin.step, ", ",
+                  origin.weights, " weights.\n");
+  absl::StrAppend(
+      &out,
+      plain ? "- Weights: FP32 masters; quantised to -1, 0, +1 (one scale a matrix) when used"
+            : "- Weights: packed ternary codes, four to a byte, with one scale a matrix",
+      ".\n- Activations: 8-bit, one scale a token.\n");
+  absl::StrAppend(&out, "- Tokenizer: ",
+                  config.byte_tokenizer
+                      ? "bytes; byte b has id 8 + b, ids 0 to 7 are special.\n"
+                      : absl::StrCat("not in this folder; the model was made with another one "
+                                     "(SHA-256 of its tokenizer.json: ",
+                                     origin.tokenizer_hash, ").\n"));
+  absl::StrAppend(&out,
+                  "\n```python\n"
+                  "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+                  "model = AutoModelForCausalLM.from_pretrained(\".\", dtype=\"float32\")\n",
+                  config.byte_tokenizer
+                      ? "tokenizer = AutoTokenizer.from_pretrained(\".\")\n"
+                        "ids = tokenizer(\"Once upon a time\", return_tensors=\"pt\").input_ids\n"
+                        "print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0]))\n"
+                      : "",
+                  "```\n");
+  return out;
+}
+
+}  // namespace tritter
