@@ -6,7 +6,8 @@
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
 #include "model/checkpoint_manifest.h"
-#include "model/safetensors.h"
+#include "model/import.h"
+#include "model/safetensors_set.h"
 #include "model/tpack.h"
 #include "tritterctl/output.h"
 
@@ -34,13 +35,33 @@ absl::StatusOr<ArtifactCheck> CheckTpack(Env* env, const std::string& path) {
 }
 
 absl::StatusOr<ArtifactCheck> CheckSafetensors(Env* env, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(env, path));
-  ASSIGN_OR_RETURN(const uint64_t bytes, env->FileSize(path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsSet> set, SafetensorsSet::Open(env, path));
+  uint64_t bytes = 0;
+  for (const std::string& file : set->files()) {
+    ASSIGN_OR_RETURN(const uint64_t size, env->FileSize(file));
+    bytes += size;
+  }
+  const size_t tensors = set->names().size();
   return ArtifactCheck{
       "safetensors",
-      absl::StrCat(file->names().size(), " tensors, ", FormatBytes(static_cast<double>(bytes)),
+      absl::StrCat(tensors, " tensors, ", FormatBytes(static_cast<double>(bytes)),
                    " (the format has no checksum: structure only)"),
-      {{"tensors", file->names().size()}, {"bytes", bytes}}};
+      {{"tensors", tensors}, {"files", set->files().size()}, {"bytes", bytes}}};
+}
+
+// Every value is read: the containers have no checksum, but NaN, infinity and invalid codes show.
+absl::StatusOr<ArtifactCheck> CheckHuggingFace(Env* env, const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenForeignWeights(env, folder));
+  const ModelConfig& config = source->config();
+  for (const ParameterSpec& parameter : ParameterTable(config))
+    RETURN_IF_ERROR(source->Get(parameter));
+  return ArtifactCheck{
+      "hf",
+      absl::StrCat("family ", FamilyName(config.family), ", ",
+                   FormatCount(static_cast<double>(ParameterCount(config))),
+                   " parameters (the format has no checksum: structure and values)"),
+      {{"parameters", ParameterCount(config)},
+       {"tokenizer_hash", source->origin().tokenizer_hash}}};
 }
 
 absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
@@ -81,13 +102,16 @@ absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
   if (!env->Exists(path))
     return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
   if (!env->IsDirectory(path)) {
-    if (absl::EndsWith(path, ".safetensors")) return CheckSafetensors(env, path);
+    if (absl::EndsWith(path, ".safetensors") || absl::EndsWith(path, kSafetensorsIndexEnding))
+      return CheckSafetensors(env, path);
     return CheckTpack(env, path);
   }
+  if (env->Exists(JoinPath(path, "config.json"))) return CheckHuggingFace(env, path);
   const std::string manifest = JoinPath(path, "manifest.json");
   if (!env->Exists(manifest)) {
     return absl::NotFoundError(absl::StrCat(
-        manifest, ": missing; expected a finished folder of shards or a committed checkpoint"));
+        manifest, ": missing; expected a finished folder of shards, a committed checkpoint or a "
+                 "Hugging Face folder"));
   }
   ASSIGN_OR_RETURN(const std::string json, env->ReadFile(manifest));
   return absl::StrContains(json, "\"run_id\"") ? CheckCheckpoint(env, path)

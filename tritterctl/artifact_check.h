@@ -1,5 +1,5 @@
 // Reads a file or folder of ours from end to end and says whether it is whole: .tpack,
-// .safetensors, a shard folder, a checkpoint folder.
+// .safetensors or its index, a shard folder, a checkpoint folder, a Hugging Face folder.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 namespace tritter {
 
 struct ArtifactCheck {
-  std::string kind;     // "tpack", "safetensors", "shards", "checkpoint"
+  std::string kind;     // "tpack", "safetensors", "shards", "checkpoint", "hf"
   std::string summary;  // one line of what is in it
   OrderedJson facts;
 };

@@ -48,6 +48,10 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
     if (!newest.ok()) return exit_code;
     folder = *newest;
   }
+  if (arguments.options.masters && arguments.options.format != "hf") {
+    return FailLocal(absl::InvalidArgumentError(
+        absl::StrCat("--masters: is for format hf, actual ", arguments.options.format)));
+  }
   std::fprintf(stderr, "exporting %s\n", folder.c_str());
   const absl::StatusOr<ExportResult> result =
       ExportCheckpoint(context.env, folder, arguments.file, arguments.options);
@@ -82,10 +86,23 @@ void AddExportCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("what", &arguments->what,
                 "checkpoint folder, or a run (id or name: its newest checkpoint)")
       .Required();
-  command->AddFlag("--format", &arguments->options.format, "tpack or safetensors")
-      .OneOf({"tpack", "safetensors"});
-  command->AddFlag("-f,--file", &arguments->file, "file to write").Required();
+  command
+      ->AddFlag("--format", &arguments->options.format,
+                "tpack (serving), safetensors (every weight in FP32), or hf: a folder for the "
+                "transformers library (family bitnet)")
+      .OneOf({"tpack", "safetensors", "hf"});
+  command->AddFlag("-f,--file", &arguments->file, "file to write; of format hf the new folder")
+      .Required();
   command->AddFlag("--raw", &arguments->options.raw, "the weights as trained, not their average");
+  command->AddFlag(
+      "--masters", &arguments->options.masters,
+      "format hf: FP32 master weights, to be trained further, instead of packed ternary "
+      "codes");
+  command
+      ->AddFlag("--max-shard-size", &arguments->options.max_shard_bytes,
+                "safetensors, hf: bytes of one file (5GB, 500MiB); more makes several and an index")
+      .Positive()
+      .WithUnit();
   command->OnCall([=] { context->run = [=] { return Export(*context, *arguments); }; });
 }
 

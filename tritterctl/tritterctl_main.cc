@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   AddWaitCommand(&app, &context);
   AddControlCommands(&app, &context);
   AddExportCommand(&app, &context);
+  AddImportCommand(&app, &context);
   AddVerifyCommand(&app, &context);
   AddGenerateCommand(&app, &context);
   AddScoreCommand(&app, &context);
