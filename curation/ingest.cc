@@ -1,10 +1,13 @@
 #include "curation/ingest.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -23,6 +26,10 @@ constexpr char kRejectsName[] = "rejects.jsonl";
 // What eos stands for when documents are split at blank lines: with it after each document the
 // held-out text reads like the original, and raw_bytes counts what the tokens encode.
 constexpr absl::string_view kBlankLineSeparator = "\n\n";
+
+absl::string_view SeparatorOf(SplitBy split) {
+  return split == SplitBy::kBlankLine ? kBlankLineSeparator : "";
+}
 
 absl::Status CollectFiles(Env* env, const std::string& path, int depth,
                           std::vector<std::string>* files) {
@@ -147,7 +154,7 @@ class Ingester {
       : env_(env),
         options_(options),
         writer_(writer),
-        separator_(options.split_by == SplitBy::kBlankLine ? kBlankLineSeparator : ""),
+        separator_(SeparatorOf(options.split_by)),
         rejects_path_(JoinPath(out, kRejectsName)),
         rejects_(env, rejects_path_),
         heldout_(env, options.heldout_text) {}
@@ -218,13 +225,21 @@ class Ingester {
         options_.progress(bytes_done_, bytes_total_);
     };
     if (options_.split_by == SplitBy::kFile) {
-      RETURN_IF_ERROR(AddDocument(path, 1, text));
+      RETURN_IF_ERROR(AddDocument(path, 1, text, options_.label));
+    } else if (options_.split_by == SplitBy::kJsonLine) {
+      uint64_t line = 0;
+      for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        RETURN_IF_ERROR(AddJsonLine(path, ++line, text.substr(at, end - at)));
+        at = std::min(end + 1, text.size());
+        advance(at);
+      }
     } else {
       BlankLineSplitter splitter(text);
       absl::string_view document;
       uint64_t line = 0;
       while (splitter.Next(&document, &line)) {
-        RETURN_IF_ERROR(AddDocument(path, line, document));
+        RETURN_IF_ERROR(AddDocument(path, line, document, options_.label));
         advance(splitter.position());
       }
     }
@@ -233,7 +248,38 @@ class Ingester {
     return absl::OkStatus();
   }
 
-  absl::Status AddDocument(const std::string& path, uint64_t line, absl::string_view text) {
+  absl::Status AddJsonLine(const std::string& path, uint64_t line, absl::string_view json) {
+    if (absl::StripAsciiWhitespace(json).empty()) return absl::OkStatus();
+    const auto refuse = [&](const char* reason, const std::string& message) {
+      ++documents_;
+      return Reject(path, line, reason, message);
+    };
+    if (json.size() / 6 > options_.max_document_bytes)  // the longest form of a byte: \u001f
+      return refuse("too_long", absl::StrCat(json.size(), " bytes of JSON"));
+    const auto record = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
+    if (!record.is_object()) return refuse("invalid_json", "expected one JSON object on the line");
+    const auto text = record.find("text");
+    if (text == record.end() || !text->is_string())
+      return refuse("no_text", "expected a string under `text`");
+    DocumentLabel label = options_.label;
+    if (const auto given = record.find("label"); given != record.end()) {
+      const auto known =
+          given->is_string() ? ParseDocumentLabel(given->get<std::string>()) : std::nullopt;
+      if (!known.has_value()) {
+        return refuse(
+            "unknown_label",
+            absl::StrCat("label: expected positive, negative or educational, actual ",
+                         given->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+      }
+      label = *known;
+    }
+    const std::string& document = text->get_ref<const std::string&>();
+    if (document.empty()) return absl::OkStatus();
+    return AddDocument(path, line, document, label);
+  }
+
+  absl::Status AddDocument(const std::string& path, uint64_t line, absl::string_view text,
+                           DocumentLabel label) {
     ++documents_;
     if (text.size() > options_.max_document_bytes) {
       return Reject(path, line, "too_long",
@@ -249,6 +295,8 @@ class Ingester {
     DocumentToWrite document;
     document.tokens = tokens;
     document.raw_bytes = text.size() + separator_.size();
+    document.label = label;
+    document.weight = WeightOfLabel(label);
     if (held_out && !options_.heldout_text.empty()) {
       RETURN_IF_ERROR(heldout_.Append(text));
       RETURN_IF_ERROR(heldout_.Append(separator_));
@@ -280,6 +328,18 @@ class Ingester {
 
 }  // namespace
 
+absl::string_view SplitByName(SplitBy split) {
+  switch (split) {
+    case SplitBy::kBlankLine:
+      return "blank-line";
+    case SplitBy::kFile:
+      return "file";
+    case SplitBy::kJsonLine:
+      return "jsonl";
+  }
+  return "blank-line";
+}
+
 absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const std::string& out,
                                     const IngestOptions& options) {
   if (options.heldout_per_mille > 1000) {
@@ -298,14 +358,14 @@ absl::StatusOr<IngestReport> Ingest(Env* env, const std::string& input, const st
   if (files.empty())
     return absl::InvalidArgumentError(absl::StrCat(input, ": the folder holds no files"));
 
-  const bool by_line = options.split_by == SplitBy::kBlankLine;
   ShardWriterOptions shards;
   shards.source = options.source.empty() ? Basename(out) : options.source;
   shards.tokenizer_hash = ByteTokenizer().hash();
   shards.vocabulary = static_cast<uint32_t>(ByteTokenizer().vocabulary());
   shards.shard_tokens = options.shard_tokens;
-  shards.options = {{"split_by", by_line ? "blank-line" : "file"},
-                    {"separator_bytes", by_line ? "2" : "0"},
+  shards.options = {{"split_by", std::string(SplitByName(options.split_by))},
+                    {"separator_bytes", absl::StrCat(SeparatorOf(options.split_by).size())},
+                    {"label", std::string(DocumentLabelName(options.label))},
                     {"heldout_per_mille", absl::StrCat(options.heldout_per_mille)},
                     {"max_document_bytes", absl::StrCat(options.max_document_bytes)},
                     {"shard_tokens", absl::StrCat(options.shard_tokens)}};

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/env.h"
+#include "curation/shard_format.h"
 #include "curation/shard_manifest.h"
 
 namespace tritter {
@@ -17,12 +18,16 @@ namespace tritter {
 enum class SplitBy {
   kBlankLine,  // documents stand between blank lines
   kFile,       // a document per file
+  kJsonLine,   // a JSON object a line: `text`, and `label` where it has one
 };
+// "blank-line", "file", "jsonl".
+absl::string_view SplitByName(SplitBy split);
 
 struct IngestOptions {
   std::string source;  // name of the data set; empty: the output folder's name
   SplitBy split_by = SplitBy::kBlankLine;
-  uint32_t heldout_per_mille = 100;  // k, 0 to 1000
+  DocumentLabel label = DocumentLabel::kPositive;  // of documents that carry none themselves
+  uint32_t heldout_per_mille = 100;                // k, 0 to 1000
   std::string heldout_text;  // also write the held-out text here, exactly the bytes that raw_bytes
                              // counts; empty: no
   uint64_t max_document_bytes = uint64_t{16} << 20;
@@ -40,8 +45,9 @@ struct IngestReport {
 };
 
 // `input` is a file, or a folder that is read whole, in order of names, hidden names left out.
-// Documents that are not UTF-8, hold a NUL byte or are too long are left out, counted, and listed
-// in <out>/rejects.jsonl; empty ones are nothing. Errors: NotFound (input), InvalidArgument
+// Documents that are not UTF-8, hold a NUL byte, are too long, are not the JSON object that was
+// expected or carry a label that is none are left out, counted, and listed in <out>/rejects.jsonl;
+// empty ones are nothing. Errors: NotFound (input), InvalidArgument
 // (options, an output among the inputs, no document at all, too many rejects), FailedPrecondition
 // (the output folder holds something else), ResourceExhausted before anything is written (the disk
 // is too small), those of Env. After an error an earlier data set in the folder, and an earlier

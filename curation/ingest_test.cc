@@ -114,6 +114,65 @@ TEST(Ingest, BadDocumentsAreCountedListedAndLeftOut) {
               HasSubstr(R"("line":7,"reason":"too_long","message":"50 bytes, limit 40"})"));
 }
 
+// Of each document of the training split, in order.
+std::vector<float> WeightsOfDocuments(Env* env, const std::string& folder) {
+  std::vector<float> out;
+  auto source = TokenSource::Open(env, folder, Split::kTrain, "");
+  EXPECT_OK(source);
+  std::vector<int64_t> ids((*source)->tokens());
+  std::vector<float> weights(ids.size());
+  EXPECT_OK((*source)->Read(0, absl::MakeSpan(ids)));
+  EXPECT_OK((*source)->ReadWeights(0, {}, absl::MakeSpan(weights)));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] == kEosId) out.push_back(weights[i]);
+  }
+  return out;
+}
+
+TEST(Ingest, JsonLinesCarryTextAndLabel) {
+  MemoryEnv env;
+  Put(&env, "/in/a.jsonl",
+      "{\"text\": \"plain\", \"id\": 1}\n"
+      "{\"label\": \"negative\", \"text\": \"two\\n\\nparagraphs \\u00e4\"}\n"
+      "\n"
+      "{\"text\": \"\"}\r\n"
+      "{\"text\": \"lesson\", \"label\": \"educational\"}\n"
+      "{\"text\": \"good\", \"label\": \"positive\"}\n"
+      "{\"text\": 7}\n"
+      "{\"text\": \"x\", \"label\": \"rejected\"}\n"
+      "[\"text\"]\n"
+      "{\"text\": \"cut off");
+  IngestOptions options;
+  options.heldout_per_mille = 0;
+  options.max_reject_ratio = 0.5;
+  options.split_by = SplitBy::kJsonLine;
+  options.label = DocumentLabel::kNegative;
+  ASSERT_OK_AND_ASSIGN(const IngestReport report, Ingest(&env, "/in", "/out", options));
+  EXPECT_EQ(Documents(&env, "/out", Split::kTrain),
+            (std::vector<std::string>{"plain", "two\n\nparagraphs \xc3\xa4", "lesson", "good"}));
+  EXPECT_EQ(WeightsOfDocuments(&env, "/out"), (std::vector<float>{0.3f, 0.3f, 1.2f, 1.0f}));
+  EXPECT_EQ(report.documents_seen, 8u);
+  EXPECT_EQ(report.manifest.train.raw_bytes, 5u + 18u + 6u + 4u);
+  EXPECT_EQ(
+      report.manifest.rejected,
+      (std::map<std::string, uint64_t>{{"invalid_json", 2}, {"no_text", 1}, {"unknown_label", 1}}));
+  ASSERT_OK_AND_ASSIGN(const std::string rejects, env.ReadFile("/out/rejects.jsonl"));
+  EXPECT_THAT(rejects, AllOf(HasSubstr("\"line\":7,\"reason\":\"no_text\""),
+                             HasSubstr("educational, actual \\\"rejected\\\"")));
+}
+
+TEST(Ingest, AWholeInputMayHaveOneLabel) {
+  MemoryEnv env;
+  Put(&env, "/in.txt", "one\n\ntwo");
+  IngestOptions options;
+  options.heldout_per_mille = 0;
+  ASSERT_OK(Ingest(&env, "/in.txt", "/plain", options));
+  EXPECT_EQ(WeightsOfDocuments(&env, "/plain"), (std::vector<float>{1.0f, 1.0f}));
+  options.label = DocumentLabel::kEducational;
+  ASSERT_OK(Ingest(&env, "/in.txt", "/lesson", options));
+  EXPECT_EQ(WeightsOfDocuments(&env, "/lesson"), (std::vector<float>{1.2f, 1.2f}));
+}
+
 TEST(Ingest, TooManyBadDocumentsEndItAndLeaveNoDataSet) {
   MemoryEnv env;
   Put(&env, "/in.txt", "fine\n\n\xff\n\n\xfe\n");

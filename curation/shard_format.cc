@@ -26,6 +26,38 @@ uint64_t HeaderChecksum(const uint8_t* header) {
 
 }  // namespace
 
+absl::string_view DocumentLabelName(DocumentLabel label) {
+  switch (label) {
+    case DocumentLabel::kPositive:
+      return "positive";
+    case DocumentLabel::kNegative:
+      return "negative";
+    case DocumentLabel::kEducational:
+      return "educational";
+  }
+  return "unknown label";
+}
+
+std::optional<DocumentLabel> ParseDocumentLabel(absl::string_view name) {
+  for (uint32_t i = 0; i < kDocumentLabels; ++i) {
+    const DocumentLabel label = static_cast<DocumentLabel>(i);
+    if (name == DocumentLabelName(label)) return label;
+  }
+  return std::nullopt;
+}
+
+float WeightOfLabel(DocumentLabel label) {
+  switch (label) {
+    case DocumentLabel::kPositive:
+      return 1.0f;
+    case DocumentLabel::kNegative:
+      return 0.3f;
+    case DocumentLabel::kEducational:
+      return 1.2f;
+  }
+  return 1.0f;
+}
+
 uint32_t TokenWidthFor(uint32_t vocabulary) { return vocabulary <= 65536 ? 2 : 4; }
 
 void AppendLittle16(std::string* out, uint16_t v) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,11 @@ inline constexpr uint64_t kShardRecordBytes = 8;  // label u32, weight f32
 
 // Label of a document, from curation. The weight that training uses stands beside it.
 enum class DocumentLabel : uint32_t { kPositive = 0, kNegative = 1, kEducational = 2 };
+inline constexpr uint32_t kDocumentLabels = 3;
+absl::string_view DocumentLabelName(DocumentLabel label);  // "positive", "negative", "educational"
+std::optional<DocumentLabel> ParseDocumentLabel(absl::string_view name);
+// The weight that curation gives: 1.0, 0.3, 1.2.
+float WeightOfLabel(DocumentLabel label);
 
 struct ShardHeader {
   uint32_t token_width = 2;  // bytes of a token: 2 or 4

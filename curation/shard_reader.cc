@@ -1,6 +1,7 @@
 #include "curation/shard_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/escaping.h"
@@ -37,10 +38,7 @@ class MappedTokenSource final : public TokenSource {
   const std::string& tokenizer_hash() const override { return hash_; }
 
   absl::Status Read(uint64_t first, absl::Span<int64_t> out) const override {
-    if (first > split_.tokens || out.size() > split_.tokens - first) {
-      return absl::OutOfRangeError(absl::StrCat("tokens [", first, ", ", first, " + ", out.size(),
-                                                ") asked of a source of ", split_.tokens));
-    }
+    RETURN_IF_ERROR(CheckRange(first, out.size()));
     size_t done = 0;
     while (done < out.size()) {
       const Shard& shard = ShardOf(first + done);
@@ -52,24 +50,65 @@ class MappedTokenSource final : public TokenSource {
     return absl::OkStatus();
   }
 
-  float WeightAt(uint64_t index) const override {
-    if (index >= split_.tokens) return 1.0f;
-    const Shard& shard = ShardOf(index);
-    const uint64_t token = index - shard.first_token;
-    uint64_t low = 0,
-             high = shard.header.documents;  // the document d with start(d) <= token < start(d + 1)
+  absl::Status ReadWeights(uint64_t first, const LabelWeights& of_label,
+                           absl::Span<float> out) const override {
+    RETURN_IF_ERROR(CheckRange(first, out.size()));
+    size_t done = 0;
+    while (done < out.size()) {
+      const Shard& shard = ShardOf(first + done);
+      uint64_t token = first + done - shard.first_token;
+      const uint64_t end = std::min<uint64_t>(token + out.size() - done, shard.header.tokens);
+      for (uint64_t d = DocumentOf(shard, token); token < end; ++d) {
+        ASSIGN_OR_RETURN(const float weight, WeightOf(shard, d, of_label));
+        const uint64_t stop = std::min(shard.DocumentStart(d + 1), end);
+        for (; token < stop; ++token) out[done++] = weight;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status CheckRange(uint64_t first, uint64_t count) const {
+    if (first <= split_.tokens && count <= split_.tokens - first) return absl::OkStatus();
+    return absl::OutOfRangeError(absl::StrCat("tokens [", first, ", ", first, " + ", count,
+                                              ") asked of a source of ", split_.tokens));
+  }
+
+  // The document d with start(d) <= token < start(d + 1).
+  static uint64_t DocumentOf(const Shard& shard, uint64_t token) {
+    uint64_t low = 0, high = shard.header.documents;
     while (high - low > 1) {
       const uint64_t middle = low + (high - low) / 2;
       (shard.DocumentStart(middle) <= token ? low : high) = middle;
     }
-    const uint32_t bits = LoadLittle32(shard.file->bytes().data() + shard.header.records_offset() +
-                                       kShardRecordBytes * low + 4);
+    return low;
+  }
+
+  static absl::StatusOr<float> WeightOf(const Shard& shard, uint64_t document,
+                                        const LabelWeights& of_label) {
+    const auto damaged = [&](uint64_t offset, const std::string& what) {
+      return absl::DataLossError(
+          absl::StrCat(shard.path, ": offset ", offset, ": ", what, "; run curation again"));
+    };
+    if (document >= shard.header.documents) {
+      return damaged(shard.header.offsets_offset(),
+                     "document starts: expected to rise to the end, actual not");
+    }
+    const uint64_t place = shard.header.records_offset() + kShardRecordBytes * document;
+    const uint32_t label = LoadLittle32(shard.file->bytes().data() + place);
+    if (label >= kDocumentLabels) {
+      return damaged(place,
+                     absl::StrCat("label: expected below ", kDocumentLabels, ", actual ", label));
+    }
+    if (of_label[label].has_value()) return *of_label[label];
+    const uint32_t bits = LoadLittle32(shard.file->bytes().data() + place + 4);
     float weight;
     std::memcpy(&weight, &bits, sizeof(weight));
+    if (!(weight > 0) || !std::isfinite(weight))
+      return damaged(place + 4, absl::StrCat("weight: expected more than 0, actual ", weight));
     return weight;
   }
 
- private:
   const Shard& ShardOf(uint64_t token) const {
     auto after = std::upper_bound(shards_.begin(), shards_.end(), token,
                                   [](uint64_t t, const Shard& s) { return t < s.first_token; });

@@ -3,18 +3,24 @@
 // when SHA-256(content) mod 1000 < k.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/env.h"
+#include "curation/shard_format.h"
 
 namespace tritter {
 
 enum class Split { kTrain, kHeldOut };
+
+// By DocumentLabel.
+using LabelWeights = std::array<std::optional<float>, kDocumentLabels>;
 
 // The concatenated documents of one split of one source, each ended by eos. Sample k at length L is
 // tokens [k·L, k·L + L], L + 1 of them. Thread-safe once open.
@@ -38,8 +44,11 @@ class TokenSource {
   // Writes tokens [first, first + count) widened to int64. OutOfRange beyond the end; DataLoss when
   // an id does not fit.
   virtual absl::Status Read(uint64_t first, absl::Span<int64_t> out) const = 0;
-  // Weight of the document that token `index` belongs to (labels of curation; 1.0 by default).
-  virtual float WeightAt(uint64_t index) const = 0;
+  // The weight of each token of [first, first + count): that of its document, from `of_label` where
+  // that has one for the document's label, else from the shard. OutOfRange beyond the end; DataLoss
+  // for a label that is none, or a weight that is not above 0.
+  virtual absl::Status ReadWeights(uint64_t first, const LabelWeights& of_label,
+                                   absl::Span<float> out) const = 0;
   virtual const std::string& tokenizer_hash() const = 0;
 };
 

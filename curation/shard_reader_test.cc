@@ -73,7 +73,48 @@ TEST_P(ShardReaderTest, GivesBackEveryRangeAcrossShards) {
 
 TEST_P(ShardReaderTest, EachTokenHasItsDocumentsWeight) {
   ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kTrain, ""));
-  for (size_t i = 0; i < all_.size(); ++i) ASSERT_EQ(source->WeightAt(i), weights_[i]) << i;
+  for (size_t first = 0; first <= all_.size(); first += 7) {
+    for (size_t count = 0; first + count <= all_.size(); count += 29) {
+      std::vector<float> out(count, -1);
+      ASSERT_OK(source->ReadWeights(first, {}, absl::MakeSpan(out)));
+      ASSERT_EQ(out,
+                std::vector<float>(weights_.begin() + first, weights_.begin() + first + count));
+    }
+  }
+}
+
+TEST_P(ShardReaderTest, AWeightOfTheLabelTakesTheShardsPlace) {
+  ASSERT_OK_AND_ASSIGN(const auto source, TokenSource::Open(&env_, "/d", Split::kTrain, ""));
+  LabelWeights of_label;
+  of_label[static_cast<int>(DocumentLabel::kNegative)] = 0.125f;
+  std::vector<float> out(all_.size());
+  ASSERT_OK(source->ReadWeights(0, of_label, absl::MakeSpan(out)));
+  for (size_t i = 0; i < out.size(); ++i)  // the negative ones were written with 0.75
+    ASSERT_EQ(out[i], weights_[i] == 0.75f ? 0.125f : weights_[i]) << i;
+}
+
+TEST_P(ShardReaderTest, DamagedRecordsAreDataLossWithTheirPlace) {
+  const std::string path = TrainShard(0);
+  ASSERT_OK_AND_ASSIGN(std::string bytes, env_.ReadFile(path));
+  const uint64_t records = LoadLittle64(reinterpret_cast<const uint8_t*>(bytes.data()) + 56);
+  const auto read = [&](size_t at, uint32_t value) {
+    std::string damaged = bytes, field;
+    AppendLittle32(&field, value);
+    damaged.replace(at, 4, field);
+    EXPECT_OK(WriteFileAtomically(&env_, path, damaged));
+    const auto source = TokenSource::Open(&env_, "/d", Split::kTrain, "");
+    EXPECT_OK(source);
+    std::vector<float> out(5);
+    return (*source)->ReadWeights(0, {}, absl::MakeSpan(out));
+  };
+  EXPECT_THAT(
+      read(records + 8, 3),
+      StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr(absl::StrCat("offset ", records + 8)),
+                                                  HasSubstr("label: expected below 3, actual 3"))));
+  EXPECT_THAT(read(records + 4, 0x7fc00000),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("weight: expected more than 0")));
+  EXPECT_THAT(read(records + 4, 0), StatusIs(absl::StatusCode::kDataLoss,
+                                             HasSubstr("weight: expected more than 0, actual 0")));
 }
 
 TEST_P(ShardReaderTest, BeyondTheEndIsOutOfRange) {
@@ -82,6 +123,9 @@ TEST_P(ShardReaderTest, BeyondTheEndIsOutOfRange) {
   EXPECT_THAT(source->Read(all_.size() - 1, absl::MakeSpan(out)),
               StatusIs(absl::StatusCode::kOutOfRange));
   EXPECT_THAT(source->Read(~uint64_t{0}, absl::MakeSpan(out)),
+              StatusIs(absl::StatusCode::kOutOfRange));
+  std::vector<float> weights(2);
+  EXPECT_THAT(source->ReadWeights(all_.size() - 1, {}, absl::MakeSpan(weights)),
               StatusIs(absl::StatusCode::kOutOfRange));
 }
 
@@ -98,7 +142,6 @@ TEST_P(ShardReaderTest, AnEmptySplitIsASourceWithoutTokens) {
                        TokenSource::Open(&env_, "/d", Split::kHeldOut, "", true));
   EXPECT_EQ(source->tokens(), 0u);
   EXPECT_EQ(source->Samples(8), 0u);
-  EXPECT_EQ(source->WeightAt(0), 1.0f);
 }
 
 TEST_P(ShardReaderTest, AnotherTokenizerIsRefused) {

@@ -1,6 +1,7 @@
 #include "curation/shard_writer.h"
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -131,6 +132,10 @@ absl::Status ShardWriter::Add(Split split, const DocumentToWrite& document) {
       return absl::InvalidArgumentError(absl::StrCat("shards: token id: expected 0 to ",
                                                      options_.vocabulary - 1, ", actual ", id));
     }
+  }
+  if (!(document.weight > 0) || !std::isfinite(document.weight)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shards: document weight: expected more than 0, actual ", document.weight));
   }
   Pending* pending = split == Split::kTrain ? train_.get() : heldout_.get();
   if (pending->header.tokens + document.tokens.size() > options_.shard_tokens)

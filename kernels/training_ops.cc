@@ -66,25 +66,6 @@ double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const floa
   return Best().softmax_cross_entropy_rows(logits, targets, weights, grad_scale, z_loss, tokens,
                                            vocabulary);
 }
-int64_t CausalAttentionScratch(int64_t length, int64_t d) {
-  const int64_t dp = (d + 15) / 16 * 16, lp = (length + 15) / 16 * 16;
-  return 5 * lp * dp + 16 * lp + 24 * dp;
-}
-void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
-                            const float* v, int64_t v_stride, int64_t length, int64_t d,
-                            float* scratch, float* out, int64_t out_stride, float* lse) {
-  Best().causal_attention_forward(q, q_stride, k, k_stride, v, v_stride, length, d, scratch, out,
-                                  out_stride, lse);
-}
-void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
-                             const float* v, int64_t v_stride, const float* out, int64_t out_stride,
-                             const float* lse, const float* dout, int64_t dout_stride,
-                             int64_t length, int64_t d, float* scratch, float* dq,
-                             int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride) {
-  Best().causal_attention_backward(q, q_stride, k, k_stride, v, v_stride, out, out_stride, lse,
-                                   dout, dout_stride, length, d, scratch, dq, dq_stride, dk, dv,
-                                   dkv_stride);
-}
 double SumSquares(const float* x, int64_t n) { return Best().sum_squares(x, n); }
 void AdamWRows(const AdamWStep& step, const float* gradient, int64_t n, float* w, float* m,
                float* v, float* average) {

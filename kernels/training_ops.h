@@ -44,21 +44,6 @@ void Relu2MulBackward(const float* gate, const float* up, const float* dh, int64
 double SoftmaxCrossEntropyRows(float* logits, const int64_t* targets, const float* weights,
                                float grad_scale, double z_loss, int64_t tokens, int64_t vocabulary);
 
-// Causal attention of one query head over one sequence, scores scaled by 1/sqrt(d). Rows of each
-// operand are its stride apart (in floats). lse [length] gets log(sum(exp(score))) of every query,
-// for the backward pass. scratch: CausalAttentionScratch(length, d) floats.
-int64_t CausalAttentionScratch(int64_t length, int64_t d);
-void CausalAttentionForward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
-                            const float* v, int64_t v_stride, int64_t length, int64_t d,
-                            float* scratch, float* out, int64_t out_stride, float* lse);
-// Its backward: dq is written (stride dq_stride), dk and dv are accumulated (+=, stride
-// dkv_stride), so that the query heads of a group add into one key head.
-void CausalAttentionBackward(const float* q, int64_t q_stride, const float* k, int64_t k_stride,
-                             const float* v, int64_t v_stride, const float* out, int64_t out_stride,
-                             const float* lse, const float* dout, int64_t dout_stride,
-                             int64_t length, int64_t d, float* scratch, float* dq,
-                             int64_t dq_stride, float* dk, float* dv, int64_t dkv_stride);
-
 // Sum of squares in double, 16 lanes folded in halves.
 double SumSquares(const float* x, int64_t n);
 
@@ -86,8 +71,6 @@ struct TrainingOps {
   decltype(&tritter::ApplyScalesFloatRows) apply_scales_float_rows;
   decltype(&tritter::Relu2MulBackward) relu2_mul_backward;
   decltype(&tritter::SoftmaxCrossEntropyRows) softmax_cross_entropy_rows;
-  decltype(&tritter::CausalAttentionForward) causal_attention_forward;
-  decltype(&tritter::CausalAttentionBackward) causal_attention_backward;
   decltype(&tritter::SumSquares) sum_squares;
   decltype(&tritter::AdamWRows) adamw_rows;
 };

@@ -187,56 +187,6 @@ TEST_P(TrainingOpsTest, CrossEntropyAndItsGradient) {
   }
 }
 
-TEST_P(TrainingOpsTest, CausalAttentionAndItsGradient) {
-  for (const auto& [length, d] : std::vector<std::pair<int64_t, int64_t>>{
-           {1, 2}, {7, 16}, {33, 32}, {40, 24}, {50, 64}, {129, 32}}) {
-    const int64_t stride = d + 5;
-    const Floats q = Random(rng_, length * stride), k = Random(rng_, length * stride),
-                 v = Random(rng_, length * stride);
-    const Floats dout = Random(rng_, length * stride);
-    Floats scratch(CausalAttentionScratch(length, d)), out(length * stride), lse(length);
-    ops().causal_attention_forward(q.data(), stride, k.data(), stride, v.data(), stride, length, d,
-                                   scratch.data(), out.data(), stride, lse.data());
-    Floats dq(length * stride, 0.0f), dk(length * stride, 1.0f), dv(length * stride, 1.0f);
-    ops().causal_attention_backward(q.data(), stride, k.data(), stride, v.data(), stride,
-                                    out.data(), stride, lse.data(), dout.data(), stride, length, d,
-                                    scratch.data(), dq.data(), stride, dk.data(), dv.data(),
-                                    stride);
-    const double scale = 1.0 / std::sqrt(static_cast<double>(d));
-    Doubles want_out(length * stride, 0.0), want_dq(length * stride, 0.0),
-        want_dk(length * stride, 1.0), want_dv(length * stride, 1.0);
-    for (int64_t i = 0; i < length; ++i) {
-      Doubles p(i + 1), dp(i + 1, 0.0);
-      double sum = 0, delta = 0;
-      for (int64_t j = 0; j <= i; ++j) {
-        double s = 0;
-        for (int64_t c = 0; c < d; ++c) s += double{q[i * stride + c]} * k[j * stride + c];
-        sum += p[j] = std::exp(s * scale);
-      }
-      EXPECT_NEAR(lse[i], std::log(sum), 1e-5);
-      for (int64_t j = 0; j <= i; ++j) {
-        p[j] /= sum;
-        for (int64_t c = 0; c < d; ++c) {
-          want_out[i * stride + c] += p[j] * v[j * stride + c];
-          dp[j] += double{dout[i * stride + c]} * v[j * stride + c];
-          want_dv[j * stride + c] += p[j] * dout[i * stride + c];
-        }
-        delta += p[j] * dp[j];
-      }
-      for (int64_t j = 0; j <= i; ++j) {
-        for (int64_t c = 0; c < d; ++c) {
-          want_dq[i * stride + c] += p[j] * (dp[j] - delta) * scale * k[j * stride + c];
-          want_dk[j * stride + c] += p[j] * (dp[j] - delta) * scale * q[i * stride + c];
-        }
-      }
-    }
-    EXPECT_LT(Error(out, want_out), 1e-6) << length << " " << d;
-    EXPECT_LT(Error(dq, want_dq), 2e-6) << length << " " << d;
-    EXPECT_LT(Error(dk, want_dk), 2e-6) << length << " " << d;
-    EXPECT_LT(Error(dv, want_dv), 2e-6) << length << " " << d;
-  }
-}
-
 TEST_P(TrainingOpsTest, AdamWFollowsThePaper) {
   const int64_t n = 21;
   const Floats g = Random(rng_, n);

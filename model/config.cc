@@ -178,4 +178,33 @@ absl::Status ValidateConfig(const ModelConfig& config) {
       })));
 }
 
+absl::Status CheckPackable(const ModelConfig& c) {
+  if (c.family == Family::kBitnet && c.granularity == ScaleGranularity::kRow) {
+    return absl::InvalidArgumentError(
+        "granularity row of family bitnet cannot be packed, expected tensor: other programs of "
+        "this family compute one scale a matrix");
+  }
+  struct Limit {
+    bool met;
+    const char *key, *actual, *expected;
+  };
+  const Limit limits[] = {
+      {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
+       "causal"},
+      {c.norm == NormKind::kRmsNorm, "norm", NormKindName(c.norm), "rmsnorm"},
+      {c.weight_rule == WeightRule::kAbsMean, "weight_rule", WeightRuleName(c.weight_rule),
+       "absmean"},
+      {c.activations == ActivationRule::kInt8, "activations", ActivationRuleName(c.activations),
+       "int8"},
+      {!c.bias, "bias", "true", "false"},
+      {!c.lm_head_ternary, "lm_head", "ternary", "full"},
+  };
+  for (const Limit& limit : limits) {
+    if (limit.met) continue;
+    return absl::UnimplementedError(
+        absl::StrCat(limit.key, " ", limit.actual, " cannot be packed, expected ", limit.expected));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace tritter

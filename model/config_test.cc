@@ -137,6 +137,36 @@ TEST(ReadModelConfig, PlacesAProblemAtTheKeyTheUserWrote) {
                        HasSubstr("m.yaml:1:9: preset: no preset is called `nanno`")));
 }
 
+TEST(CheckPackable, NamesTheSwitchThatIsNotServed) {
+  struct Case {
+    void (*change)(ModelConfig*);
+    const char* message;
+  };
+  const Case kCases[] = {
+      {[](ModelConfig* c) { c->norm = NormKind::kLayerNorm; }, "norm layernorm"},
+      {[](ModelConfig* c) { c->bias = true; }, "bias true"},
+      {[](ModelConfig* c) { c->lm_head_ternary = true; }, "lm_head ternary"},
+      {[](ModelConfig* c) { c->weight_rule = WeightRule::kThreshold; }, "weight_rule threshold"},
+      {[](ModelConfig* c) { c->weight_rule = WeightRule::kNone; }, "weight_rule none"},
+      {[](ModelConfig* c) { c->activations = ActivationRule::kNone; }, "activations none"},
+      {[](ModelConfig* c) { c->attention = AttentionMode::kBidirectional; },
+       "attention bidirectional"},
+  };
+  ASSERT_OK_AND_ASSIGN(const ModelConfig nano, PresetConfig("nano"));
+  for (const Case& c : kCases) {
+    ModelConfig config = nano;
+    c.change(&config);
+    EXPECT_THAT(CheckPackable(config),
+                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(c.message)));
+  }
+  ASSERT_OK_AND_ASSIGN(ModelConfig bitnet, PresetConfig("bitnet-2B"));
+  EXPECT_OK(CheckPackable(nano));
+  EXPECT_OK(CheckPackable(bitnet));
+  bitnet.granularity = ScaleGranularity::kRow;
+  EXPECT_THAT(CheckPackable(bitnet), StatusIs(absl::StatusCode::kInvalidArgument,
+                                              HasSubstr("granularity row of family bitnet")));
+}
+
 TEST(ModelConfigToYaml, ReadsBackToTheSameText) {
   for (const std::string& name : PresetNames()) {
     ASSERT_OK_AND_ASSIGN(const ModelConfig config, PresetConfig(name));

@@ -101,19 +101,12 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
     return absl::InvalidArgumentError(
         absl::StrCat("export format '", options.format, "', expected tpack, safetensors or hf"));
   }
-  if (config.family == Family::kBitnet && config.granularity == ScaleGranularity::kRow) {
-    return absl::InvalidArgumentError(
-        "family bitnet with granularity row cannot be exported: other programs of this family "
-        "compute one scale a matrix; "
-        "train with granularity tensor");
+  const absl::Status packable = CheckPackable(config);
+  if (!packable.ok()) {
+    return absl::Status(packable.code(),
+                        absl::StrCat(packable.message(), "; export with format safetensors"));
   }
-  if (options.format == "hf") return CheckHfExpressible(config);
-  if (config.weight_rule != WeightRule::kAbsMean) {
-    return absl::UnimplementedError(absl::StrCat("weight_rule ", WeightRuleName(config.weight_rule),
-                                                 " has no packed form; export with format "
-                                                 "safetensors"));
-  }
-  return absl::OkStatus();
+  return options.format == "hf" ? CheckHfExpressible(config) : absl::OkStatus();
 }
 
 absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const std::string& path,

@@ -21,9 +21,8 @@ struct ExportOptions {
   uint64_t max_shard_bytes = kDefaultMaxShardBytes;  // safetensors, hf
 };
 // Whether a model of this configuration has this form; also for a run's admission, hours before
-// there is a checkpoint. Errors: InvalidArgument (unknown format; family bitnet with granularity
-// row; a switch that the Hugging Face form has not), Unimplemented (weight_rule threshold as
-// tpack).
+// there is a checkpoint. Errors: InvalidArgument (unknown format; a switch that the Hugging Face
+// form has not), those of CheckPackable (tpack, hf).
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options);
 
 struct ExportResult {

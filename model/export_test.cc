@@ -191,7 +191,7 @@ TEST(CheckExportable, FamilyBitnetNeedsOneScaleAMatrix) {
   EXPECT_OK(CheckExportable(config, {}));
   config.family = Family::kBitnet;
   EXPECT_THAT(CheckExportable(config, {}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity tensor")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity row of family bitnet")));
   EXPECT_OK(CheckExportable(config, {"safetensors", false}));
   config.granularity = ScaleGranularity::kTensor;
   EXPECT_OK(CheckExportable(config, {}));

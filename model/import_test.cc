@@ -399,7 +399,7 @@ TEST_F(ImportTest, AnExportNeverMixesWithAnOlderOne) {
   rows.granularity = ScaleGranularity::kRow;
   RandomWeights per_row(rows, 4);
   EXPECT_THAT(ExportWeights(&env_, &per_row, "/out/t", Hf(false)).status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity tensor")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity row")));
   EXPECT_FALSE(env_.Exists("/out/t"));
 }
 

@@ -82,6 +82,8 @@ void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDr
   YamlMap stages = maps->data.Map("stages");
   maps->decay_stage = stages.Map("decay");
   draft->decay_weights = ReadStage(&maps->decay_stage, draft->sources);
+  YamlMap label_weights = maps->data.Map("label_weights");
+  ReadYamlFields(LabelWeightFields(), &label_weights, draft);
 
   root.Require("training");
   maps->training = root.Map("training");

@@ -27,7 +27,10 @@ struct RunSpec {
   ModelConfig model;
   std::vector<SourceSpec> sources;
   std::map<std::string, double>
-      decay_weights;            // data.stages.decay; empty: the same weights throughout
+      decay_weights;  // data.stages.decay; empty: the same weights throughout
+  // data.label_weights: of a predicted token, by the label of its document ("positive", "negative",
+  // "educational"); a label that is not here weighs what the shards say.
+  std::map<std::string, double> label_weights;
   int64_t steps = 0;            // optimiser steps; from training.steps or training.tokens
   int64_t sequence_length = 0;  // L
   int64_t global_batch = 0;     // sequences per optimiser step

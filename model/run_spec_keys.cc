@@ -94,6 +94,29 @@ const std::vector<YamlField<SourceSpec>>& SourceFields() {
   return *fields;
 }
 
+const Fields& LabelWeightFields() {
+  const auto weight = [](const char* label, const char* usual) {
+    return YamlField<RunDraft>{
+        label, "number, more than 0", absl::StrCat("the shards', usually ", usual),
+        absl::StrCat("Weight in the loss of the tokens of documents that are labelled ", label,
+                     "."),
+        [label](YamlMap* map, RunDraft* out) {
+          double value = 0;
+          if (!map->Get(label, &value)) return;
+          if (value > 0) {
+            out->label_weights[label] = value;
+          } else {
+            map->Error(label, absl::StrCat("is ", value,
+                                           ", expected more than 0; documents that must not be "
+                                           "trained on are left out by curation"));
+          }
+        }};
+  };
+  static const auto* fields = new Fields{weight("positive", "1.0"), weight("negative", "0.3"),
+                                         weight("educational", "1.2")};
+  return *fields;
+}
+
 const Fields& TrainingFields() {
   using D = RunDraft;
   static const auto* fields = new Fields{

@@ -29,6 +29,7 @@ struct RunDraft : RunSpec {
 
 const std::vector<YamlField<RunDraft>>& RootFields();
 const std::vector<YamlField<SourceSpec>>& SourceFields();
+const std::vector<YamlField<RunDraft>>& LabelWeightFields();
 const std::vector<YamlField<RunDraft>>& TrainingFields();
 const std::vector<YamlField<RunDraft>>& LearningRateFields();
 

@@ -70,6 +70,7 @@ std::vector<YamlKeyDoc> RunYamlKeys() {
       {"data.stages.decay.<source>", "number, at least 0", "the source's weight",
        "Weight of a source from the decay on; once the mapping is there, a source it does "
        "not name has 0."});
+  AppendKeyDocs(LabelWeightFields(), "data.label_weights.", &keys);
   AppendKeyDocs(TrainingFields(), "training.", &keys);
   AppendKeyDocs(LearningRateFields(), "training.learning_rate.", &keys);
   for (const RunSection& section : PlainSections()) {
@@ -82,11 +83,12 @@ std::string RunYamlReference() {
   const std::vector<Group> groups = {
       {"The run", "", ""},
       {"model", "model",
-       "A preset, or every size; any field given beside a preset wins. Training takes family "
-       "tritter "
-       "with causal attention, rmsnorm, absmean, int8 activations, no biases, a full head and "
-       "untied "
-       "embeddings; whatever else a configuration can say is refused with a sentence."},
+       "A preset, or every size; any field given beside a preset wins. Training takes both "
+       "families "
+       "and every switch with causal attention, weight_rule absmean and int8 activations; whatever "
+       "else a configuration can say is refused with a sentence. `export.format: tpack` takes what "
+       "the inference server computes: rmsnorm, no biases, a full head, and for family bitnet "
+       "granularity tensor."},
       {"data", "data", "Where the tokens come from. At least one source; names are unique."},
       {"training", "training", ""},
       {"hybrid", "hybrid", ""},

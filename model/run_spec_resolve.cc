@@ -119,26 +119,28 @@ void CheckTrainable(YamlMap* model, const ModelConfig& c) {
     std::string actual, expected;
   };
   const Limit limits[] = {
-      {c.family == Family::kTritter, "family", FamilyName(c.family), "tritter"},
       {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
        "causal"},
-      {c.norm == NormKind::kRmsNorm, "norm", NormKindName(c.norm), "rmsnorm"},
       {c.weight_rule == WeightRule::kAbsMean, "weight_rule", WeightRuleName(c.weight_rule),
        "absmean"},
       {c.activations == ActivationRule::kInt8, "activations", ActivationRuleName(c.activations),
        "int8"},
-      {!c.bias, "bias", "true", "false"},
-      {!c.lm_head_ternary, "lm_head", "ternary", "full"},
-      {c.family == Family::kBitnet || !c.tied_embeddings, "tied_embeddings", "true", "false"},
   };
   for (const Limit& limit : limits) {
     if (limit.met) continue;
-    // A family that came with the preset is the preset's fault.
-    const bool from_preset = !model->Has(limit.key) && model->Has("preset");
-    model->Error(from_preset ? "preset" : limit.key,
+    model->Error(limit.key,
                  absl::StrCat(limit.key, " ", limit.actual, " cannot be trained yet; use ",
                               limit.key, " ", limit.expected));
   }
+}
+
+// What the run is to end in, said before it has trained.
+void CheckExport(YamlMap* root, const RunDraft& d) {
+  if (d.export_format != "tpack") return;
+  const absl::Status packable = CheckPackable(d.model);
+  if (packable.ok()) return;
+  root->Error("export", absl::StrCat("format tpack is not for this model: ", packable.message(),
+                                     "; use format none"));
 }
 
 bool IsRunName(absl::string_view name) {
@@ -225,6 +227,7 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
   }
   if (maps->model.present() && FindConfigProblems(d.model).empty()) {
     CheckTrainable(&maps->model, d.model);
+    CheckExport(&maps->root, d);
     if (d.sequence_length > d.model.context) {
       training.Error("sequence_length",
                      absl::StrCat("is ", d.sequence_length,

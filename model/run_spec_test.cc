@@ -244,7 +244,8 @@ TEST(CanonicalYaml, HoldsEveryKey) {
   ASSERT_OK_AND_ASSIGN(
       const RunSpec spec,
       Parse(absl::StrCat("model: {preset: nano}\ndata: {sources: [{shards: a}], stages: {decay: "
-                         "{a: 2}}}\ntraining: {steps: 1}\n")));
+                         "{a: 2}}, label_weights: {positive: 1, negative: 0.5, educational: 2}}\n"
+                         "training: {steps: 1}\n")));
   const std::string canonical = CanonicalYaml(spec);
   for (const YamlKeyDoc& key : RunYamlKeys()) {
     const std::string name = key.path.substr(key.path.rfind('.') + 1);
@@ -272,7 +273,7 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "
       "\"b: c #d\", name: b}], "
-      "stages: {decay: {\"1\": 3}}}\ntraining: {steps: 33}\n",
+      "stages: {decay: {\"1\": 3}}, label_weights: {negative: 0.1}}\ntraining: {steps: 33}\n",
   };
   for (const std::string& text : kRuns) {
     ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(text));
@@ -284,6 +285,7 @@ TEST(CanonicalYaml, ReadsBackToItself) {
     EXPECT_EQ(again.schedule.decay_start_step, spec.schedule.decay_start_step);
     EXPECT_EQ(again.model.head_dim_given, spec.model.head_dim_given);
     EXPECT_EQ(again.seed, spec.seed);
+    EXPECT_EQ(again.label_weights, spec.label_weights);
     EXPECT_EQ(again.beta1, spec.beta1);
   }
 }

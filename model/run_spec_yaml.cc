@@ -55,6 +55,11 @@ void WriteData(const RunSpec& spec, Writer* w) {
     w->Close();
     w->Close();
   }
+  if (!spec.label_weights.empty()) {
+    w->Open("label_weights");
+    for (const auto& [label, weight] : spec.label_weights) w->Number(label, weight);
+    w->Close();
+  }
   w->Close();
 }
 

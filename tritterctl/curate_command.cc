@@ -12,7 +12,7 @@ namespace tritter {
 namespace {
 
 struct CurateArguments {
-  std::string input, out, split_by = "blank-line";
+  std::string input, out, split_by = "blank-line", label = "positive";
   IngestOptions ingest;
 };
 
@@ -32,7 +32,10 @@ std::string ReportText(const std::string& out, const IngestReport& report) {
 }
 
 int Curate(const CommandContext& context, CurateArguments arguments) {
-  arguments.ingest.split_by = arguments.split_by == "file" ? SplitBy::kFile : SplitBy::kBlankLine;
+  for (const SplitBy split : {SplitBy::kBlankLine, SplitBy::kFile, SplitBy::kJsonLine}) {
+    if (arguments.split_by == SplitByName(split)) arguments.ingest.split_by = split;
+  }
+  arguments.ingest.label = ParseDocumentLabel(arguments.label).value_or(DocumentLabel::kPositive);
   ProgressPrinter progress(context.clock, context.quiet);
   arguments.ingest.progress = [&](uint64_t done, uint64_t total) {
     progress.UpdateWork("curate", done, total);
@@ -62,8 +65,17 @@ void AddCurateCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--name", &arguments->ingest.source,
                 "name of the data set (default: the folder's name)")
       .HideDefault();
-  command->AddFlag("--split-by", &arguments->split_by, "what ends a document: blank-line or file")
-      .OneOf({"blank-line", "file"});
+  command
+      ->AddFlag(
+          "--split-by", &arguments->split_by,
+          "what a document is: text between blank lines, a file, or `text` of a JSON object on "
+          "a line (with `label` where it has one)")
+      .OneOf({"blank-line", "file", "jsonl"});
+  command
+      ->AddFlag("--label", &arguments->label,
+                "label of the documents that carry none themselves; it decides their weight in "
+                "training: 1.0, 0.3, 1.2")
+      .OneOf({"positive", "negative", "educational"});
   command
       ->AddFlag("--heldout-per-mille", &arguments->ingest.heldout_per_mille,
                 "documents held out by the hash of their text, of a thousand")

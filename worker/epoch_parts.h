@@ -25,7 +25,7 @@ class EpochData {
 
   struct Share {
     Batch batch;            // this rank's sequences
-    double weight_sum = 0;  // Σw·L over the whole global batch
+    double weight_sum = 0;  // Σw over the predicted tokens of the whole global batch
   };
   // Sequences of slots [first_slot + first_position, + count) out of the global batch [first_slot,
   // + global_batch).

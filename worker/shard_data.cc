@@ -1,6 +1,7 @@
 #include "worker/shard_data.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,32 +47,40 @@ class ShardData final : public EpochData {
   };
   ShardData(const RunSpec& spec, std::vector<Source> sources,
             std::vector<std::unique_ptr<TokenSource>> held_out_tokens,
-            std::vector<HeldOut> held_out, SampleOrder order, DataHashes hashes)
+            std::vector<HeldOut> held_out, SampleOrder order, DataHashes hashes,
+            const LabelWeights& label_weights)
       : length_(spec.sequence_length),
         vocabulary_(spec.model.vocab),
         sources_(std::move(sources)),
         held_out_tokens_(std::move(held_out_tokens)),
         held_out_(std::move(held_out)),
         order_(std::move(order)),
-        hashes_(std::move(hashes)) {}
+        hashes_(std::move(hashes)),
+        label_weights_(label_weights) {}
 
   absl::StatusOr<Share> Read(int64_t first_slot, int64_t global_batch, int64_t first_position,
                              int64_t count) override {
     Share share;
     share.batch.sequences = count;
     share.batch.tokens.resize(count * (length_ + 1));
-    share.batch.weights.resize(count);
+    share.batch.weights.resize(count * length_);
+    std::vector<float> of_others(length_);
     const std::vector<SampleRef> refs =
         order_.Range(static_cast<uint64_t>(first_slot), static_cast<uint64_t>(global_batch));
     for (int64_t position = 0; position < global_batch; ++position) {
       const SampleRef& ref = refs[position];
       const Source& source = sources_[ref.source];
       const uint64_t first_token = ref.sample * static_cast<uint64_t>(length_);
-      const float weight = source.train->WeightAt(first_token);
-      share.weight_sum += static_cast<double>(weight) * static_cast<double>(length_);
       const int64_t row = position - first_position;
-      if (row < 0 || row >= count) continue;
-      share.batch.weights[row] = weight;
+      const bool own = row >= 0 && row < count;
+      // Every rank adds up all weights in the order of the positions, so that all divide by the
+      // same bits, whoever has which share.
+      const auto weights = own ? absl::MakeSpan(share.batch.weights).subspan(row * length_, length_)
+                               : absl::MakeSpan(of_others);
+      RETURN_IF_ERROR(Annotate(source.train->ReadWeights(first_token + 1, label_weights_, weights),
+                               source.name));
+      for (const float weight : weights) share.weight_sum += weight;
+      if (!own) continue;
       const auto out = absl::MakeSpan(share.batch.tokens).subspan(row * (length_ + 1), length_ + 1);
       RETURN_IF_ERROR(Annotate(source.train->Read(first_token, out), source.name));
       RETURN_IF_ERROR(CheckIds(out, vocabulary_, source.name));
@@ -109,7 +118,21 @@ class ShardData final : public EpochData {
   const std::vector<HeldOut> held_out_;
   const SampleOrder order_;
   const DataHashes hashes_;
+  const LabelWeights label_weights_;
 };
+
+absl::StatusOr<LabelWeights> LabelWeightsOf(const RunSpec& spec) {
+  LabelWeights weights;
+  for (const auto& [name, weight] : spec.label_weights) {
+    const std::optional<DocumentLabel> label = ParseDocumentLabel(name);
+    if (!label.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "data.label_weights: label '", name, "', expected positive, negative or educational"));
+    }
+    weights[static_cast<size_t>(*label)] = static_cast<float>(weight);
+  }
+  return weights;
+}
 
 }  // namespace
 
@@ -142,9 +165,10 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
   }
   ASSIGN_OR_RETURN(SampleOrder order,
                    SampleOrder::Create(spec.seed, std::move(ordered), StagesOf(spec)));
-  return std::unique_ptr<EpochData>(
-      std::make_unique<ShardData>(spec, std::move(sources), std::move(held_out_tokens),
-                                  std::move(held_out), std::move(order), std::move(hashes)));
+  ASSIGN_OR_RETURN(const LabelWeights label_weights, LabelWeightsOf(spec));
+  return std::unique_ptr<EpochData>(std::make_unique<ShardData>(
+      spec, std::move(sources), std::move(held_out_tokens), std::move(held_out), std::move(order),
+      std::move(hashes), label_weights));
 }
 
 }  // namespace tritter

@@ -10,8 +10,8 @@
 namespace tritter {
 
 // Opens every source of the run (training part, and held-out part where there is one). The sample
-// at a slot is a pure function of (seed, slot); its weight is that of the document its first token
-// belongs to. Errors: NotFound, DataLoss, FailedPrecondition (sources of different tokenizers) as
+// at a slot is a pure function of (seed, slot); a predicted token weighs what its document weighs.
+// Errors: NotFound, DataLoss, FailedPrecondition (sources of different tokenizers) as
 // TokenSource::Open; InvalidArgument (a source too short for one sample); from Read also DataLoss
 // for an id beyond the model's vocabulary.
 absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec& spec);

@@ -73,8 +73,9 @@ TEST_F(ShardDataTest, SharesOfTheRanksTogetherAreTheWholeBatch) {
   for (int64_t step = 0; step < 20; ++step) {
     ASSERT_OK_AND_ASSIGN(const auto whole, data->Read(step * 6, 6, 0, 6));
     ASSERT_EQ(whole.batch.tokens.size(), 6u * (kLength + 1));
+    ASSERT_EQ(whole.batch.weights.size(), 6u * kLength);
     double sum = 0;
-    for (const float w : whole.batch.weights) sum += w * kLength;
+    for (const float w : whole.batch.weights) sum += w;
     EXPECT_EQ(whole.weight_sum, sum);
     std::vector<int64_t> tokens;
     std::vector<float> weights;
@@ -108,16 +109,37 @@ TEST_F(ShardDataTest, OnePassReadsEverySampleOnce) {
   EXPECT_EQ(seen, all);
 }
 
-TEST_F(ShardDataTest, WeightIsThatOfTheDocumentASampleBeginsIn) {
+TEST_F(ShardDataTest, APredictedTokenWeighsWhatItsDocumentWeighs) {
   WriteSource("text", 40, 0);
-  ASSERT_OK_AND_ASSIGN(auto data, OpenShardData(&env_, Spec({"text"})));
-  std::set<float> weights;
-  for (int64_t slot = 0; slot < 49; ++slot) {
-    ASSERT_OK_AND_ASSIGN(const auto share, data->Read(slot, 1, 0, 1));
-    weights.insert(share.batch.weights[0]);
-    EXPECT_EQ(share.weight_sum, share.batch.weights[0] * kLength);
+  for (const bool set : {false, true}) {
+    RunSpec spec = Spec({"text"});
+    if (set) spec.label_weights = {{"positive", 3.0}};
+    ASSERT_OK_AND_ASSIGN(auto data, OpenShardData(&env_, spec));
+    int mixed = 0;
+    for (int64_t slot = 0; slot < 49; ++slot) {
+      ASSERT_OK_AND_ASSIGN(const auto share, data->Read(slot, 1, 0, 1));
+      double sum = 0;
+      for (int64_t i = 0; i < kLength; ++i) {
+        // Of the token that is predicted; eos belongs to the document it ends.
+        const int64_t token = share.batch.tokens[i + 1];
+        const int64_t document = token == 2 ? share.batch.tokens[i] - 8 : token - 8;
+        const float want = set ? 3.0f : document % 2 == 0 ? 1.0f : 0.5f;
+        EXPECT_EQ(share.batch.weights[i], want) << slot << " " << i;
+        sum += want;
+      }
+      EXPECT_EQ(share.weight_sum, sum);
+      mixed += share.batch.weights.front() != share.batch.weights.back();
+    }
+    EXPECT_EQ(mixed > 0, !set) << "samples that span documents of different weights";
   }
-  EXPECT_EQ(weights, (std::set<float>{0.5f, 1.0f}));
+}
+
+TEST_F(ShardDataTest, UnknownLabelIsRefused) {
+  WriteSource("text", 40, 0);
+  RunSpec spec = Spec({"text"});
+  spec.label_weights = {{"good", 2.0}};
+  EXPECT_THAT(OpenShardData(&env_, spec).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("label 'good'")));
 }
 
 TEST_F(ShardDataTest, DecayWeightsHoldFromTheFirstDecayStepOn) {

@@ -16,7 +16,7 @@ double Deviation(const ParameterSpec& spec, const ModelConfig& config) {
   const double in = static_cast<double>(spec.shape.back());
   switch (spec.kind) {
     case ParameterKind::kEmbedding:
-      return config.tied_embeddings ? 0.2 / std::sqrt(in) : 1.0;
+      return config.tied_embeddings ? 0.1 / std::sqrt(in) : 1.0;
     case ParameterKind::kHead:
       return 0.02 / std::sqrt(in);
     case ParameterKind::kTernary: {

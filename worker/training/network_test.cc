@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/training/formula/formula_network.h"
+#include "worker/training/serving_forward.h"
 
 namespace tritter {
 namespace {
@@ -95,7 +96,7 @@ void Unsettle(TinyNetwork* net) {
 // Largest ‖fast - formula‖ / ‖formula‖ that the loss, the logits and any parameter's gradient may
 // show.
 struct Tolerance {
-  double loss, gradient;
+  double loss, gradient, logits;
 };
 
 void ExpectTheFormulas(const Case& c, const Tolerance& tolerance) {
@@ -131,6 +132,14 @@ void ExpectTheFormulas(const Case& c, const Tolerance& tolerance) {
     EXPECT_LT(RelativeError(net.Gradient(slot.spec.name), gradient), tolerance.gradient)
         << slot.spec.name << " of " << c.name;
   }
+
+  // Evaluation, which takes the arithmetic of serving.
+  ServingForward serving(c.config, net.parameters, net.parameters.weight(), &net.parallel);
+  ASSERT_OK_AND_ASSIGN(std::vector<float> logits, serving.Logits(values(input[0])));
+  const at::Tensor want_logits = formula.Logits({input.narrow(0, 0, 1)}).view({kLength, -1});
+  EXPECT_LT(RelativeError(at::from_blob(logits.data(), want_logits.sizes()), want_logits),
+            tolerance.logits)
+      << c.name;
 }
 
 // Rounding in the last bit may flip an activation code here and there: the bounds leave room for a
@@ -138,7 +147,7 @@ void ExpectTheFormulas(const Case& c, const Tolerance& tolerance) {
 TEST(Network, LossAndGradientsAreThoseOfTheFormulasForEverySwitch) {
   const std::vector<Case> cases = SwitchCases();
   EXPECT_EQ(cases.size(), 36u);
-  for (const Case& c : cases) ExpectTheFormulas(c, {2e-3, 3e-2});
+  for (const Case& c : cases) ExpectTheFormulas(c, {2e-3, 3e-2, 1e-2});
 }
 
 TEST(Network, NoGradientReachesTheFuture) {

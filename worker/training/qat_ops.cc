@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "kernels/float_ops.h"
+#include "kernels/training_attention.h"
 #include "kernels/training_ops.h"
 
 namespace tritter {
@@ -107,6 +108,22 @@ struct AttentionCall {
   SequenceShape shape;
 };
 
+// The query heads of key head g in sequence b. rotated [T, (N + K) D], in [T, (N + 2K) D].
+AttentionGroup GroupAt(const ModelConfig& config, const float* rotated, const float* in, int64_t b,
+                       int64_t g, int64_t length) {
+  const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, row = b * length;
+  AttentionGroup group;
+  group.heads = n / k;
+  group.d = d;
+  group.q_stride = group.k_stride = (n + k) * d;
+  group.v_stride = (n + 2 * k) * d;
+  group.q = rotated + row * group.q_stride + g * group.heads * d;
+  group.k = rotated + row * group.k_stride + (n + g) * d;
+  group.v = in + row * group.v_stride + (n + k + g) * d;
+  group.mask.length = length;
+  return group;
+}
+
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv,
                             const AttentionCall& call) {
@@ -136,21 +153,18 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
           RopeInPlace(row + h * d, &call.rope->cos[at], &call.rope->sin[at], d);
       }
     });
-    const int64_t scratch = CausalAttentionScratch(length, d);
+    const int64_t scratch = AttentionScratch(length, d), group = n / k;
     FloatBuffer buffer(scratch * call.context->parallel->parts());
-    call.context->parallel->Run(
-        call.shape.sequences * n, [&](int part, int64_t first, int64_t end) {
-          for (int64_t i = first; i < end; ++i) {
-            const int64_t b = i / n, h = i % n, group = h / (n / k);
-            const float* q_row = rotated + b * length * heads * d + h * d;
-            const float* k_row = rotated + b * length * heads * d + (n + group) * d;
-            CausalAttentionForward(q_row, heads * d, k_row, heads * d,
-                                   in + b * length * width + (n + k + group) * d, width, length, d,
-                                   buffer.data() + part * scratch,
-                                   out.mutable_data_ptr<float>() + b * length * n * d + h * d,
-                                   n * d, lse.mutable_data_ptr<float>() + i * length);
-          }
-        });
+    // One key head with all its query heads at a time.
+    call.context->parallel->Run(call.shape.sequences * k, [&](int part, int64_t first,
+                                                              int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t b = i / k, g = i % k, row = b * length;
+        AttentionForward(GroupAt(config, rotated, in, b, g, length), buffer.data() + part * scratch,
+                         out.mutable_data_ptr<float>() + (row * n + g * group) * d, n * d,
+                         lse.mutable_data_ptr<float>() + (b * n + g * group) * length);
+      }
+    });
     ctx->saved_data["context"] = Address(call.context);
     ctx->saved_data["slots"] = Address(call.slots);
     ctx->saved_data["rope"] = Address(call.rope);
@@ -170,26 +184,22 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
                   length = tokens / sequences;
     const int64_t width = (n + 2 * k) * d, heads = n + k;
     const at::Tensor dout = grads[0].contiguous();
-    at::Tensor dqkv = at::zeros({tokens, width});
+    at::Tensor dqkv = at::empty({tokens, width});
     const float* in = saved[0].data_ptr<float>();
     const float* rotated = saved[1].data_ptr<float>();
     const float* out = saved[2].data_ptr<float>();
     const float* lse = saved[3].data_ptr<float>();
     float* d_in = dqkv.mutable_data_ptr<float>();
-    const int64_t scratch = CausalAttentionScratch(length, d);
+    const int64_t scratch = AttentionScratch(length, d);
     FloatBuffer buffer(scratch * context->parallel->parts());
-    // One key head with all its query heads at a time: their gradients add up in order.
     context->parallel->Run(sequences * k, [&](int part, int64_t first, int64_t end) {
       for (int64_t i = first; i < end; ++i) {
-        const int64_t b = i / k, g = i % k, row = b * length;
-        for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-          CausalAttentionBackward(
-              rotated + row * heads * d + h * d, heads * d, rotated + row * heads * d + (n + g) * d,
-              heads * d, in + row * width + (n + k + g) * d, width, out + row * n * d + h * d,
-              n * d, lse + (b * n + h) * length, dout.data_ptr<float>() + row * n * d + h * d,
-              n * d, length, d, buffer.data() + part * scratch, d_in + row * width + h * d, width,
-              d_in + row * width + (n + g) * d, d_in + row * width + (n + k + g) * d, width);
-        }
+        const int64_t b = i / k, g = i % k, row = b * length, at = (row * n + g * group) * d;
+        AttentionBackward(GroupAt(config, rotated, in, b, g, length), out + at, n * d,
+                          lse + (b * n + g * group) * length, dout.data_ptr<float>() + at, n * d,
+                          buffer.data() + part * scratch, d_in + row * width + g * group * d,
+                          d_in + row * width + (n + g) * d, d_in + row * width + (n + k + g) * d,
+                          width);
       }
     });
     const float eps = Epsilon(*context);

@@ -49,7 +49,7 @@ Batch BatchAt(const Corpus& corpus, const RunSpec& spec, int64_t step) {
                 samples = (static_cast<int64_t>(corpus.train.size()) - 1) / length;
   Batch batch;
   batch.sequences = spec.global_batch;
-  batch.weights.assign(spec.global_batch, 1.0f);
+  batch.weights.assign(spec.global_batch * length, 1.0f);
   for (int64_t i = 0; i < spec.global_batch; ++i) {
     const int64_t slot = step * spec.global_batch + i;
     const int64_t k = static_cast<int64_t>(

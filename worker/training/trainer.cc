@@ -162,12 +162,14 @@ class CpuTrainer : public Trainer {
 
 absl::Status CpuTrainer::CheckBatch(const Batch& batch, double weight_sum,
                                     int64_t micro_batch) const {
-  const int64_t width = spec_.sequence_length + 1;
-  if (batch.sequences < 1 || static_cast<int64_t>(batch.tokens.size()) != batch.sequences * width ||
-      static_cast<int64_t>(batch.weights.size()) != batch.sequences) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "batch of ", batch.sequences, " sequences has ", batch.tokens.size(), " tokens and ",
-        batch.weights.size(), " weights, expected ", width, " tokens and one weight each"));
+  const int64_t length = spec_.sequence_length;
+  if (batch.sequences < 1 ||
+      static_cast<int64_t>(batch.tokens.size()) != batch.sequences * (length + 1) ||
+      static_cast<int64_t>(batch.weights.size()) != batch.sequences * length) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch of ", batch.sequences, " sequences has ", batch.tokens.size(),
+                     " tokens and ", batch.weights.size(), " weights, expected ", length + 1,
+                     " tokens and ", length, " weights each"));
   }
   if (micro_batch < 1 || !(weight_sum > 0)) {
     return absl::InvalidArgumentError(absl::StrCat("micro_batch ", micro_batch, " and weight sum ",
@@ -188,12 +190,12 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
   Stopwatch watch;
   const int64_t length = spec_.sequence_length;
   std::vector<int64_t> inputs, targets;
-  std::vector<float> weights;
+  const absl::Span<const float> weights =
+      absl::MakeConstSpan(batch.weights).subspan(first * length, count * length);
   for (int64_t s = first; s < first + count; ++s) {
     const int64_t* tokens = batch.tokens.data() + s * (length + 1);
     inputs.insert(inputs.end(), tokens, tokens + length);
     targets.insert(targets.end(), tokens + 1, tokens + length + 1);
-    weights.insert(weights.end(), length, batch.weights[s]);
   }
   const at::Tensor embedded = network_->Embed(inputs);
   const at::Tensor hidden = network_->Forward(embedded, {count, length});

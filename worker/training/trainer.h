@@ -19,12 +19,11 @@
 
 namespace tritter {
 
-// Sequences of one rank for one optimiser step. tokens [sequences, L + 1], weights [sequences]
-// (sample weights).
+// Sequences of one rank for one optimiser step.
 struct Batch {
   int64_t sequences = 0;
-  std::vector<int64_t> tokens;
-  std::vector<float> weights;
+  std::vector<int64_t> tokens;  // [sequences, L + 1]
+  std::vector<float> weights;   // [sequences, L]: of each predicted token, that of its document
 };
 
 struct StepStats {
@@ -68,10 +67,10 @@ class Trainer {
   virtual absl::Status Load(Env* env, const std::string& folder,
                             const CheckpointManifest& manifest) = 0;
 
-  // One optimiser step on this rank's share of the global batch. weight_sum: Σw·L over the whole
-  // global batch. micro_batch: sequences per pass. Advances step() by one. Aborted/Unavailable: the
-  // collective failed, the state is then undefined (leave the epoch). Internal: non-finite loss or
-  // gradient, naming the first bad tensor.
+  // One optimiser step on this rank's share of the global batch. weight_sum: Σw over the predicted
+  // tokens of the whole global batch. micro_batch: sequences per pass. Advances step() by one.
+  // Aborted/Unavailable: the collective failed, the state is then undefined (leave the epoch).
+  // Internal: non-finite loss or gradient, naming the first bad tensor.
   virtual absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
                                          double learning_rate) = 0;
   virtual int64_t step() const = 0;  // optimiser steps done

@@ -26,21 +26,24 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Sequences [first, first + count) of the global batch of `step`, with uneven weights.
-Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count) {
+// Sequences [first, first + count) of the global batch of `step`, of uneven weights. mixed: in most
+// of them a document ends and one of another weight begins.
+Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count, bool mixed = false) {
   Batch batch;
   batch.sequences = count;
   for (int64_t i = first; i < first + count; ++i) {
     const std::vector<int64_t> tokens = TinyTokens(1000 * step + i, spec.sequence_length + 1);
     batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
-    batch.weights.push_back(1.0f + 0.25f * static_cast<float>(i % 3));
+    for (int64_t t = 0; t < spec.sequence_length; ++t) {
+      const int64_t document = mixed ? (i * spec.sequence_length + t) / 11 : i;
+      batch.weights.push_back(1.0f + 0.25f * static_cast<float>(document % 3));
+    }
   }
   return batch;
 }
-double WeightSum(const RunSpec& spec) {
+double WeightSum(const RunSpec& spec, bool mixed = false) {
   double sum = 0;
-  for (float w : BatchOf(spec, 0, 0, spec.global_batch).weights)
-    sum += w * static_cast<double>(spec.sequence_length);
+  for (float w : BatchOf(spec, 0, 0, spec.global_batch, mixed).weights) sum += w;
   return sum;
 }
 
@@ -148,6 +151,29 @@ void ExpectSameGradient(const std::map<std::string, std::vector<float>>& a,
   }
 }
 
+TEST(Trainer, ATokenCountsAsMuchAsItsDocumentWeighs) {
+  // Weighing two sequences 3 to 1 gives the loss of a batch that holds the first three times.
+  const RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  const Batch two = BatchOf(spec, 0, 0, 2);
+  const auto loss = [&](std::vector<int> rows, std::vector<float> weights) {
+    Batch batch;
+    batch.sequences = static_cast<int64_t>(rows.size());
+    double sum = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto row = two.tokens.begin() + rows[i] * (spec.sequence_length + 1);
+      batch.tokens.insert(batch.tokens.end(), row, row + spec.sequence_length + 1);
+      batch.weights.insert(batch.weights.end(), spec.sequence_length, weights[i]);
+      sum += weights[i] * static_cast<double>(spec.sequence_length);
+    }
+    return MakeTrainer(spec, alone.get())->Step(batch, sum, 4, 1e-3)->loss;
+  };
+  const double first = loss({0}, {1}), second = loss({1}, {1}), mixed = loss({0, 1}, {3, 1});
+  EXPECT_GT(std::abs(first - second), 1e-4);
+  EXPECT_NEAR(mixed, (3 * first + second) / 4, 1e-6 * mixed);
+  EXPECT_NEAR(mixed, loss({0, 0, 1, 0}, {1, 1, 1, 1}), 1e-6 * mixed);
+}
+
 TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
   RunSpec spec = TinySpec();
   spec.global_batch = 16;
@@ -155,7 +181,8 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
   auto alone = SingleProcessCollective();
   auto whole = MakeTrainer(spec, alone.get());
   ASSERT_OK_AND_ASSIGN(const StepStats want,
-                       whole->Step(BatchOf(spec, 0, 0, 16), WeightSum(spec), 16, 1e-3));
+                       whole->Step(BatchOf(spec, 0, 0, 16, /*mixed=*/true),
+                                   WeightSum(spec, /*mixed=*/true), 16, 1e-3));
   const auto gradient = FirstMoments(whole.get());
   for (int ranks : {1, 2, 4}) {
     for (int64_t micro : {8, 4, 3, 2, 1}) {
@@ -168,8 +195,8 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
         threads.emplace_back([&, rank] {
           auto trainer = MakeTrainer(spec, group[rank].get());
           const int64_t share = 16 / ranks;
-          auto stats =
-              trainer->Step(BatchOf(spec, 0, rank * share, share), WeightSum(spec), micro, 1e-3);
+          auto stats = trainer->Step(BatchOf(spec, 0, rank * share, share, /*mixed=*/true),
+                                     WeightSum(spec, /*mixed=*/true), micro, 1e-3);
           ASSERT_OK(stats.status());
           EXPECT_NEAR(stats->loss, want.loss, 1e-6 * want.loss) << split;
           EXPECT_NEAR(stats->grad_norm, want.grad_norm, 1e-6 * want.grad_norm) << split;
@@ -326,7 +353,7 @@ TEST(Trainer, EvaluationAgreesWithTraining) {
   auto trainer = MakeTrainer(spec, alone.get());
   Train(trainer.get(), spec, 0, 30, 8);
   Batch batch = BatchOf(spec, 500, 0, 8);
-  batch.weights.assign(8, 1.0f);
+  batch.weights.assign(batch.weights.size(), 1.0f);
   int64_t at = 0;
   const auto windows = [&](std::vector<int64_t>* window) {
     if (at == 8) return false;
@@ -375,7 +402,7 @@ TEST(Trainer, OneBlockOverfitsARepeatedString) {
   auto trainer = MakeTrainer(spec, alone.get());
   Batch batch;
   batch.sequences = 1;
-  batch.weights = {1.0f};
+  batch.weights.assign(64, 1.0f);
   for (int i = 0; i <= 64; ++i)
     batch.tokens.push_back(
         8 + "To be, or not to be, that is the question: whether 'tis nobler i"[i % 64]);

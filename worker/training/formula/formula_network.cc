@@ -10,9 +10,6 @@
 #include "model/tokenizer.h"
 
 namespace tritter {
-namespace {
-
-// x [B, heads, L, D]: half-split rotation of the pairs (i, i + D/2) by position · theta^(-2i/D).
 at::Tensor Rotate(const at::Tensor& x, double theta, int64_t first_position) {
   const int64_t length = x.size(2), half = x.size(3) / 2;
   const auto doubles = at::device(x.device()).dtype(at::kDouble);
@@ -24,8 +21,6 @@ at::Tensor Rotate(const at::Tensor& x, double theta, int64_t first_position) {
   const at::Tensor x1 = x.narrow(3, 0, half), x2 = x.narrow(3, half, half);
   return at::cat({x1 * cos - x2 * sin, x2 * cos + x1 * sin}, 3);
 }
-
-}  // namespace
 
 NamedTensors LeafParameters(const ModelConfig& config, const float* values, at::ScalarType type) {
   NamedTensors parameters;
@@ -115,7 +110,15 @@ at::Tensor FormulaNetwork::Linear(const std::string& name, const at::Tensor& x) 
   return Rounded(y);
 }
 
-at::Tensor FormulaNetwork::Norm(const std::string& name, const at::Tensor& x) const {
+at::Tensor FormulaNetwork::Linears(const std::string& norm, const std::vector<std::string>& names,
+                                   const at::Tensor& x) {
+  const at::Tensor input = norm.empty() ? x : Norm(norm, x);
+  std::vector<at::Tensor> outputs;
+  for (const std::string& name : names) outputs.push_back(Linear(name, input));
+  return at::cat(outputs, -1);
+}
+
+at::Tensor FormulaNetwork::Norm(const std::string& name, const at::Tensor& x) {
   const at::Tensor& w = Parameter(name + ".weight");
   if (config_.norm == NormKind::kRmsNorm) {
     return x * ((x * x).mean(-1, true) + config_.norm_eps).rsqrt() * w;
@@ -125,40 +128,46 @@ at::Tensor FormulaNetwork::Norm(const std::string& name, const at::Tensor& x) co
          Parameter(name + ".bias");
 }
 
-at::Tensor FormulaNetwork::Attention(const std::string& layer, const at::Tensor& x,
-                                     const FormulaBatch& batch, const at::Tensor& visible) {
-  const int64_t sequences = x.size(0), length = x.size(1), d = config_.head_dim;
-  const auto heads = [&](const at::Tensor& y) { return y.view({sequences, length, -1, d}); };
-  at::Tensor q = heads(Linear(layer + "attn.q", x));  // [B, L, N, D]
-  at::Tensor k = heads(Linear(layer + "attn.k", x));  // [B, L, K, D]
-  const at::Tensor v = heads(Linear(layer + "attn.v", x));
+std::vector<at::Tensor> FormulaNetwork::Heads(const std::string& layer, const at::Tensor& qkv,
+                                              const FormulaBatch& batch) {
+  const int64_t n = config_.heads, k = config_.kv_heads;
+  std::vector<at::Tensor> parts = qkv.view({qkv.size(0), qkv.size(1), n + 2 * k, config_.head_dim})
+                                      .split_with_sizes({n, k, k}, 2);
   if (config_.qk_norm()) {  // before the rotation: see the specification
-    q = Norm(layer + "attn.q_norm", q);
-    k = Norm(layer + "attn.k_norm", k);
+    parts[0] = Norm(layer + "attn.q_norm", parts[0]);
+    parts[1] = Norm(layer + "attn.k_norm", parts[1]);
   }
+  for (at::Tensor& part : parts) part = part.transpose(1, 2);
+  for (int i : {0, 1}) parts[i] = Rotate(parts[i], config_.rope_theta, batch.first_position);
+  return parts;
+}
+
+at::Tensor FormulaNetwork::Attend(const std::string& layer, const at::Tensor& qkv,
+                                  const FormulaBatch& batch, const at::Tensor& visible) {
   const int64_t group = config_.heads / config_.kv_heads;
-  const auto by_head = [&](const at::Tensor& y, int64_t repeats) {  // [B, N, L, D]
-    return y.transpose(1, 2).repeat_interleave(repeats, 1);
-  };
-  q = Rotate(by_head(q, 1), config_.rope_theta, batch.first_position);
-  k = Rotate(by_head(k, group), config_.rope_theta, batch.first_position);
-  const at::Tensor scores =
-      at::matmul(Rounded(q), Rounded(k).transpose(2, 3)) / std::sqrt(static_cast<double>(d));
+  const std::vector<at::Tensor> heads = Heads(layer, qkv, batch);
+  const at::Tensor q = heads[0], k = heads[1].repeat_interleave(group, 1),
+                   v = heads[2].repeat_interleave(group, 1);  // [B, N, L, D]
+  const at::Tensor scores = at::matmul(Rounded(q), Rounded(k).transpose(2, 3)) /
+                            std::sqrt(static_cast<double>(config_.head_dim));
   const at::Tensor weights =
       at::softmax(scores.masked_fill(visible.unsqueeze(1).logical_not(),
                                      -std::numeric_limits<double>::infinity()),
                   -1);
-  at::Tensor out = Rounded(at::matmul(Rounded(weights), Rounded(by_head(v, group))));
-  out = out.transpose(1, 2).reshape({sequences, length, config_.heads * d});
-  if (config_.sub_norms()) out = Norm(layer + "attn.sub_norm", out);
-  return Linear(layer + "attn.o", out);
+  const at::Tensor out = Rounded(at::matmul(Rounded(weights), Rounded(v)));
+  return out.transpose(1, 2).reshape({qkv.size(0), qkv.size(1), -1});
 }
 
-at::Tensor FormulaNetwork::FeedForward(const std::string& layer, const at::Tensor& x) {
-  const at::Tensor gate = at::relu(Linear(layer + "ffn.gate", x));
-  at::Tensor inner = gate * gate * Linear(layer + "ffn.up", x);
-  if (config_.sub_norms()) inner = Norm(layer + "ffn.sub_norm", inner);
-  return Linear(layer + "ffn.down", inner);
+at::Tensor FormulaNetwork::Gate(const at::Tensor& gate_up) {
+  const std::vector<at::Tensor> parts = gate_up.chunk(2, -1);
+  const at::Tensor gate = at::relu(parts[0]);
+  return gate * gate * parts[1];
+}
+
+at::Tensor FormulaNetwork::FeedForward(const std::string& norm, const std::string& layer,
+                                       const at::Tensor& x) {
+  const at::Tensor inner = Gate(Linears(norm, {layer + "ffn.gate", layer + "ffn.up"}, x));
+  return Linears(config_.sub_norms() ? layer + "ffn.sub_norm" : "", {layer + "ffn.down"}, inner);
 }
 
 at::Tensor FormulaNetwork::Embed(const at::Tensor& tokens) const {
@@ -166,13 +175,17 @@ at::Tensor FormulaNetwork::Embed(const at::Tensor& tokens) const {
 }
 
 at::Tensor FormulaNetwork::Hidden(const at::Tensor& embedded, const FormulaBatch& batch) {
-  const at::Tensor visible = VisibleKeys(config_, batch);
+  const at::Tensor visible = Mask(batch);
   at::Tensor x = embedded;
   for (int64_t i = 0; i < config_.layers; ++i) {
-    const std::string layer = absl::StrCat("layers.", i, ".");
-    const at::Tensor h = x + Attention(layer, Norm(layer + "norm_in", x), batch, visible);
-    x = config_.ffn_pre_norm() ? h + FeedForward(layer, Norm(layer + "norm_post", h))
-                               : Norm(layer + "norm_post", h + FeedForward(layer, h));
+    const std::string layer = absl::StrCat("layers.", i, "."), post = layer + "norm_post";
+    const at::Tensor qkv =
+        Linears(layer + "norm_in", {layer + "attn.q", layer + "attn.k", layer + "attn.v"}, x);
+    const at::Tensor attended = Attend(layer, qkv, batch, visible);
+    const at::Tensor h = x + Linears(config_.sub_norms() ? layer + "attn.sub_norm" : "",
+                                     {layer + "attn.o"}, attended);
+    x = config_.ffn_pre_norm() ? h + FeedForward(post, layer, h)
+                               : Norm(post, h + FeedForward("", layer, h));
   }
   return Norm("norm", x);
 }

@@ -1,7 +1,7 @@
 // The whole network and its loss as plain formulas over LibTorch tensors, with autograd: every
 // family, switch and attention mode of the configuration, any floating type, any device. Written
 // from the specification to be read, not to be fast: it is what the fast kernels are tested
-// against.
+// against. A device overrides the parts it has a faster form of (fused_network.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "model/config.h"
 
@@ -46,19 +47,23 @@ struct FormulaBatch {
 // Documents end after their eos.
 at::Tensor VisibleKeys(const ModelConfig& config, const FormulaBatch& batch);
 
+// x [B, heads, L, D]: half-split rotation of the pairs (i, i + D/2) by position · theta^(-2i/D).
+at::Tensor Rotate(const at::Tensor& x, double theta, int64_t first_position);
+
 // Not thread-safe. Holds the parameters by reference counting; a changed parameter is seen at once.
 class FormulaNetwork {
  public:
   FormulaNetwork(const ModelConfig& config, NamedTensors parameters,
                  const FormulaOptions& options = {})
       : config_(config), parameters_(std::move(parameters)), options_(options) {}
+  virtual ~FormulaNetwork() = default;
 
   // Rows of the embedding, [B, L, H].
-  at::Tensor Embed(const at::Tensor& tokens) const;
+  virtual at::Tensor Embed(const at::Tensor& tokens) const;
   // After the final norm, [B, L, H]. `embedded` [B, L, H]; the batch's tokens give the documents.
   at::Tensor Hidden(const at::Tensor& embedded, const FormulaBatch& batch);
   // Through the head (the embedding where tied), [B, L, V].
-  at::Tensor Head(const at::Tensor& hidden);
+  virtual at::Tensor Head(const at::Tensor& hidden);
   at::Tensor Logits(const FormulaBatch& batch) { return Head(Hidden(Embed(batch.tokens), batch)); }
   // Σ w (ℓ + z (log Z)²) over targets [B, L] (-1: none), weights [B, L], nats; a scalar in the type
   // of the parameters. With prefix_lm only tokens of the suffix are counted.
@@ -68,16 +73,30 @@ class FormulaNetwork {
   // the parameter's without ".weight". x [..., in] -> [..., out].
   at::Tensor Linear(const std::string& name, const at::Tensor& x);
   // RMSNorm or LayerNorm over the last dimension.
-  at::Tensor Norm(const std::string& name, const at::Tensor& x) const;
+  virtual at::Tensor Norm(const std::string& name, const at::Tensor& x);
 
   const ModelConfig& config() const { return config_; }
   NamedTensors& parameters() { return parameters_; }
 
- private:
+ protected:
+  // The linear layers that share one input, their outputs side by side: [..., in] -> [..., sum of
+  // out]. The input goes through `norm` first where that is not "".
+  virtual at::Tensor Linears(const std::string& norm, const std::vector<std::string>& names,
+                             const at::Tensor& x);
+  // q, k and v side by side, [B, L, (N + 2K)·D] -> [B, L, N·D].
+  virtual at::Tensor Attend(const std::string& layer, const at::Tensor& qkv,
+                            const FormulaBatch& batch, const at::Tensor& visible);
+  // Gate and up side by side, [..., 2I] -> relu(gate)² ⊙ up, [..., I].
+  virtual at::Tensor Gate(const at::Tensor& gate_up);
+  // What Attend gets as `visible`.
+  virtual at::Tensor Mask(const FormulaBatch& batch) const { return VisibleKeys(config_, batch); }
+  // q, k, v [B, N or K, L, D], normed and rotated, from what Attend gets.
+  std::vector<at::Tensor> Heads(const std::string& layer, const at::Tensor& qkv,
+                                const FormulaBatch& batch);
   const at::Tensor& Parameter(const std::string& name) const { return parameters_.at(name); }
-  at::Tensor Attention(const std::string& layer, const at::Tensor& x, const FormulaBatch& batch,
-                       const at::Tensor& visible);
-  at::Tensor FeedForward(const std::string& layer, const at::Tensor& x);
+
+ private:
+  at::Tensor FeedForward(const std::string& norm, const std::string& layer, const at::Tensor& x);
   // q₀ and x₀ of q₀ + (x − x₀): those of now, or with kFrozen those of the first call with `key`.
   std::pair<at::Tensor, at::Tensor> QuantiserBase(const std::string& key,
                                                   const at::Tensor& quantised, const at::Tensor& x);

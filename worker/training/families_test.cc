@@ -1,0 +1,224 @@
+// What holds for the trainer of family tritter holds for family bitnet and for every switch of the
+// network: fresh loss, learning, ranks, resume; and what is exported says what training evaluates,
+// bit for bit.
+#include <cmath>
+#include <thread>
+
+#include "absl/strings/str_replace.h"
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "inference/testing/reference_model.h"
+#include "model/export.h"
+#include "worker/testing/fake_collective.h"
+#include "worker/testing/tiny_model.h"
+#include "worker/training/trainer.h"
+
+namespace tritter {
+namespace {
+
+RunSpec SpecOf(const ModelConfig& model) {
+  RunSpec spec = TinySpec();
+  spec.model = model;
+  spec.sources.emplace_back();
+  spec.sources.back().name = "text";
+  spec.sources.back().shards = "/shards";
+  return spec;
+}
+
+// The switches that make another network, each in one model at least.
+std::vector<ModelConfig> EveryKind() {
+  ModelConfig dressed = TinyModel(Family::kTritter);
+  dressed.norm = NormKind::kLayerNorm;
+  dressed.bias = true;
+  dressed.lm_head_ternary = true;
+  ModelConfig tied = TinyModel(Family::kTritter);
+  tied.tied_embeddings = true;
+  tied.granularity = ScaleGranularity::kTensor;
+  ModelConfig untied = TinyModel(Family::kBitnet);
+  untied.tied_embeddings = false;
+  untied.bias = true;
+  untied.head_dim = 12;  // N·D is not H
+  untied.head_dim_given = true;
+  return {TinyModel(Family::kBitnet), dressed, tied, untied};
+}
+
+std::string Name(const ModelConfig& model) {
+  return absl::StrReplaceAll(ModelConfigToYaml(model, 0), {{"\n", ", "}});
+}
+
+// Sequences [first, first + count) of the global batch of `step`.
+Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count) {
+  Batch batch;
+  batch.sequences = count;
+  for (int64_t i = first; i < first + count; ++i) {
+    const std::vector<int64_t> tokens = TinyTokens(1000 * step + i, spec.sequence_length + 1);
+    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+    batch.weights.push_back(1.0f);
+  }
+  return batch;
+}
+
+std::unique_ptr<Trainer> MakeTrainer(const RunSpec& spec, Collective* collective) {
+  Trainer::Options options;
+  options.spec = spec;
+  options.collective = collective;
+  auto trainer = Trainer::Create(options);
+  EXPECT_OK(trainer.status());
+  EXPECT_OK((*trainer)->InitialiseFresh());
+  return *std::move(trainer);
+}
+
+// Trains steps [from, to) as rank `rank` of `world`, in micro-batches of `micro`; gives the losses.
+std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, int64_t to,
+                          int64_t micro, int rank = 0, int world = 1) {
+  const int64_t share = spec.global_batch / world;
+  std::vector<double> losses;
+  for (int64_t step = from; step < to; ++step) {
+    auto stats = trainer->Step(BatchOf(spec, step, rank * share, share),
+                               static_cast<double>(spec.global_batch * spec.sequence_length), micro,
+                               LrAt(step, spec.schedule));
+    EXPECT_OK(stats.status());
+    if (!stats.ok()) break;
+    losses.push_back(stats->loss);
+  }
+  return losses;
+}
+
+// A committed checkpoint of `trainer`, which is alone, in `folder`.
+CheckpointManifest Commit(const Trainer& trainer, TrainerSnapshot* snapshot, const RunSpec& spec,
+                          Env* env, const std::string& folder) {
+  EXPECT_OK(env->CreateDirs(folder));
+  CheckpointManifest manifest;
+  manifest.run_id = "run-test";
+  manifest.step = trainer.step();
+  manifest.attempt = "1";
+  manifest.spec_yaml = CanonicalYaml(spec);
+  manifest.files = *snapshot->WriteShare(env, folder);
+  EXPECT_OK(WriteFileAtomically(env, JoinPath(folder, "manifest.json"), ManifestToJson(manifest)));
+  return manifest;
+}
+
+TEST(Families, FreshLossIsTheLogarithmOfTheVocabulary) {
+  auto alone = SingleProcessCollective();
+  std::vector<ModelConfig> models = EveryKind();
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    models.push_back(*PresetConfig("nano"));
+    ApplyFamilyDefaults(family, &models.back());
+    models.push_back(models.back());
+    models.back().tied_embeddings = !models.back().tied_embeddings;
+  }
+  for (const ModelConfig& model : models) {
+    const RunSpec spec = SpecOf(model);
+    auto trainer = MakeTrainer(spec, alone.get());
+    const double want = std::log(static_cast<double>(model.vocab));
+    EXPECT_NEAR(Train(trainer.get(), spec, 0, 1, 8)[0], want, 0.01 * want) << Name(model);
+  }
+}
+
+TEST(Families, TwoRanksEqualOneThatAccumulatesBitForBit) {
+  for (const ModelConfig& model : EveryKind()) {
+    const RunSpec spec = SpecOf(model);
+    auto alone = SingleProcessCollective();
+    auto single = MakeTrainer(spec, alone.get());
+    const std::vector<double> want = Train(single.get(), spec, 0, 30, 4);
+    EXPECT_LT(want.back(), 0.8 * want.front()) << Name(model);
+
+    auto group = MakeFakeGroup(2);
+    std::vector<double> losses[2];
+    std::unique_ptr<Trainer> trainers[2];
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < 2; ++rank) {
+      trainers[rank] = MakeTrainer(spec, group[rank].get());
+      threads.emplace_back(
+          [&, rank] { losses[rank] = Train(trainers[rank].get(), spec, 0, 30, 4, rank, 2); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(losses[rank], want) << Name(model);
+      EXPECT_EQ(trainers[rank]->StateHash(), single->StateHash()) << Name(model);
+    }
+  }
+}
+
+TEST(Families, StoppedAndResumedEqualsUndisturbed) {
+  auto alone = SingleProcessCollective();
+  for (const ModelConfig& model : EveryKind()) {
+    const RunSpec spec = SpecOf(model);
+    auto whole = MakeTrainer(spec, alone.get());
+    Train(whole.get(), spec, 0, 12, 8);
+    auto first = MakeTrainer(spec, alone.get());
+    Train(first.get(), spec, 0, 7, 8);
+    MemoryEnv env;
+    ASSERT_OK_AND_ASSIGN(auto snapshot, first->Snapshot());
+    const CheckpointManifest manifest = Commit(*first, snapshot.get(), spec, &env, "/step");
+    auto resumed = MakeTrainer(spec, alone.get());
+    ASSERT_OK(resumed->Load(&env, "/step", manifest));
+    Train(resumed.get(), spec, 7, 12, 8);
+    EXPECT_EQ(resumed->StateHash(), whole->StateHash()) << Name(model);
+  }
+}
+
+TEST(Families, OneBlockOverfitsARepeatedString) {
+  auto alone = SingleProcessCollective();
+  ModelConfig layer_norm = TinyModel(Family::kTritter);
+  layer_norm.norm = NormKind::kLayerNorm;
+  layer_norm.bias = true;
+  for (ModelConfig model : {TinyModel(Family::kBitnet), layer_norm}) {
+    model.layers = 1;
+    model.hidden = 64;
+    model.head_dim = 16;
+    model.ffn = 128;
+    RunSpec spec = SpecOf(model);
+    spec.sequence_length = 64;
+    spec.global_batch = 1;
+    spec.weight_decay = 0;
+    auto trainer = MakeTrainer(spec, alone.get());
+    Batch batch;
+    batch.sequences = 1;
+    batch.weights = {1.0f};
+    for (int i = 0; i <= 64; ++i)
+      batch.tokens.push_back(
+          8 + "To be, or not to be, that is the question: whether 'tis nobler i"[i % 64]);
+    double loss = 0;
+    for (int step = 0; step < 300; ++step) loss = trainer->Step(batch, 64.0, 1, 5e-3)->loss;
+    EXPECT_LT(loss, 0.1) << Name(model);
+  }
+}
+
+// Evaluation in training = the exported file as docs/numerics.md reads it (which is what the engine
+// equals: inference/forward_test).
+TEST(Families, TheExportedModelSaysWhatTrainingEvaluatesBitForBit) {
+  auto alone = SingleProcessCollective();
+  ModelConfig untied = TinyModel(Family::kBitnet), tied = TinyModel(Family::kTritter);
+  untied.tied_embeddings = false;
+  tied.tied_embeddings = true;
+  tied.granularity = ScaleGranularity::kTensor;
+  tied.kv_heads = 1;
+  for (const ModelConfig& model :
+       {TinyModel(Family::kTritter), TinyModel(Family::kBitnet), untied, tied}) {
+    const RunSpec spec = SpecOf(model);
+    auto trainer = MakeTrainer(spec, alone.get());
+    Train(trainer.get(), spec, 0, 20, 8);
+    MemoryEnv env;
+    ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
+    Commit(*trainer, snapshot.get(), spec, &env, "/step");
+    const std::vector<int64_t> tokens = TinyTokens(77, 40);
+    for (bool averaged : {true, false}) {
+      ExportOptions options;
+      options.raw = !averaged;
+      ASSERT_OK(ExportCheckpoint(&env, "/step", "/m.tpack", options).status());
+      ASSERT_OK_AND_ASSIGN(const auto file, TpackFile::Open(&env, "/m.tpack"));
+      ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, trainer->Logits(tokens, averaged));
+      const auto served =
+          ReferenceModel(file.get()).Logits(std::vector<int32_t>(tokens.begin(), tokens.end()));
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        const auto row = logits.begin() + static_cast<int64_t>(t) * model.vocab;
+        ASSERT_EQ(std::vector<float>(row, row + model.vocab), served[t]) << t << " " << Name(model);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritter
