@@ -44,6 +44,12 @@ void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row
                         float* scales) {
   Best().quantise_weight_rows(w, rows, cols, per_row, q, scales);
 }
+void QuantiseByThreshold(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q) {
+  Best().quantise_by_threshold(w, rows, cols, per_row, q);
+}
+void DotCodeRows(const int8_t* codes, const float* x, int64_t rows, int64_t cols, float* sums) {
+  Best().dot_code_rows(codes, x, rows, cols, sums);
+}
 void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n,
                      float* y) {
   Best().dequantise_codes(codes, inv, per_row, rows, n, y);

@@ -24,6 +24,11 @@ void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* 
 // [rows] or [1].
 void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
                         float* scales);
+// The older rule: q = sign(w) where |w| > mean|w| of the row (or of all rows when !per_row), else
+// 0.
+void QuantiseByThreshold(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q);
+// sums[r] = sum over c of codes[r, c] * x[r, c].
+void DotCodeRows(const int8_t* codes, const float* x, int64_t rows, int64_t cols, float* sums);
 // y[t, c] = codes[t, c] * inv[t] as float: the dequantised activations (inv per row), or the
 // effective weight (inv = scales). One value for all rows when !per_row.
 void DequantiseCodes(const int8_t* codes, const float* inv, bool per_row, int64_t rows, int64_t n,
@@ -66,6 +71,8 @@ struct TrainingOps {
   decltype(&tritter::LayerNormBackwardRows) layer_norm_backward_rows;
   decltype(&tritter::QuantiseActivationsToFloat) quantise_activations_to_float;
   decltype(&tritter::QuantiseWeightRows) quantise_weight_rows;
+  decltype(&tritter::QuantiseByThreshold) quantise_by_threshold;
+  decltype(&tritter::DotCodeRows) dot_code_rows;
   decltype(&tritter::DequantiseCodes) dequantise_codes;
   decltype(&tritter::ApplyScalesRows) apply_scales_rows;
   decltype(&tritter::ApplyScalesFloatRows) apply_scales_float_rows;

@@ -212,6 +212,50 @@ TEST_P(TrainingOpsTest, SumOfSquares) {
   EXPECT_NEAR(ops().sum_squares(x.data(), 1003), want, 1e-12 * want);
 }
 
+TEST_P(TrainingOpsTest, ThresholdRuleKeepsWhatIsLargerThanTheMean) {
+  for (const bool per_row : {true, false}) {
+    for (int64_t cols : {1, 5, 16, 50, 4096}) {
+      const int64_t rows = 8;
+      const Floats w = Random(rng_, rows * cols);
+      std::vector<int8_t> q(rows * cols);
+      ops().quantise_by_threshold(w.data(), rows, cols, per_row, q.data());
+      const auto mean = [&](int64_t first, int64_t count) {
+        double sum = 0;
+        for (int64_t i = first; i < first + count; ++i) sum += std::fabs(double{w[i]});
+        return sum / static_cast<double>(count);
+      };
+      Doubles means(rows);
+      for (int64_t r = 0; r < rows; ++r)
+        means[r] = per_row ? mean(r * cols, cols) : mean(0, rows * cols);
+      int64_t kept = 0;
+      for (int64_t i = 0; i < rows * cols; ++i) {
+        const double m = means[i / cols];
+        kept += q[i] != 0;
+        if (std::fabs(std::fabs(double{w[i]}) - m) < 1e-6) continue;  // equal but for rounding
+        ASSERT_EQ(q[i], std::fabs(double{w[i]}) > m ? (w[i] > 0 ? 1 : -1) : 0) << i;
+      }
+      // P(|x| > sqrt(2/pi)) of a normal number: 42.5 %.
+      if (cols == 4096) EXPECT_NEAR(static_cast<double>(kept) / (rows * cols), 0.425, 0.01);
+    }
+  }
+}
+
+TEST_P(TrainingOpsTest, DotCodeRowsSumsEachRow) {
+  for (int64_t cols : {1, 15, 16, 50, 200}) {
+    const int64_t rows = 3;
+    const Floats x = Random(rng_, rows * cols);
+    std::vector<int8_t> q(rows * cols);
+    for (int8_t& code : q) code = static_cast<int8_t>(rng_() % 3) - 1;
+    Floats sums(rows);
+    ops().dot_code_rows(q.data(), x.data(), rows, cols, sums.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      double want = 0;
+      for (int64_t i = r * cols; i < (r + 1) * cols; ++i) want += q[i] * double{x[i]};
+      EXPECT_NEAR(sums[r], want, 1e-4);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(InstructionSets, TrainingOpsTest,
                          ::testing::ValuesIn(SupportedTrainingOps()),
                          [](const auto& info) { return std::string(info.param->name); });

@@ -121,10 +121,6 @@ void CheckTrainable(YamlMap* model, const ModelConfig& c) {
   const Limit limits[] = {
       {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
        "causal"},
-      {c.weight_rule == WeightRule::kAbsMean, "weight_rule", WeightRuleName(c.weight_rule),
-       "absmean"},
-      {c.activations == ActivationRule::kInt8, "activations", ActivationRuleName(c.activations),
-       "int8"},
   };
   for (const Limit& limit : limits) {
     if (limit.met) continue;

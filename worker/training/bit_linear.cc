@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/status_macros.h"
 #include "kernels/float_ops.h"
 #include "kernels/training_ops.h"
@@ -18,6 +20,11 @@ using torch::autograd::variable_list;
 struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, BitLinear* layer) {
     layer->RefreshCodes();
+    ctx->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
+    if (!layer->quantises_activations()) {
+      ctx->save_for_backward({x});
+      return at::mm(x, layer->EffectiveWeight().t());
+    }
     at::Tensor x8 = at::empty(x.sizes(), at::kChar), inv = at::empty({x.size(0)});
     layer->context_.parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
       const int64_t n = layer->in_;
@@ -25,14 +32,17 @@ struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
                    x8.mutable_data_ptr<int8_t>() + first * n, n,
                    inv.mutable_data_ptr<float>() + first);
     });
-    ctx->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
     ctx->save_for_backward({x8, inv});
-    return layer->Multiply(x8, inv);
+    return layer->quantises_weights()
+               ? layer->Multiply(x8, inv)
+               : at::mm(layer->Dequantise(x8, inv), layer->EffectiveWeight().t());
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
     auto* layer = reinterpret_cast<BitLinear*>(ctx->saved_data["layer"].toInt());
     const variable_list saved = ctx->get_saved_variables();
-    return {layer->Backward(saved[0], saved[1], dy[0].contiguous()), at::Tensor()};
+    return {
+        layer->Backward(saved[0], saved.size() > 1 ? saved[1] : at::Tensor(), dy[0].contiguous()),
+        at::Tensor()};
   }
 };
 
@@ -72,14 +82,23 @@ absl::StatusOr<std::unique_ptr<Linear>> BitLinear::Create(const LayerContext& co
     ASSIGN_OR_RETURN(const ParameterSlot* part, context.parameters->Find(name));
     part_rows.push_back(part->spec.shape[0]);
   }
-  return std::unique_ptr<Linear>(new BitLinear(context, std::move(slot), std::move(part_rows)));
+  ParameterSlot scales;
+  if (context.config->weight_rule == WeightRule::kThreshold) {
+    std::vector<std::string> names;
+    for (const std::string& name : request.names)
+      names.push_back(absl::StrCat(absl::StripSuffix(name, ".weight"), ".scale"));
+    ASSIGN_OR_RETURN(scales, context.parameters->FindAdjacent(names));
+  }
+  return std::unique_ptr<Linear>(
+      new BitLinear(context, std::move(slot), std::move(part_rows), std::move(scales)));
 }
 
 BitLinear::BitLinear(const LayerContext& context, ParameterSlot slot,
-                     std::vector<int64_t> part_rows)
+                     std::vector<int64_t> part_rows, ParameterSlot scale_slot)
     : context_(context),
       slot_(std::move(slot)),
       part_rows_(std::move(part_rows)),
+      scale_slot_(std::move(scale_slot)),
       in_(slot_.spec.shape[1]),
       out_(slot_.spec.shape[0]),
       // Sums of floats that hold integers are exact below 2^24 only.
@@ -88,7 +107,7 @@ BitLinear::BitLinear(const LayerContext& context, ParameterSlot slot,
 at::Tensor BitLinear::Forward(const at::Tensor& x) { return BitLinearFunction::apply(x, this); }
 
 void BitLinear::RefreshCodes() {
-  if (version_ == context_.parameters->version()) return;
+  if (!quantises_weights() || version_ == context_.parameters->version()) return;
   if (!codes_.defined()) {
     codes_ = at::empty({out_, in_}, at::kChar);
     scales_ = at::empty({out_});
@@ -96,7 +115,23 @@ void BitLinear::RefreshCodes() {
   const float* w = context_.parameters->weight() + slot_.offset;
   int8_t* q = codes_.mutable_data_ptr<int8_t>();
   float* scales = scales_.mutable_data_ptr<float>();
-  if (context_.config->granularity == ScaleGranularity::kRow) {
+  const bool per_row = context_.config->granularity == ScaleGranularity::kRow;
+  if (scale_slot_.size > 0) {
+    const float* learned = context_.parameters->weight() + scale_slot_.offset;
+    std::copy(learned, learned + out_, scales);
+    // One threshold a row, or with granularity tensor one a matrix.
+    if (per_row) {
+      context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
+        QuantiseByThreshold(w + first * in_, end - first, in_, true, q + first * in_);
+      });
+    } else {
+      for (int64_t rows : part_rows_) {
+        QuantiseByThreshold(w, rows, in_, false, q);
+        w += rows * in_;
+        q += rows * in_;
+      }
+    }
+  } else if (per_row) {
     context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
       QuantiseWeightRows(w + first * in_, end - first, in_, true, q + first * in_, scales + first);
     });
@@ -134,23 +169,48 @@ at::Tensor BitLinear::Multiply(const at::Tensor& x8, const at::Tensor& inv) {
   return y;
 }
 
-at::Tensor BitLinear::Backward(const at::Tensor& x8, const at::Tensor& inv, const at::Tensor& dy) {
-  const int64_t tokens = x8.size(0);
-  at::Tensor x = at::empty({tokens, in_}), w = at::empty({out_, in_}),
-             dx = at::empty({tokens, in_});
-  context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
+at::Tensor BitLinear::Dequantise(const at::Tensor& x8, const at::Tensor& inv) {
+  at::Tensor x = at::empty(x8.sizes());
+  context_.parallel->Run(x8.size(0), [&](int, int64_t first, int64_t end) {
     DequantiseCodes(x8.data_ptr<int8_t>() + first * in_, inv.data_ptr<float>() + first, true,
                     end - first, in_, x.mutable_data_ptr<float>() + first * in_);
   });
+  return x;
+}
+
+at::Tensor BitLinear::EffectiveWeight() {
+  if (!quantises_weights())
+    return at::from_blob(context_.parameters->weight() + slot_.offset, {out_, in_});
+  at::Tensor w = at::empty({out_, in_});
   context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
     DequantiseCodes(codes_.data_ptr<int8_t>() + first * in_, scales_.data_ptr<float>() + first,
                     true, end - first, in_, w.mutable_data_ptr<float>() + first * in_);
   });
-  at::Tensor dw = at::from_blob(context_.sink->Begin(slot_.offset, slot_.size), {out_, in_});
-  at::mm_out(dw, dy.t(), x);
+  return w;
+}
+
+at::Tensor BitLinear::Backward(const at::Tensor& x, const at::Tensor& inv, const at::Tensor& dy) {
+  float* gradient = context_.sink->Begin(slot_.offset, slot_.size);
+  at::Tensor dw = at::from_blob(gradient, {out_, in_});
+  at::mm_out(dw, dy.t(), inv.defined() ? Dequantise(x, inv) : x);
+  std::vector<float> scale_gradient;
+  if (scale_slot_.size > 0) scale_gradient = ScaleGradient(gradient);
   context_.sink->Commit(slot_.offset, slot_.size);
-  at::mm_out(dx, dy, w);
-  return dx;
+  if (scale_slot_.size > 0) {
+    std::copy(scale_gradient.begin(), scale_gradient.end(),
+              context_.sink->Begin(scale_slot_.offset, scale_slot_.size));
+    context_.sink->Commit(scale_slot_.offset, scale_slot_.size);
+  }
+  return at::mm(dy, EffectiveWeight());
+}
+
+std::vector<float> BitLinear::ScaleGradient(const float* dw) {
+  std::vector<float> sums(out_);
+  context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
+    DotCodeRows(codes_.data_ptr<int8_t>() + first * in_, dw + first * in_, end - first, in_,
+                sums.data() + first);
+  });
+  return sums;
 }
 
 LinearFactory BitLinearFactory(const LayerContext& context) {

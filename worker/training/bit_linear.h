@@ -1,9 +1,12 @@
-// BitLinear: quantisation-aware linear layer (BitNet b1.58, Ma et al. 2024, arXiv:2402.17764).
+// BitLinear: quantisation-aware linear layer (BitNet b1.58, Ma et al. 2024, arXiv:2402.17764), and
+// what it becomes when the configuration turns its quantisers off one by one.
 //
-// Forward: ternary codes q with one absmean scale per row (or tensor), int8 activations per token,
-// the exact integer dot product, then (acc * scale) * inv: bit-equal to the serving kernels
-// whatever the batch. Backward, straight-through: dX = dY (s q), dW = dYᵀ X̂ with X̂ the dequantised
-// activations; scales get no gradient.
+// Forward: ternary codes q with one scale per row (or tensor), int8 activations per token, the
+// exact integer dot product, then (acc * scale) * inv: bit-equal to the serving kernels whatever
+// the batch. Backward, straight-through: dX = dY Ŵ, dŴ = dYᵀ X̂ with Ŵ = s q and X̂ the dequantised
+// activations, and dŴ is the gradient of W. A scale of rule absmean gets no gradient; one of rule
+// threshold is a parameter of its own, with ds_r = sum_i dŴ_ri q_ri.
+// Rule none: Ŵ = W. Activations none: X̂ = X. Both: a plain linear layer.
 #pragma once
 
 #include <memory>
@@ -41,16 +44,29 @@ class BitLinear : public Linear {
 
  private:
   friend struct BitLinearFunction;
-  BitLinear(const LayerContext& context, ParameterSlot slot, std::vector<int64_t> part_rows);
+  BitLinear(const LayerContext& context, ParameterSlot slot, std::vector<int64_t> part_rows,
+            ParameterSlot scale_slot);
+  bool quantises_weights() const { return context_.config->weight_rule != WeightRule::kNone; }
+  bool quantises_activations() const {
+    return context_.config->activations == ActivationRule::kInt8;
+  }
   // Quantises the weights anew when they have changed since the last call.
   void RefreshCodes();
+  // Ŵ [out, in], X̂ [tokens, in] from its codes.
+  at::Tensor EffectiveWeight();
+  at::Tensor Dequantise(const at::Tensor& x8, const at::Tensor& inv);
+  // The product of both kinds of codes.
   at::Tensor Multiply(const at::Tensor& x8, const at::Tensor& inv);
-  at::Tensor Backward(const at::Tensor& x8, const at::Tensor& inv, const at::Tensor& dy);
+  // x: codes with inv, or numbers when inv is undefined.
+  at::Tensor Backward(const at::Tensor& x, const at::Tensor& inv, const at::Tensor& dy);
+  // Of the learned scales, [out], from dŴ.
+  std::vector<float> ScaleGradient(const float* dw);
 
   LayerContext context_;
   ParameterSlot slot_;
   std::vector<int64_t>
       part_rows_;  // rows of each stacked matrix (granularity "tensor" has a scale for each)
+  ParameterSlot scale_slot_;  // of rule threshold, else empty
   int64_t in_, out_;
   IntegerGemm gemm_;
   at::Tensor codes_;      // [out, in] int8

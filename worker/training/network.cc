@@ -106,9 +106,6 @@ absl::Status CheckSupported(const ModelConfig& config) {
   };
   if (config.attention != AttentionMode::kCausal)
     return refuse("this model.attention mode", "causal");
-  if (config.weight_rule != WeightRule::kAbsMean)
-    return refuse("model.weight_rule threshold", "absmean");
-  if (config.activations != ActivationRule::kInt8) return refuse("model.activations none", "int8");
   return absl::OkStatus();
 }
 
