@@ -8,6 +8,7 @@
 #include "kernels/packing.h"
 #include "kernels/quantise.h"
 #include "kernels/ternary_gemm.h"
+#include "kernels/training_ops.h"
 
 namespace tritter {
 
@@ -73,9 +74,15 @@ ServingForward::Matrix ServingForward::MakeMatrix(const std::string& name) const
   std::vector<int8_t> codes(slot.size);
   matrix.scales.resize(matrix.out);
   const bool per_row = config_.granularity == ScaleGranularity::kRow;
-  QuantiseWeights(weights_ + slot.offset, matrix.out, matrix.in, per_row, codes.data(),
-                  matrix.scales.data());
-  if (!per_row) std::fill(matrix.scales.begin(), matrix.scales.end(), matrix.scales[0]);
+  if (config_.weight_rule == WeightRule::kThreshold) {
+    QuantiseByThreshold(weights_ + slot.offset, matrix.out, matrix.in, per_row, codes.data());
+    const float* learned = Values(name + ".scale");
+    std::copy(learned, learned + matrix.out, matrix.scales.begin());
+  } else {
+    QuantiseWeights(weights_ + slot.offset, matrix.out, matrix.in, per_row, codes.data(),
+                    matrix.scales.data());
+    if (!per_row) std::fill(matrix.scales.begin(), matrix.scales.end(), matrix.scales[0]);
+  }
   if (!integer_products_) {
     matrix.effective.resize(slot.size);
     for (int64_t r = 0; r < matrix.out; ++r) {
@@ -99,7 +106,7 @@ void ServingForward::Norm(const NormSlot& slot, int64_t rows, float* x) const {
 
 void ServingForward::SetInput(const float* x, int64_t tokens, int64_t n) {
   input_.x = x;
-  if (!integer_products_) return;
+  if (config_.activations != ActivationRule::kInt8) return;
   const int64_t stride = RoundUp(n, kTileCols);
   input_.x8.resize(tokens * stride);
   input_.inv.resize(tokens);
@@ -107,6 +114,14 @@ void ServingForward::SetInput(const float* x, int64_t tokens, int64_t n) {
     QuantiseRows(x + first * n, end - first, n, input_.x8.data() + first * stride, stride,
                  input_.inv.data() + first);
   });
+  if (integer_products_) return;
+  // Plain weights on quantised activations.
+  input_.dequantised.resize(tokens * n);
+  for (int64_t t = 0; t < tokens; ++t) {
+    DequantiseCodes(input_.x8.data() + t * stride, &input_.inv[t], true, 1, n,
+                    input_.dequantised.data() + t * n);
+  }
+  input_.x = input_.dequantised.data();
 }
 
 void ServingForward::Multiply(const Matrix& w, int64_t tokens, float* y) const {
