@@ -46,6 +46,7 @@ struct RunSpec {
   std::string hybrid_mode = "off";
   int64_t min_workers = 1, max_workers = 1;
   std::string device = "auto";   // "auto", "cpu", "cuda"
+  bool deterministic = false;    // on a GPU too: equal states give equal bits
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t checkpoint_keep = 3;
   int64_t evaluate_every = 0;  // steps; 0: only at the end

@@ -190,7 +190,10 @@ const std::vector<RunSection>& PlainSections() {
         IntegerField<D>("max", &D::given_max_workers, 1, 4096, "workers.min",
                         "The run takes no more; at least workers.min."),
         ChoiceField("device", &D::device, {"auto", "cpu", "cuda"}, {}, "auto",
-                    "Kind of device that workers must have.")}},
+                    "Kind of device that workers must have."),
+        BooleanField<D>("deterministic", &D::deterministic, "false",
+                        "On a GPU: the same state gives the same bits, at some cost of speed; a "
+                        "CPU always does.")}},
       {"checkpoint",
        {IntegerField<D>("every", &D::given_checkpoint_every, 0, kNoLimit, kTenth,
                         "Steps between checkpoints; 0: one at the end only."),

@@ -108,6 +108,7 @@ workers:
   min: 2
   max: 2
   device: auto
+  deterministic: false
 checkpoint:
   every: 200
   keep: 3
