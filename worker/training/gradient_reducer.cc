@@ -8,10 +8,10 @@
 
 namespace tritter {
 
-GradientReducer::GradientReducer(ParameterStore* parameters, Collective* collective,
-                                 int64_t bucket_floats)
-    : parameters_(parameters), collective_(collective) {
-  for (const ParameterSlot& slot : parameters->slots()) {
+GradientReducer::GradientReducer(const std::vector<ParameterSlot>& slots, float* gradient,
+                                 Collective* collective, int64_t bucket_floats, int device)
+    : gradient_(gradient), collective_(collective), device_(device) {
+  for (const ParameterSlot& slot : slots) {
     if (buckets_.empty() || buckets_.back().size + slot.size > bucket_floats) {
       buckets_.emplace_back();
       buckets_.back().offset = slot.offset;
@@ -38,7 +38,7 @@ void GradientReducer::Ready(int64_t offset, int64_t size) {
     bucket.missing -= overlap;
     if (bucket.missing > 0 || !status_.ok()) continue;
     absl::StatusOr<std::unique_ptr<Collective::Work>> work =
-        collective_->AllReduceSum(parameters_->gradient() + bucket.offset, bucket.size);
+        collective_->AllReduceSum(gradient_ + bucket.offset, bucket.size, device_);
     if (work.ok()) {
       bucket.work = *std::move(work);
     } else {

@@ -16,8 +16,10 @@ namespace tritter {
 // nothing.
 class GradientReducer {
  public:
-  // Buckets are ranges of the flat gradient of about `bucket_floats`, cut at parameter borders.
-  GradientReducer(ParameterStore* parameters, Collective* collective, int64_t bucket_floats);
+  // Buckets are ranges of the flat `gradient` of about `bucket_floats`, cut at the borders of
+  // `slots`. device: -1 CPU, else the CUDA ordinal that `gradient` is on.
+  GradientReducer(const std::vector<ParameterSlot>& slots, float* gradient, Collective* collective,
+                  int64_t bucket_floats, int device = -1);
 
   void BeginStep();
   // The gradient of [offset, offset + size) is complete on this rank. Every rank calls in the same
@@ -31,8 +33,9 @@ class GradientReducer {
     int64_t offset = 0, size = 0, missing = 0;
     std::unique_ptr<Collective::Work> work;
   };
-  ParameterStore* const parameters_;
+  float* const gradient_;
   Collective* const collective_;
+  const int device_;
   std::vector<Bucket> buckets_;
   absl::Status status_;
 };

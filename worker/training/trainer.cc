@@ -24,6 +24,7 @@
 #include "worker/training/parallel.h"
 #include "worker/training/serving_forward.h"
 #include "worker/training/state_share.h"
+#include "worker/training/trainer_checks.h"
 
 namespace tritter {
 namespace {
@@ -51,20 +52,6 @@ class Stopwatch {
   absl::Duration last_ = Clock::Real()->Monotonic();
 };
 
-// LibTorch and the allocator throw; what leaves the trainer is a status.
-template <typename Act>
-auto CatchFailures(const std::string& where, absl::string_view hint, const Act& act)
-    -> decltype(act()) {
-  try {
-    return act();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("out of memory in ", where, "; ", hint));
-  } catch (const c10::Error& error) {
-    return absl::InternalError(
-        absl::StrCat("LibTorch in ", where, ": ", error.what_without_backtrace()));
-  }
-}
-
 constexpr char kFreeMemory[] = "free memory on this machine, or train on one that has more";
 
 class CpuTrainer : public Trainer {
@@ -75,7 +62,7 @@ class CpuTrainer : public Trainer {
         parameters_(spec_.model),
         sink_(&parameters_),
         parallel_(options.threads),
-        reducer_(&parameters_, options.collective, kBucketFloats) {
+        reducer_(parameters_.slots(), parameters_.gradient(), options.collective, kBucketFloats) {
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
 
@@ -146,7 +133,6 @@ class CpuTrainer : public Trainer {
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
-  absl::Status CheckBatch(const Batch& batch, double weight_sum, int64_t micro_batch) const;
 
   const Options options_;
   const RunSpec spec_;
@@ -159,31 +145,6 @@ class CpuTrainer : public Trainer {
   std::unique_ptr<HiddenLoss> loss_;
   int64_t step_ = 0;
 };
-
-absl::Status CpuTrainer::CheckBatch(const Batch& batch, double weight_sum,
-                                    int64_t micro_batch) const {
-  const int64_t length = spec_.sequence_length;
-  if (batch.sequences < 1 ||
-      static_cast<int64_t>(batch.tokens.size()) != batch.sequences * (length + 1) ||
-      static_cast<int64_t>(batch.weights.size()) != batch.sequences * length) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("batch of ", batch.sequences, " sequences has ", batch.tokens.size(),
-                     " tokens and ", batch.weights.size(), " weights, expected ", length + 1,
-                     " tokens and ", length, " weights each"));
-  }
-  if (micro_batch < 1 || !(weight_sum > 0)) {
-    return absl::InvalidArgumentError(absl::StrCat("micro_batch ", micro_batch, " and weight sum ",
-                                                   weight_sum, " must be positive"));
-  }
-  for (int64_t token : batch.tokens) {
-    if (token < 0 || token >= spec_.model.vocab) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("token ", token, " is outside the vocabulary of ", spec_.model.vocab,
-                       "; were the shards made with another tokenizer?"));
-    }
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_t count,
                                        float gradient_scale, StepStats* stats) {
@@ -216,7 +177,7 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
 
 absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum,
                                            int64_t micro_batch, double learning_rate) {
-  RETURN_IF_ERROR(CheckBatch(batch, weight_sum, micro_batch));
+  RETURN_IF_ERROR(CheckBatch(spec_, batch, weight_sum, micro_batch));
   return CatchFailures(
       absl::StrCat("step ", step_, " with micro-batches of ", micro_batch, " sequences"),
       "set training.micro_batch lower",
@@ -253,19 +214,8 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double weight_
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options) {
-  if (options.collective == nullptr)
-    return absl::InvalidArgumentError("a trainer needs a collective");
+  RETURN_IF_ERROR(CheckTrainerOptions(options));
   const RunSpec& spec = options.spec;
-  RETURN_IF_ERROR(ValidateConfig(spec.model));
-  if (spec.optimizer != "adamw") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
-  }
-  if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
-    return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ",
-                                                   spec.sequence_length, ", expected 1 to ",
-                                                   spec.model.context, " (model.context)"));
-  }
   KeepFreedPages();
   at::set_num_threads(std::max(options.threads, 1));
   try {

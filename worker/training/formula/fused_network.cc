@@ -351,6 +351,7 @@ FusedNetwork::LossResult FusedNetwork::Loss(const at::Tensor& hidden, const at::
         Product(head, x, at::kFloat), targets.narrow(0, begin, count),
         weights.narrow(0, begin, count), scale, options_.z_loss, options_.type);
     result.loss.add_(loss);
+    if (!options_.gradient.defined()) continue;
     result.hidden_gradient.narrow(0, begin, count).copy_(at::mm(dlogits, head.effective));
     // The embedding's gradient, where tied, is complete only after the backward pass.
     last_ = last && begin + count == tokens && !config().tied_embeddings;

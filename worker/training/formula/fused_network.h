@@ -49,7 +49,8 @@ class FusedNetwork : private FormulaNetwork {
     at::Tensor loss;             // Σ w (ℓ + z (log Z)²), a double on the device
     at::Tensor hidden_gradient;  // like hidden, of loss · scale
   };
-  // hidden [B, L, H]; targets, weights [B·L] on the device. The head's gradient is summed.
+  // hidden [B, L, H]; targets, weights [B·L] on the device. The head's gradient is summed, or
+  // without a place for gradients the loss is all there is.
   LossResult Loss(const at::Tensor& hidden, const at::Tensor& targets, const at::Tensor& weights,
                   double scale);
 

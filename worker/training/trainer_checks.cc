@@ -1,0 +1,49 @@
+#include "worker/training/trainer_checks.h"
+
+#include "common/status_macros.h"
+
+namespace tritter {
+
+absl::Status CheckTrainerOptions(const Trainer::Options& options) {
+  if (options.collective == nullptr)
+    return absl::InvalidArgumentError("a trainer needs a collective");
+  const RunSpec& spec = options.spec;
+  RETURN_IF_ERROR(ValidateConfig(spec.model));
+  if (spec.optimizer != "adamw") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
+  }
+  if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
+    return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ",
+                                                   spec.sequence_length, ", expected 1 to ",
+                                                   spec.model.context, " (model.context)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
+                        int64_t micro_batch) {
+  const int64_t length = spec.sequence_length;
+  if (batch.sequences < 1 ||
+      static_cast<int64_t>(batch.tokens.size()) != batch.sequences * (length + 1) ||
+      static_cast<int64_t>(batch.weights.size()) != batch.sequences * length) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch of ", batch.sequences, " sequences has ", batch.tokens.size(),
+                     " tokens and ", batch.weights.size(), " weights, expected ", length + 1,
+                     " tokens and ", length, " weights each"));
+  }
+  if (micro_batch < 1 || !(weight_sum > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("micro_batch ", micro_batch, " and weight sum ",
+                                                   weight_sum, " must be positive"));
+  }
+  for (int64_t token : batch.tokens) {
+    if (token < 0 || token >= spec.model.vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", token, " is outside the vocabulary of ", spec.model.vocab,
+                       "; were the shards made with another tokenizer?"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tritter

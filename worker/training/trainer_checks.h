@@ -1,0 +1,39 @@
+// What every trainer checks of its input, and how it turns failures of LibTorch into statuses.
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include <new>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "model/run_spec.h"
+#include "worker/training/trainer.h"
+
+namespace tritter {
+
+// Errors: InvalidArgument (no collective, a model or sequence length that cannot be).
+absl::Status CheckTrainerOptions(const Trainer::Options& options);
+// Errors: InvalidArgument (sizes that do not fit, a token outside the vocabulary).
+absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
+                        int64_t micro_batch);
+
+// LibTorch and the allocators throw; what leaves a trainer is a status.
+template <typename Act>
+auto CatchFailures(const std::string& where, absl::string_view hint, const Act& act)
+    -> decltype(act()) {
+  try {
+    return act();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory in ", where, "; ", hint));
+  } catch (const c10::OutOfMemoryError& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("out of memory in ", where, "; ", hint, " (",
+                                                     error.what_without_backtrace(), ")"));
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("LibTorch in ", where, ": ", error.what_without_backtrace()));
+  }
+}
+
+}  // namespace tritter
