@@ -13,16 +13,27 @@ namespace {
 constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 
 // Why this worker cannot serve the run at all; empty when it can.
-std::string Unsuitable(const WorldNeeds& needs, const WorkerView& w) {
-  if (needs.device != "auto" && !absl::StartsWith(w.device, needs.device)) {
-    return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')),
-                        " worker, the run asks for ", needs.device);
+std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
+  if (!absl::StartsWith(w.device, device)) {
+    return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')), " worker, the ",
+                        needs.device == "auto" ? "group is of " : "run asks for ", device);
   }
   if (w.memory_bytes > 0 && needs.memory_bytes > w.memory_bytes) {
     return absl::StrCat(w.name, " has ", Bytes(w.memory_bytes), ", the run needs ",
                         Bytes(needs.memory_bytes));
   }
   return "";
+}
+
+// A group is of one kind: gradients travel over Gloo between CPUs, over NCCL between GPUs. With
+// `auto` it is GPUs where there are enough.
+std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
+  if (needs.device != "auto") return needs.device;
+  const int64_t live = std::count_if(workers.begin(), workers.end(), [](const WorkerView& w) {
+    return absl::StartsWith(w.device, "cuda") && w.standing != Standing::kLost &&
+           w.standing != Standing::kDraining;
+  });
+  return live >= needs.min_workers ? "cuda" : "cpu";
 }
 
 std::string WhyNotIdle(const WorkerView& w) {
@@ -47,12 +58,13 @@ std::string WhyNotIdle(const WorkerView& w) {
 WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
                         const WorldOptions& options) {
   WorldDecision out;
+  const std::string device = DeviceOf(needs, workers);
   std::vector<std::string> obstacles;
   int64_t live = 0;
   absl::Duration newest = absl::InfiniteDuration();
   for (size_t i = 0; i < workers.size(); ++i) {
     const WorkerView& w = workers[i];
-    std::string why = w.standing == Standing::kLost ? "" : Unsuitable(needs, w);
+    std::string why = w.standing == Standing::kLost ? "" : Unsuitable(needs, device, w);
     if (why.empty()) {
       live += w.standing != Standing::kLost && w.standing != Standing::kDraining;
       why = WhyNotIdle(w);

@@ -30,7 +30,7 @@ struct WorkerView {
 
 struct WorldNeeds {
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";  // "auto", "cpu", "cuda"
+  std::string device = "auto";  // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs
   int64_t memory_bytes = 0;     // of each worker
 };
 

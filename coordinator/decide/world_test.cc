@@ -31,6 +31,20 @@ TEST(FormWorld, TakesNoMoreThanMaxWorkers) {
   EXPECT_THAT(FormWorld({1, 2}, {Idle("c"), Idle("b"), Idle("a")}).members, ElementsAre(2, 1));
 }
 
+TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
+  WorkerView gpu = Idle("g");
+  gpu.device = "cuda:0 NVIDIA H100";
+  WorkerView other = gpu;
+  other.name = "h";
+  const auto d = FormWorld({1, 4}, {Idle("c"), gpu, other});
+  EXPECT_THAT(d.members, ElementsAre(1, 2));
+  EXPECT_THAT(FormWorld({2, 4}, {Idle("c"), Idle("d"), gpu}).members, ElementsAre(0, 1));
+  const auto neither = FormWorld({2, 2}, {Idle("c"), gpu});
+  EXPECT_THAT(neither.members, IsEmpty());
+  EXPECT_EQ(neither.reason,
+            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu");
+}
+
 TEST(FormWorld, SaysThatNobodyIsRegistered) {
   const auto d = FormWorld({2, 2}, {});
   EXPECT_THAT(d.members, IsEmpty());
