@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "worker/shard_data.h"
+#include "worker/training/formula/device_trainer.h"
 
 namespace tritter {
 namespace {
@@ -21,6 +22,10 @@ class TrainingParts final : public EpochParts {
                                                       const std::string& prefix, int rank,
                                                       int world_size,
                                                       absl::Duration timeout) override {
+    if (options_.cuda_ordinal >= 0) {
+      return options_.cuda->connect(address, prefix, rank, world_size, options_.cuda_ordinal,
+                                    timeout);
+    }
     return ConnectCollective(address, own, prefix, rank, world_size, timeout,
                              options_.advertise_host);
   }
@@ -30,7 +35,13 @@ class TrainingParts final : public EpochParts {
     options.spec = spec;
     options.collective = collective;
     options.threads = options_.threads;
-    return Trainer::Create(options);
+    if (options_.cuda_ordinal < 0) return Trainer::Create(options);
+    TrainingDevice device;
+    device.ordinal = options_.cuda_ordinal;
+    device.name = options_.cuda->device_name(options_.cuda_ordinal);
+    device.kernels = options_.cuda->kernels();
+    device.bf16 = spec.precision != "fp32";
+    return CreateDeviceTrainer(options, device);
   }
 
  private:

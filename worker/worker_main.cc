@@ -21,10 +21,12 @@
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "kernels/ternary_gemm.h"
+#include "model/memory.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"
 #include "worker/agent.h"
 #include "worker/coordinator_client.h"
+#include "worker/cuda_loader.h"
 #include "worker/training_parts.h"
 #include "worker/worker_metrics.h"
 #include "worker/worker_options.h"
@@ -59,9 +61,16 @@ WorkerDescription Describe(const WorkerOptions& o) {
   worker.name = o.name;
   worker.incarnation = RandomBits64();
   worker.host = o.advertise_host;
-  worker.device = absl::StrCat(o.device, " ", CpuFeatures(), " x", o.threads);
   worker.threads = o.threads;
-  worker.memory_bytes = UsableMemoryBytes(Env::Real());
+  if (o.cuda_ordinal < 0) {
+    worker.device = absl::StrCat(o.device, " ", CpuFeatures(), " x", o.threads);
+    worker.memory_bytes = UsableMemoryBytes(Env::Real());
+  } else {
+    const CudaBackend& cuda = *FindCudaDevices().backend;
+    worker.device = absl::StrCat(o.device, " ", cuda.device_name(o.cuda_ordinal));
+    worker.memory_bytes =
+        SafeGpuBudget(cuda.memory_bytes(o.cuda_ordinal), DisplaySystem::kHeadless);
+  }
   worker.code_version = kVersion;
   worker.pid = getpid();
   return worker;
@@ -81,7 +90,8 @@ absl::Status Work(const WorkerOptions& o) {
   Registry registry("worker");
   WorkerMetrics metrics(&registry);
   const std::unique_ptr<EpochParts> parts =
-      MakeTrainingParts({Env::Real(), o.advertise_host, o.threads});
+      MakeTrainingParts({Env::Real(), o.advertise_host, o.threads, o.cuda_ordinal,
+                         o.cuda_ordinal < 0 ? nullptr : FindCudaDevices().backend});
   CoordinatorClient::Options client_options;
   client_options.channel = ConnectToCoordinator(o.coordinator, grpc::InsecureChannelCredentials());
   client_options.worker = worker;
@@ -147,7 +157,10 @@ int Main(int argc, char** argv) {
   InitLogging("worker", log.level, log.format);
   absl::StatusOr<WorkerOptions> resolved = ResolveWorkerOptions(
       options, HostName(), static_cast<int>(std::thread::hardware_concurrency()),
-      std::getenv("TRITTER_KERNEL"));
+      std::getenv("TRITTER_KERNEL"), [] {
+        const CudaDevices& found = FindCudaDevices();
+        return CudaSummary{found.count, found.name, found.why_none};
+      });
   if (!resolved.ok()) {
     std::fprintf(stderr, "%s\n", std::string(resolved.status().message()).c_str());
     return kExitUsage;

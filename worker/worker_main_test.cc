@@ -100,13 +100,17 @@ TEST(WorkerMain, ComesUpWithoutACoordinatorAndLeavesOnSigterm) {
   ASSERT_TRUE(exit.has_value());
   const std::string output = process->ReadOutput();
   EXPECT_TRUE(exit->ok()) << exit->ToString() << output;
-  EXPECT_THAT(output, HasSubstr("this build trains on cpu only"));  // why the device is this one
+  EXPECT_THAT(
+      output,
+      HasSubstr(
+          "--device is auto, no GPU: there is no libtritter_worker_cuda.so"));  // why the device is
+                                                                                // this one
 }
 
 TEST(WorkerMain, WrongUseIsExitCodeTwoAndNamesTheFlag) {
   for (const auto& [flags, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--threads", "-3"}, "--threads"},
-           {{"--device", "cuda"}, "--device is cuda, expected auto or cpu"},
+           {{"--device", "cuda"}, "--device is cuda, but there is no libtritter_worker_cuda.so"},
            {{"--device", "tpu"}, "--device is tpu"},
            {{"--advertise-host", "10.1.2.3"}, "--advertise-host"},
            {{"--nonsense"}, "nonsense"}}) {

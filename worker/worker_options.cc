@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -45,20 +46,38 @@ absl::Status CheckKernel(const char* kernel_name) {
       absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
 }
 
-// There is no GPU trainer yet, so "auto" has one choice.
-absl::Status ResolveDevice(WorkerOptions* o) {
-  if (o->device == "cpu") {
+absl::Status ResolveDevice(const std::function<CudaSummary()>& find_cuda, WorkerOptions* o) {
+  const std::string wanted = o->device;
+  if (wanted == "cpu") {
     o->device_reason = "--device is cpu";
     return absl::OkStatus();
   }
-  if (o->device == "auto") {
+  int ordinal = 0;
+  const bool numbered = absl::StartsWith(wanted, "cuda:") &&
+                        absl::SimpleAtoi(absl::string_view(wanted).substr(5), &ordinal);
+  if ((wanted != "auto" && wanted != "cuda" && !numbered) || ordinal < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--device is ", wanted, ", expected auto, cpu, cuda or cuda:N"));
+  }
+  const CudaSummary cuda = find_cuda();
+  if (cuda.count == 0 && wanted == "auto") {
     o->device = "cpu";
-    o->device_reason = "--device is auto, this build trains on cpu only";
+    o->device_reason = absl::StrCat("--device is auto, no GPU: ", cuda.why_none);
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--device is ", o->device,
-                   ", expected auto or cpu: this build trains on cpu only; use --device=cpu"));
+  if (cuda.count == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--device is ", wanted, ", but ", cuda.why_none,
+                                                   "; --device=cpu trains on the CPU"));
+  }
+  if (ordinal >= cuda.count) {
+    return absl::InvalidArgumentError(absl::StrCat("--device is ", wanted, ", the machine has ",
+                                                   cuda.count, " CUDA devices, counted from 0"));
+  }
+  o->cuda_ordinal = ordinal;
+  o->device = absl::StrCat("cuda:", ordinal);
+  o->device_reason =
+      absl::StrCat("--device is ", wanted, ", the machine has ", cuda.count, " × ", cuda.name);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -69,7 +88,7 @@ void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
                "name of this worker, unique in the cluster; default: the host's");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
   app->AddFlag("--device", &o->device,
-               "where to train: auto or cpu; this build trains on cpu only, so auto is cpu");
+               "where to train: auto (a GPU where one can be used), cpu, cuda, or cuda:N");
   app->AddFlag("--advertise-host", &o->advertise_host,
                "address under which the other workers reach this one");
   app->AddFlag("--listen", &o->listen,
@@ -84,11 +103,12 @@ void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
 }
 
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions o, const std::string& host_name,
-                                                   int cores, const char* kernel_name) {
+                                                   int cores, const char* kernel_name,
+                                                   const std::function<CudaSummary()>& find_cuda) {
   if (o.name.empty()) o.name = host_name;
   if (o.threads == 0) o.threads = std::max(1, cores);
   RETURN_IF_ERROR(CheckName(o.name));
-  RETURN_IF_ERROR(ResolveDevice(&o));
+  RETURN_IF_ERROR(ResolveDevice(find_cuda, &o));
   RETURN_IF_ERROR(CheckAddress("--coordinator", o.coordinator, o.insecure));
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
   if (!o.metrics_listen.empty())

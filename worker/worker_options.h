@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -22,23 +23,32 @@ struct WorkerOptions {
   std::string listen = "127.0.0.1:0";        // health and reflection
   std::string metrics_listen = "127.0.0.1:0";
   std::string ready_file;
-  std::string device = "auto";  // "auto" or "cpu"; resolved: "cpu"
+  std::string device = "auto";  // "auto", "cpu", "cuda", "cuda:N"; resolved: "cpu" or "cuda:N"
   std::string device_reason;    // why that one; filled in by ResolveWorkerOptions
+  int cuda_ordinal = -1;        // resolved: N of cuda:N, -1 on the CPU
   int threads = 0;              // 0: one per core
   double leave_seconds = 5;     // after SIGTERM, until the epoch is ended from here
   bool insecure = false;
 };
 
+// The CUDA devices of this machine that this worker can use.
+struct CudaSummary {
+  int count = 0;
+  std::string name;      // of the first
+  std::string why_none;  // one clause, where count is 0
+};
+
 void AddWorkerFlags(CommandLine* app, WorkerOptions* options);
 
-// Fills in what depends on the machine (name, threads) and on this build (device). `host_name`,
-// `cores`: of this machine. InvalidArgument naming the flag: addresses beyond loopback without
-// --insecure, a name that is not one, counts out of range, a device this build does not train on
-// (never a silent fallback), a kernel that TRITTER_KERNEL (null when unset) names and this CPU does
-// not run.
+// Fills in what depends on the machine: name, threads, device. `host_name`, `cores`: of this
+// machine; `find_cuda` is asked unless the device is cpu. InvalidArgument naming the flag:
+// addresses beyond loopback without --insecure, a name that is not one, counts out of range, a
+// device that is asked for by name and cannot be used (never a silent fallback), a kernel that
+// TRITTER_KERNEL (null when unset) names and this CPU does not run.
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions options,
                                                    const std::string& host_name, int cores,
-                                                   const char* kernel_name);
+                                                   const char* kernel_name,
+                                                   const std::function<CudaSummary()>& find_cuda);
 
 // What a run may use: four fifths of the machine's memory, or of the control group's limit where
 // that is lower.

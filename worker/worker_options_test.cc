@@ -12,15 +12,18 @@ namespace {
 
 using testing::HasSubstr;
 
+const std::function<CudaSummary()> NoCuda = [] { return CudaSummary{0, "", "no driver"}; };
+
 TEST(WorkerOptions, TakesNameAndThreadsFromTheMachine) {
-  ASSERT_OK_AND_ASSIGN(const WorkerOptions o, ResolveWorkerOptions({}, "host-7", 6, nullptr));
+  ASSERT_OK_AND_ASSIGN(const WorkerOptions o,
+                       ResolveWorkerOptions({}, "host-7", 6, nullptr, NoCuda));
   EXPECT_EQ(o.name, "host-7");
   EXPECT_EQ(o.threads, 6);
   WorkerOptions given;
   given.name = "worker-a";
   given.threads = 1;
   ASSERT_OK_AND_ASSIGN(const WorkerOptions kept,
-                       ResolveWorkerOptions(given, "host-7", 6, "scalar"));
+                       ResolveWorkerOptions(given, "host-7", 6, "scalar", NoCuda));
   EXPECT_EQ(kept.name, "worker-a");
   EXPECT_EQ(kept.threads, 1);
 }
@@ -44,35 +47,66 @@ TEST(WorkerOptions, RefusesWhatCannotBeRightAndNamesTheFlag) {
        }) {
     WorkerOptions o;
     c.spoil(&o);
-    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr).status(),
+    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr, NoCuda).status(),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
   }
-  EXPECT_THAT(ResolveWorkerOptions({}, "host", 2, "warp").status(),
+  EXPECT_THAT(ResolveWorkerOptions({}, "host", 2, "warp", NoCuda).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalar")));
   WorkerOptions trusted;
   trusted.insecure = true;
   trusted.coordinator = "10.0.0.1:7070";
   trusted.advertise_host = "10.0.0.2";
-  EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr));
+  EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr, NoCuda));
 }
 
-TEST(WorkerOptions, DeviceIsCpuForAReasonAndAnotherOneIsRefused) {
-  for (const char* wanted : {"auto", "cpu"}) {
+TEST(WorkerOptions, DeviceIsChosenForAReason) {
+  const auto two = [] { return CudaSummary{2, "NVIDIA Fake", ""}; };
+  struct Case {
+    const char* wanted;
+    bool cuda;
+    const char *device, *reason;
+  };
+  for (const Case& c : {
+           Case{"auto", false, "cpu", "--device is auto, no GPU: no driver"},
+           Case{"cpu", false, "cpu", "--device is cpu"},
+           Case{"cpu", true, "cpu", "--device is cpu"},
+           Case{"auto", true, "cuda:0", "--device is auto, the machine has 2 × NVIDIA Fake"},
+           Case{"cuda", true, "cuda:0", "--device is cuda, the machine has 2 × NVIDIA Fake"},
+           Case{"cuda:1", true, "cuda:1", "--device is cuda:1"},
+       }) {
     WorkerOptions o;
-    o.device = wanted;
-    ASSERT_OK_AND_ASSIGN(const WorkerOptions resolved, ResolveWorkerOptions(o, "host", 2, nullptr));
-    EXPECT_EQ(resolved.device, "cpu");
-    EXPECT_THAT(resolved.device_reason, HasSubstr(absl::StrCat("--device is ", wanted)));
+    o.device = c.wanted;
+    ASSERT_OK_AND_ASSIGN(const WorkerOptions resolved,
+                         ResolveWorkerOptions(o, "host", 2, nullptr,
+                                              c.cuda ? std::function<CudaSummary()>(two) : NoCuda));
+    EXPECT_EQ(resolved.device, c.device);
+    EXPECT_THAT(resolved.device_reason, HasSubstr(c.reason));
+    EXPECT_EQ(resolved.cuda_ordinal, resolved.device == "cpu" ? -1 : resolved.device.back() - '0');
   }
-  for (const char* wanted : {"cuda", "tpu", ""}) {
+}
+
+TEST(WorkerOptions, ADeviceThatIsNotThereIsRefusedWithWhatToDo) {
+  struct Case {
+    const char *wanted, *message;
+  };
+  for (const Case& c : {
+           Case{"cuda", "--device is cuda, but no driver; --device=cpu trains on the CPU"},
+           Case{"cuda:0", "--device is cuda:0, but no driver"},
+           Case{"cuda:-1", "expected auto, cpu, cuda or cuda:N"},
+           Case{"tpu", "--device is tpu, expected auto, cpu, cuda or cuda:N"},
+           Case{"", "--device is , expected"},
+       }) {
     WorkerOptions o;
-    o.device = wanted;
-    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr).status(),
-                StatusIs(absl::StatusCode::kInvalidArgument,
-                         HasSubstr(absl::StrCat("--device is ", wanted,
-                                                ", expected auto or cpu: this build trains on "
-                                                "cpu only; use --device=cpu"))));
+    o.device = c.wanted;
+    EXPECT_THAT(ResolveWorkerOptions(o, "host", 2, nullptr, NoCuda).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
   }
+  WorkerOptions o;
+  o.device = "cuda:3";
+  EXPECT_THAT(
+      ResolveWorkerOptions(o, "host", 2, nullptr, [] { return CudaSummary{2, "NVIDIA Fake", ""}; })
+          .status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("has 2 CUDA devices")));
 }
 
 TEST(UsableMemory, IsFourFifthsOfTheLowerLimit) {
