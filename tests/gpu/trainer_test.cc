@@ -1,0 +1,131 @@
+// The device trainer on a GPU: against the CPU trainer, in BF16, stopped and resumed.
+#include "worker/training/trainer.h"
+
+#include <cmath>
+
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "model/schedule.h"
+#include "tests/gpu/gpu_main.h"
+#include "worker/testing/tiny_model.h"
+
+namespace tritter {
+namespace {
+
+// Shapes that cuBLAS takes for int8, and the fused attention for BF16.
+RunSpec SpecOf(Family family) {
+  RunSpec spec = TinySpec();
+  spec.model = *PresetConfig("nano");
+  ApplyFamilyDefaults(family, &spec.model);
+  spec.sequence_length = 64;
+  spec.deterministic = true;
+  return spec;
+}
+
+Batch BatchOf(const RunSpec& spec, int64_t step) {
+  Batch batch;
+  batch.sequences = spec.global_batch;
+  batch.tokens = TinyTokens(step, batch.sequences * (spec.sequence_length + 1));
+  batch.weights.assign(batch.sequences * spec.sequence_length, 1.0f);
+  return batch;
+}
+
+class GpuTrainerTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Collective> alone_ = SingleProcessCollective();
+
+  std::unique_ptr<Trainer> Make(const RunSpec& spec, const TrainingDevice* device) {
+    Trainer::Options options;
+    options.spec = spec;
+    options.collective = alone_.get();
+    options.threads = 2;
+    auto trainer =
+        device != nullptr ? CreateDeviceTrainer(options, *device) : Trainer::Create(options);
+    EXPECT_OK(trainer.status());
+    EXPECT_OK((*trainer)->InitialiseFresh());
+    return *std::move(trainer);
+  }
+  StepStats Train(Trainer* trainer, const RunSpec& spec, int64_t micro = 4) {
+    const Batch batch = BatchOf(spec, trainer->step());
+    auto stats = trainer->Step(batch, static_cast<double>(batch.weights.size()), micro,
+                               LrAt(trainer->step(), spec.schedule));
+    EXPECT_OK(stats.status());
+    return stats.ok() ? *stats : StepStats();
+  }
+};
+
+TEST_F(GpuTrainerTest, FirstStepIsThatOfTheCpuTrainer) {
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    const RunSpec spec = SpecOf(family);
+    auto cpu = Make(spec, nullptr);
+    const StepStats expected = Train(cpu.get(), spec);
+    for (bool bf16 : {false, true}) {
+      const TrainingDevice device = GpuUnderTest(bf16);
+      auto gpu = Make(spec, &device);
+      const StepStats actual = Train(gpu.get(), spec);
+      EXPECT_NEAR(actual.loss, expected.loss, (bf16 ? 2e-3 : 1e-4) * expected.loss);
+      EXPECT_NEAR(actual.grad_norm, expected.grad_norm, (bf16 ? 5e-2 : 1e-2) * expected.grad_norm);
+    }
+  }
+}
+
+TEST_F(GpuTrainerTest, LearnsAsTheCpuTrainerDoes) {
+  const RunSpec spec = SpecOf(Family::kTritter);
+  const TrainingDevice device = GpuUnderTest(true);
+  auto cpu = Make(spec, nullptr), gpu = Make(spec, &device);
+  double a = 0, b = 0;
+  for (int step = 0; step < 100; ++step) {
+    const double on_cpu = Train(cpu.get(), spec).loss, on_gpu = Train(gpu.get(), spec).loss;
+    if (step >= 80) a += on_cpu / 20, b += on_gpu / 20;
+  }
+  EXPECT_LT(a, 3.0);
+  EXPECT_NEAR(b, a, 0.03 * a);
+}
+
+TEST_F(GpuTrainerTest, AResumedRunEndsInTheSameBits) {
+  for (bool bf16 : {false, true}) {
+    const RunSpec spec = SpecOf(Family::kTritter);
+    const TrainingDevice device = GpuUnderTest(bf16);
+    auto straight = Make(spec, &device);
+    for (int step = 0; step < 5; ++step) Train(straight.get(), spec);
+    MemoryEnv env;
+    ASSERT_OK(env.CreateDirs("/state"));
+    CheckpointManifest manifest;
+    manifest.step = 5;
+    manifest.files = *(*straight->Snapshot())->WriteShare(&env, "/state");
+    auto resumed = Make(spec, &device);
+    ASSERT_OK(resumed->Load(&env, "/state", manifest));
+    for (int step = 0; step < 5; ++step) {
+      Train(straight.get(), spec);
+      Train(resumed.get(), spec);
+    }
+    EXPECT_EQ(resumed->StateHash(), straight->StateHash());
+  }
+}
+
+TEST_F(GpuTrainerTest, EvaluationIsCloseToServing) {
+  const RunSpec spec = SpecOf(Family::kTritter);
+  const TrainingDevice device = GpuUnderTest(true);
+  auto cpu = Make(spec, nullptr), gpu = Make(spec, &device);
+  for (int step = 0; step < 10; ++step) Train(gpu.get(), spec);
+  MemoryEnv env;
+  ASSERT_OK(env.CreateDirs("/state"));
+  CheckpointManifest manifest;
+  manifest.step = 10;
+  manifest.files = *(*gpu->Snapshot())->WriteShare(&env, "/state");
+  ASSERT_OK(cpu->Load(&env, "/state", manifest));
+  const auto windows = [] {
+    return [k = 0](std::vector<int64_t>* window) mutable {
+      *window = TinyTokens(70 + k, 65);
+      return k++ < 8;
+    };
+  };
+  ASSERT_OK_AND_ASSIGN(const EvaluationResult a, cpu->Evaluate(windows(), true));
+  ASSERT_OK_AND_ASSIGN(const EvaluationResult b, gpu->Evaluate(windows(), true));
+  EXPECT_EQ(b.tokens, a.tokens);
+  EXPECT_NEAR(b.nats, a.nats, 5e-3 * a.nats);
+}
+
+}  // namespace
+}  // namespace tritter
