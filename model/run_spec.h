@@ -42,7 +42,9 @@ struct RunSpec {
   double clip_norm = 1.0;
   double z_loss = 0.0;
   double ema_fraction = 0.01;      // window of the weight average as a fraction of the run
-  std::string precision = "auto";  // "auto", "fp32"
+  std::string precision = "auto";  // "auto", "fp32", "bf16"
+  // Layers whose activations are computed again together in the backward pass; 0 keeps all.
+  int64_t activation_checkpointing = 0;
   std::string hybrid_mode = "off";
   int64_t min_workers = 1, max_workers = 1;
   std::string device = "auto";   // "auto", "cpu", "cuda"

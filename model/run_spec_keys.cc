@@ -147,8 +147,13 @@ const Fields& TrainingFields() {
                       "Coefficient of (log Z)² in the loss; 1.0e-5 is usual."),
       NumberField<D>("ema_fraction", &D::ema_fraction, 0, 1, "0.01",
                      "Window of the averaged weights as a share of the run."),
-      ChoiceField("precision", &D::precision, {"auto", "fp32"}, {{"bf16", "use auto or fp32"}},
-                  "auto", "Arithmetic of the matrix products."),
+      ChoiceField(
+          "precision", &D::precision, {"auto", "fp32", "bf16"}, {}, "auto",
+          "Operands of the matrix products that are no codes; weights, moments and sums stay "
+          "FP32. `auto` takes bf16 where the worker's processor multiplies it, else fp32."),
+      IntegerField<D>("activation_checkpointing", &D::activation_checkpointing, 0, 4096, "0",
+                      "Layers of a segment of which only the input is kept: its activations are "
+                      "computed again in the backward pass, with the same bits; 0 keeps all."),
   };
   return *fields;
 }

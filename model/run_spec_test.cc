@@ -95,6 +95,7 @@ training:
   z_loss: 0.0
   ema_fraction: 0.01
   precision: auto
+  activation_checkpointing: 0
   learning_rate:
     peak: 0.003
     min: 0.0003

@@ -79,6 +79,7 @@ void WriteTraining(const RunSpec& spec, Writer* w) {
   w->Number("z_loss", spec.z_loss);
   w->Number("ema_fraction", spec.ema_fraction);
   w->Word("precision", spec.precision);
+  w->Integer("activation_checkpointing", spec.activation_checkpointing);
   w->Open("learning_rate");
   w->Number("peak", spec.schedule.peak);
   w->Number("min", spec.schedule.min);

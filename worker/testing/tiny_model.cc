@@ -50,12 +50,13 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count) {
   return tokens;
 }
 
-TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed)
+TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed, GemmType type)
     : config(model),
       parameters(config),
       sink(&parameters),
       parallel(1),
-      context{&config, &parameters, &sink, &parallel} {
+      products(type, &parallel),
+      context{&config, &parameters, &sink, &parallel, &products} {
   InitialiseParameters(seed, config, &parameters);
   network = *Network::Create(context, BitLinearFactory(context));
   loss = *NextTokenLoss(context, BitLinearFactory(context), 0.0);

@@ -25,7 +25,8 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count);
 // A network and its parameters, initialised from `seed`.
 class TinyNetwork {
  public:
-  explicit TinyNetwork(const ModelConfig& config, uint64_t seed = 1);
+  explicit TinyNetwork(const ModelConfig& config, uint64_t seed = 1,
+                       GemmType type = GemmType::kFp32);
 
   at::Tensor Weight(
       const std::string& name);  // a view: writing to it must be followed by MarkChanged
@@ -35,6 +36,7 @@ class TinyNetwork {
   ParameterStore parameters;
   GradientSink sink;
   ParallelRows parallel;
+  MatrixProducts products;
   LayerContext context;
   std::unique_ptr<Network> network;
   std::unique_ptr<HiddenLoss> loss;

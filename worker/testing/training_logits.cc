@@ -16,7 +16,8 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
   ParameterStore parameters(config);
   GradientSink sink(&parameters);
   ParallelRows parallel(1);
-  const LayerContext context{&config, &parameters, &sink, &parallel};
+  MatrixProducts products(GemmType::kFp32, &parallel);
+  const LayerContext context{&config, &parameters, &sink, &parallel, &products};
   RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters));
   std::copy_n(parameters.average(), parameters.size(), parameters.weight());
   parameters.MarkChanged();

@@ -23,7 +23,7 @@ struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
     ctx->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
     if (!layer->quantises_activations()) {
       ctx->save_for_backward({x});
-      return at::mm(x, layer->EffectiveWeight().t());
+      return layer->MultiplyPlain(x);
     }
     at::Tensor x8 = at::empty(x.sizes(), at::kChar), inv = at::empty({x.size(0)});
     layer->context_.parallel->Run(x.size(0), [&](int, int64_t first, int64_t end) {
@@ -33,9 +33,8 @@ struct BitLinearFunction : torch::autograd::Function<BitLinearFunction> {
                    inv.mutable_data_ptr<float>() + first);
     });
     ctx->save_for_backward({x8, inv});
-    return layer->quantises_weights()
-               ? layer->Multiply(x8, inv)
-               : at::mm(layer->Dequantise(x8, inv), layer->EffectiveWeight().t());
+    return layer->quantises_weights() ? layer->Multiply(x8, inv)
+                                      : layer->MultiplyPlain(layer->Dequantise(x8, inv));
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
     auto* layer = reinterpret_cast<BitLinear*>(ctx->saved_data["layer"].toInt());
@@ -178,21 +177,44 @@ at::Tensor BitLinear::Dequantise(const at::Tensor& x8, const at::Tensor& inv) {
   return x;
 }
 
-at::Tensor BitLinear::EffectiveWeight() {
-  if (!quantises_weights())
-    return at::from_blob(context_.parameters->weight() + slot_.offset, {out_, in_});
-  at::Tensor w = at::empty({out_, in_});
-  context_.parallel->Run(out_, [&](int, int64_t first, int64_t end) {
-    DequantiseCodes(codes_.data_ptr<int8_t>() + first * in_, scales_.data_ptr<float>() + first,
-                    true, end - first, in_, w.mutable_data_ptr<float>() + first * in_);
-  });
+GemmOperand BitLinear::WeightOperand() const {
+  GemmOperand w;
+  w.stride = in_;
+  if (quantises_weights()) {
+    w.i8 = codes_.data_ptr<int8_t>();
+  } else {
+    w.f32 = context_.parameters->weight() + slot_.offset;
+  }
   return w;
+}
+const float* BitLinear::WeightScales() const {
+  return quantises_weights() ? scales_.data_ptr<float>() : nullptr;
+}
+
+at::Tensor BitLinear::MultiplyPlain(const at::Tensor& x) {
+  at::Tensor y = at::empty({x.size(0), out_});
+  MatrixProduct product{x.size(0), out_, in_, {x.data_ptr<float>(), nullptr, in_}, WeightOperand()};
+  product.b.transposed = true;
+  product.n_scale = WeightScales();
+  product.c = y.mutable_data_ptr<float>();
+  context_.products->Run(product);
+  return y;
 }
 
 at::Tensor BitLinear::Backward(const at::Tensor& x, const at::Tensor& inv, const at::Tensor& dy) {
+  const int64_t tokens = dy.size(0);
+  const float* const d = dy.data_ptr<float>();
   float* gradient = context_.sink->Begin(slot_.offset, slot_.size);
-  at::Tensor dw = at::from_blob(gradient, {out_, in_});
-  at::mm_out(dw, dy.t(), inv.defined() ? Dequantise(x, inv) : x);
+  MatrixProduct dw{out_, in_, tokens, {d, nullptr, out_, /*transposed=*/true}, {}};
+  dw.b.stride = in_;
+  if (inv.defined()) {
+    dw.b.i8 = x.data_ptr<int8_t>();
+    dw.k_scale = inv.data_ptr<float>();
+  } else {
+    dw.b.f32 = x.data_ptr<float>();
+  }
+  dw.c = gradient;
+  context_.products->Run(dw);
   std::vector<float> scale_gradient;
   if (scale_slot_.size > 0) scale_gradient = ScaleGradient(gradient);
   context_.sink->Commit(slot_.offset, slot_.size);
@@ -201,7 +223,12 @@ at::Tensor BitLinear::Backward(const at::Tensor& x, const at::Tensor& inv, const
               context_.sink->Begin(scale_slot_.offset, scale_slot_.size));
     context_.sink->Commit(scale_slot_.offset, scale_slot_.size);
   }
-  return at::mm(dy, EffectiveWeight());
+  at::Tensor dx = at::empty({tokens, in_});
+  MatrixProduct product{tokens, in_, out_, {d, nullptr, out_}, WeightOperand()};
+  product.k_scale = WeightScales();
+  product.c = dx.mutable_data_ptr<float>();
+  context_.products->Run(product);
+  return dx;
 }
 
 std::vector<float> BitLinear::ScaleGradient(const float* dw) {

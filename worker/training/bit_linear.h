@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "worker/training/gradient_sink.h"
 #include "worker/training/linear.h"
+#include "worker/training/matrix_products.h"
 #include "worker/training/parallel.h"
 #include "worker/training/parameter_store.h"
 
@@ -27,6 +28,9 @@ struct LayerContext {
   ParameterStore* parameters = nullptr;
   GradientSink* sink = nullptr;
   ParallelRows* parallel = nullptr;
+  MatrixProducts* products = nullptr;
+  // Layers of a segment whose activations are computed again in the backward pass; 0 keeps all.
+  int64_t recompute_layers = 0;
 };
 
 // How exact integer products are formed: both give the same bits.
@@ -52,9 +56,13 @@ class BitLinear : public Linear {
   }
   // Quantises the weights anew when they have changed since the last call.
   void RefreshCodes();
-  // Ŵ [out, in], X̂ [tokens, in] from its codes.
-  at::Tensor EffectiveWeight();
+  // Ŵ [out, in] as codes with a scale a row, or W itself with none.
+  GemmOperand WeightOperand() const;
+  const float* WeightScales() const;
+  // X̂ [tokens, in] from its codes.
   at::Tensor Dequantise(const at::Tensor& x8, const at::Tensor& inv);
+  // x Ŵᵀ of numbers.
+  at::Tensor MultiplyPlain(const at::Tensor& x);
   // The product of both kinds of codes.
   at::Tensor Multiply(const at::Tensor& x8, const at::Tensor& inv);
   // x: codes with inv, or numbers when inv is undefined.

@@ -71,30 +71,46 @@ class FullHead : public NextToken {
       : NextToken(context, z_loss), head_(head) {}
 
  private:
-  void Begin() override {
-    weight_ = Matrix(context_.parameters->weight() + head_.offset);
-    gradient_ = Matrix(context_.sink->BeginSum(head_.offset, head_.size));
-  }
+  void Begin() override { gradient_ = context_.sink->BeginSum(head_.offset, head_.size); }
   at::Tensor Logits(const at::Tensor& x) override {
     x_ = x;
-    return at::mm(x, weight_.t());
+    at::Tensor logits = at::empty({x.size(0), vocabulary()});
+    MatrixProduct product{x.size(0),
+                          vocabulary(),
+                          width(),
+                          {x.data_ptr<float>(), nullptr, width()},
+                          {weight(), nullptr, width(), /*transposed=*/true}};
+    product.c = logits.mutable_data_ptr<float>();
+    context_.products->Run(product);
+    return logits;
   }
   void Backward(const at::Tensor& dlogits, bool first, at::Tensor dx) override {
-    at::mm_out(dx, dlogits, weight_);
-    if (first) {
-      at::mm_out(gradient_, dlogits.t(), x_);
-    } else {
-      gradient_.addmm_(dlogits.t(), x_);
-    }
+    const int64_t tokens = dlogits.size(0);
+    const float* const d = dlogits.data_ptr<float>();
+    MatrixProduct product{
+        tokens, width(), vocabulary(), {d, nullptr, vocabulary()}, {weight(), nullptr, width()}};
+    product.c = dx.mutable_data_ptr<float>();
+    context_.products->Run(product);
+    MatrixProduct dw{vocabulary(),
+                     width(),
+                     tokens,
+                     {d, nullptr, vocabulary(), /*transposed=*/true},
+                     {x_.data_ptr<float>(), nullptr, width()}};
+    dw.c = gradient_;
+    dw.accumulate = !first;
+    context_.products->Run(dw);
   }
   // The rows of a tied embedding come later.
   void End() override {
     if (!context_.config->tied_embeddings) context_.sink->EndSum();
   }
-  at::Tensor Matrix(float* values) const { return at::from_blob(values, head_.spec.shape); }
+  const float* weight() const { return context_.parameters->weight() + head_.offset; }
+  int64_t vocabulary() const { return head_.spec.shape[0]; }
+  int64_t width() const { return head_.spec.shape[1]; }
 
   ParameterSlot head_;
-  at::Tensor weight_, gradient_, x_;
+  float* gradient_ = nullptr;
+  at::Tensor x_;
 };
 
 // A head that is a linear layer of the blocks' kind.

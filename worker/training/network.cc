@@ -1,6 +1,7 @@
 #include "worker/training/network.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cstring>
@@ -10,6 +11,10 @@
 #include "kernels/float_ops.h"
 
 namespace tritter {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
 namespace {
 
 // Matrices of one input and, with `bias: true`, their biases.
@@ -135,6 +140,40 @@ at::Tensor Network::Embed(const std::vector<int64_t>& tokens) const {
   return rows.requires_grad_(true);
 }
 
+// Activation checkpointing (Chen et al. 2016, arXiv:1604.06174): of a segment only the input is
+// kept. The kernels give the same bits every time, so the gradients are those of keeping all.
+struct Network::RecomputedSegment : torch::autograd::Function<RecomputedSegment> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const SegmentCall& call) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["network"] = reinterpret_cast<int64_t>(call.network);
+    ctx->saved_data["first"] = static_cast<int64_t>(call.first);
+    ctx->saved_data["end"] = static_cast<int64_t>(call.end);
+    ctx->saved_data["sequences"] = call.shape.sequences;
+    ctx->saved_data["length"] = call.shape.length;
+    return call.network->RunSegment(x, call);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
+    auto* network = reinterpret_cast<Network*>(ctx->saved_data["network"].toInt());
+    const auto number = [&](const char* key) { return ctx->saved_data[key].toInt(); };
+    const SegmentCall call{network,
+                           static_cast<size_t>(number("first")),
+                           static_cast<size_t>(number("end")),
+                           {number("sequences"), number("length")}};
+    const at::Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    {
+      at::AutoGradMode differentiate(true);
+      network->RunSegment(x, call).backward(dy[0]);
+    }
+    return {x.grad(), at::Tensor()};
+  }
+};
+
+at::Tensor Network::RunSegment(const at::Tensor& x, const SegmentCall& call) {
+  at::Tensor y = x;
+  for (size_t i = call.first; i < call.end; ++i) y = blocks_[i]->Forward(y, call.shape, rope_);
+  return y;
+}
+
 at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape,
                             int64_t first_position) {
   if (rope_length_ != shape.length || rope_first_ != first_position) {
@@ -143,7 +182,11 @@ at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape,
     rope_first_ = first_position;
   }
   at::Tensor x = embedded;
-  for (const std::unique_ptr<Block>& block : blocks_) x = block->Forward(x, shape, rope_);
+  const size_t segment = context_.recompute_layers > 0 ? context_.recompute_layers : blocks_.size();
+  for (size_t first = 0; first < blocks_.size(); first += segment) {
+    const SegmentCall call{this, first, std::min(first + segment, blocks_.size()), shape};
+    x = context_.recompute_layers > 0 ? RecomputedSegment::apply(x, call) : RunSegment(x, call);
+  }
   return AddNorm(context_, final_norm_, x, {});
 }
 

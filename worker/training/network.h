@@ -39,6 +39,15 @@ class Network {
                                const std::vector<int64_t>& tokens) const;
 
  private:
+  // Blocks [first, end) on one input.
+  struct SegmentCall {
+    Network* network;
+    size_t first, end;
+    SequenceShape shape;
+  };
+  struct RecomputedSegment;
+  at::Tensor RunSegment(const at::Tensor& x, const SegmentCall& call);
+
   explicit Network(const LayerContext& context) : context_(context) {}
 
   LayerContext context_;

@@ -52,6 +52,11 @@ class Stopwatch {
   absl::Duration last_ = Clock::Real()->Monotonic();
 };
 
+GemmType TypeOf(const std::string& precision) {
+  const bool bf16 = precision == "bf16" || (precision == "auto" && HasBf16Gemm());
+  return bf16 ? GemmType::kBf16 : GemmType::kFp32;
+}
+
 constexpr char kFreeMemory[] = "free memory on this machine, or train on one that has more";
 
 class CpuTrainer : public Trainer {
@@ -62,12 +67,14 @@ class CpuTrainer : public Trainer {
         parameters_(spec_.model),
         sink_(&parameters_),
         parallel_(options.threads),
+        products_(TypeOf(options.spec.precision), &parallel_),
         reducer_(parameters_.slots(), parameters_.gradient(), options.collective, kBucketFloats) {
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
 
   absl::Status Build() {
-    context_ = LayerContext{&spec_.model, &parameters_, &sink_, &parallel_};
+    context_ = LayerContext{&spec_.model, &parameters_, &sink_,
+                            &parallel_,   &products_,   spec_.activation_checkpointing};
     const LinearFactory linears = BitLinearFactory(context_);
     ASSIGN_OR_RETURN(network_, Network::Create(context_, linears));
     ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, spec_.z_loss));
@@ -117,8 +124,11 @@ class CpuTrainer : public Trainer {
   }
   std::string StateHash() override { return HashState(parameters_); }
   std::string description() const override {
+    const bool bf16 = products_.type() == GemmType::kBf16;
     return absl::StrCat(
-        "cpu, fp32, ", options_.threads, options_.threads == 1 ? " thread, " : " threads, ",
+        "cpu, ", bf16 ? "bf16" : "fp32", spec_.precision == "auto" ? " (auto)" : "",
+        bf16 && !HasBf16Gemm() ? " without the processor's own instructions, slower than fp32" : "",
+        ", ", options_.threads, options_.threads == 1 ? " thread, " : " threads, ",
         BestIntegerGemm() == IntegerGemm::kInt8 ? "int8" : "float", " products, kernels ",
         SupportedTrainingOps().back()->name, "/", BestTernaryKernel().name);
   }
@@ -139,6 +149,7 @@ class CpuTrainer : public Trainer {
   ParameterStore parameters_;
   GradientSink sink_;
   ParallelRows parallel_;
+  MatrixProducts products_;
   GradientReducer reducer_;
   LayerContext context_;
   std::unique_ptr<Network> network_;

@@ -83,8 +83,20 @@ TEST(Trainer, FreshLossIsTheLogarithmOfTheVocabulary) {
   }
 }
 
-TEST(Trainer, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
-  const RunSpec spec = TinySpec();
+// What must hold bit for bit holds for every arithmetic.
+class Precisions : public ::testing::TestWithParam<const char*> {
+ protected:
+  RunSpec Spec() const {
+    RunSpec spec = TinySpec();
+    spec.precision = GetParam();
+    return spec;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Trainer, Precisions, ::testing::Values("fp32", "bf16"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(Precisions, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
+  const RunSpec spec = Spec();
   auto alone = SingleProcessCollective();
   auto single = MakeTrainer(spec, alone.get());
   const std::vector<double> want = Train(single.get(), spec, 0, 100, 4);
@@ -247,8 +259,8 @@ CheckpointManifest WriteWithRanks(Trainer* trainer, const RunSpec& spec, int wor
   return manifest;
 }
 
-TEST(Trainer, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) {
-  const RunSpec spec = TinySpec();
+TEST_P(Precisions, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) {
+  const RunSpec spec = Spec();
   auto alone = SingleProcessCollective();
   auto whole = MakeTrainer(spec, alone.get());
   Train(whole.get(), spec, 0, 12, 8);
@@ -413,6 +425,33 @@ TEST(Trainer, OneBlockOverfitsARepeatedString) {
 
 // Written on a CPU with AVX-512. Another instruction set rounds differently and may flip single
 // codes: 1 %.
+TEST(Trainer, Bf16TrainsAsFp32DoesAndNotTheSame) {
+  RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  auto fp32 = MakeTrainer(spec, alone.get());
+  spec.precision = "bf16";
+  auto bf16 = MakeTrainer(spec, alone.get());
+  EXPECT_THAT(bf16->description(), ::testing::HasSubstr("bf16"));
+  const std::vector<double> want = Train(fp32.get(), spec, 0, 60, 8),
+                            got = Train(bf16.get(), spec, 0, 60, 8);
+  EXPECT_NEAR(got[0], want[0], 1e-3 * want[0]);
+  EXPECT_NEAR(got[59], want[59], 0.1 * want[59]);
+  EXPECT_NE(fp32->StateHash(), bf16->StateHash());
+}
+
+TEST_P(Precisions, ActivationCheckpointingGivesTheSameBits) {
+  RunSpec spec = Spec();
+  auto alone = SingleProcessCollective();
+  auto all = MakeTrainer(spec, alone.get());
+  const std::vector<double> want = Train(all.get(), spec, 0, 5, 4);
+  for (int64_t layers : {1, 2, 3}) {
+    spec.activation_checkpointing = layers;
+    auto trainer = MakeTrainer(spec, alone.get());
+    EXPECT_EQ(Train(trainer.get(), spec, 0, 5, 4), want) << layers;
+    EXPECT_EQ(trainer->StateHash(), all->StateHash()) << layers;
+  }
+}
+
 TEST(Trainer, GoldenLosses) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
