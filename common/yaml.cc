@@ -81,6 +81,11 @@ bool YamlMap::Has(absl::string_view key) const {
   return present() && ref_->node->Find(key) != nullptr;
 }
 
+bool YamlMap::IsList(absl::string_view key) const {
+  const auto* entry = present() ? ref_->node->Find(key) : nullptr;
+  return entry != nullptr && entry->value->kind == Node::Kind::kSequence;
+}
+
 std::vector<std::string> YamlMap::Keys() const {
   std::vector<std::string> keys;
   if (present()) {
@@ -203,13 +208,18 @@ bool YamlMap::GetChoice(absl::string_view key, absl::Span<const absl::string_vie
 }
 
 bool YamlMap::GetCountOrPercent(absl::string_view key, int64_t* value,
-                                std::optional<double>* fraction) {
+                                std::optional<double>* fraction, absl::string_view word,
+                                bool* is_word) {
   const Node* node = ref_->Ask(key);
   if (node == nullptr) return false;
   absl::string_view text = node->text;
   int64_t count;
   double percent;
   if (node->kind == Node::Kind::kScalar && !node->quoted) {
+    if (!word.empty() && text == word) {
+      *is_word = true;
+      return true;
+    }
     if (yaml_internal::ParseInt(text, &count)) {
       if (!ref_->InRange(*node, key, count, int64_t{0}, std::numeric_limits<int64_t>::max())) {
         return false;
@@ -226,7 +236,9 @@ bool YamlMap::GetCountOrPercent(absl::string_view key, int64_t* value,
       return true;
     }
   }
-  ref_->WrongType(*node, key, "an integer or a percentage like 20%");
+  ref_->WrongType(*node, key,
+                  absl::StrCat("an integer or a percentage like 20%",
+                               word.empty() ? "" : absl::StrCat(", or the word ", word)));
   return false;
 }
 

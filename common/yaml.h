@@ -38,11 +38,12 @@ struct NodeRef;
 // document and go on, so that one run of validation reports them all.
 class YamlMap {
  public:
-  bool present() const;                   // the mapping was written in the file
-  bool Has(absl::string_view key) const;  // does not mark the key as known
-  std::vector<std::string> Keys() const;  // in file order
-  std::string Path() const;               // "model.heads"; "" for the root
-  std::string Where() const;              // "run.yaml:3:5"
+  bool present() const;                      // the mapping was written in the file
+  bool Has(absl::string_view key) const;     // does not mark the key as known
+  bool IsList(absl::string_view key) const;  // nor does this
+  std::vector<std::string> Keys() const;     // in file order
+  std::string Path() const;                  // "model.heads"; "" for the root
+  std::string Where() const;                 // "run.yaml:3:5"
 
   // Each returns true when the key was there with a valid value. Key present with null is an error.
   bool Get(absl::string_view key, std::string* out);
@@ -66,7 +67,9 @@ class YamlMap {
   bool GetChoice(absl::string_view key, absl::Span<const absl::string_view> choices,
                  std::string* out);
   // An integer, or a percentage written `20%` (then *fraction = 0.2 and *value is untouched).
-  bool GetCountOrPercent(absl::string_view key, int64_t* value, std::optional<double>* fraction);
+  // Where `word` is given it may stand there too (then *is_word is set and the rest untouched).
+  bool GetCountOrPercent(absl::string_view key, int64_t* value, std::optional<double>* fraction,
+                         absl::string_view word = "", bool* is_word = nullptr);
 
   YamlMap Map(absl::string_view key);                   // nested mapping; not present() when absent
   std::vector<YamlMap> MapList(absl::string_view key);  // list of mappings

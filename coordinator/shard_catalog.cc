@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
-#include "curation/sample_order.h"
+#include "curation/run_order.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
 
@@ -24,22 +24,9 @@ absl::Status Fill(Env* env, const SourceSpec& source, int64_t length, SourceFact
 // How many samples of each source the run draws.
 absl::StatusOr<std::vector<uint64_t>> Draws(const RunSpec& spec,
                                             const std::vector<SourceFacts>& facts) {
-  std::vector<OrderedSource> sources;
-  MixStage stable, decay;
-  for (size_t i = 0; i < facts.size(); ++i) {
-    sources.push_back({facts[i].name, facts[i].samples});
-    stable.weights.push_back(spec.sources[i].weight);
-    const auto it = spec.decay_weights.find(facts[i].name);
-    decay.weights.push_back(it == spec.decay_weights.end() ? 0.0 : it->second);
-  }
-  decay.first_slot = static_cast<uint64_t>(spec.schedule.decay_start_step * spec.global_batch);
-  std::vector<MixStage> stages = {stable};
-  if (!spec.decay_weights.empty()) {
-    if (decay.first_slot == 0) stages.clear();
-    stages.push_back(decay);
-  }
-  ASSIGN_OR_RETURN(const SampleOrder order,
-                   SampleOrder::Create(spec.seed, std::move(sources), std::move(stages)));
+  std::vector<uint64_t> samples;
+  for (const SourceFacts& source : facts) samples.push_back(source.samples);
+  ASSIGN_OR_RETURN(const SampleOrder order, RunOrder(spec, samples));
   return order.Counts(static_cast<uint64_t>(spec.steps * spec.global_batch));
 }
 

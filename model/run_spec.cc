@@ -1,9 +1,12 @@
 #include "model/run_spec.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/env.h"
 #include "common/status_macros.h"
+#include "model/data_mix.h"
 #include "model/run_spec_keys.h"
 #include "model/run_spec_resolve.h"
 
@@ -69,6 +72,70 @@ std::map<std::string, double> ReadStage(YamlMap* stage, const std::vector<Source
   return weights;
 }
 
+// The weights of the mix's roles for the sources that do not say their own.
+void ApplyMix(RunMaps* maps, RunDraft* draft) {
+  const std::vector<MixRole> roles = DataMixRoles(draft->mix);
+  std::vector<std::string> missing, names, all;
+  for (const MixRole& role : roles) {
+    all.push_back(role.name);
+    if (std::none_of(draft->sources.begin(), draft->sources.end(),
+                     [&](const SourceSpec& s) { return s.name == role.name; }))
+      missing.push_back(role.name);
+  }
+  for (size_t i = 0; i < draft->sources.size(); ++i) {
+    SourceSpec& source = draft->sources[i];
+    names.push_back(source.name);
+    if (maps->sources[i].Has("weight")) continue;
+    const auto role = std::find_if(roles.begin(), roles.end(),
+                                   [&](const MixRole& r) { return source.name == r.name; });
+    if (role != roles.end()) {
+      source.weight = role->weight;
+    } else {
+      maps->sources[i].Error("name", absl::StrCat("`", source.name, "` is no role of the mix ",
+                                                  draft->mix, " (", absl::StrJoin(all, ", "),
+                                                  "); name it after one, or give it a weight"));
+    }
+  }
+  if (!missing.empty()) {
+    maps->data.Error("mix", absl::StrCat(draft->mix,
+                                         " needs a source named after each of its roles;"
+                                         " missing: ",
+                                         absl::StrJoin(missing, ", "),
+                                         "; there are: ", absl::StrJoin(names, ", ")));
+  }
+}
+
+// A mapping with `stable` and `decay`, or a list of stages with their first steps.
+void ReadStages(RunMaps* maps, RunDraft* draft) {
+  const auto add = [&](YamlMap place, YamlMap weights, StageSpec stage,
+                       std::optional<StepsOrShare> from) {
+    stage.weights = ReadStage(&weights, draft->sources);
+    draft->stages.push_back(std::move(stage));
+    draft->stage_starts.push_back(from);
+    maps->stages.push_back(place);
+  };
+  if (!maps->data.IsList("stages")) {
+    YamlMap stages = maps->data.Map("stages");
+    for (const bool decay : {false, true}) {
+      const char* const key = decay ? "decay" : "stable";
+      YamlMap weights = stages.Map(key);
+      StageSpec stage;
+      stage.at_decay = decay;
+      if (weights.present()) add(weights, weights, stage, StepsOrShare{});
+    }
+    return;
+  }
+  for (YamlMap& item : maps->data.MapList("stages")) {
+    StageSpec stage;
+    StepsOrShare from;
+    item.Require("from");
+    const bool read =
+        item.GetCountOrPercent("from", &from.steps, &from.share, "decay", &stage.at_decay);
+    item.Require("weights");
+    add(item, item.Map("weights"), stage, read ? std::make_optional(from) : std::nullopt);
+  }
+}
+
 void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDraft* draft) {
   maps->root = root;
   ReadYamlFields(RootFields(), &maps->root, draft);
@@ -79,15 +146,16 @@ void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDr
   root.Require("data");
   maps->data = root.Map("data");
   if (maps->data.present()) draft->sources = ReadSources(maps, base_dir);
-  YamlMap stages = maps->data.Map("stages");
-  maps->decay_stage = stages.Map("decay");
-  draft->decay_weights = ReadStage(&maps->decay_stage, draft->sources);
+  ReadYamlFields(DataFields(), &maps->data, draft);
+  if (!draft->mix.empty()) ApplyMix(maps, draft);
+  ReadStages(maps, draft);
   YamlMap label_weights = maps->data.Map("label_weights");
   ReadYamlFields(LabelWeightFields(), &label_weights, draft);
 
   root.Require("training");
   maps->training = root.Map("training");
   draft->global_batch = 32;
+  draft->sample_prompts = {"The "};
   ReadYamlFields(TrainingFields(), &maps->training, draft);
   maps->learning_rate = maps->training.Map("learning_rate");
   ReadYamlFields(LearningRateFields(), &maps->learning_rate, draft);
@@ -100,11 +168,28 @@ void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDr
 
 }  // namespace
 
+std::vector<double> WeightsAt(const RunSpec& spec, int64_t step) {
+  const StageSpec* stage = nullptr;
+  for (const StageSpec& s : spec.stages) {
+    if (s.from <= step) stage = &s;
+  }
+  std::vector<double> weights;
+  for (const SourceSpec& source : spec.sources) {
+    if (stage == nullptr) {
+      weights.push_back(source.weight);
+    } else {
+      const auto it = stage->weights.find(source.name);
+      weights.push_back(it == stage->weights.end() ? 0.0 : it->second);
+    }
+  }
+  return weights;
+}
+
 absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view file_name,
                                      absl::string_view base_dir) {
   ASSIGN_OR_RETURN(YamlDocument document, YamlDocument::Parse(yaml, file_name));
   YamlMap root = document.Root();
-  RunMaps maps{root, root, root, root, root, root, root, {}};
+  RunMaps maps{root, root, root, root, root, root, {}, {}};
   RunDraft draft;
   ReadDocument(root, base_dir, &maps, &draft);
   ResolveDefaults(&maps, &draft);

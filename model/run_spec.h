@@ -22,12 +22,19 @@ struct SourceSpec {
   double max_epochs = 4.0;  // refusal when the run would repeat the source more often
 };
 
+// The weights of the sources from a step on. A source that the stage does not name has none.
+struct StageSpec {
+  int64_t from = 0;       // first step
+  bool at_decay = false;  // `from` is the first step of the decay, wherever that lies
+  std::map<std::string, double> weights;
+};
+
 struct RunSpec {
   std::string name;  // [a-z0-9][a-z0-9-]{0,62}
   ModelConfig model;
   std::vector<SourceSpec> sources;
-  std::map<std::string, double>
-      decay_weights;  // data.stages.decay; empty: the same weights throughout
+  std::vector<StageSpec>
+      stages;  // by first step, rising; before the first the sources' own weights
   // data.label_weights: of a predicted token, by the label of its document ("positive", "negative",
   // "educational"); a label that is not here weighs what the shards say.
   std::map<std::string, double> label_weights;
@@ -51,10 +58,16 @@ struct RunSpec {
   bool deterministic = false;    // on a GPU too: equal states give equal bits
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t checkpoint_keep = 3;
-  int64_t evaluate_every = 0;  // steps; 0: only at the end
-  std::string export_format;   // "" or "tpack"
+  int64_t evaluate_every = 0;               // steps; 0: only at the end
+  bool evaluate_raw = true;                 // the raw weights too, beside the averaged ones
+  std::vector<std::string> sample_prompts;  // text is generated from them at each evaluation
+  int64_t sample_tokens = 64;               // of each
+  std::string export_format;                // "" or "tpack"
   int64_t priority = 0;
 };
+
+// The weights in force at a step, one for each source.
+std::vector<double> WeightsAt(const RunSpec& spec, int64_t step);
 
 // `base_dir`: relative paths of the YAML are resolved against it. Errors: InvalidArgument with all
 // problems, one a line, `file:line:col: path: message`.

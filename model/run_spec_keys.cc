@@ -1,7 +1,10 @@
 #include "model/run_spec_keys.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
+
+#include "model/data_mix.h"
 
 namespace tritter {
 namespace {
@@ -65,6 +68,21 @@ const Fields& RootFields() {
                           "What the run is called in lists, folders and metrics."),
       IntegerField<RunDraft>("priority", &RunDraft::priority, -1000, 1000, "0",
                              "Runs of a higher priority leave the queue first."),
+  };
+  return *fields;
+}
+
+const Fields& DataFields() {
+  static const auto* fields = new Fields{
+      {"mix", absl::StrCat("one of ", absl::StrJoin(DataMixNames(), ", ")), "none",
+       "Weights of sources that are named after the roles of a mix (above). A source's own "
+       "`weight` "
+       "wins; a source that is no role needs one.",
+       [](YamlMap* map, RunDraft* out) {
+         const std::vector<std::string> names = DataMixNames();
+         map->GetChoice("mix", std::vector<absl::string_view>(names.begin(), names.end()),
+                        &out->mix);
+       }},
   };
   return *fields;
 }
@@ -206,7 +224,25 @@ const std::vector<RunSection>& PlainSections() {
                         "Newest checkpoints that are kept.")}},
       {"evaluation",
        {IntegerField<D>("every", &D::given_evaluate_every, 0, kNoLimit, kTenth,
-                        "Steps between evaluations on held-out text; 0: one at the end only.")}},
+                        "Steps between evaluations on held-out text; 0: one at the end only."),
+        BooleanField<D>("raw", &D::evaluate_raw, "true",
+                        "Evaluates the raw weights too, beside the averaged ones; false saves half "
+                        "the time."),
+        {"prompts", "list of texts, at most 16 of 1 to 2000 bytes", "[\"The \"]",
+         "At each evaluation text is generated from them, the likeliest and one drawn; an empty "
+         "list: none.",
+         [](YamlMap* map, D* out) {
+           if (!map->Get("prompts", &out->sample_prompts)) return;
+           const auto unfit = [](const std::string& p) { return p.empty() || p.size() > 2000; };
+           if (out->sample_prompts.size() > 16) {
+             map->Error("prompts", absl::StrCat("has ", out->sample_prompts.size(),
+                                                " texts, expected at most 16"));
+           } else if (std::any_of(out->sample_prompts.begin(), out->sample_prompts.end(), unfit)) {
+             map->Error("prompts", "each text must have 1 to 2000 bytes");
+           }
+         }},
+        IntegerField<D>("sample_tokens", &D::sample_tokens, 1, 1000, "64",
+                        "Tokens that are generated from each prompt.")}},
       {"export",
        {{"format", "one of none, tpack", "none",
          "Deployable file written when the run is complete.",

@@ -24,10 +24,14 @@ struct RunDraft : RunSpec {
   std::optional<int64_t> given_checkpoint_every, given_evaluate_every;
   std::optional<double> given_min_rate;
   std::optional<StepsOrShare> warmup, decay;
+  // Of `stages`, where they are not at the decay; nullopt: could not be read.
+  std::vector<std::optional<StepsOrShare>> stage_starts;
+  std::string mix;  // data.mix; empty: none
   std::string schedule_kind = "wsd";
 };
 
 const std::vector<YamlField<RunDraft>>& RootFields();
+const std::vector<YamlField<RunDraft>>& DataFields();
 const std::vector<YamlField<SourceSpec>>& SourceFields();
 const std::vector<YamlField<RunDraft>>& LabelWeightFields();
 const std::vector<YamlField<RunDraft>>& TrainingFields();

@@ -1,6 +1,7 @@
 // The reference page of run.yaml, made from the tables that read it.
 #include "absl/strings/str_replace.h"
 #include "model/config_yaml.h"
+#include "model/data_mix.h"
 #include "model/run_spec_keys.h"
 
 namespace tritter {
@@ -53,6 +54,21 @@ void AppendTable(const Group& group, const std::vector<YamlKeyDoc>& keys, std::s
   absl::StrAppend(page, "\n");
 }
 
+std::string DataText() {
+  std::string text =
+      "Where the tokens come from. At least one source; names are unique. Mixes and the weights of "
+      "their roles, in percent:";
+  for (const std::string& mix : DataMixNames()) {
+    absl::StrAppend(&text, "\n- `", mix, "`:");
+    const char* separator = " ";
+    for (const MixRole& role : DataMixRoles(mix)) {
+      absl::StrAppend(&text, separator, role.name, " ", role.weight);
+      separator = ", ";
+    }
+  }
+  return text;
+}
+
 // The group that a key belongs to: its first part.
 std::string FirstPart(const std::string& path) { return path.substr(0, path.find('.')); }
 
@@ -66,10 +82,18 @@ std::vector<YamlKeyDoc> RunYamlKeys() {
     keys.push_back(std::move(doc));
   }
   AppendKeyDocs(SourceFields(), "data.sources[].", &keys);
+  AppendKeyDocs(DataFields(), "data.", &keys);
+  keys.push_back({"data.stages.stable.<source>", "number, at least 0", "the source's weight",
+                  "Weight of a source until the decay, the warm-up included; once the mapping is "
+                  "there, a source it does not name has 0."});
+  keys.push_back({"data.stages.decay.<source>", "number, at least 0", "the source's weight",
+                  "The same from the first step of the decay on."});
   keys.push_back(
-      {"data.stages.decay.<source>", "number, at least 0", "the source's weight",
-       "Weight of a source from the decay on; once the mapping is there, a source it does "
-       "not name has 0."});
+      {"data.stages[].from", "steps, a percentage of all steps, or decay", "required",
+       "Instead of that mapping, a list: the first step of the stage, each later than the "
+       "one before."});
+  keys.push_back({"data.stages[].weights.<source>", "number, at least 0", "0",
+                  "Weights of the sources from there on."});
   AppendKeyDocs(LabelWeightFields(), "data.label_weights.", &keys);
   AppendKeyDocs(TrainingFields(), "training.", &keys);
   AppendKeyDocs(LearningRateFields(), "training.learning_rate.", &keys);
@@ -89,7 +113,7 @@ std::string RunYamlReference() {
        "else a configuration can say is refused with a sentence. `export.format: tpack` takes what "
        "the inference server computes: rmsnorm, no biases, a full head, and for family bitnet "
        "granularity tensor."},
-      {"data", "data", "Where the tokens come from. At least one source; names are unique."},
+      {"data", "data", DataText()},
       {"training", "training", ""},
       {"hybrid", "hybrid", ""},
       {"workers", "workers", ""},

@@ -78,9 +78,10 @@ TEST(RunYamlReference, ThePageKnowsEveryKeyOfTheEffectiveConfiguration) {
         absl::StrSplit(line.substr(indent), absl::MaxSplits(':', 1));
     path.push_back(std::string(parts[0]));
     if (parts[1].empty()) continue;  // a mapping follows
-    const std::string key = absl::StrReplaceAll(
-        absl::StrJoin(path, "."),
-        {{"data.sources..", "data.sources[]."}, {"decay.\"a\"", "decay.<source>"}});
+    const std::string key =
+        absl::StrReplaceAll(absl::StrJoin(path, "."), {{"data.sources..", "data.sources[]."},
+                                                       {"data.stages..", "data.stages[]."},
+                                                       {"weights.\"a\"", "weights.<source>"}});
     EXPECT_EQ(known.count(key), 1u) << key;
   }
 }

@@ -107,6 +107,35 @@ void ResolveSchedule(RunMaps* maps, RunDraft* d) {
   s.decay_start_step = no_stable ? s.warmup_steps : std::max(s.warmup_steps, d->steps - decay);
 }
 
+// First steps of the stages, once the schedule is known.
+void ResolveStages(RunMaps* maps, RunDraft* d) {
+  if (d->steps == 0) return;
+  for (size_t i = 0; i < d->stages.size(); ++i) {
+    StageSpec& stage = d->stages[i];
+    if (stage.at_decay) {
+      stage.from = d->schedule.decay_start_step;
+    } else if (!d->stage_starts[i].has_value()) {
+      return;  // said already
+    } else {
+      const StepsOrShare& from = *d->stage_starts[i];
+      stage.from = from.share.has_value() ? ShareOf(*from.share, d->steps) : from.steps;
+      if (stage.from >= d->steps) {
+        maps->stages[i].Error(
+            "from", absl::StrCat("is step ", stage.from,
+                                 ", expected less than training.steps, which is ", d->steps));
+      }
+    }
+    // A run may decay from its first step on: then `stable` has none.
+    const bool empty_stable = i == 1 && stage.at_decay && stage.from == 0;
+    if (i > 0 && stage.from <= d->stages[i - 1].from && !empty_stable) {
+      maps->stages[i].Error(
+          "from",
+          absl::StrCat("the stage begins at step ", stage.from,
+                       ", expected later than the one before it, at step ", d->stages[i - 1].from));
+    }
+  }
+}
+
 int64_t DefaultInterval(int64_t steps) {
   return std::min<int64_t>(1000, std::max<int64_t>(1, steps / 10));
 }
@@ -192,6 +221,7 @@ void ResolveDefaults(RunMaps* maps, RunDraft* draft) {
   }
   ResolveSteps(maps, &d);
   ResolveSchedule(maps, &d);
+  ResolveStages(maps, &d);
   d.checkpoint_every = d.given_checkpoint_every.value_or(DefaultInterval(d.steps));
   d.evaluate_every = d.given_evaluate_every.value_or(DefaultInterval(d.steps));
 }

@@ -11,8 +11,9 @@ namespace tritter {
 
 // The mappings of a document, kept for the positions of what is found later.
 struct RunMaps {
-  YamlMap root, model, data, decay_stage, training, learning_rate, workers;
+  YamlMap root, model, data, training, learning_rate, workers;
   std::vector<YamlMap> sources;
+  std::vector<YamlMap> stages;  // as RunDraft::stages: each item of the list, or its only mapping
 };
 
 // Fills in what depends on other keys. Problems go to the maps.

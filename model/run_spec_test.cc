@@ -78,8 +78,9 @@ data:
       weight: 1.0
       max_epochs: 20.0
   stages:
-    decay:
-      "shakespeare": 1.0
+    - from: decay
+      weights:
+        "shakespeare": 1.0
 training:
   steps: 1200
   sequence_length: 128
@@ -115,6 +116,9 @@ checkpoint:
   keep: 3
 evaluation:
   every: 200
+  raw: true
+  prompts: ["The "]
+  sample_tokens: 64
 export:
   format: tpack
 )";
@@ -125,7 +129,9 @@ TEST(ParseRunSpec, ReadsTheExampleOfTheSpecification) {
   ASSERT_EQ(spec.sources.size(), 1u);
   EXPECT_EQ(spec.sources[0].shards, "/base/shards/shakespeare");
   EXPECT_EQ(spec.sources[0].max_epochs, 20.0);
-  EXPECT_EQ(spec.decay_weights.at("shakespeare"), 1.0);
+  ASSERT_EQ(spec.stages.size(), 1u);
+  EXPECT_EQ(spec.stages[0].from, 960);
+  EXPECT_EQ(spec.stages[0].weights.at("shakespeare"), 1.0);
   EXPECT_EQ(spec.schedule.warmup_steps, 50);
   EXPECT_EQ(spec.schedule.decay_start_step, 960);
   EXPECT_EQ(spec.schedule.total_steps, 1200);
@@ -164,7 +170,7 @@ TEST(ParseRunSpec, ResolvesEveryDefault) {
   EXPECT_EQ(spec.hybrid_mode, "off");
   EXPECT_EQ(spec.export_format, "");
   EXPECT_EQ(spec.sources[0].max_epochs, 4.0);
-  EXPECT_TRUE(spec.decay_weights.empty());
+  EXPECT_TRUE(spec.stages.empty());
 }
 
 TEST(ParseRunSpec, ResolvesSharesToWholeSteps) {
@@ -231,8 +237,46 @@ TEST(ParseRunSpec, ASourceThatAStageDoesNotNameHasNoWeightInIt) {
   ASSERT_OK_AND_ASSIGN(const RunSpec spec,
                        Parse("model: {preset: nano}\ndata: {sources: [{shards: a}, {shards: b}], "
                              "stages: {decay: {b: 2}}}\ntraining: {steps: 1}\n"));
-  EXPECT_EQ(spec.decay_weights.at("a"), 0.0);
-  EXPECT_EQ(spec.decay_weights.at("b"), 2.0);
+  ASSERT_EQ(spec.stages.size(), 1u);
+  EXPECT_EQ(spec.stages[0].weights.at("a"), 0.0);
+  EXPECT_EQ(spec.stages[0].weights.at("b"), 2.0);
+}
+
+TEST(ParseRunSpec, StagesBecomeWholeStepsOnce) {
+  ASSERT_OK_AND_ASSIGN(
+      const RunSpec spec,
+      Parse("model: {preset: nano}\ndata:\n  sources: [{shards: a}, {shards: b, weight: 3}]\n"
+            "  stages:\n    - {from: 10, weights: {a: 1}}\n    - {from: 40%, weights: {b: 2}}\n"
+            "    - {from: decay, weights: {a: 1, b: 1}}\ntraining: {steps: 333}\n"));
+  ASSERT_EQ(spec.stages.size(), 3u);
+  EXPECT_EQ(spec.stages[0].from, 10);
+  EXPECT_EQ(spec.stages[1].from, 133);
+  EXPECT_EQ(spec.stages[2].from, 333 - 63);
+  EXPECT_EQ(WeightsAt(spec, 9), (std::vector<double>{1, 3}));
+  EXPECT_EQ(WeightsAt(spec, 10), (std::vector<double>{1, 0}));
+  EXPECT_EQ(WeightsAt(spec, 133), (std::vector<double>{0, 2}));
+  EXPECT_EQ(WeightsAt(spec, 332), (std::vector<double>{1, 1}));
+}
+
+TEST(ParseRunSpec, StableAndDecayCoverTheRun) {
+  ASSERT_OK_AND_ASSIGN(
+      const RunSpec spec,
+      Parse("model: {preset: nano}\ndata: {sources: [{shards: a}, {shards: b}], stages: {stable: "
+            "{a: 1}, decay: {b: 1}}}\ntraining: {steps: 100}\n"));
+  EXPECT_EQ(WeightsAt(spec, 0), (std::vector<double>{1, 0}));
+  EXPECT_EQ(WeightsAt(spec, 80), (std::vector<double>{1, 0}));
+  EXPECT_EQ(WeightsAt(spec, 81), (std::vector<double>{0, 1}));
+}
+
+TEST(ParseRunSpec, AMixWeighsTheSourcesThatAreNamedAfterItsRoles) {
+  ASSERT_OK_AND_ASSIGN(
+      const RunSpec spec,
+      Parse(
+          "model: {preset: nano}\ndata: {mix: general-100m, sources: [{shards: natural-language}, "
+          "{name: code, shards: x/github}, {shards: mathematics, weight: 20}, {shards: "
+          "machine-learning}, {shards: logic}, {shards: own, weight: 3}]}\ntraining: {steps: "
+          "1}\n"));
+  EXPECT_EQ(WeightsAt(spec, 0), (std::vector<double>{40, 25, 20, 10, 10, 3}));
 }
 
 TEST(CanonicalYaml, HoldsEveryKey) {
@@ -240,6 +284,7 @@ TEST(CanonicalYaml, HoldsEveryKey) {
   const std::set<std::string> resolved_away = {
       "model.preset",     // every size is given
       "training.tokens",  // becomes training.steps
+      "data.mix",         // becomes the sources' weights
       "model.window",     // of attention modes that training refuses so far
       "model.sinks",
   };
@@ -275,7 +320,9 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "
       "\"b: c #d\", name: b}], "
-      "stages: {decay: {\"1\": 3}}, label_weights: {negative: 0.1}}\ntraining: {steps: 33}\n",
+      "stages: [{from: 10%, weights: {b: 1}}, {from: decay, weights: {\"1\": 3}}], label_weights: "
+      "{negative: 0.1}}\ntraining: {steps: 33}\n"
+      "evaluation: {raw: false, prompts: [\"a \\\"quote\\\"\\n\", \"ä\"], sample_tokens: 7}\n",
   };
   for (const std::string& text : kRuns) {
     ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(text));
@@ -288,6 +335,9 @@ TEST(CanonicalYaml, ReadsBackToItself) {
     EXPECT_EQ(again.model.head_dim_given, spec.model.head_dim_given);
     EXPECT_EQ(again.seed, spec.seed);
     EXPECT_EQ(again.label_weights, spec.label_weights);
+    EXPECT_EQ(again.sample_prompts, spec.sample_prompts);
+    for (const int64_t step : {int64_t{0}, spec.steps / 2, spec.steps - 1})
+      EXPECT_EQ(WeightsAt(again, step), WeightsAt(spec, step));
     EXPECT_EQ(again.beta1, spec.beta1);
   }
 }

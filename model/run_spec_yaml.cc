@@ -1,5 +1,6 @@
 // The effective configuration as canonical YAML.
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "model/run_spec.h"
 #include "model/yaml_text.h"
 
@@ -48,10 +49,20 @@ void WriteData(const RunSpec& spec, Writer* w) {
   }
   w->Close();
   w->Close();
-  if (!spec.decay_weights.empty()) {
+  if (!spec.stages.empty()) {
     w->Open("stages");
-    w->Open("decay");
-    for (const auto& [name, weight] : spec.decay_weights) w->Number(YamlQuoted(name), weight);
+    w->Indent();
+    for (const StageSpec& stage : spec.stages) {
+      w->Item();
+      if (stage.at_decay) {
+        w->Word("from", "decay");  // moves with the decay where a run is extended
+      } else {
+        w->Integer("from", stage.from);
+      }
+      w->Open("weights");
+      for (const auto& [name, weight] : stage.weights) w->Number(YamlQuoted(name), weight);
+      w->Close();
+    }
     w->Close();
     w->Close();
   }
@@ -117,6 +128,14 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Close();
   w.Open("evaluation");
   w.Integer("every", spec.evaluate_every);
+  w.Word("raw", spec.evaluate_raw ? "true" : "false");
+  w.Word("prompts", absl::StrCat("[",
+                                 absl::StrJoin(spec.sample_prompts, ", ",
+                                               [](std::string* out, const std::string& prompt) {
+                                                 absl::StrAppend(out, YamlQuoted(prompt));
+                                               }),
+                                 "]"));
+  w.Integer("sample_tokens", spec.sample_tokens);
   w.Close();
   w.Open("export");
   w.Word("format", spec.export_format.empty() ? "none" : spec.export_format);

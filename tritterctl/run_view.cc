@@ -1,5 +1,6 @@
 #include "tritterctl/run_view.h"
 
+#include <cmath>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -26,9 +27,10 @@ void Append(bool wanted, const Cells& more, Cells* row) {
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
 std::string EvaluationText(const v1::EvaluationPoint& e) {
-  return absl::StrFormat("%s (%s weights, step %d): loss %.4f, %.4f bits/byte over %d bytes",
-                         e.source(), e.weights(), e.step(), e.loss(), e.bits_per_byte(),
-                         e.raw_bytes());
+  return absl::StrFormat(
+      "%s (%s weights, step %d): loss %.4f, perplexity %.4g, %.4f bits/byte over %d bytes",
+      e.source(), e.weights(), e.step(), e.loss(), std::exp(e.loss()), e.bits_per_byte(),
+      e.raw_bytes());
 }
 
 // How long a step takes and what of; empty when that is unknown.

@@ -52,7 +52,8 @@ TEST(RunView, DescribeTellsWhatMatters) {
   for (const char* part :
        {"run:          r-1\n", "state:        running\n", "steps:        40 of 100, committed 20\n",
         "rank 0: worker-0 (cpu avx2 x1)",
-        "shakespeare (averaged weights, step 20): loss 1.7000, 2.3140 bits/byte over 113687 bytes",
+        "shakespeare (averaged weights, step 20): loss 1.7000, perplexity 5.474, 2.3140 bits/byte "
+        "over 113687 bytes",
         "/c/step-00000020", "worker-b lost 41 s ago", "  name: demo\n", "1m02s",
         "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
     EXPECT_THAT(text, HasSubstr(part));

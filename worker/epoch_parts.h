@@ -38,6 +38,8 @@ class EpochData {
   };
   // What the run is trained on.
   virtual const DataHashes& hashes() const = 0;
+  // SHA-256 of the definition of the tokenizer that all sources have in common, hex.
+  virtual const std::string& tokenizer_hash() const = 0;
   // Sources that have held-out documents, in the order of the run.
   virtual const std::vector<HeldOut>& held_out() const = 0;
   // Windows of this rank (window k belongs to rank k mod world_size), one after the other; false at

@@ -1,12 +1,15 @@
 #include "worker/epoch_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/tokenizer.h"
 #include "worker/held_out_evaluation.h"
 #include "worker/start_state.h"
+#include "worker/text_samples.h"
 
 namespace tritter {
 namespace {
@@ -245,8 +248,9 @@ absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
 
 absl::Status EpochRunner::Evaluate() {
   SetState(EpochStage::kEvaluation, "training");
-  ASSIGN_OR_RETURN(const auto reports, EvaluateHeldOut(trainer_.get(), data_.get(), rank_,
-                                                       world_size_, options_.clock));
+  ASSIGN_OR_RETURN(const auto reports,
+                   EvaluateHeldOut(trainer_.get(), data_.get(), rank_, world_size_,
+                                   spec_.evaluate_raw, options_.clock));
   for (const EvaluationReport& report : reports) {
     options_.observer->OnEvaluation(report);
     reporter_.AddEvaluation(report);
@@ -254,9 +258,27 @@ absl::Status EpochRunner::Evaluate() {
       Log(LogLevel::kInfo, "evaluated",
           {{"step", report.step},
            {"source", report.source},
+           {"weights", report.averaged ? "averaged" : "raw"},
            {"loss", report.loss},
+           {"perplexity", std::exp(report.loss)},
            {"bits_per_byte", report.bits_per_byte}});
     }
+  }
+  return rank_ == 0 ? Sample() : absl::OkStatus();
+}
+
+absl::Status EpochRunner::Sample() {
+  if (data_->tokenizer_hash() != ByteTokenizer().hash()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<TextSample> samples, SampleTexts(trainer_.get(), spec_));
+  if (samples.empty()) return absl::OkStatus();
+  for (const TextSample& sample : samples) {
+    Log(LogLevel::kInfo, "sampled",
+        {{"step", step_}, {"prompt", sample.prompt}, {"text", sample.drawn}});
+  }
+  // Somebody may want to look at them; nothing depends on them.
+  if (absl::Status s = WriteSamples(options_.env, options_.assignment.run_dir, step_, samples);
+      !s.ok()) {
+    Log(LogLevel::kWarning, "samples_not_written", {{"step", step_}, {"status", s.ToString()}});
   }
   return absl::OkStatus();
 }

@@ -89,6 +89,8 @@ class EpochRunner {
   absl::Status CheckWriter();
   absl::Status TakeCheckpoint(const CheckpointOrder& order);
   absl::Status Evaluate();
+  // Text as the weights continue the run's prompts now, into the run's folder.
+  absl::Status Sample();
   absl::Status Leave();
   EpochOutcome Conclude(absl::Status status);
 

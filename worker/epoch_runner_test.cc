@@ -103,7 +103,13 @@ TEST_F(EpochRunnerTest, ExecutesAllPlansReportsAndLeaves) {
   EXPECT_EQ(steps[1].learning_rate, 1.0);
   EXPECT_LT(steps[11].learning_rate, 1.0);
 
-  ASSERT_EQ(link.evaluations().size(), 2u);
+  ASSERT_EQ(link.evaluations().size(), 4u);  // averaged and raw
+  EXPECT_TRUE(link.evaluations()[0].averaged);
+  EXPECT_FALSE(link.evaluations()[1].averaged);
+  EXPECT_EQ(link.evaluations()[1].step, 6);
+  EXPECT_TRUE(env_.Exists("/runs/run-1/samples/step-00000006.json"));
+  EXPECT_TRUE(env_.Exists("/runs/run-1/samples/step-00000012.json"));
+  EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("sampled step=12")));
   EXPECT_EQ(link.evaluations()[0].step, 6);
   EXPECT_EQ(link.evaluations()[0].tokens, 4 * 8);
   EXPECT_EQ(link.evaluations()[0].loss, 0.5);

@@ -8,27 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "curation/sample_order.h"
+#include "curation/run_order.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
 
 namespace tritter {
 namespace {
-
-// From the first decay step on the decay weights hold, where the run has some; a source not named
-// there gets nothing.
-std::vector<MixStage> StagesOf(const RunSpec& spec) {
-  MixStage stable, decay;
-  for (const SourceSpec& source : spec.sources) {
-    stable.weights.push_back(source.weight);
-    const auto it = spec.decay_weights.find(source.name);
-    decay.weights.push_back(it == spec.decay_weights.end() ? 0.0 : it->second);
-  }
-  if (spec.decay_weights.empty()) return {stable};
-  decay.first_slot = static_cast<uint64_t>(spec.schedule.decay_start_step * spec.global_batch);
-  if (decay.first_slot == 0) return {decay};
-  return {stable, decay};
-}
 
 absl::Status CheckIds(absl::Span<const int64_t> ids, int64_t vocabulary,
                       const std::string& source) {
@@ -89,6 +74,7 @@ class ShardData final : public EpochData {
   }
 
   const DataHashes& hashes() const override { return hashes_; }
+  const std::string& tokenizer_hash() const override { return sources_[0].train->tokenizer_hash(); }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
 
   std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
@@ -140,7 +126,7 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
   std::vector<ShardData::Source> sources;
   std::vector<std::unique_ptr<TokenSource>> held_out_tokens;
   std::vector<EpochData::HeldOut> held_out;
-  std::vector<OrderedSource> ordered;
+  std::vector<uint64_t> samples_of;  // each source
   DataHashes hashes;
   std::string tokenizer_hash;  // all sources must have the same
   for (const SourceSpec& source : spec.sources) {
@@ -155,7 +141,7 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
                                                      train->tokens(), " tokens, one sample needs ",
                                                      spec.sequence_length + 1));
     }
-    ordered.push_back({source.name, samples});
+    samples_of.push_back(samples);
     sources.push_back({source.name, std::move(train)});
     ASSIGN_OR_RETURN(auto held,
                      TokenSource::Open(env, source.shards, Split::kHeldOut, tokenizer_hash));
@@ -163,8 +149,7 @@ absl::StatusOr<std::unique_ptr<EpochData>> OpenShardData(Env* env, const RunSpec
     held_out.push_back({source.name, static_cast<int64_t>(held->raw_bytes())});
     held_out_tokens.push_back(std::move(held));
   }
-  ASSIGN_OR_RETURN(SampleOrder order,
-                   SampleOrder::Create(spec.seed, std::move(ordered), StagesOf(spec)));
+  ASSIGN_OR_RETURN(SampleOrder order, RunOrder(spec, samples_of));
   ASSIGN_OR_RETURN(const LabelWeights label_weights, LabelWeightsOf(spec));
   return std::unique_ptr<EpochData>(std::make_unique<ShardData>(
       spec, std::move(sources), std::move(held_out_tokens), std::move(held_out), std::move(order),

@@ -142,11 +142,11 @@ TEST_F(ShardDataTest, UnknownLabelIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("label 'good'")));
 }
 
-TEST_F(ShardDataTest, DecayWeightsHoldFromTheFirstDecayStepOn) {
+TEST_F(ShardDataTest, TheWeightsOfAStageHoldFromItsFirstStepOn) {
   WriteSource("a", 40, 0);
   WriteSource("b", 40, 0);
   RunSpec spec = Spec({"a", "b"});
-  spec.decay_weights = {{"b", 1.0}};
+  spec.stages = {{.from = 10, .weights = {{"b", 1.0}}}};
   ASSERT_OK_AND_ASSIGN(auto decaying, OpenShardData(&env_, spec));
   RunSpec only_b = Spec({"b"});
   ASSERT_OK_AND_ASSIGN(auto b, OpenShardData(&env_, only_b));

@@ -111,7 +111,7 @@ TEST_F(TrainingEpochTest, TwoWorkersEqualOneThatAccumulatesBitForBit) {
     EXPECT_EQ(got[i].grad_norm, want[i].grad_norm) << i;
   }
   EXPECT_LT(want.back().loss, want.front().loss);
-  ASSERT_EQ(together.evaluations().size(), 1u);
+  ASSERT_EQ(together.evaluations().size(), 2u);  // averaged and raw
   EXPECT_EQ(together.evaluations()[0].tokens, 10 * 21 - 1);
   EXPECT_NEAR(together.evaluations()[0].loss, alone.evaluations()[0].loss, 1e-9);
   EXPECT_GT(alone.evaluations()[0].bits_per_byte, 0);

@@ -47,7 +47,8 @@ void WorkerMetrics::OnStep(const StepReport& report, int64_t own_tokens) {
 }
 
 void WorkerMetrics::OnEvaluation(const EvaluationReport& report) {
-  const MetricLabels labels = {{"run", Run()}, {"source", report.source}};
+  const MetricLabels labels = {
+      {"run", Run()}, {"source", report.source}, {"weights", report.averaged ? "averaged" : "raw"}};
   registry_->GetGauge("tritter_eval_loss", labels).Set(report.loss);
   registry_->GetGauge("tritter_eval_bits_per_byte", labels).Set(report.bits_per_byte);
 }

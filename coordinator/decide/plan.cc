@@ -20,21 +20,17 @@ int64_t Length(const PlanInputs& in, const PlanOptions& options) {
   return std::max<int64_t>(1, steps);
 }
 
-void AddSegment(const RunSpec& spec, int64_t first, int64_t end, bool decay, v1::Plan* plan) {
+void AddSegment(const RunSpec& spec, int64_t first, int64_t end, v1::Plan* plan) {
   if (first >= end) return;
   v1::PlanSegment* segment = plan->add_segments();
   segment->set_first_step(first);
   segment->set_end_step(end);
   segment->set_phase(v1::PHASE_FULL);
-  for (const SourceSpec& source : spec.sources) {
-    double weight = source.weight;
-    if (decay) {
-      const auto it = spec.decay_weights.find(source.name);
-      weight = it == spec.decay_weights.end() ? 0.0 : it->second;
-    }
+  const std::vector<double> weights = WeightsAt(spec, first);
+  for (size_t i = 0; i < spec.sources.size(); ++i) {
     v1::SourceWeight* w = segment->add_weights();
-    w->set_source(source.name);
-    w->set_weight(weight);
+    w->set_source(spec.sources[i].name);
+    w->set_weight(weights[i]);
   }
 }
 
@@ -45,10 +41,13 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   v1::Plan plan;
   plan.set_first_step(first);
   plan.set_end_step(end);
-  const int64_t border =
-      spec.decay_weights.empty() ? end : std::clamp(spec.schedule.decay_start_step, first, end);
-  AddSegment(spec, first, border, false, &plan);
-  AddSegment(spec, border, end, true, &plan);
+  int64_t begin = first;
+  for (const StageSpec& stage : spec.stages) {
+    const int64_t border = std::clamp(stage.from, begin, end);
+    AddSegment(spec, begin, border, &plan);
+    begin = border;
+  }
+  AddSegment(spec, begin, end, &plan);
   v1::LearningRate* lr = plan.mutable_learning_rate();
   lr->set_peak(spec.schedule.peak);
   lr->set_min(spec.schedule.min);

@@ -91,7 +91,8 @@ TEST(DecideNextPlan, OrdersCheckpointsAndEvaluationsInsideThePlan) {
 
 TEST(DecideNextPlan, SplitsSegmentsWhereTheCurriculumChanges) {
   RunSpec spec = Spec();
-  spec.decay_weights = {{"code", 2.0}};
+  spec.stages = {{.from = 800, .weights = {{"code", 2.0}}},
+                 {.from = 2000, .weights = {{"text", 1.0}}}};
   PlanInputs in = Inputs(spec, 790);
   in.seconds_per_step = 1.0;
   const v1::Plan plan = DecideNextPlan(in).plan;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -103,8 +104,7 @@ class CpuTrainer : public Trainer {
   absl::StatusOr<EvaluationResult> Evaluate(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
     return CatchFailures("evaluation", kFreeMemory, [&] {
-      ServingForward forward = Serving(averaged);
-      return EvaluateWindows(&forward, spec_.model.vocab, next, options_.collective);
+      return EvaluateWindows(&Serving(averaged), spec_.model.vocab, next, options_.collective);
     });
   }
 
@@ -134,9 +134,15 @@ class CpuTrainer : public Trainer {
   }
 
  private:
-  ServingForward Serving(bool averaged) {
-    return ServingForward(spec_.model, parameters_,
-                          averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+  // Packed once for everything that is asked between two changes of the weights.
+  ServingForward& Serving(bool averaged) {
+    Served& served = served_[averaged];
+    if (!served.forward.has_value() || served.version != parameters_.version()) {
+      served.forward.emplace(spec_.model, parameters_,
+                             averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+      served.version = parameters_.version();
+    }
+    return *served.forward;
   }
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
@@ -155,6 +161,10 @@ class CpuTrainer : public Trainer {
   std::unique_ptr<Network> network_;
   std::unique_ptr<HiddenLoss> loss_;
   int64_t step_ = 0;
+  struct Served {
+    uint64_t version = 0;  // of the parameters
+    std::optional<ServingForward> forward;
+  } served_[2];  // of the raw and the averaged weights
 };
 
 absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_t count,
@@ -198,6 +208,7 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
 absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double weight_sum,
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
+  for (Served& served : served_) served.forward.reset();  // its memory is the step's now
   reducer_.BeginStep();
   const float gradient_scale = static_cast<float>(1.0 / weight_sum);
   for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
