@@ -16,7 +16,7 @@ double Deviation(const ParameterSpec& spec, const ModelConfig& config) {
   const double in = static_cast<double>(spec.shape.back());
   switch (spec.kind) {
     case ParameterKind::kEmbedding:
-      return config.tied_embeddings ? 0.1 / std::sqrt(in) : 1.0;
+      return config.tied_embeddings ? 1.0 / std::sqrt(in) : 1.0;
     case ParameterKind::kHead:
       return 0.02 / std::sqrt(in);
     case ParameterKind::kTernary: {
@@ -32,6 +32,11 @@ double Deviation(const ParameterSpec& spec, const ModelConfig& config) {
       break;
   }
   return 0.0;
+}
+
+// Of a norm's weights.
+float NormWeight(const ParameterSpec& spec, const ModelConfig& config) {
+  return config.tied_embeddings && spec.name == "norm.weight" ? 0.1f : 1.0f;
 }
 
 // Mean of |w| over the entries above the row's mean of |w|. w [n].
@@ -66,7 +71,8 @@ void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterSto
     if (slot.spec.kind == ParameterKind::kScale) {
       InitialiseScale(slot, parameters);
     } else if (deviation == 0.0) {
-      std::fill(w, w + slot.size, slot.spec.kind == ParameterKind::kNorm ? 1.0f : 0.0f);
+      const bool norm = slot.spec.kind == ParameterKind::kNorm;
+      std::fill(w, w + slot.size, norm ? NormWeight(slot.spec, config) : 0.0f);
     } else {
       Philox random(MixKey(seed, HashString(slot.spec.name)));
       for (int64_t i = 0; i < slot.size; ++i)
