@@ -6,7 +6,8 @@
 // the batch. Backward, straight-through: dX = dY Ŵ, dŴ = dYᵀ X̂ with Ŵ = s q and X̂ the dequantised
 // activations, and dŴ is the gradient of W. A scale of rule absmean gets no gradient; one of rule
 // threshold is a parameter of its own, with ds_r = sum_i dŴ_ri q_ri.
-// Rule none: Ŵ = W. Activations none: X̂ = X. Both: a plain linear layer.
+// Activations none: X̂ = X. Rule none: a plain linear layer, Ŵ = W and X̂ = X whatever `activations`
+// says.
 #pragma once
 
 #include <memory>
@@ -52,7 +53,7 @@ class BitLinear : public Linear {
             ParameterSlot scale_slot);
   bool quantises_weights() const { return context_.config->weight_rule != WeightRule::kNone; }
   bool quantises_activations() const {
-    return context_.config->activations == ActivationRule::kInt8;
+    return quantises_weights() && context_.config->activations == ActivationRule::kInt8;
   }
   // Quantises the weights anew when they have changed since the last call.
   void RefreshCodes();

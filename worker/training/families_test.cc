@@ -32,6 +32,7 @@ std::vector<ModelConfig> EveryKind() {
   dressed.norm = NormKind::kLayerNorm;
   dressed.bias = true;
   dressed.lm_head_ternary = true;
+  dressed.weight_rule = WeightRule::kThreshold;
   ModelConfig tied = TinyModel(Family::kTritter);
   tied.tied_embeddings = true;
   tied.granularity = ScaleGranularity::kTensor;
@@ -40,7 +41,12 @@ std::vector<ModelConfig> EveryKind() {
   untied.bias = true;
   untied.head_dim = 12;  // N·D is not H
   untied.head_dim_given = true;
-  return {TinyModel(Family::kBitnet), dressed, tied, untied};
+  ModelConfig full_precision = TinyModel(Family::kBitnet);
+  full_precision.weight_rule = WeightRule::kNone;
+  ModelConfig half_quantised = TinyModel(Family::kTritter);
+  half_quantised.activations = ActivationRule::kNone;
+  half_quantised.lm_head_ternary = true;
+  return {TinyModel(Family::kBitnet), dressed, tied, untied, full_precision, half_quantised};
 }
 
 std::string Name(const ModelConfig& model) {

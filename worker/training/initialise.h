@@ -2,9 +2,8 @@
 //
 // Scheme, for logits near zero, so that the cross-entropy starts at ln V:
 //   norm weights 1, all biases 0;
-//   embedding rows normal with deviation 1 (the first norm makes their size irrelevant for the
-//   first
-//     block, and the residual stream then has the size of the post-norm outputs);
+//   embedding rows normal with deviation 1: the first norm makes their size irrelevant for the
+//     first block, and the residual stream then has the size of the post-norm outputs;
 //   tied embeddings, which are also the head, 1/sqrt(H), and the final norm's weights 0.1: logits
 //     then have deviation 0.1, and the rows are neither lost beside the blocks' outputs nor slow to
 //     learn;

@@ -106,7 +106,7 @@ void ServingForward::Norm(const NormSlot& slot, int64_t rows, float* x) const {
 
 void ServingForward::SetInput(const float* x, int64_t tokens, int64_t n) {
   input_.x = x;
-  if (config_.activations != ActivationRule::kInt8) return;
+  if (!integer_products_) return;
   const int64_t stride = RoundUp(n, kTileCols);
   input_.x8.resize(tokens * stride);
   input_.inv.resize(tokens);
@@ -114,14 +114,6 @@ void ServingForward::SetInput(const float* x, int64_t tokens, int64_t n) {
     QuantiseRows(x + first * n, end - first, n, input_.x8.data() + first * stride, stride,
                  input_.inv.data() + first);
   });
-  if (integer_products_) return;
-  // Plain weights on quantised activations.
-  input_.dequantised.resize(tokens * n);
-  for (int64_t t = 0; t < tokens; ++t) {
-    DequantiseCodes(input_.x8.data() + t * stride, &input_.inv[t], true, 1, n,
-                    input_.dequantised.data() + t * n);
-  }
-  input_.x = input_.dequantised.data();
 }
 
 void ServingForward::Multiply(const Matrix& w, int64_t tokens, float* y) const {

@@ -51,7 +51,7 @@ class ServingForward {
   struct Input {
     const float* x = nullptr;
     std::vector<int8_t> x8;
-    std::vector<float> inv, dequantised;
+    std::vector<float> inv;
   };
 
   const float* Values(const std::string& name) const;
