@@ -208,6 +208,12 @@ class Coordinator {
   // meanwhile.
   void StartVerification(std::vector<std::string> run_ids);
   void ChooseResume(const std::string& run_id);
+  // When `next` is a completed run: writes its report, and adds the event to the batch. Before the
+  // state is stored, so that whoever sees the run complete finds the report.
+  void AddReport(const RunEntry& run, const RunRecord& next, const v1::Artifact* artifact,
+                 WriteBatch* batch) REQUIRES(mu_);
+  absl::Status WriteReportFiles(const RunEntry& run, const RunRecord& next,
+                                const v1::Artifact* artifact) REQUIRES(mu_);
   void StartExports();
   void ExportRun(const std::string& run_id);
 

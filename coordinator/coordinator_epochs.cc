@@ -139,6 +139,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   batch.forget_epochs = {{ended.run_id, ended.epoch}};
   batch.events = {NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
                            absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
+  AddReport(*run, next, nullptr, &batch);
   if (next.state != v1::RUN_STATE_RUNNING) {
     batch.events.push_back(
         NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));

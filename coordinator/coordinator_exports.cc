@@ -84,8 +84,9 @@ void Coordinator::ExportRun(const std::string& run_id) {
                                std::string(artifact.status().message()), "; ", advice);
   }
   batch.runs = {next};
-  batch.events = {
-      NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason)};
+  AddReport(run, next, artifact.ok() ? &*artifact : nullptr, &batch);
+  batch.events.push_back(
+      NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason));
   if (absl::Status s = Write(batch); !s.ok()) {
     LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
     // Still EXPORTING. What was written is kept, only the record is tried again.

@@ -191,7 +191,8 @@ absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
   if (IsFinal(next.state) && next.finished_ms == 0) next.finished_ms = NowMs();
   WriteBatch batch;
   batch.runs = {next};
-  batch.events = {NewEvent(next.run_id, kind, next.reason)};
+  AddReport(*run, next, nullptr, &batch);
+  batch.events.push_back(NewEvent(next.run_id, kind, next.reason));
   RETURN_IF_ERROR(Write(batch));
   run->record = std::move(next);
   Touch(run);

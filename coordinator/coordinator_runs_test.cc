@@ -138,6 +138,19 @@ TEST_F(RunsTest, APausedRunFreesItsWorkersAndGoesOnWhereItWas) {
   EXPECT_THAT(w->trained(), SizeIs(100));  // nothing twice, nothing skipped
 }
 
+TEST_F(RunsTest, ACompletedRunLeavesAReportItsCurvesAndAModelCard) {
+  const std::string id = Submit(RunYaml("first", 100, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  const std::string folder = Get(id).run_dir();
+  ASSERT_OK_AND_ASSIGN(const std::string page, env_.ReadFile(folder + "/report.md"));
+  EXPECT_THAT(page, HasSubstr("trained 100 steps"));
+  EXPECT_THAT(page, HasSubstr("at step 100"));
+  EXPECT_TRUE(env_.Exists(folder + "/curves.svg"));
+  EXPECT_TRUE(env_.Exists(folder + "/model_card.md"));
+  EXPECT_THAT(EventKinds(id), Contains("run_reported"));
+}
+
 TEST_F(RunsTest, AQueuedRunPausesAndCancelsAtOnce) {
   const std::string id = Submit(RunYaml("first", 100, 1));
   EXPECT_EQ(coordinator_->Pause(id)->state(), v1::RUN_STATE_PAUSED);

@@ -19,6 +19,7 @@ inline constexpr char kEventRunResumed[] = "run_resumed";
 inline constexpr char kEventRunCancelling[] = "run_cancelling";
 inline constexpr char kEventRunCancelled[] = "run_cancelled";
 inline constexpr char kEventRunCompleted[] = "run_completed";
+inline constexpr char kEventRunReported[] = "run_reported";
 inline constexpr char kEventRunFailed[] = "run_failed";
 
 }  // namespace tritter
