@@ -153,13 +153,19 @@ at::Tensor BitLinear::Multiply(const at::Tensor& x8, const at::Tensor& inv) {
   const float* scales = scales_.data_ptr<float>();
   const float* inverse = inv.data_ptr<float>();
   if (gemm_ == IntegerGemm::kInt8) {
-    const at::Tensor acc = at::_int_mm(x8, codes_.t());
     context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
-      ApplyScalesRows(acc.data_ptr<int32_t>() + first * out_, scales, true, inverse + first,
-                      end - first, out_, result + first * out_);
+      if (first == end) return;
+      OneLibTorchThread();
+      const at::Tensor acc = at::_int_mm(x8.narrow(0, first, end - first), codes_.t());
+      ApplyScalesRows(acc.data_ptr<int32_t>(), scales, true, inverse + first, end - first, out_,
+                      result + first * out_);
     });
   } else {
-    at::mm_out(y, x8.to(at::kFloat), codes_.to(at::kFloat).t());
+    const at::Tensor x = x8.to(at::kFloat);
+    MatrixProduct product{tokens, out_, in_, {x.data_ptr<float>(), nullptr, in_}, WeightOperand()};
+    product.b.transposed = true;
+    product.c = result;
+    context_.products->RunExact(product);
     context_.parallel->Run(tokens, [&](int, int64_t first, int64_t end) {
       ApplyScalesFloatRows(result + first * out_, scales, true, inverse + first, end - first, out_,
                            result + first * out_);

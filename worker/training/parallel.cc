@@ -3,18 +3,45 @@
 #include <algorithm>
 
 namespace tritter {
+namespace {
+
+constexpr int kSpins = 4000;  // some tens of microseconds
+
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
 
 ParallelRows::ParallelRows(int threads) : parts_(std::max(threads, 1)) {
   for (int part = 1; part < parts_; ++part) threads_.emplace_back([this, part] { Work(part); });
 }
 
 ParallelRows::~ParallelRows() {
-  {
-    MutexLock lock(&mu_);
-    stop_ = true;
-    changed_.NotifyAll();
-  }
+  stop_ = true;
+  WakeSleepers();
   for (std::thread& thread : threads_) thread.join();
+}
+
+template <typename Ready>
+void ParallelRows::WaitUntil(const Ready& ready) {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (ready()) return;
+    Pause();
+  }
+  MutexLock lock(&mu_);
+  // Counted before the last look: whoever makes a change after it sees a sleeper.
+  ++sleepers_;
+  while (!ready()) changed_.Wait(&mu_);
+  --sleepers_;
+}
+
+void ParallelRows::WakeSleepers() {
+  if (sleepers_ == 0) return;
+  MutexLock lock(&mu_);
+  changed_.NotifyAll();
 }
 
 void ParallelRows::Run(int64_t rows, const Body& body) {
@@ -22,36 +49,21 @@ void ParallelRows::Run(int64_t rows, const Body& body) {
     body(0, 0, rows);
     return;
   }
-  {
-    MutexLock lock(&mu_);
-    body_ = &body;
-    rows_ = rows;
-    ++round_;
-    running_ = parts_ - 1;
-    changed_.NotifyAll();
-  }
+  body_ = &body;
+  rows_ = rows;
+  running_ = parts_ - 1;
+  ++round_;
+  WakeSleepers();
   body(0, 0, rows / parts_);
-  MutexLock lock(&mu_);
-  while (running_ > 0) changed_.Wait(&mu_);
-  body_ = nullptr;
+  WaitUntil([this] { return running_ == 0; });
 }
 
 void ParallelRows::Work(int part) {
-  uint64_t done = 0;
-  while (true) {
-    const Body* body;
-    int64_t rows;
-    {
-      MutexLock lock(&mu_);
-      while (!stop_ && round_ == done) changed_.Wait(&mu_);
-      if (stop_) return;
-      done = round_;
-      body = body_;
-      rows = rows_;
-    }
-    (*body)(part, rows* part / parts_, rows * (part + 1) / parts_);
-    MutexLock lock(&mu_);
-    if (--running_ == 0) changed_.NotifyAll();
+  for (uint64_t done = 0; true; ++done) {
+    WaitUntil([&] { return stop_ || round_ != done; });
+    if (stop_) return;
+    (*body_)(part, rows_* part / parts_, rows_ * (part + 1) / parts_);
+    if (--running_ == 0) WakeSleepers();
   }
 }
 

@@ -1,7 +1,8 @@
-// Splits rows over a few threads. LibTorch's own loops are serial in units that are built without
-// OpenMP.
+// Splits rows over a few threads. All threads of training are these: LibTorch runs within them,
+// each call on one thread (a second pool beside this one would fight it for the cores).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <thread>
@@ -12,7 +13,8 @@
 namespace tritter {
 
 // Owned by the trainer. Run is called by one thread at a time; with one thread it calls straight
-// through.
+// through. A thread that waits spins for some microseconds, the length of the work between two
+// calls, and then sleeps.
 class ParallelRows {
  public:
   using Body = std::function<void(int part, int64_t first, int64_t end)>;
@@ -28,15 +30,22 @@ class ParallelRows {
 
  private:
   void Work(int part);
+  // Until `ready` says so: spinning first, then asleep.
+  template <typename Ready>
+  void WaitUntil(const Ready& ready);
+  // After a change that somebody may wait for.
+  void WakeSleepers();
 
   const int parts_;
+  // Of the round at hand; written before round_ and read after it.
+  const Body* body_ = nullptr;
+  int64_t rows_ = 0;
+  std::atomic<uint64_t> round_ = 0;
+  std::atomic<int> running_ = 0;
+  std::atomic<bool> stop_ = false;
+  std::atomic<int> sleepers_ = 0;
   Mutex mu_;
   CondVar changed_;
-  const Body* body_ GUARDED_BY(mu_) = nullptr;
-  int64_t rows_ GUARDED_BY(mu_) = 0;
-  uint64_t round_ GUARDED_BY(mu_) = 0;
-  int running_ GUARDED_BY(mu_) = 0;
-  bool stop_ GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;
 };
 

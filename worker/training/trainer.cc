@@ -239,7 +239,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options)
   RETURN_IF_ERROR(CheckTrainerOptions(options));
   const RunSpec& spec = options.spec;
   KeepFreedPages();
-  at::set_num_threads(std::max(options.threads, 1));
+  OneLibTorchThread();  // the trainer's own threads divide the work
   try {
     auto trainer = std::make_unique<CpuTrainer>(options);
     RETURN_IF_ERROR(trainer->Build());

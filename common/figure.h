@@ -1,0 +1,21 @@
+// The line in which every benchmark reports a figure; scripts/benchmarks collects them.
+#pragma once
+
+#include <string>
+
+namespace tritter {
+
+struct Figure {
+  std::string name;  // what was measured, with its shape
+  double value = 0;
+  std::string unit;    // "x", "tokens/s", "ms", …
+  std::string anchor;  // what it is held against, measured in the same run
+  std::string bar;     // "<= 1.05", ">= 600", or "" for a figure that is only reported
+};
+
+// `figure<TAB>name<TAB>value<TAB>unit<TAB>anchor<TAB>bar<TAB>met|missed|-` on standard output.
+void PrintFigure(const Figure& figure);
+// Whether `value` meets `bar` ("<= 1.05" or ">= 600").
+bool MeetsBar(double value, const std::string& bar);
+
+}  // namespace tritter
