@@ -1,6 +1,9 @@
 #include "worker/cuda_loader.h"
 
 #include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +20,20 @@ std::string FolderOfThisProgram() {
   const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
   const std::string program(path, size > 0 ? size : 0);
   return program.substr(0, program.rfind('/'));
+}
+
+// Where the library that is loaded already as `name` really stands: "" for none.
+std::string FolderOfLoaded(const char* name) {
+  void* library = dlopen(name, RTLD_NOW | RTLD_NOLOAD);
+  if (library == nullptr) return "";
+  link_map* map = nullptr;
+  char path[PATH_MAX];
+  const bool known =
+      dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && realpath(map->l_name, path) != nullptr;
+  dlclose(library);
+  if (!known) return "";
+  const std::string file = path;
+  return file.substr(0, file.rfind('/'));
 }
 
 // Symbols of both are for everybody: LibTorch's CPU part finds its CUDA part by them.
@@ -43,7 +60,9 @@ CudaDevices FindCudaDevicesIn(const std::vector<std::string>& folders) {
         " (bazel build --config=cuda //worker/cuda:libtritter_worker_cuda.so makes it)");
     return found;
   }
-  if (Open(kTorch) == nullptr) {
+  // Where the loader looks for libraries, or beside LibTorch's CPU part.
+  if (Open(kTorch) == nullptr &&
+      Open(absl::StrCat(FolderOfLoaded("libtorch_cpu.so"), "/", kTorch)) == nullptr) {
     found.why_none = absl::StrCat("LibTorch's CUDA part cannot be loaded (", LastError(),
                                   "); scripts/setup/setup --cuda installs it");
     return found;

@@ -1,6 +1,6 @@
 // Finds the CUDA backend at run time: a worker is built without CUDA, and trains on a GPU where the
-// library //worker/cuda:libtritter_worker_cuda.so stands beside it (or in ../lib) together with
-// LibTorch's CUDA part.
+// library //worker/cuda:libtritter_worker_cuda.so stands beside it (or in ../lib), with LibTorch's
+// CUDA part beside its CPU part or where libraries are looked for.
 #pragma once
 
 #include <cstdint>

@@ -146,6 +146,7 @@ class DeviceTrainer final : public Trainer {
     return CatchFailures(
         "the forward pass", kDeviceMemory, [&]() -> absl::StatusOr<std::vector<float>> {
           const c10::NoGradGuard no_grad;
+          const c10::DeviceGuard guard(place_);
           FusedNetwork network(spec_.model, NetworkOn(averaged ? average_ : weight_, {}, 0));
           const at::Tensor on_device = Tokens(tokens).unsqueeze(0);
           const at::Tensor logits =

@@ -121,6 +121,22 @@ TEST_F(DeviceTrainerTest, LossAndGradientsAreThoseOfTheCpuTrainer) {
   }
 }
 
+TEST_F(DeviceTrainerTest, WithoutActivationCodesEveryGradientIsThatOfTheCpuTrainer) {
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    RunSpec spec = SpecOf(family);
+    spec.model.activations = ActivationRule::kNone;
+    auto cpu = Make(spec, alone_.get(), false), device = Make(spec, alone_.get(), true);
+    const StepStats a = TrainStep(cpu.get(), spec, 8), b = TrainStep(device.get(), spec, 8);
+    EXPECT_NEAR(b.loss, a.loss, 1e-5 * a.loss);
+    EXPECT_NEAR(b.grad_norm, a.grad_norm, 1e-4 * a.grad_norm);
+    for (const ParameterSpec& parameter : ParameterTable(spec.model)) {
+      const std::string name = "adam_m/" + parameter.name;
+      EXPECT_LT(RelativeDifference(StateOf(device.get(), name), StateOf(cpu.get(), name)), 1e-4)
+          << name;
+    }
+  }
+}
+
 TEST_F(DeviceTrainerTest, TrainsAsTheCpuTrainerDoes) {
   const RunSpec spec = SpecOf(Family::kTritter);
   auto cpu = Make(spec, alone_.get(), false), device = Make(spec, alone_.get(), true);
