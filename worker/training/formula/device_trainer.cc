@@ -368,6 +368,9 @@ absl::Status CheckDeviceSupports(const RunSpec& spec) {
   RETURN_IF_ERROR(CheckSupported(spec.model));
   if (spec.optimizer != "adamw")
     return refuse(absl::StrCat("training.optimizer ", spec.optimizer), "adamw");
+  if (spec.activation_checkpointing != 0)
+    return refuse(absl::StrCat("training.activation_checkpointing ", spec.activation_checkpointing),
+                  "0");
   if (spec.model.attention == AttentionMode::kPrefixLm)
     return refuse("model.attention prefix_lm", "another mode");
   return absl::OkStatus();

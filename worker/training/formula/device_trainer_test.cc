@@ -249,6 +249,20 @@ TEST_F(DeviceTrainerTest, RefusesBadInput) {
   EXPECT_THAT(trainer->Logits({-1}, false).status(), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST_F(DeviceTrainerTest, RefusesWhatOnlyTheCpuTrains) {
+  static const TensorKernels kernels;
+  Trainer::Options options;
+  options.spec = SpecOf(Family::kTritter);
+  options.spec.activation_checkpointing = 2;
+  options.collective = alone_.get();
+  TrainingDevice device;
+  device.kernels = &kernels;
+  EXPECT_THAT(CreateDeviceTrainer(options, device).status(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("training.activation_checkpointing 2 is trained on the CPU alone; "
+                                 "use 0")));
+}
+
 TEST_F(DeviceTrainerTest, SaysWhatItRunsOn) {
   EXPECT_EQ(Make(SpecOf(Family::kTritter), alone_.get(), true)->description(),
             "cpu, cpu, fp32, LibTorch's formulas");
