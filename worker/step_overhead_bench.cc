@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/env.h"
+#include "common/figure.h"
 #include "common/flags.h"
 #include "common/random.h"
 #include "curation/shard_writer.h"
@@ -18,7 +20,6 @@ namespace tritter {
 namespace {
 
 constexpr int64_t kWarmUpSteps = 5;
-constexpr double kDataBar = 0.005, kOtherBar = 0.02;
 
 struct Setting {
   std::string preset;
@@ -82,13 +83,12 @@ int Measure(const Setting& setting, const std::string& folder, int threads) {
     other += report.other_seconds();
   }
   const double n = static_cast<double>(setting.steps - kWarmUpSteps);
-  std::printf(
-      "%s, %ld tokens a step: step %.2f ms; data wait %.3f %% (bar %.1f %%: %s), other %.3f %% "
-      "(bar "
-      "%.1f %%: %s)\n",
-      setting.preset.c_str(), setting.sequence * setting.batch, step / n * 1e3, data / step * 100,
-      kDataBar * 100, data <= kDataBar * step ? "met" : "missed", other / step * 100,
-      kOtherBar * 100, other <= kOtherBar * step ? "met" : "missed");
+  const std::string what =
+      absl::StrCat(setting.preset, ", ", setting.sequence * setting.batch, " tokens a step");
+  const std::string anchor = absl::StrFormat("step: %.1f ms", step / n * 1e3);
+  PrintFigure({absl::StrCat(what, ": data wait"), data / step * 100, "%", anchor, "<= 0.5"});
+  PrintFigure({absl::StrCat(what, ": outside forward, backward, reduce and optimiser"),
+               other / step * 100, "%", anchor, "<= 2"});
   return 0;
 }
 

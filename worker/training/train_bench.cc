@@ -137,7 +137,7 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
 
 int main(int argc, char** argv) {
   tritter::CommandLine app{"Times training of a small model on a text file"};
-  std::string text, preset = "nano", shape = "cosine";
+  std::string text, preset = "nano", shape = "cosine", weight_rule = "absmean";
   tritter::RunSpec spec;
   spec.steps = 100;
   spec.sequence_length = 128;
@@ -163,6 +163,9 @@ int main(int argc, char** argv) {
   app.AddFlag("--beta2", &spec.beta2, "AdamW");
   app.AddFlag("--ema", &spec.ema_fraction, "window of the weight average as a fraction of the run");
   app.AddFlag("--seed", &spec.seed, "seed");
+  app.AddFlag("--weight-rule", &weight_rule, "none trains plain matrices, the baseline")
+      .OneOf({"absmean", "threshold", "none"});
+  app.AddFlag("--precision", &spec.precision, "of the products").OneOf({"auto", "fp32", "bf16"});
   app.AddFlag("--threads", &threads, "threads");
   app.AddFlag("--evaluate-every", &evaluate_every, "steps; 0: at the end only, -1: never");
   app.AddFlag("--window", &window, "held-out window; 0: the sequence length");
@@ -171,6 +174,8 @@ int main(int argc, char** argv) {
   if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 1;
   spec.model = *model;
   spec.model.vocab = vocabulary;
+  if (weight_rule == "threshold") spec.model.weight_rule = tritter::WeightRule::kThreshold;
+  if (weight_rule == "none") spec.model.weight_rule = tritter::WeightRule::kNone;
   spec.schedule.peak = peak;
   spec.schedule.min = min * peak;
   spec.schedule.total_steps = spec.steps;
