@@ -13,13 +13,14 @@ namespace {
 
 // What the forward pass of this engine does not compute is refused here, by name.
 absl::Status CheckSupported(const ModelConfig& c) {
-  const char* what = nullptr;
+  std::string what;
   if (c.norm != NormKind::kRmsNorm) what = "norm: layernorm";
   if (c.bias) what = "bias: true";
   if (c.lm_head_ternary) what = "lm_head: ternary";
-  if (c.attention != AttentionMode::kCausal) what = "an attention mode other than causal";
+  if (c.attention != AttentionMode::kCausal)
+    what = absl::StrCat("attention: ", AttentionModeName(c.attention));
   if (c.activations != ActivationRule::kInt8) what = "activations other than int8";
-  if (what == nullptr) return absl::OkStatus();
+  if (what.empty()) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(
       "the model uses ", what,
       ", which this inference engine does not compute; "

@@ -71,7 +71,7 @@ TEST(PackedModel, RefusesSwitchesItDoesNotCompute) {
   config.attention = AttentionMode::kBidirectional;
   EXPECT_THAT(
       PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
-      StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention mode other than causal")));
+      StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention: bidirectional")));
 }
 
 TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {

@@ -33,7 +33,7 @@ int64_t AttentionScratch(int64_t length, int64_t d) {
   // Keys and values as rows and transposed with the sums of their gradients, padded; then the
   // tiles: queries, gradients of the output, results, and two of scores (training_attention_lanes).
   const int64_t dp = (d + 15) / 16 * 16, lp = (length + 15) / 16 * 16;
-  return 5 * lp * dp + 32 * (3 * dp + 2 * 64);
+  return 5 * lp * dp + 64 * (3 * dp + 2 * 64);
 }
 void AttentionForward(const AttentionGroup& group, float* scratch, float* out, int64_t out_stride,
                       float* lse) {

@@ -75,6 +75,14 @@ void CheckAttention(const ModelConfig& c, Problems* out) {
     out->Add({"sinks", "attention"}, "sinks is ", c.sinks, ", expected none with attention ",
              AttentionModeName(c.attention), " (attention: sinks has them)");
   }
+  if (c.attention == AttentionMode::kPrefixLm && (c.prefix < 1 || c.prefix > c.context)) {
+    out->Add({"prefix", "attention"}, "prefix is ", c.prefix, ", expected 1 to context, which is ",
+             c.context, ", with attention prefix_lm");
+  }
+  if (c.attention != AttentionMode::kPrefixLm && c.prefix != 0) {
+    out->Add({"prefix", "attention"}, "prefix is ", c.prefix, ", expected none with attention ",
+             AttentionModeName(c.attention), " (attention: prefix_lm has one)");
+  }
   if (windowed && c.window > c.context) {
     out->Add({"window", "context"}, "window is ", c.window, ", expected at most context, which is ",
              c.context);

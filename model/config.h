@@ -50,6 +50,7 @@ struct ModelConfig {
   AttentionMode attention = AttentionMode::kCausal;
   int64_t window = 0;  // sliding_window, sinks
   int64_t sinks = 0;
+  int64_t prefix = 0;  // prefix_lm: positions that see each other both ways
   WeightRule weight_rule = WeightRule::kAbsMean;
   ScaleGranularity granularity = ScaleGranularity::kRow;
   ActivationRule activations = ActivationRule::kInt8;

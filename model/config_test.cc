@@ -80,6 +80,11 @@ TEST(ValidateConfig, NamesFieldActualAndExpected) {
       {[](ModelConfig* c) { c->sinks = 4; }, "sinks is 4, expected none with attention causal"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSlidingWindow, c->window = 1024; },
        "window is 1024, expected at most context, which is 512"},
+      {[](ModelConfig* c) { c->attention = AttentionMode::kPrefixLm; },
+       "prefix is 0, expected 1 to context, which is 512, with attention prefix_lm"},
+      {[](ModelConfig* c) { c->attention = AttentionMode::kPrefixLm, c->prefix = 513; },
+       "prefix is 513, expected 1 to context"},
+      {[](ModelConfig* c) { c->prefix = 8; }, "prefix is 8, expected none with attention causal"},
       {[](ModelConfig* c) { c->rope_theta = 0; }, "rope_theta is 0, expected more than 1"},
       {[](ModelConfig* c) { c->norm_eps = 0; }, "norm_eps is 0, expected more than 0"},
       {[](ModelConfig* c) {
@@ -188,6 +193,10 @@ TEST(ModelConfigToYaml, ReadsBackToTheSameText) {
   EXPECT_TRUE(again.lm_head_ternary);
   EXPECT_EQ(again.attention, AttentionMode::kSinks);
   EXPECT_EQ(again.rope_theta, 10000.5);
+  ASSERT_OK_AND_ASSIGN(const ModelConfig prefix,
+                       Read("{preset: nano, attention: prefix_lm, prefix: 100}"));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig prefix_again, Read(ModelConfigToYaml(prefix, 0)));
+  EXPECT_EQ(prefix_again.prefix, 100);
 }
 
 }  // namespace

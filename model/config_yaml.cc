@@ -82,10 +82,17 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
       EnumField<C>("attention", &C::attention,
                    {"causal", "sliding_window", "sinks", "bidirectional", "prefix_lm", "document",
                     "embedding"},
-                   "causal", "Which positions see each other."),
+                   "causal",
+                   "Which positions see each other: `document` keeps packed documents apart (each "
+                   "ends with its eos, which predicts nothing); `bidirectional` and `embedding` "
+                   "have no training objective yet."),
       size("window", &C::window, "1 to context", "none",
            "Positions a query sees back, itself included (sliding_window, sinks)."),
       size("sinks", &C::sinks, "at least 1", "none", "First positions that stay visible (sinks)."),
+      size(
+          "prefix", &C::prefix, "1 to training.sequence_length", "none",
+          "First positions of a sequence that see each other in both directions; only what follows "
+          "them is predicted (prefix_lm)."),
       EnumField<C>("weight_rule", &C::weight_rule, {"absmean", "threshold", "none"}, "absmean",
                    "How weights become ternary; `none` trains plain matrices in full precision, "
                    "the baseline to compare with."),
@@ -178,6 +185,7 @@ std::string ModelConfigToYaml(const ModelConfig& c, int indent) {
   line("attention", AttentionModeName(c.attention));
   if (c.window != 0) line("window", c.window);
   if (c.sinks != 0) line("sinks", c.sinks);
+  if (c.prefix != 0) line("prefix", c.prefix);
   line("weight_rule", WeightRuleName(c.weight_rule));
   line("granularity", GranularityName(c.granularity));
   line("activations", ActivationRuleName(c.activations));

@@ -108,11 +108,10 @@ std::string RunYamlReference() {
       {"The run", "", ""},
       {"model", "model",
        "A preset, or every size; any field given beside a preset wins. Training takes both "
-       "families "
-       "and every switch with causal attention, weight_rule absmean and int8 activations; whatever "
-       "else a configuration can say is refused with a sentence. `export.format: tpack` takes what "
-       "the inference server computes: rmsnorm, no biases, a full head, and for family bitnet "
-       "granularity tensor."},
+       "families and every switch, but attention bidirectional and embedding, which have no "
+       "objective yet. `export.format: tpack` takes what the inference server computes: causal "
+       "attention, weight_rule absmean, int8 activations, rmsnorm, no biases, a full head, and for "
+       "family bitnet granularity tensor."},
       {"data", "data", DataText()},
       {"training", "training", ""},
       {"hybrid", "hybrid", ""},

@@ -142,20 +142,9 @@ int64_t DefaultInterval(int64_t steps) {
 
 // What a configuration can say but this version cannot train.
 void CheckTrainable(YamlMap* model, const ModelConfig& c) {
-  struct Limit {
-    bool met;
-    const char* key;
-    std::string actual, expected;
-  };
-  const Limit limits[] = {
-      {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
-       "causal"},
-  };
-  for (const Limit& limit : limits) {
-    if (limit.met) continue;
-    model->Error(limit.key,
-                 absl::StrCat(limit.key, " ", limit.actual, " cannot be trained yet; use ",
-                              limit.key, " ", limit.expected));
+  if (c.attention == AttentionMode::kBidirectional || c.attention == AttentionMode::kEmbedding) {
+    model->Error("attention", absl::StrCat("attention ", AttentionModeName(c.attention),
+                                           " has no training objective yet; use attention causal"));
   }
 }
 
@@ -254,6 +243,12 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
   if (maps->model.present() && FindConfigProblems(d.model).empty()) {
     CheckTrainable(&maps->model, d.model);
     CheckExport(&maps->root, d);
+    if (d.model.prefix > d.sequence_length) {
+      maps->model.Error("prefix", absl::StrCat("is ", d.model.prefix,
+                                               ", expected at most training.sequence_length, "
+                                               "which is ",
+                                               d.sequence_length));
+    }
     if (d.sequence_length > d.model.context) {
       training.Error("sequence_length",
                      absl::StrCat("is ", d.sequence_length,

@@ -285,8 +285,8 @@ TEST(CanonicalYaml, HoldsEveryKey) {
       "model.preset",     // every size is given
       "training.tokens",  // becomes training.steps
       "data.mix",         // becomes the sources' weights
-      "model.window",     // of attention modes that training refuses so far
-      "model.sinks",
+      "model.window",     // of other attention modes
+      "model.sinks",     "model.prefix",
   };
   ASSERT_OK_AND_ASSIGN(
       const RunSpec spec,

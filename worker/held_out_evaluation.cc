@@ -1,5 +1,7 @@
 #include "worker/held_out_evaluation.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "common/status_macros.h"
@@ -27,7 +29,12 @@ absl::StatusOr<EvaluationReport> EvaluateSource(Trainer* trainer, EpochData* dat
   report.tokens = result->tokens;
   report.raw_bytes = source.raw_bytes;
   report.loss = result->tokens > 0 ? result->nats / static_cast<double>(result->tokens) : 0.0;
-  report.bits_per_byte = BitsPerByte(result->nats, source.raw_bytes);
+  // Bytes that are given and not predicted cost nothing and do not count.
+  const double predicted =
+      static_cast<double>(result->tokens) /
+      std::max(1.0, static_cast<double>(result->tokens + result->not_predicted));
+  report.bits_per_byte =
+      BitsPerByte(result->nats, std::llround(static_cast<double>(source.raw_bytes) * predicted));
   report.seconds = absl::ToDoubleSeconds(clock->Monotonic() - start);
   return report;
 }

@@ -13,9 +13,10 @@
 namespace tritter {
 
 // Sums the nats of every predicted token of the windows, then over the ranks. A window of n + 1
-// tokens predicts n of them; targets of -1 (padding) are not counted.
+// tokens predicts n of them, less those that the attention mode does not predict; targets of -1
+// (padding) are not counted.
 absl::StatusOr<EvaluationResult> EvaluateWindows(
-    ServingForward* forward, int64_t vocabulary,
+    ServingForward* forward, const ModelConfig& config,
     const std::function<bool(std::vector<int64_t>* window)>& next, Collective* collective);
 
 }  // namespace tritter

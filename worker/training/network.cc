@@ -78,7 +78,7 @@ class AttentionBlock : public Block {
 
   at::Tensor Forward(const at::Tensor& x, SequenceShape shape, const RopeTables& rope) override {
     const at::Tensor qkv = qkv_.Forward(context_, Norm(norm_in_, x));
-    const at::Tensor a = CausalAttention(context_, attention_, rope, shape, qkv);
+    const at::Tensor a = Attention(context_, attention_, rope, shape, qkv);
     const at::Tensor h = x + o_.Forward(context_, Norm(attn_sub_norm_, a));
     if (context_.config->ffn_pre_norm()) return h + FeedForward(Norm(norm_post_, h));
     return AddNorm(context_, norm_post_, h, FeedForward(h));
@@ -104,19 +104,8 @@ class AttentionBlock : public Block {
 
 }  // namespace
 
-absl::Status CheckSupported(const ModelConfig& config) {
-  const auto refuse = [](absl::string_view what, absl::string_view instead) {
-    return absl::UnimplementedError(
-        absl::StrCat(what, " is not trained by this version; use ", instead));
-  };
-  if (config.attention != AttentionMode::kCausal)
-    return refuse("this model.attention mode", "causal");
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::unique_ptr<Network>> Network::Create(const LayerContext& context,
                                                          const LinearFactory& linears) {
-  RETURN_IF_ERROR(CheckSupported(*context.config));
   auto network = std::unique_ptr<Network>(new Network(context));
   ASSIGN_OR_RETURN(const ParameterSlot* embedding, context.parameters->Find("embed.weight"));
   ASSIGN_OR_RETURN(network->final_norm_,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/training/attention_ops.h"
 #include "worker/training/bit_linear.h"
 #include "worker/training/linear.h"
 #include "worker/training/qat_ops.h"
@@ -25,7 +26,7 @@ class Block {
 class Network {
  public:
   // Needs the parameters' table alone: their arrays may be absent until the first Embed. Errors:
-  // Unimplemented (a switch this network has not), NotFound.
+  // NotFound, those of `linears`.
   static absl::StatusOr<std::unique_ptr<Network>> Create(const LayerContext& context,
                                                          const LinearFactory& linears);
 
@@ -57,8 +58,5 @@ class Network {
   RopeTables rope_;
   int64_t rope_first_ = 0, rope_length_ = 0;
 };
-
-// Errors: Unimplemented with the switch that is not there yet.
-absl::Status CheckSupported(const ModelConfig& config);
 
 }  // namespace tritter

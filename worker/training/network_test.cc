@@ -274,8 +274,8 @@ TEST(Attention, IsUnchangedWhenEveryPositionShifts) {
   const RopeTables start = MakeRopeTables(net.config, 0, 16),
                    shifted = MakeRopeTables(net.config, 1000, 16);
   const at::Tensor qkv = at::randn({32, 64});
-  const at::Tensor a = CausalAttention(net.context, slots, start, {2, 16}, qkv);
-  const at::Tensor b = CausalAttention(net.context, slots, shifted, {2, 16}, qkv);
+  const at::Tensor a = Attention(net.context, slots, start, {2, 16}, qkv);
+  const at::Tensor b = Attention(net.context, slots, shifted, {2, 16}, qkv);
   EXPECT_LT(RelativeError(b, a), 1e-5);
 }
 
@@ -290,18 +290,11 @@ TEST(Attention, GroupedHeadsEqualDuplicatedOnes) {
   const auto twice = [](const at::Tensor& x) {
     return x.repeat_interleave(2, 1).reshape({32, 32});
   };
-  const at::Tensor a = CausalAttention(grouped.context, slots, rope, {2, 16},
-                                       at::cat({q, k.reshape({32, 16}), v.reshape({32, 16})}, 1));
+  const at::Tensor a = Attention(grouped.context, slots, rope, {2, 16},
+                                 at::cat({q, k.reshape({32, 16}), v.reshape({32, 16})}, 1));
   const at::Tensor b =
-      CausalAttention(full.context, full_slots, rope, {2, 16}, at::cat({q, twice(k), twice(v)}, 1));
+      Attention(full.context, full_slots, rope, {2, 16}, at::cat({q, twice(k), twice(v)}, 1));
   EXPECT_LT(RelativeError(a, b), 1e-6);
-}
-
-TEST(Network, RefusesWhatItDoesNotTrain) {
-  ModelConfig config = TinyModel();
-  config.attention = AttentionMode::kBidirectional;
-  EXPECT_THAT(CheckSupported(config),
-              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("attention")));
 }
 
 }  // namespace

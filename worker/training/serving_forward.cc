@@ -9,6 +9,7 @@
 #include "kernels/quantise.h"
 #include "kernels/ternary_gemm.h"
 #include "kernels/training_ops.h"
+#include "worker/training/attention_rule.h"
 
 namespace tritter {
 
@@ -150,6 +151,7 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
     for (int64_t h = 0; h < n; ++h) RopeInPlace(q + (t * n + h) * d, cos, sin, d);
     for (int64_t h = 0; h < kv; ++h) RopeInPlace(k + (t * kv + h) * d, cos, sin, d);
   }
+  if (config_.attention != AttentionMode::kCausal) return AttendVisible(tokens, q, k, v, out);
   // Keys and values of each head in pages, the form in which the engine keeps them.
   const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions,
                 page = KvPageFloats(d);
@@ -169,6 +171,37 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
       for (int64_t h = 0; h < n; ++h) {
         const int64_t at = (t * n + h) * d;
         AttendPages(q + at, &page_of[h / (n / kv) * pages], 0, t + 1, d, scratch.data(), out + at);
+      }
+    }
+  });
+}
+
+void ServingForward::AttendVisible(int64_t tokens, const float* q, const float* k, const float* v,
+                                   float* out) {
+  const int64_t n = config_.heads, kv = config_.kv_heads, d = config_.head_dim;
+  const AttentionMask mask = MaskOf(config_, tokens, document_start_.data());
+  parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
+    std::vector<float> scratch(RoundUp(tokens, 16)), rows;
+    for (int64_t t = first; t < end; ++t) {
+      const KeyRanges keys = KeysOf(mask, t);
+      const int64_t count = keys.sinks + keys.end - keys.begin;
+      for (int64_t h = 0; h < n; ++h) {
+        const int64_t at = (t * n + h) * d, group = h / (n / kv);
+        const float *k_rows = k + (keys.begin * kv + group) * d,
+                    *v_rows = v + (keys.begin * kv + group) * d;
+        int64_t stride = kv * d;
+        if (keys.sinks > 0) {  // two ranges become one
+          rows.resize(2 * count * d);
+          for (int64_t i = 0; i < count; ++i) {
+            const int64_t key = i < keys.sinks ? i : keys.begin + i - keys.sinks;
+            std::copy_n(k + (key * kv + group) * d, d, &rows[i * d]);
+            std::copy_n(v + (key * kv + group) * d, d, &rows[(count + i) * d]);
+          }
+          k_rows = rows.data();
+          v_rows = rows.data() + count * d;
+          stride = d;
+        }
+        AttendRow(q + at, k_rows, v_rows, stride, count, d, scratch.data(), out + at);
       }
     }
   });
@@ -214,6 +247,7 @@ absl::StatusOr<std::vector<float>> ServingForward::Logits(absl::Span<const int64
     RopeTable(config_.rope_theta, config_.head_dim, 0, count, cos_.data(), sin_.data());
     rope_positions_ = count;
   }
+  document_start_ = DocumentStarts(config_, tokens, count);
   x_.resize(count * hidden);
   f_.resize(count * hidden);
   q_.resize(count * config_.heads * config_.head_dim);

@@ -65,6 +65,9 @@ class ServingForward {
   // y [tokens, out].
   void Multiply(const Matrix& w, int64_t tokens, float* y) const;
   void Attend(const Layer& layer, int64_t tokens, float* q, float* k, const float* v, float* out);
+  // Under a mask other than the causal one; q, k rotated. The keys that a query sees are summed in
+  // order, whatever lies between them.
+  void AttendVisible(int64_t tokens, const float* q, const float* k, const float* v, float* out);
   void Block(const Layer& layer, int64_t tokens);
 
   const ModelConfig config_;
@@ -79,6 +82,7 @@ class ServingForward {
   std::vector<float> x_, h_, q_, k_, v_, attended_, gate_, up_, f_;  // rows of the call at work
   std::vector<float> cos_, sin_, pages_;
   int64_t rope_positions_ = 0;
+  std::vector<int32_t> document_start_;  // of the call at work
 };
 
 }  // namespace tritter

@@ -16,6 +16,7 @@
 #include "common/status_macros.h"
 #include "kernels/ternary_gemm.h"
 #include "kernels/training_ops.h"
+#include "worker/training/attention_rule.h"
 #include "worker/training/evaluation.h"
 #include "worker/training/gradient_reducer.h"
 #include "worker/training/initialise.h"
@@ -104,7 +105,7 @@ class CpuTrainer : public Trainer {
   absl::StatusOr<EvaluationResult> Evaluate(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
     return CatchFailures("evaluation", kFreeMemory, [&] {
-      return EvaluateWindows(&Serving(averaged), spec_.model.vocab, next, options_.collective);
+      return EvaluateWindows(&Serving(averaged), spec_.model, next, options_.collective);
     });
   }
 
@@ -149,6 +150,8 @@ class CpuTrainer : public Trainer {
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
+  // Σw over the tokens that the whole global batch predicts. Every rank takes part.
+  absl::StatusOr<double> PredictedWeight(const Batch& batch, double weight_sum);
 
   const Options options_;
   const RunSpec spec_;
@@ -179,8 +182,10 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
     inputs.insert(inputs.end(), tokens, tokens + length);
     targets.insert(targets.end(), tokens + 1, tokens + length + 1);
   }
+  DropTargets(spec_.model, inputs, length, absl::MakeSpan(targets));
+  const std::vector<int32_t> document_start = DocumentStarts(spec_.model, inputs, length);
   const at::Tensor embedded = network_->Embed(inputs);
-  const at::Tensor hidden = network_->Forward(embedded, {count, length});
+  const at::Tensor hidden = network_->Forward(embedded, {count, length, document_start.data()});
   const LossResult result = loss_->Compute(hidden.detach(), targets, weights, gradient_scale);
   stats->loss += result.loss;
   stats->forward_seconds += watch.Lap();
@@ -205,9 +210,29 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
       [&] { return RunStep(batch, weight_sum, micro_batch, learning_rate); });
 }
 
-absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double weight_sum,
+absl::StatusOr<double> CpuTrainer::PredictedWeight(const Batch& batch, double weight_sum) {
+  const AttentionMode mode = spec_.model.attention;
+  if (mode != AttentionMode::kPrefixLm && mode != AttentionMode::kDocument) return weight_sum;
+  const int64_t length = spec_.sequence_length;
+  double sum = 0;
+  for (int64_t s = 0; s < batch.sequences; ++s) {
+    for (int64_t t = 0; t < length; ++t) {
+      if (PredictsNext(spec_.model, t, batch.tokens[s * (length + 1) + t]))
+        sum += batch.weights[s * length + t];
+    }
+  }
+  RETURN_IF_ERROR(options_.collective->AllReduceSum(&sum, 1));
+  if (sum > 0) return sum;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the batch of step ", step_, " has no token to predict under attention ",
+      AttentionModeName(mode), " (sequences of ", length, " tokens, prefix ", spec_.model.prefix,
+      "); give longer sequences, longer documents or a shorter prefix"));
+}
+
+absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_weight,
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
+  ASSIGN_OR_RETURN(const double weight_sum, PredictedWeight(batch, global_weight));
   for (Served& served : served_) served.forward.reset();  // its memory is the step's now
   reducer_.BeginStep();
   const float gradient_scale = static_cast<float>(1.0 / weight_sum);

@@ -35,6 +35,8 @@ struct StepStats {
 struct EvaluationResult {
   double nats = 0;     // summed over this rank's windows and then over the ranks
   int64_t tokens = 0;  // predicted tokens
+  // Tokens that the attention mode does not predict: a prefix, the first of a packed document.
+  int64_t not_predicted = 0;
 };
 
 // An immutable copy of this rank's share of the state, taken between steps; writing it needs no

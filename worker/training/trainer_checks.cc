@@ -1,6 +1,7 @@
 #include "worker/training/trainer_checks.h"
 
 #include "common/status_macros.h"
+#include "worker/training/attention_rule.h"
 
 namespace tritter {
 
@@ -9,6 +10,7 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options) {
     return absl::InvalidArgumentError("a trainer needs a collective");
   const RunSpec& spec = options.spec;
   RETURN_IF_ERROR(ValidateConfig(spec.model));
+  RETURN_IF_ERROR(CheckObjective(spec.model.attention));
   if (spec.optimizer != "adamw") {
     return absl::InvalidArgumentError(
         absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));

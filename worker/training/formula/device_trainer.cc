@@ -18,7 +18,6 @@
 #include "worker/training/formula/fused_network.h"
 #include "worker/training/gradient_reducer.h"
 #include "worker/training/initialise.h"
-#include "worker/training/network.h"
 #include "worker/training/optimizer.h"
 #include "worker/training/state_share.h"
 #include "worker/training/trainer_checks.h"
@@ -365,14 +364,15 @@ absl::Status CheckDeviceSupports(const RunSpec& spec) {
     return absl::UnimplementedError(
         absl::StrCat(key, " is trained on the CPU alone; use ", instead, ", or workers on cpu"));
   };
-  RETURN_IF_ERROR(CheckSupported(spec.model));
   if (spec.optimizer != "adamw")
     return refuse(absl::StrCat("training.optimizer ", spec.optimizer), "adamw");
   if (spec.activation_checkpointing != 0)
     return refuse(absl::StrCat("training.activation_checkpointing ", spec.activation_checkpointing),
                   "0");
-  if (spec.model.attention == AttentionMode::kPrefixLm)
-    return refuse("model.attention prefix_lm", "another mode");
+  // Which targets these leave out is not told to the device.
+  const AttentionMode mode = spec.model.attention;
+  if (mode == AttentionMode::kPrefixLm || mode == AttentionMode::kDocument)
+    return refuse(absl::StrCat("model.attention ", AttentionModeName(mode)), "another mode");
   return absl::OkStatus();
 }
 
