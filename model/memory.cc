@@ -111,7 +111,8 @@ int64_t KvCacheBytes(const ModelConfig& c, int64_t positions, int64_t batch, KvT
 }
 
 int64_t TrainingBytesPerParameter(const TrainingOptions& o) {
-  return 16 + (o.bf16_compute ? 2 : 0) - (o.moments_8bit ? 6 : 0) + (o.averaged_weights ? 4 : 0) +
+  const int64_t state = (o.moments_8bit ? 2 : 8) + (o.averaged_weights ? 4 : 0);
+  return 8 + (o.bf16_compute ? 2 : 0) + (state + o.optimizer_ranks - 1) / o.optimizer_ranks +
          o.cached_code_bytes + 4 * o.hybrid_vectors;
 }
 
@@ -130,8 +131,9 @@ TrainingMemory TrainingMemoryOf(const ModelConfig& config, const TrainingOptions
   TrainingMemory m;
   m.weights = p * (o.bf16_compute ? 6 : 4);
   m.gradients = p * 4;
-  m.moments = p * (o.moments_8bit ? 2 : 8);
-  m.averages = o.averaged_weights ? p * 4 : 0;
+  const int64_t kept = (p + o.optimizer_ranks - 1) / o.optimizer_ranks;
+  m.moments = kept * (o.moments_8bit ? 2 : 8);
+  m.averages = o.averaged_weights ? kept * 4 : 0;
   m.codes = p * o.cached_code_bytes;
   m.hybrid = p * 4 * o.hybrid_vectors;
   m.activations =

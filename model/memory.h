@@ -49,14 +49,15 @@ enum class ActivationPolicy {
 
 struct TrainingOptions {
   bool bf16_compute = false;      // + 2 bytes a parameter, activations at 2 bytes
-  bool moments_8bit = false;      // - 6
+  bool moments_8bit = false;      // - 6 (the scales, 1/32 byte, are not counted)
+  int64_t optimizer_ranks = 1;    // moments and averages divided over so many (ZeRO stage 1)
   bool averaged_weights = true;   // + 4
   int64_t cached_code_bytes = 1;  // + 1 (int8 codes) to 4 (FP32)
   int64_t hybrid_vectors = 0;     // + 4 for each stored vector
   ActivationPolicy activations = ActivationPolicy::kKeepAll;
 };
 
-// Bytes on one rank without optimiser sharding.
+// Bytes on one rank.
 struct TrainingMemory {
   int64_t weights = 0;  // FP32 masters, and a BF16 copy when that is computed with
   int64_t gradients = 0;

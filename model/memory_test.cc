@@ -83,6 +83,17 @@ TEST(TrainingBytesPerParameter, AddsAndSavesWhatTheOptionsSay) {
   EXPECT_EQ(TrainingBytesPerParameter(o), 40);
 }
 
+TEST(TrainingMemory, AShardedOptimiserDividesMomentsAndAveragesAlone) {
+  TrainingOptions o;
+  const TrainingMemory whole = TrainingMemoryOf(Preset("1B"), o, 1, 1024);
+  o.optimizer_ranks = 4;
+  const TrainingMemory shared = TrainingMemoryOf(Preset("1B"), o, 1, 1024);
+  EXPECT_NEAR(static_cast<double>(whole.moments) / static_cast<double>(shared.moments), 4, 1e-6);
+  EXPECT_NEAR(static_cast<double>(whole.averages) / static_cast<double>(shared.averages), 4, 1e-6);
+  EXPECT_EQ(whole.weights + whole.gradients + whole.activations,
+            shared.weights + shared.gradients + shared.activations);
+}
+
 TEST(TrainingMemoryOf, ItsPartsAreThePerParameterBytes) {
   const ModelConfig c = Preset("125M");
   for (int bits = 0; bits < 8; ++bits) {

@@ -44,11 +44,14 @@ struct RunSpec {
   int64_t micro_batch = 0;      // sequences per pass; 0: derived by the coordinator
   uint64_t seed = 0;
   ScheduleSpec schedule;
-  std::string optimizer = "adamw";  // "adamw" (others are refused until they exist)
+  std::string optimizer = "adamw";  // "adamw", "muon": model/parameter_groups.h
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+  double momentum = 0.95;        // Muon's
+  std::string moments = "fp32";  // AdamW's: "fp32", "8bit"
+  bool shard_optimizer = false;  // ZeRO stage 1
   double clip_norm = 1.0;
   double z_loss = 0.0;
-  double ema_fraction = 0.01;      // window of the weight average as a fraction of the run
+  int64_t ema_window = 1;          // of the averaged weights, in steps
   std::string precision = "auto";  // "auto", "fp32", "bf16"
   // Layers whose activations are computed again together in the backward pass; 0 keeps all.
   int64_t activation_checkpointing = 0;

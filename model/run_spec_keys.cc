@@ -151,8 +151,11 @@ const Fields& TrainingFields() {
                       "Sequences of one pass on one worker; 0: derived from the workers' memory."),
       IntegerField<D>("seed", &D::seed, 0, kNoLimit, "0",
                       "Key of the initial weights and of the sample order."),
-      ChoiceField("optimizer", &D::optimizer, {"adamw"}, {{"muon", "use adamw"}}, "adamw",
-                  "How gradients become steps."),
+      ChoiceField("optimizer", &D::optimizer, {"adamw", "muon"}, {}, "adamw",
+                  "How gradients become steps; `muon` trains the matrices inside the blocks with "
+                  "orthogonalised momentum, scaled so that AdamW's learning rate serves, and the "
+                  "rest with AdamW. `tritterctl validate --groups` prints who is trained how."),
+      OpenNumberField("momentum", &D::momentum, false, true, "0.95", "Muon's momentum (Nesterov)."),
       OpenNumberField("beta1", &D::beta1, false, true, "0.9", "Decay of the first moment."),
       OpenNumberField("beta2", &D::beta2, false, true, "0.95", "Decay of the second moment."),
       OpenNumberField("epsilon", &D::epsilon, true, false, "1.0e-8",
@@ -163,8 +166,14 @@ const Fields& TrainingFields() {
                       "Largest global norm of the gradient."),
       OpenNumberField("z_loss", &D::z_loss, false, false, "0.0",
                       "Coefficient of (log Z)² in the loss; 1.0e-5 is usual."),
-      NumberField<D>("ema_fraction", &D::ema_fraction, 0, 1, "0.01",
-                     "Window of the averaged weights as a share of the run."),
+      ChoiceField("moments", &D::moments, {"fp32", "8bit"}, {}, "fp32",
+                  "AdamW's two moments: `8bit` keeps those of matrices and embeddings as a byte "
+                  "each with a scale for every 256, 6 bytes a parameter less."),
+      BooleanField<D>("shard_optimizer", &D::shard_optimizer, "false",
+                      "Each worker keeps moments and averages of a part of the parameters only "
+                      "(ZeRO stage 1), for one exchange of the weights a step; the same bits."),
+      StepsField("ema_window", &D::given_ema_window, "1%, at least 1 step",
+                 "Window of the averaged weights."),
       ChoiceField(
           "precision", &D::precision, {"auto", "fp32", "bf16"}, {}, "auto",
           "Operands of the matrix products that are no codes; weights, moments and sums stay "

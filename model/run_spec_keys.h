@@ -23,7 +23,7 @@ struct RunDraft : RunSpec {
   std::optional<int64_t> given_steps, given_tokens, given_sequence_length, given_max_workers;
   std::optional<int64_t> given_checkpoint_every, given_evaluate_every;
   std::optional<double> given_min_rate;
-  std::optional<StepsOrShare> warmup, decay;
+  std::optional<StepsOrShare> warmup, decay, given_ema_window;
   // Of `stages`, where they are not at the decay; nullopt: could not be read.
   std::vector<std::optional<StepsOrShare>> stage_starts;
   std::string mix;  // data.mix; empty: none

@@ -12,7 +12,7 @@ namespace tritter {
 namespace {
 
 constexpr int64_t kMaxSteps = 1'000'000'000;
-constexpr double kWarmupShare = 0.01, kDecayShare = 0.19;
+constexpr double kWarmupShare = 0.01, kDecayShare = 0.19, kAverageShare = 0.01;
 
 void ResolveName(RunDraft* draft) {
   if (draft->given_name.has_value()) {
@@ -211,6 +211,7 @@ void ResolveDefaults(RunMaps* maps, RunDraft* draft) {
   ResolveSteps(maps, &d);
   ResolveSchedule(maps, &d);
   ResolveStages(maps, &d);
+  d.ema_window = std::max<int64_t>(1, InSteps(d.given_ema_window, kAverageShare, d.steps));
   d.checkpoint_every = d.given_checkpoint_every.value_or(DefaultInterval(d.steps));
   d.evaluate_every = d.given_evaluate_every.value_or(DefaultInterval(d.steps));
 }

@@ -88,13 +88,16 @@ training:
   micro_batch: 0
   seed: 0
   optimizer: adamw
+  momentum: 0.95
   beta1: 0.9
   beta2: 0.95
   epsilon: 1.0e-08
   weight_decay: 0.1
   clip_norm: 1.0
   z_loss: 0.0
-  ema_fraction: 0.01
+  moments: fp32
+  shard_optimizer: false
+  ema_window: 12
   precision: auto
   activation_checkpointing: 0
   learning_rate:
@@ -315,7 +318,9 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       absl::StrCat(
           kData,
           "training: {tokens: 123456789, seed: 9223372036854775807, beta1: 0.123456789012345678, "
-          "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_fraction: 1}\npriority: -3\n"),
+          "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_window: 100%, "
+          "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\npriority: "
+          "-3\n"),
       "model: {preset: test, hidden: 384, heads: 6, kv_heads: 2, head_dim: 48, rope_theta: "
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "

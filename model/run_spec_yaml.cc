@@ -82,13 +82,16 @@ void WriteTraining(const RunSpec& spec, Writer* w) {
   w->Integer("micro_batch", spec.micro_batch);
   w->Integer("seed", static_cast<int64_t>(spec.seed));
   w->Word("optimizer", spec.optimizer);
+  w->Number("momentum", spec.momentum);
   w->Number("beta1", spec.beta1);
   w->Number("beta2", spec.beta2);
   w->Number("epsilon", spec.epsilon);
   w->Number("weight_decay", spec.weight_decay);
   w->Number("clip_norm", spec.clip_norm);
   w->Number("z_loss", spec.z_loss);
-  w->Number("ema_fraction", spec.ema_fraction);
+  w->Word("moments", spec.moments);
+  w->Word("shard_optimizer", spec.shard_optimizer ? "true" : "false");
+  w->Integer("ema_window", spec.ema_window);
   w->Word("precision", spec.precision);
   w->Integer("activation_checkpointing", spec.activation_checkpointing);
   w->Open("learning_rate");

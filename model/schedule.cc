@@ -29,6 +29,13 @@ double LrAt(int64_t step, const ScheduleSpec& spec) {
   return spec.peak;
 }
 
+ScheduleSpec WithTotalSteps(const ScheduleSpec& spec, int64_t total_steps) {
+  ScheduleSpec out = spec;
+  out.total_steps = total_steps;
+  out.decay_start_step = total_steps - (spec.total_steps - spec.decay_start_step);
+  return out;
+}
+
 const char* DecayShapeName(DecayShape shape) {
   switch (shape) {
     case DecayShape::kCosine:

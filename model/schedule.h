@@ -24,6 +24,10 @@ struct ScheduleSpec {
 // (peak-min)(1+cos πu)/2, linear peak - (peak-min)u, sqrt max(min, peak (1-√u)). t in [0, T).
 double LrAt(int64_t step, const ScheduleSpec& spec);
 
+// The schedule of the same run with another number of steps: warm-up and decay keep their lengths,
+// the new total moves the start of the decay, nothing before the earlier of both starts changes.
+ScheduleSpec WithTotalSteps(const ScheduleSpec& spec, int64_t total_steps);
+
 inline constexpr DecayShape kDecayShapes[] = {DecayShape::kCosine, DecayShape::kLinear,
                                               DecayShape::kSqrt};
 const char* DecayShapeName(DecayShape shape);  // "cosine", "linear", "sqrt"

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace tritter {
@@ -23,12 +25,17 @@ constexpr Golden kGolden[] = {
     {DecayShape::kCosine, 10, 810, 1000, 905, 0.00032553583491308317},
     {DecayShape::kCosine, 10, 810, 1000, 998, 6.0036907652033373e-05},
     {DecayShape::kCosine, 10, 810, 1000, 999, 6e-05},
+    {DecayShape::kLinear, 10, 810, 1000, 0, 6e-05},
     {DecayShape::kLinear, 10, 810, 1000, 9, 6e-04},
+    {DecayShape::kLinear, 10, 810, 1000, 10, 6e-04},
     {DecayShape::kLinear, 10, 810, 1000, 809, 6e-04},
     {DecayShape::kLinear, 10, 810, 1000, 810, 0.00059715789473684209},
     {DecayShape::kLinear, 10, 810, 1000, 905, 0.00032715789473684208},
     {DecayShape::kLinear, 10, 810, 1000, 998, 6.284210526315791e-05},
     {DecayShape::kLinear, 10, 810, 1000, 999, 6e-05},
+    {DecayShape::kSqrt, 10, 810, 1000, 0, 6e-05},
+    {DecayShape::kSqrt, 10, 810, 1000, 9, 6e-04},
+    {DecayShape::kSqrt, 10, 810, 1000, 10, 6e-04},
     {DecayShape::kSqrt, 10, 810, 1000, 809, 6e-04},
     {DecayShape::kSqrt, 10, 810, 1000, 810, 0.0005564714249933992},
     {DecayShape::kSqrt, 10, 810, 1000, 905, 0.00017350880801345346},
@@ -75,9 +82,15 @@ TEST(LrAt, NeverRisesDuringDecayAndEndsAtTheMinimum) {
 
 TEST(LrAt, AnExtendedRunKeepsEverythingBeforeItsDecay) {
   const ScheduleSpec before{6e-4, 6e-5, 10, 810, 1000, DecayShape::kCosine};
-  const ScheduleSpec after{6e-4, 6e-5, 10, 1810, 2000, DecayShape::kCosine};
-  for (int64_t t = 0; t < 810; ++t) EXPECT_EQ(LrAt(t, before), LrAt(t, after)) << t;
-  for (int64_t t = 0; t < 190; ++t) EXPECT_EQ(LrAt(810 + t, before), LrAt(1810 + t, after)) << t;
+  for (const int64_t total : {2000, 900}) {
+    const ScheduleSpec after = WithTotalSteps(before, total);
+    EXPECT_EQ(after.warmup_steps, 10);
+    EXPECT_EQ(after.decay_start_step, total - 190);
+    for (int64_t t = 0; t < std::min<int64_t>(810, total - 190); ++t)
+      EXPECT_EQ(LrAt(t, before), LrAt(t, after)) << t;
+    for (int64_t t = 0; t < 190; ++t)
+      EXPECT_EQ(LrAt(810 + t, before), LrAt(total - 190 + t, after)) << t;
+  }
 }
 
 TEST(LrAt, StepsOutsideTheRunTakeTheValueAtItsEnd) {

@@ -184,6 +184,13 @@ std::vector<MetricInfo>* MakeCatalogue() {
        "worker",
        "Bytes of checkpoint shares written.",
        {}},
+      {"tritter_train_non_finite_total",
+       kCounter,
+       {},
+       "steps",
+       "worker",
+       "Steps whose loss or gradient was not finite; the worker's log names the first bad tensor.",
+       {}},
 
       // inference
       {"tritter_requests_running",

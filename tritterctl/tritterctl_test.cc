@@ -174,6 +174,14 @@ TEST(Validate, PrintsTheEffectiveConfigurationWhichIsValidItself) {
             "shakespeare-nano\n");
 }
 
+TEST(Validate, PrintsTheGroupsOfParameters) {
+  const Outcome o = Tritterctl({"validate", "examples/shakespeare/run.yaml", "--groups"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_THAT(o.out, AllOf(HasSubstr("RATE FACTOR"), HasSubstr("attn.q"), HasSubstr("norm")));
+  const Outcome json = Tritterctl({"validate", "examples/shakespeare/run.yaml", "-o", "json"});
+  EXPECT_THAT(json.out, HasSubstr("\"group\": \"embedding\""));
+}
+
 TEST(Validate, AlsoAsksTheCoordinatorThatIsNamed) {
   FakeCoordinator coordinator;
   const Outcome o = Tritterctl(

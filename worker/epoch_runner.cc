@@ -4,8 +4,10 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/parameter_groups.h"
 #include "model/tokenizer.h"
 #include "worker/held_out_evaluation.h"
 #include "worker/start_state.h"
@@ -157,6 +159,17 @@ absl::Status EpochRunner::Prepare() {
         absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
   }
   Log(LogLevel::kInfo, "training_started", {{"step", step_}, {"trainer", trainer_->description()}});
+  if (rank_ == 0) {
+    for (const GroupSummary& g : SummariseGroups(spec_)) {
+      Log(LogLevel::kInfo, "parameter_group",
+          {{"group", g.group.name},
+           {"optimizer", OptimizerKindName(g.group.optimizer)},
+           {"weight_decay", g.group.weight_decay},
+           {"rate_factor", g.group.rate_factor},
+           {"tensors", g.tensors},
+           {"parameters", g.parameters}});
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -264,7 +277,9 @@ absl::Status EpochRunner::Evaluate() {
            {"bits_per_byte", report.bits_per_byte}});
     }
   }
-  return rank_ == 0 ? Sample() : absl::OkStatus();
+  // Where the averages are divided over the ranks, rank 0 has them whole from the evaluation.
+  const bool whole = !spec_.shard_optimizer || !data_->held_out().empty();
+  return rank_ == 0 && whole ? Sample() : absl::OkStatus();
 }
 
 absl::Status EpochRunner::Sample() {
@@ -316,6 +331,11 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
   if (IsStaleEpoch(status)) {
     CancelWith(status);
     return {Kind::kEnded, status, step_};
+  }
+  if (const auto tensor = status.GetPayload(kFirstBadTensor); tensor.has_value()) {
+    Log(LogLevel::kError, "non_finite", {{"step", step_}, {"tensor", std::string(*tensor)}});
+    options_.observer->OnNonFinite();
+    status.ErasePayload(kFirstBadTensor);  // the message says it
   }
   const std::string failure =
       absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());

@@ -121,6 +121,9 @@ TEST_F(EpochRunnerTest, ExecutesAllPlansReportsAndLeaves) {
       env_.Exists("/runs/run-1/checkpoints/step-00000008.tmp-3-a/share-0-of-1.safetensors"));
   EXPECT_EQ(runner->status().step, 12);
   EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("training_started")));
+  EXPECT_THAT(link.log_lines(),
+              testing::Contains(HasSubstr("parameter_group group=embedding optimizer=adamw "
+                                          "weight_decay=0 rate_factor=1 tensors=1")));
 }
 
 TEST_F(EpochRunnerTest, StateDependsOnTheStepsAndNotOnThePlansTheyCameIn) {

@@ -23,6 +23,7 @@ class TrainingObserver {
   virtual void OnStep(const StepReport& report, int64_t own_tokens) {}
   virtual void OnEvaluation(const EvaluationReport& report) {}
   virtual void OnCheckpoint(const CheckpointEnd& end) {}
+  virtual void OnNonFinite() {}  // a step's loss or gradient was not finite
   virtual void OnEpochEnded(const absl::Status& status) {}
 };
 

@@ -18,7 +18,8 @@ WorkerMetrics::WorkerMetrics(Registry* registry)
       optimizer_seconds_(PartSeconds(registry, "optimizer")),
       other_seconds_(PartSeconds(registry, "other")),
       checkpoint_seconds_(registry->GetHistogram("tritter_checkpoint_write_seconds")),
-      checkpoint_bytes_(registry->GetCounter("tritter_checkpoint_written_bytes_total")) {}
+      checkpoint_bytes_(registry->GetCounter("tritter_checkpoint_written_bytes_total")),
+      non_finite_(registry->GetCounter("tritter_train_non_finite_total")) {}
 
 std::string WorkerMetrics::Run() {
   MutexLock lock(&mu_);

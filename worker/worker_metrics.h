@@ -18,6 +18,7 @@ class WorkerMetrics : public TrainingObserver {
   void OnStep(const StepReport& report, int64_t own_tokens) override;
   void OnEvaluation(const EvaluationReport& report) override;
   void OnCheckpoint(const CheckpointEnd& end) override;
+  void OnNonFinite() override { non_finite_.Increment(1); }
   void OnEpochEnded(const absl::Status& status) override;
 
  private:
@@ -30,6 +31,7 @@ class WorkerMetrics : public TrainingObserver {
       other_seconds_;
   Histogram checkpoint_seconds_;
   Counter checkpoint_bytes_;
+  Counter non_finite_;
   Mutex mu_;
   std::string run_ GUARDED_BY(mu_);
 };

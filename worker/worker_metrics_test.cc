@@ -40,6 +40,9 @@ TEST(WorkerMetrics, ShowsTheLastStepAndForgetsTheRunAtItsEnd) {
   EXPECT_THAT(text, HasSubstr("tritter_train_step_part_seconds_total{part=\"other\"} 0.25"));
   EXPECT_THAT(text, HasSubstr("2.125"));
   EXPECT_THAT(text, HasSubstr("tritter_checkpoint_written_bytes_total 4096"));
+  EXPECT_THAT(text, HasSubstr("tritter_train_non_finite_total 0"));
+  metrics.OnNonFinite();
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_train_non_finite_total 1"));
   metrics.OnEpochEnded(absl::OkStatus());
   EXPECT_THAT(registry.Text(), Not(HasSubstr("run-1")));
   EXPECT_THAT(registry.Text(), HasSubstr("tritter_train_tokens_total 1024"));

@@ -15,7 +15,11 @@ int64_t TrainingBytes(const RunSpec& spec, int64_t parameters, int64_t micro_bat
   const int64_t largest = m.hidden * std::max(m.vocab, m.ffn);
   const int64_t ranks = std::max<int64_t>(1, spec.min_workers);
   const int64_t copied = std::min(parameters, (parameters + ranks - 1) / ranks + largest);
-  return parameters * 20 + (ranks == 1 ? parameters : copied) * 16 + micro_batch * floats * 4;
+  // Of those tensors, too, a rank of a sharded optimiser keeps moments and averages alone.
+  const int64_t state = (spec.moments == "8bit" ? 3 : 8) + 4;
+  const int64_t kept = spec.shard_optimizer && ranks > 1 ? copied : parameters;
+  return parameters * 8 + kept * state + (ranks == 1 ? parameters : copied) * (4 + state) +
+         micro_batch * floats * 4;
 }
 
 int64_t DeriveMicroBatch(const RunSpec& spec, int64_t parameters, int64_t memory_bytes) {

@@ -36,6 +36,18 @@ TEST(TrainingBytes, CountsTheCopyOfTheShareInTheSmallestWorld) {
   EXPECT_EQ(TrainingBytes(s, 1000, 1), TrainingBytes(Nano(), 1000, 1));  // one tensor is all
 }
 
+TEST(TrainingBytes, EightBitMomentsAndAShardedOptimiserTakeLess) {
+  RunSpec s = Nano();
+  const int64_t whole = TrainingBytes(s, 1'000'000, 1);
+  s.moments = "8bit";
+  EXPECT_EQ(whole - TrainingBytes(s, 1'000'000, 1), 10 * 1'000'000) << "state and its copy";
+  s.moments = "fp32";
+  s.min_workers = 4;
+  const int64_t copied = TrainingBytes(s, 1'000'000, 1);
+  s.shard_optimizer = true;
+  EXPECT_EQ(copied - TrainingBytes(s, 1'000'000, 1), 12 * (1'000'000 - 250'000 - 128 * 384));
+}
+
 TEST(DeriveMicroBatch, IsTheShareOfTheLargestWorldWhateverTheWorldIs) {
   EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 0), 8);
   RunSpec odd = Nano();

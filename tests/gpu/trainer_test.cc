@@ -100,7 +100,7 @@ TEST_F(GpuTrainerTest, AResumedRunEndsInTheSameBits) {
       Train(straight.get(), spec);
       Train(resumed.get(), spec);
     }
-    EXPECT_EQ(resumed->StateHash(), straight->StateHash());
+    EXPECT_EQ(*resumed->StateHash(), *straight->StateHash());
   }
 }
 

@@ -151,7 +151,7 @@ class FakeTrainer : public Trainer {
     return std::unique_ptr<TrainerSnapshot>(std::make_unique<FakeSnapshot>(
         state_, step_, collective_->rank(), collective_->world_size()));
   }
-  std::string StateHash() override { return absl::StrCat(state_); }
+  absl::StatusOr<std::string> StateHash() override { return absl::StrCat(state_); }
   std::string description() const override { return "fake"; }
 
  private:

@@ -33,7 +33,7 @@ RunSpec TinySpec() {
   spec.global_batch = 8;
   spec.seed = 5;
   spec.schedule = {3e-3, 3e-4, 5, 80, 100, DecayShape::kCosine};
-  spec.ema_fraction = 0.1;
+  spec.ema_window = 10;
   return spec;
 }
 

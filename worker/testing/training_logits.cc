@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "common/status_macros.h"
+#include "model/checkpoint_tensors.h"
 #include "worker/training/network.h"
-#include "worker/training/state_share.h"
 
 namespace tritter {
 
@@ -18,8 +18,11 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
   ParallelRows parallel(1);
   MatrixProducts products(GemmType::kFp32, &parallel);
   const LayerContext context{&config, &parameters, &sink, &parallel, &products};
-  RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters));
-  std::copy_n(parameters.average(), parameters.size(), parameters.weight());
+  ASSIGN_OR_RETURN(const auto checkpoint, CheckpointTensors::Open(env, folder, manifest));
+  for (const ParameterSlot& slot : parameters.slots()) {
+    ASSIGN_OR_RETURN(const absl::Span<const float> average, checkpoint->Get("ema/", slot.spec));
+    std::copy(average.begin(), average.end(), parameters.weight() + slot.offset);
+  }
   parameters.MarkChanged();
   ASSIGN_OR_RETURN(const auto network, Network::Create(context, BitLinearFactory(context)));
   ASSIGN_OR_RETURN(const ParameterSlot* head,

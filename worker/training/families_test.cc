@@ -142,7 +142,7 @@ TEST(Families, TwoRanksEqualOneThatAccumulatesBitForBit) {
     for (std::thread& thread : threads) thread.join();
     for (int rank = 0; rank < 2; ++rank) {
       EXPECT_EQ(losses[rank], want) << Name(model);
-      EXPECT_EQ(trainers[rank]->StateHash(), single->StateHash()) << Name(model);
+      EXPECT_EQ(*trainers[rank]->StateHash(), *single->StateHash()) << Name(model);
     }
   }
 }
@@ -161,7 +161,7 @@ TEST(Families, StoppedAndResumedEqualsUndisturbed) {
     auto resumed = MakeTrainer(spec, alone.get());
     ASSERT_OK(resumed->Load(&env, "/step", manifest));
     Train(resumed.get(), spec, 7, 12, 8);
-    EXPECT_EQ(resumed->StateHash(), whole->StateHash()) << Name(model);
+    EXPECT_EQ(*resumed->StateHash(), *whole->StateHash()) << Name(model);
   }
 }
 

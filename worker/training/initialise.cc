@@ -79,10 +79,6 @@ void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterSto
         w[i] = static_cast<float>(random.Normal() * deviation);
     }
   }
-  const int64_t size = parameters->size();
-  std::copy(parameters->weight(), parameters->weight() + size, parameters->average());
-  std::fill(parameters->adam_m(), parameters->adam_m() + size, 0.0f);
-  std::fill(parameters->adam_v(), parameters->adam_v() + size, 0.0f);
   parameters->MarkChanged();
 }
 

@@ -19,7 +19,7 @@
 
 namespace tritter {
 
-// Writes weights and averages, zeroes moments.
+// Writes every weight.
 void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterStore* parameters);
 
 }  // namespace tritter

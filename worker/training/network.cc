@@ -163,14 +163,23 @@ at::Tensor Network::RunSegment(const at::Tensor& x, const SegmentCall& call) {
   return y;
 }
 
-at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape,
-                            int64_t first_position) {
+at::Tensor Network::Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position,
+                            const Look& look) {
   if (rope_length_ != shape.length || rope_first_ != first_position) {
     rope_ = MakeRopeTables(*context_.config, first_position, shape.length);
     rope_length_ = shape.length;
     rope_first_ = first_position;
   }
   at::Tensor x = embedded;
+  if (look) {
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      x = blocks_[i]->Forward(x, shape, rope_);
+      look(absl::StrCat("layers.", i), x);
+    }
+    x = AddNorm(context_, final_norm_, x, {});
+    look("norm", x);
+    return x;
+  }
   const size_t segment = context_.recompute_layers > 0 ? context_.recompute_layers : blocks_.size();
   for (size_t first = 0; first < blocks_.size(); first += segment) {
     const SegmentCall call{this, first, std::min(first + segment, blocks_.size()), shape};

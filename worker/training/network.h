@@ -2,6 +2,7 @@
 // The head is the loss's (worker/training/loss.h). LibTorch.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,7 +34,10 @@ class Network {
   // Rows of the embedding, [T, H], a leaf that collects its gradient. tokens [T].
   at::Tensor Embed(const std::vector<int64_t>& tokens) const;
   // After the final norm: [T, H]. Positions of every sequence start at `first_position`.
-  at::Tensor Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position = 0);
+  // `look` sees the output of every part as it is made: "layers.0", …, "norm".
+  using Look = std::function<void(absl::string_view name, const at::Tensor& x)>;
+  at::Tensor Forward(const at::Tensor& embedded, SequenceShape shape, int64_t first_position = 0,
+                     const Look& look = nullptr);
   // Adds the rows of the embedding's gradient up, in token order, into the sink: beside the loss's
   // part where the head is the embedding.
   void CommitEmbeddingGradient(const at::Tensor& gradient,

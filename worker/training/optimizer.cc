@@ -4,35 +4,19 @@
 #include <cmath>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "kernels/optimizer_ops.h"
 #include "kernels/training_ops.h"
 
 namespace tritter {
 namespace {
 // Unit in which the flat arrays are split over threads and the norm is summed.
 constexpr int64_t kBlock = 16384;
-
-std::string NonFiniteIn(const ParameterStore& parameters, const float* values,
-                        absl::string_view what) {
-  for (const ParameterSlot& slot : parameters.slots()) {
-    for (int64_t i = 0; i < slot.size; ++i) {
-      if (!std::isfinite(values[slot.offset + i])) {
-        return absl::StrCat(what, " ", slot.spec.name, " (element ", i, " is ",
-                            values[slot.offset + i], ")");
-      }
-    }
-  }
-  return "";
-}
+static_assert(kBlock % kMomentBlock == 0);
 }  // namespace
 
-double AverageDecay(int64_t step, double window) {
+double AverageDecay(int64_t step, int64_t window) {
   const double t = static_cast<double>(step);
-  return std::min(1.0 - 1.0 / std::max(window, 1.0), t / (t + 9.0));
-}
-
-bool HasWeightDecay(ParameterKind kind) {
-  return kind == ParameterKind::kTernary || kind == ParameterKind::kHead;
+  return std::min(1.0 - 1.0 / static_cast<double>(std::max<int64_t>(window, 1)), t / (t + 9.0));
 }
 
 double GradientNorm(const ParameterStore& parameters, ParallelRows* parallel) {
@@ -48,38 +32,61 @@ double GradientNorm(const ParameterStore& parameters, ParallelRows* parallel) {
   return std::sqrt(total);
 }
 
-std::string FirstNonFinite(const ParameterStore& parameters) {
-  std::string found = NonFiniteIn(parameters, parameters.weight(), "weight");
-  if (found.empty()) found = NonFiniteIn(parameters, parameters.gradient(), "gradient of");
-  return found;
+void Optimizer::Split(int64_t size, const std::function<void(int64_t first, int64_t count)>& body) {
+  parallel_->Run((size + kBlock - 1) / kBlock, [&](int, int64_t first, int64_t end) {
+    const int64_t at = first * kBlock, count = std::min(end * kBlock, size) - at;
+    if (count > 0) body(at, count);
+  });
 }
 
-void AdamWUpdate(const RunSpec& spec, int64_t step, double learning_rate, double gradient_norm,
-                 ParameterStore* parameters, ParallelRows* parallel) {
+void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
+                       ParameterStore* parameters, OptimizerState* state) {
   const double t = static_cast<double>(step);
-  AdamWStep update;
-  update.gradient_scale = spec.clip_norm > 0 && gradient_norm > spec.clip_norm
-                              ? static_cast<float>(spec.clip_norm / gradient_norm)
-                              : 1.0f;
-  update.beta1 = static_cast<float>(spec.beta1);
-  update.beta2 = static_cast<float>(spec.beta2);
-  update.correction1 = static_cast<float>(1.0 - std::pow(spec.beta1, t));
-  update.correction2 = static_cast<float>(1.0 - std::pow(spec.beta2, t));
-  update.epsilon = static_cast<float>(spec.epsilon);
-  update.learning_rate = static_cast<float>(learning_rate);
-  update.average_decay =
-      static_cast<float>(AverageDecay(step, spec.ema_fraction * static_cast<double>(spec.steps)));
-  for (const ParameterSlot& slot : parameters->slots()) {
-    update.weight_decay =
-        HasWeightDecay(slot.spec.kind) ? static_cast<float>(spec.weight_decay) : 0.0f;
-    const int64_t blocks = (slot.size + kBlock - 1) / kBlock;
-    parallel->Run(blocks, [&](int, int64_t first, int64_t end) {
-      const int64_t at = slot.offset + first * kBlock,
-                    count = std::min(end * kBlock, slot.size) - first * kBlock;
-      if (count > 0) {
-        AdamWRows(update, parameters->gradient() + at, count, parameters->weight() + at,
-                  parameters->adam_m() + at, parameters->adam_v() + at, parameters->average() + at);
+  AdamWStep adamw;
+  adamw.gradient_scale = spec_.clip_norm > 0 && gradient_norm > spec_.clip_norm
+                             ? static_cast<float>(spec_.clip_norm / gradient_norm)
+                             : 1.0f;
+  adamw.beta1 = static_cast<float>(spec_.beta1);
+  adamw.beta2 = static_cast<float>(spec_.beta2);
+  adamw.correction1 = static_cast<float>(1.0 - std::pow(spec_.beta1, t));
+  adamw.correction2 = static_cast<float>(1.0 - std::pow(spec_.beta2, t));
+  adamw.epsilon = static_cast<float>(spec_.epsilon);
+  adamw.average_decay = static_cast<float>(AverageDecay(step, spec_.ema_window));
+  for (size_t index = 0; index < parameters->slots().size(); ++index) {
+    const ParameterSlot& slot = parameters->slots()[index];
+    const SlotState& kept = state->slots()[index];
+    if (!kept.kept) continue;
+    const ParameterGroup& group = kept.group;
+    float* weight = parameters->weight() + slot.offset;
+    const float* gradient = parameters->gradient() + slot.offset;
+    if (group.optimizer == OptimizerKind::kMuon) {
+      float* direction = direction_.Reserve(slot.size);
+      Split(slot.size, [&](int64_t at, int64_t count) {
+        MuonMomentumRows(gradient + at, count, adamw.gradient_scale,
+                         static_cast<float>(spec_.momentum), kept.m + at, direction + at);
+      });
+      orthogonalise_(direction, slot.spec.shape[0], slot.spec.shape[1]);
+      const MuonStep muon = {static_cast<float>(learning_rate),
+                             static_cast<float>(group.rate_factor),
+                             static_cast<float>(group.weight_decay), adamw.average_decay};
+      Split(slot.size, [&](int64_t at, int64_t count) {
+        MuonApplyRows(muon, direction + at, count, weight + at, kept.average + at);
+      });
+      continue;
+    }
+    adamw.learning_rate = static_cast<float>(learning_rate * group.rate_factor);
+    adamw.weight_decay = static_cast<float>(group.weight_decay);
+    Split(slot.size, [&](int64_t at, int64_t count) {
+      if (kept.m != nullptr) {
+        AdamWRows(adamw, gradient + at, count, weight + at, kept.m + at, kept.v + at,
+                  kept.average + at);
+        return;
       }
+      const Moments8& m8 = kept.moments8;
+      const int64_t block = at / kMomentBlock;
+      AdamW8Rows(adamw, gradient + at, count, weight + at,
+                 {m8.m_codes + at, m8.m_scales + block, m8.root_codes + at, m8.root_scales + block},
+                 kept.average + at);
     });
   }
   parameters->MarkChanged();

@@ -1,11 +1,13 @@
-// AdamW with clipping by the global norm and the running average of the weights.
+// One update of every parameter: AdamW or Muon by group (model/parameter_groups.h), with clipping
+// by the global norm and the running average of the weights.
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <functional>
+#include <utility>
 
-#include "absl/status/statusor.h"
 #include "model/run_spec.h"
+#include "worker/training/optimizer_state.h"
 #include "worker/training/parallel.h"
 #include "worker/training/parameter_store.h"
 
@@ -16,22 +18,36 @@ namespace tritter {
 // it is `window` steps:
 //   d = min(1 - 1/window, step / (step + 9))
 // so that the average forgets the initial weights however early it is read.
-double AverageDecay(int64_t step, double window);
-
-// Weight decay applies to the matrices of the blocks and the head, never to norms, biases or
-// embeddings.
-bool HasWeightDecay(ParameterKind kind);
+double AverageDecay(int64_t step, int64_t window);
 
 // Norm of the whole gradient, summed in fixed order in double.
 double GradientNorm(const ParameterStore& parameters, ParallelRows* parallel);
 
-// The first weight or gradient, in canonical order, that holds a NaN or an infinity; "" when there
-// is none.
-std::string FirstNonFinite(const ParameterStore& parameters);
+// Overwrites a matrix [rows, cols] by an approximation of the nearest (semi-)orthogonal one.
+using Orthogonalise = std::function<void(float* matrix, int64_t rows, int64_t cols)>;
 
-// One update from the gradients (already summed over the ranks, of norm `gradient_norm`). `step`
-// counts from 1.
-void AdamWUpdate(const RunSpec& spec, int64_t step, double learning_rate, double gradient_norm,
-                 ParameterStore* parameters, ParallelRows* parallel);
+// Owned by the trainer; one thread calls, `parallel` helps. The result of AdamW does not depend on
+// the number of threads; Muon's is `orthogonalise`'s.
+class Optimizer {
+ public:
+  Optimizer(const RunSpec& spec, Orthogonalise orthogonalise, ParallelRows* parallel)
+      : spec_(spec), orthogonalise_(std::move(orthogonalise)), parallel_(parallel) {}
+
+  // One update from the gradients (already summed over the ranks, of norm `gradient_norm`) of every
+  // parameter that `state` keeps. `step` counts from 1. The others' weights stay; the caller
+  // fetches them.
+  void Update(int64_t step, double learning_rate, double gradient_norm, ParameterStore* parameters,
+              OptimizerState* state);
+
+ private:
+  // body(first, count) over ranges of [0, size), each but the last a multiple of the unit in which
+  // flat arrays are split over threads.
+  void Split(int64_t size, const std::function<void(int64_t first, int64_t count)>& body);
+
+  const RunSpec spec_;
+  const Orthogonalise orthogonalise_;
+  ParallelRows* const parallel_;
+  FloatBuffer direction_;  // Muon's, of one matrix
+};
 
 }  // namespace tritter

@@ -22,9 +22,6 @@ ParameterStore::ParameterStore(const ModelConfig& config) : slots_(SlotsOf(confi
   const int64_t size = slots_.back().offset + slots_.back().size;
   weight_ = FloatBuffer(size);
   gradient_ = FloatBuffer(size);
-  adam_m_ = FloatBuffer(size);
-  adam_v_ = FloatBuffer(size);
-  average_ = FloatBuffer(size);
 }
 
 ParameterStore ParameterStore::TableOnly(const ModelConfig& config) {

@@ -1,7 +1,7 @@
-// Every trained number of one rank: weights, gradients, Adam moments and averaged weights, each
-// kind one flat array in the canonical order of the parameter table. Neighbours in the table are
-// neighbours in memory, so that projections that share an input (q, k, v; gate, up) are one matrix,
-// gradient buckets are ranges, and a snapshot is four copies.
+// Weights and gradients of one rank, each one flat array in the canonical order of the parameter
+// table. Neighbours in the table are neighbours in memory, so that projections that share an input
+// (q, k, v; gate, up) are one matrix and gradient buckets are ranges. Moments and averages are the
+// optimiser's (optimizer_state.h).
 #pragma once
 
 #include <cstdint>
@@ -39,14 +39,8 @@ class ParameterStore {
 
   float* weight() { return weight_.data(); }
   float* gradient() { return gradient_.data(); }
-  float* adam_m() { return adam_m_.data(); }
-  float* adam_v() { return adam_v_.data(); }
-  float* average() { return average_.data(); }
   const float* weight() const { return weight_.data(); }
   const float* gradient() const { return gradient_.data(); }
-  const float* adam_m() const { return adam_m_.data(); }
-  const float* adam_v() const { return adam_v_.data(); }
-  const float* average() const { return average_.data(); }
 
   // Counts changes of the weights; what is derived from them (ternary codes) is valid for one
   // version only. Whoever writes through weight() calls MarkChanged afterwards.
@@ -57,7 +51,7 @@ class ParameterStore {
   ParameterStore() = default;
 
   std::vector<ParameterSlot> slots_;
-  FloatBuffer weight_, gradient_, adam_m_, adam_v_, average_;
+  FloatBuffer weight_, gradient_;
   uint64_t version_ = 1;
 };
 

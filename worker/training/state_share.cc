@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
-#include <set>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,31 +14,27 @@
 namespace tritter {
 namespace {
 
-constexpr int kKinds = 4;
-constexpr const char* kPrefixes[kKinds] = {"weight/", "adam_m/", "adam_v/", "ema/"};
-
-// Holds the rank's own slots alone, one after the other.
+// Holds copies of the rank's own tensors alone, one after the other.
 class Snapshot : public TrainerSnapshot {
  public:
-  Snapshot(const ParameterStore& parameters, int64_t step, int rank, int world_size)
+  Snapshot(ParameterStore* parameters, const OptimizerState& state, int64_t step, int rank,
+           int world_size)
       : step_(step), rank_(rank), world_size_(world_size) {
-    const std::vector<ParameterSlot>& slots = parameters.slots();
-    const std::vector<int> owners = AssignShares(slots, world_size);
-    int64_t size = 0;
-    for (size_t i = 0; i < slots.size(); ++i) {
+    const std::vector<int> owners = AssignShares(parameters->slots(), world_size);
+    int64_t bytes = 0;
+    for (size_t i = 0; i < owners.size(); ++i) {
       if (owners[i] != rank) continue;
-      own_.push_back(slots[i]);
-      size += slots[i].size;
-    }
-    const float* arrays[kKinds] = {parameters.weight(), parameters.adam_m(), parameters.adam_v(),
-                                   parameters.average()};
-    for (int kind = 0; kind < kKinds; ++kind) {
-      copies_[kind] = FloatBuffer(size);
-      float* next = copies_[kind].data();
-      for (const ParameterSlot& slot : own_) {
-        std::memcpy(next, arrays[kind] + slot.offset, slot.size * sizeof(float));
-        next += slot.size;
+      for (StateTensor& tensor : StateTensors(parameters, state, i)) {
+        bytes += tensor.bytes;
+        tensors_.push_back(std::move(tensor));
       }
+    }
+    copy_ = FloatBuffer((bytes + 3) / 4);
+    auto* next = reinterpret_cast<uint8_t*>(copy_.data());
+    for (StateTensor& tensor : tensors_) {
+      std::memcpy(next, tensor.data, tensor.bytes);
+      tensor.data = next;
+      next += tensor.bytes;
     }
   }
   int64_t step() const override { return step_; }
@@ -47,15 +42,9 @@ class Snapshot : public TrainerSnapshot {
   absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
                                                        const std::string& folder) const override {
     std::vector<TensorToWrite> tensors;
-    for (int kind = 0; kind < kKinds; ++kind) {
-      const float* next = copies_[kind].data();
-      for (const ParameterSlot& slot : own_) {
-        tensors.push_back({absl::StrCat(kPrefixes[kind], slot.spec.name), DType::kF32,
-                           slot.spec.shape,
-                           absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(next),
-                                               slot.size * sizeof(float))});
-        next += slot.size;
-      }
+    for (const StateTensor& tensor : tensors_) {
+      tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
+                         absl::MakeConstSpan(tensor.data, tensor.bytes)});
     }
     const std::string name = absl::StrCat("share-", rank_, "-of-", world_size_, ".safetensors");
     const std::string path = JoinPath(folder, name);
@@ -71,80 +60,108 @@ class Snapshot : public TrainerSnapshot {
  private:
   const int64_t step_;
   const int rank_, world_size_;
-  std::vector<ParameterSlot> own_;
-  FloatBuffer copies_[kKinds];
+  std::vector<StateTensor> tensors_;  // pointing into copy_
+  FloatBuffer copy_;
 };
 
 }  // namespace
 
-std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size) {
-  std::vector<size_t> order(slots.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return slots[a].size != slots[b].size ? slots[a].size > slots[b].size : a < b;
-  });
-  std::vector<int64_t> load(world_size, 0);
-  std::vector<int> owners(slots.size());
-  for (size_t i : order) {
-    owners[i] = static_cast<int>(std::min_element(load.begin(), load.end()) - load.begin());
-    load[owners[i]] += slots[i].size;
-  }
-  return owners;
-}
-
-std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step, int rank,
-                                           int world_size) {
-  return std::make_unique<Snapshot>(parameters, step, rank, world_size);
+std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
+                                           int64_t step, int rank, int world_size) {
+  return std::make_unique<Snapshot>(parameters, state, step, rank, world_size);
 }
 
 absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,
-                       ParameterStore* parameters) {
-  float* arrays[kKinds] = {parameters->weight(), parameters->adam_m(), parameters->adam_v(),
-                           parameters->average()};
-  std::set<std::string> missing;
-  for (const ParameterSlot& slot : parameters->slots()) {
-    for (const char* prefix : kPrefixes) missing.insert(prefix + slot.spec.name);
+                       ParameterStore* parameters, OptimizerState* state) {
+  std::map<std::string, StateTensor> missing;
+  for (size_t i = 0; i < parameters->slots().size(); ++i) {
+    for (StateTensor& tensor : StateTensors(parameters, *state, i))
+      missing.emplace(tensor.name, std::move(tensor));
   }
   for (const ManifestFile& file : manifest.files) {
     const std::string path = JoinPath(folder, file.name);
     ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share, SafetensorsFile::Open(env, path));
     for (const std::string& name : share->names()) {
-      const size_t slash = name.find('/');
-      const int kind = static_cast<int>(
-          std::find(kPrefixes, kPrefixes + kKinds, name.substr(0, slash + 1)) - kPrefixes);
-      absl::StatusOr<const ParameterSlot*> slot = parameters->Find(name.substr(slash + 1));
-      if (kind == kKinds || !slot.ok()) {
+      const auto wanted = missing.find(name);
+      if (wanted == missing.end()) {
+        // Of a parameter that another rank keeps, or of none.
+        const absl::StatusOr<const ParameterSlot*> slot =
+            parameters->Find(name.substr(name.find('/') + 1));
+        if (slot.ok() && !state->slots()[*slot - parameters->slots().data()].kept) continue;
         return absl::FailedPreconditionError(
             absl::StrCat(path, ": tensor ", name,
-                         " does not belong to the model of this run; was it written with another "
-                         "configuration?"));
+                         " does not belong to the model and optimiser of this run; was it written "
+                         "with another configuration?"));
       }
+      const StateTensor& want = wanted->second;
       ASSIGN_OR_RETURN(TensorView tensor, share->Get(name));
-      if (tensor.dtype != DType::kF32 || tensor.shape != (*slot)->spec.shape) {
+      if (tensor.dtype != want.dtype || tensor.shape != want.shape) {
         return absl::FailedPreconditionError(
             absl::StrCat(path, ": tensor ", name, " is ", DTypeName(tensor.dtype), " [",
-                         absl::StrJoin(tensor.shape, ", "), "], expected F32 [",
-                         absl::StrJoin((*slot)->spec.shape, ", "), "]"));
+                         absl::StrJoin(tensor.shape, ", "), "], expected ", DTypeName(want.dtype),
+                         " [", absl::StrJoin(want.shape, ", "), "]"));
       }
-      std::memcpy(arrays[kind] + (*slot)->offset, tensor.bytes.data(), tensor.bytes.size());
-      missing.erase(name);
+      std::memcpy(want.data, tensor.bytes.data(), tensor.bytes.size());
+      missing.erase(wanted);
     }
   }
   if (!missing.empty()) {
-    return absl::NotFoundError(absl::StrCat(folder, ": no share holds ", *missing.begin(), " (and ",
-                                            missing.size() - 1, " more)"));
+    return absl::NotFoundError(absl::StrCat(folder, ": no share holds ", missing.begin()->first,
+                                            " (and ", missing.size() - 1, " more)"));
   }
   parameters->MarkChanged();
   return absl::OkStatus();
 }
 
-std::string HashState(const ParameterStore& parameters) {
-  Sha256Hasher hasher;
-  for (const float* values :
-       {parameters.weight(), parameters.adam_m(), parameters.adam_v(), parameters.average()}) {
-    hasher.Update(values, parameters.size() * sizeof(float));
+absl::StatusOr<std::string> HashState(ParameterStore* parameters, const OptimizerState& state,
+                                      const std::vector<int>& owners, Collective* collective) {
+  std::vector<Sha256Digest> digests(parameters->slots().size());
+  for (size_t i = 0; i < digests.size(); ++i) {
+    if (!state.slots()[i].kept) continue;
+    Sha256Hasher hasher;
+    for (const StateTensor& tensor : StateTensors(parameters, state, i))
+      hasher.Update(tensor.data, tensor.bytes);
+    digests[i] = hasher.Finish();
   }
+  if (!state.keeps_all()) {
+    for (int root = 0; root < collective->world_size(); ++root) {
+      std::vector<Sha256Digest> theirs = digests;
+      RETURN_IF_ERROR(collective->Broadcast(
+          theirs.data(), static_cast<int64_t>(theirs.size() * sizeof(Sha256Digest)), root));
+      for (size_t i = 0; i < digests.size(); ++i) {
+        if (owners[i] == root) digests[i] = theirs[i];
+      }
+    }
+  }
+  Sha256Hasher hasher;
+  hasher.Update(digests.data(), digests.size() * sizeof(Sha256Digest));
   return Hex(hasher.Finish());
+}
+
+absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
+                           Collective* collective, float* flat) {
+  FloatBuffer packed;
+  for (int root = 0; root < collective->world_size(); ++root) {
+    int64_t size = 0;
+    for (size_t i = 0; i < slots.size(); ++i) size += owners[i] == root ? slots[i].size : 0;
+    if (size == 0) continue;
+    float* const values = packed.Reserve(size);
+    // Between the slots of the root and their packed copies.
+    const auto copy = [&](bool pack) {
+      float* next = values;
+      for (size_t i = 0; i < slots.size(); ++i) {
+        if (owners[i] != root) continue;
+        float* const own = flat + slots[i].offset;
+        std::memcpy(pack ? next : own, pack ? own : next, slots[i].size * sizeof(float));
+        next += slots[i].size;
+      }
+    };
+    if (root == collective->rank()) copy(true);
+    RETURN_IF_ERROR(
+        collective->Broadcast(values, size * static_cast<int64_t>(sizeof(float)), root));
+    if (root != collective->rank()) copy(false);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace tritter

@@ -10,26 +10,31 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/checkpoint_manifest.h"
+#include "worker/collective.h"
+#include "worker/training/optimizer_state.h"
 #include "worker/training/parameter_store.h"
 #include "worker/training/trainer.h"
 
 namespace tritter {
 
-// Rank that writes each parameter (all four tensors of it): largest first to the rank with the
-// least so far; ties go to the earlier parameter and the lower rank.
-std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size);
+// Copies weights, moments and averages of the parameters that `rank` writes (AssignShares).
+std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
+                                           int64_t step, int rank, int world_size);
 
-// Copies weights, moments and averages of the parameters that `rank` writes.
-std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters, int64_t step, int rank,
-                                           int world_size);
-
-// Reads every tensor from the shares in `folder`. Errors: those of the files; NotFound (a parameter
-// that no share has); FailedPrecondition (a tensor of another shape or type, a parameter this model
-// does not have).
+// Reads every weight, and what `state` keeps, from the shares in `folder`. Errors: those of the
+// files; NotFound (a tensor that no share has); FailedPrecondition (a tensor of another shape or
+// type, one that this run does not have).
 absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,
-                       ParameterStore* parameters);
+                       ParameterStore* parameters, OptimizerState* state);
 
-// SHA-256 over weights, moments and averages.
-std::string HashState(const ParameterStore& parameters);
+// SHA-256 of the SHA-256 of every parameter's weight, moments and average. A sharded state (one
+// that does not keep all) is hashed by all ranks together, each its own part, to the same value.
+absl::StatusOr<std::string> HashState(ParameterStore* parameters, const OptimizerState& state,
+                                      const std::vector<int>& owners, Collective* collective);
+
+// Each owner's ranges of `flat` (in the order of the parameters, `owners` by slot) reach every
+// rank. Errors: the collective's.
+absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
+                           Collective* collective, float* flat);
 
 }  // namespace tritter

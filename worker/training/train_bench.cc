@@ -142,7 +142,7 @@ int main(int argc, char** argv) {
   spec.steps = 100;
   spec.sequence_length = 128;
   spec.global_batch = 16;
-  double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3;
+  double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3, average = 0.01;
   int threads = 1;
   int64_t evaluate_every = 0, window = 0, vocabulary = tritter::kByteVocabulary;
   app.AddFlag("--text", &text, "UTF-8 text, documents separated by blank lines")
@@ -161,7 +161,11 @@ int main(int argc, char** argv) {
   app.AddFlag("--shape", &shape, "of the decay").OneOf({"cosine", "linear", "sqrt"});
   app.AddFlag("--weight-decay", &spec.weight_decay, "AdamW");
   app.AddFlag("--beta2", &spec.beta2, "AdamW");
-  app.AddFlag("--ema", &spec.ema_fraction, "window of the weight average as a fraction of the run");
+  app.AddFlag("--momentum", &spec.momentum, "Muon");
+  app.AddFlag("--optimizer", &spec.optimizer, "of the matrices inside the blocks")
+      .OneOf({"adamw", "muon"});
+  app.AddFlag("--moments", &spec.moments, "AdamW's").OneOf({"fp32", "8bit"});
+  app.AddFlag("--ema", &average, "window of the weight average as a fraction of the run");
   app.AddFlag("--seed", &spec.seed, "seed");
   app.AddFlag("--weight-rule", &weight_rule, "none trains plain matrices, the baseline")
       .OneOf({"absmean", "threshold", "none"});
@@ -176,6 +180,7 @@ int main(int argc, char** argv) {
   spec.model.vocab = vocabulary;
   if (weight_rule == "threshold") spec.model.weight_rule = tritter::WeightRule::kThreshold;
   if (weight_rule == "none") spec.model.weight_rule = tritter::WeightRule::kNone;
+  spec.ema_window = std::llround(average * static_cast<double>(spec.steps));
   spec.schedule.peak = peak;
   spec.schedule.min = min * peak;
   spec.schedule.total_steps = spec.steps;

@@ -22,7 +22,10 @@
 #include "worker/training/initialise.h"
 #include "worker/training/loss.h"
 #include "worker/training/network.h"
+#include "worker/training/newton_schulz.h"
+#include "worker/training/non_finite.h"
 #include "worker/training/optimizer.h"
+#include "worker/training/optimizer_state.h"
 #include "worker/training/parallel.h"
 #include "worker/training/serving_forward.h"
 #include "worker/training/state_share.h"
@@ -67,9 +70,12 @@ class CpuTrainer : public Trainer {
       : options_(options),
         spec_(options.spec),
         parameters_(spec_.model),
+        owners_(OwnersOf(spec_, parameters_, options.collective)),
+        state_(spec_, parameters_, owners_, spec_.shard_optimizer ? options.collective->rank() : 0),
         sink_(&parameters_),
         parallel_(options.threads),
         products_(TypeOf(options.spec.precision), &parallel_),
+        optimizer_(spec_, NewtonSchulz, &parallel_),
         reducer_(parameters_.slots(), parameters_.gradient(), options.collective, kBucketFloats) {
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
@@ -85,6 +91,7 @@ class CpuTrainer : public Trainer {
 
   absl::Status InitialiseFresh() override {
     InitialiseParameters(spec_.seed, spec_.model, &parameters_);
+    state_.Reset(parameters_);
     step_ = 0;
     return absl::OkStatus();
   }
@@ -92,7 +99,7 @@ class CpuTrainer : public Trainer {
   absl::Status Load(Env* env, const std::string& folder,
                     const CheckpointManifest& manifest) override {
     return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
-      RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_));
+      RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_, &state_));
       step_ = manifest.step;
       return absl::OkStatus();
     });
@@ -104,26 +111,32 @@ class CpuTrainer : public Trainer {
 
   absl::StatusOr<EvaluationResult> Evaluate(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) override {
-    return CatchFailures("evaluation", kFreeMemory, [&] {
-      return EvaluateWindows(&Serving(averaged), spec_.model, next, options_.collective);
+    return CatchFailures("evaluation", kFreeMemory, [&]() -> absl::StatusOr<EvaluationResult> {
+      ASSIGN_OR_RETURN(ServingForward * forward, Serving(averaged));
+      return EvaluateWindows(forward, spec_.model, next, options_.collective);
     });
   }
 
   absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
                                             bool averaged) override {
-    return CatchFailures(
-        "the serving forward", kFreeMemory,
-        [&]() -> absl::StatusOr<std::vector<float>> { return Serving(averaged).Logits(tokens); });
+    return CatchFailures("the serving forward", kFreeMemory,
+                         [&]() -> absl::StatusOr<std::vector<float>> {
+                           ASSIGN_OR_RETURN(ServingForward * forward, Serving(averaged));
+                           return forward->Logits(tokens);
+                         });
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           return CopyState(parameters_, step_, options_.collective->rank(),
+                           return CopyState(&parameters_, state_, step_,
+                                            options_.collective->rank(),
                                             options_.collective->world_size());
                          });
   }
-  std::string StateHash() override { return HashState(parameters_); }
+  absl::StatusOr<std::string> StateHash() override {
+    return HashState(&parameters_, state_, owners_, options_.collective);
+  }
   std::string description() const override {
     const bool bf16 = products_.type() == GemmType::kBf16;
     return absl::StrCat(
@@ -135,15 +148,36 @@ class CpuTrainer : public Trainer {
   }
 
  private:
+  // The rank that keeps the optimiser's state of each parameter: 0 for all when every rank does.
+  static std::vector<int> OwnersOf(const RunSpec& spec, const ParameterStore& parameters,
+                                   const Collective* collective) {
+    return AssignShares(parameters.slots(), spec.shard_optimizer ? collective->world_size() : 1);
+  }
+  // The averaged weights, flat; of a sharded state those of all ranks, in the array of the
+  // gradients, which are not needed between steps.
+  absl::StatusOr<const float*> Averages() {
+    if (state_.keeps_all()) return state_.average();
+    float* const all = parameters_.gradient();
+    for (size_t i = 0; i < owners_.size(); ++i) {
+      const ParameterSlot& slot = parameters_.slots()[i];
+      const float* average = state_.slots()[i].average;
+      if (average != nullptr) std::copy(average, average + slot.size, all + slot.offset);
+    }
+    RETURN_IF_ERROR(ExchangeOwned(parameters_.slots(), owners_, options_.collective, all));
+    return all;
+  }
   // Packed once for everything that is asked between two changes of the weights.
-  ServingForward& Serving(bool averaged) {
+  absl::StatusOr<ServingForward*> Serving(bool averaged) {
     Served& served = served_[averaged];
     if (!served.forward.has_value() || served.version != parameters_.version()) {
-      served.forward.emplace(spec_.model, parameters_,
-                             averaged ? parameters_.average() : parameters_.weight(), &parallel_);
+      const float* weights = parameters_.weight();
+      if (averaged) {
+        ASSIGN_OR_RETURN(weights, Averages());
+      }
+      served.forward.emplace(spec_.model, parameters_, weights, &parallel_);
       served.version = parameters_.version();
     }
-    return *served.forward;
+    return &*served.forward;
   }
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
@@ -152,13 +186,18 @@ class CpuTrainer : public Trainer {
                              StepStats* stats);
   // Σw over the tokens that the whole global batch predicts. Every rank takes part.
   absl::StatusOr<double> PredictedWeight(const Batch& batch, double weight_sum);
+  // Forward again, looking at every weight and layer.
+  std::string FirstBadTensor(const std::vector<int64_t>& inputs, SequenceShape shape);
 
   const Options options_;
   const RunSpec spec_;
   ParameterStore parameters_;
+  const std::vector<int> owners_;  // by slot
+  OptimizerState state_;
   GradientSink sink_;
   ParallelRows parallel_;
   MatrixProducts products_;
+  Optimizer optimizer_;
   GradientReducer reducer_;
   LayerContext context_;
   std::unique_ptr<Network> network_;
@@ -190,15 +229,25 @@ absl::Status CpuTrainer::RunMicroBatch(const Batch& batch, int64_t first, int64_
   stats->loss += result.loss;
   stats->forward_seconds += watch.Lap();
   if (!std::isfinite(result.loss)) {
-    const std::string tensor = FirstNonFinite(parameters_);
-    return absl::InternalError(absl::StrCat(
-        "the loss of step ", step_, " is ", result.loss,
-        "; first bad tensor: ", tensor.empty() ? "none of the weights (activations)" : tensor));
+    return NonFiniteError(absl::StrCat("the loss of step ", step_, " is ", result.loss),
+                          FirstBadTensor(inputs, {count, length, document_start.data()}));
   }
   hidden.backward(result.hidden_gradient);
   network_->CommitEmbeddingGradient(embedded.grad(), inputs);
   stats->backward_seconds += watch.Lap();
   return absl::OkStatus();
+}
+
+std::string CpuTrainer::FirstBadTensor(const std::vector<int64_t>& inputs, SequenceShape shape) {
+  NonFiniteSearch search(parameters_);
+  const auto look = [&](absl::string_view name, const at::Tensor& x) {
+    search.Output(name, x.data_ptr<float>(), x.numel());
+  };
+  const at::Tensor embedded = network_->Embed(inputs);
+  look("embed", embedded);
+  network_->Forward(embedded, shape, 0, look);
+  const std::string found = search.Finish();
+  return found.empty() ? "the logits" : found;
 }
 
 absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum,
@@ -248,12 +297,16 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
   if (!std::isfinite(stats.grad_norm)) {
-    return absl::InternalError(absl::StrCat("the gradient of step ", step_, " is not finite (loss ",
-                                            stats.loss,
-                                            "); first bad tensor: ", FirstNonFinite(parameters_)));
+    return NonFiniteError(
+        absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
+        FirstNonFiniteGradient(parameters_));
   }
   ++step_;
-  AdamWUpdate(spec_, step_, learning_rate, stats.grad_norm, &parameters_, &parallel_);
+  optimizer_.Update(step_, learning_rate, stats.grad_norm, &parameters_, &state_);
+  if (!state_.keeps_all()) {
+    RETURN_IF_ERROR(
+        ExchangeOwned(parameters_.slots(), owners_, options_.collective, parameters_.weight()));
+  }
   stats.optimizer_seconds = watch.Lap();
   return stats;
 }

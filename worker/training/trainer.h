@@ -51,6 +51,9 @@ class TrainerSnapshot {
                                                                const std::string& folder) const = 0;
 };
 
+// Payload of the status of a step whose loss or gradient is not finite: the first bad tensor.
+inline constexpr char kFirstBadTensor[] = "tritter/first_bad_tensor";
+
 // Not thread-safe: one training thread. Owned by the epoch that is at work.
 class Trainer {
  public:
@@ -72,7 +75,8 @@ class Trainer {
   // One optimiser step on this rank's share of the global batch. weight_sum: Σw over the predicted
   // tokens of the whole global batch. micro_batch: sequences per pass. Advances step() by one.
   // Aborted/Unavailable: the collective failed, the state is then undefined (leave the epoch).
-  // Internal: non-finite loss or gradient, naming the first bad tensor.
+  // Internal: non-finite loss or gradient, naming the first bad tensor in the order in which they
+  // were computed, also in the payload kFirstBadTensor.
   virtual absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
                                          double learning_rate) = 0;
   virtual int64_t step() const = 0;  // optimiser steps done
@@ -82,13 +86,15 @@ class Trainer {
   // that of serving (same kernels, same bits).
   virtual absl::StatusOr<EvaluationResult> Evaluate(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) = 0;
-  // Logits of every position, [positions, V], through the serving arithmetic.
+  // Logits of every position, [positions, V], through the serving arithmetic. Of the averaged
+  // weights of a sharded optimiser all ranks ask together: no rank has them whole.
   virtual absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
                                                     bool averaged) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() = 0;
-  // SHA-256 over every weight and moment in canonical order: equal states, equal hash.
-  virtual std::string StateHash() = 0;
+  // SHA-256 over every weight, moment and average in canonical order: equal states, equal hash. Of
+  // a sharded state all ranks call it together. Errors: the collective's.
+  virtual absl::StatusOr<std::string> StateHash() = 0;
   virtual std::string description() const = 0;  // "cpu, fp32, avx512 …" for the log
 };
 

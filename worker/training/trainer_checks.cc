@@ -1,5 +1,6 @@
 #include "worker/training/trainer_checks.h"
 
+#include "absl/strings/cord.h"
 #include "common/status_macros.h"
 #include "worker/training/attention_rule.h"
 
@@ -11,16 +12,18 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options) {
   const RunSpec& spec = options.spec;
   RETURN_IF_ERROR(ValidateConfig(spec.model));
   RETURN_IF_ERROR(CheckObjective(spec.model.attention));
-  if (spec.optimizer != "adamw") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("training.optimizer is ", spec.optimizer, ", expected adamw"));
-  }
   if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
     return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ",
                                                    spec.sequence_length, ", expected 1 to ",
                                                    spec.model.context, " (model.context)"));
   }
   return absl::OkStatus();
+}
+
+absl::Status NonFiniteError(absl::string_view what, const std::string& tensor) {
+  absl::Status status = absl::InternalError(absl::StrCat(what, "; first bad tensor: ", tensor));
+  status.SetPayload(kFirstBadTensor, absl::Cord(tensor));
+  return status;
 }
 
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,

@@ -20,6 +20,9 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options);
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
                         int64_t micro_batch);
 
+// Internal, with the tensor also in the payload kFirstBadTensor.
+absl::Status NonFiniteError(absl::string_view what, const std::string& tensor);
+
 // LibTorch and the allocators throw; what leaves a trainer is a status.
 template <typename Act>
 auto CatchFailures(const std::string& where, absl::string_view hint, const Act& act)

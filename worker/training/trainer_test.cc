@@ -10,8 +10,10 @@
 #include <new>
 #include <thread>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
@@ -19,57 +21,13 @@
 #include "model/safetensors.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
+#include "worker/testing/tiny_training.h"
 #include "worker/training/float_buffer.h"
 
 namespace tritter {
 namespace {
 
 using ::testing::HasSubstr;
-
-// Sequences [first, first + count) of the global batch of `step`, of uneven weights. mixed: in most
-// of them a document ends and one of another weight begins.
-Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count, bool mixed = false) {
-  Batch batch;
-  batch.sequences = count;
-  for (int64_t i = first; i < first + count; ++i) {
-    const std::vector<int64_t> tokens = TinyTokens(1000 * step + i, spec.sequence_length + 1);
-    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
-    for (int64_t t = 0; t < spec.sequence_length; ++t) {
-      const int64_t document = mixed ? (i * spec.sequence_length + t) / 11 : i;
-      batch.weights.push_back(1.0f + 0.25f * static_cast<float>(document % 3));
-    }
-  }
-  return batch;
-}
-double WeightSum(const RunSpec& spec, bool mixed = false) {
-  double sum = 0;
-  for (float w : BatchOf(spec, 0, 0, spec.global_batch, mixed).weights) sum += w;
-  return sum;
-}
-
-std::unique_ptr<Trainer> MakeTrainer(const RunSpec& spec, Collective* collective) {
-  Trainer::Options options;
-  options.spec = spec;
-  options.collective = collective;
-  auto trainer = Trainer::Create(options);
-  EXPECT_OK(trainer.status());
-  EXPECT_OK((*trainer)->InitialiseFresh());
-  return *std::move(trainer);
-}
-
-// Trains steps [from, to) in micro-batches of `micro`; gives the losses.
-std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, int64_t to,
-                          int64_t micro) {
-  std::vector<double> losses;
-  for (int64_t step = from; step < to; ++step) {
-    auto stats = trainer->Step(BatchOf(spec, step, 0, spec.global_batch), WeightSum(spec), micro,
-                               LrAt(step, spec.schedule));
-    EXPECT_OK(stats.status());
-    if (!stats.ok()) break;
-    losses.push_back(stats->loss);
-  }
-  return losses;
-}
 
 TEST(Trainer, FreshLossIsTheLogarithmOfTheVocabulary) {
   auto alone = SingleProcessCollective();
@@ -114,14 +72,14 @@ TEST_P(Precisions, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
         ASSERT_OK(stats.status());
         losses[rank].push_back(stats->loss);
       }
-      hashes[rank] = trainer->StateHash();
+      hashes[rank] = *trainer->StateHash();
     });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(losses[0], want);
   EXPECT_EQ(losses[1], want);
-  EXPECT_EQ(hashes[0], single->StateHash());
-  EXPECT_EQ(hashes[1], single->StateHash());
+  EXPECT_EQ(hashes[0], *single->StateHash());
+  EXPECT_EQ(hashes[1], *single->StateHash());
 }
 
 // The gradient of a fresh trainer's only step, every parameter of the rank's share by name: with
@@ -237,8 +195,8 @@ TEST(Trainer, SeveralThreadsGiveTheSameLossAndTheSameBitsEveryTime) {
     ASSERT_OK(trainer->InitialiseFresh());
     const std::vector<double> losses = Train(trainer.get(), spec, 0, 10, 8);
     EXPECT_NEAR(losses[0], want, 1e-6 * want);
-    if (repeat == 0) hash = trainer->StateHash();
-    EXPECT_EQ(trainer->StateHash(), hash);
+    if (repeat == 0) hash = *trainer->StateHash();
+    EXPECT_EQ(*trainer->StateHash(), hash);
   }
 }
 
@@ -273,9 +231,9 @@ TEST_P(Precisions, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) 
     auto resumed = MakeTrainer(spec, alone.get());
     ASSERT_OK(resumed->Load(&env, "/checkpoint", manifest));
     EXPECT_EQ(resumed->step(), 7);
-    EXPECT_EQ(resumed->StateHash(), first->StateHash());
+    EXPECT_EQ(*resumed->StateHash(), *first->StateHash());
     Train(resumed.get(), spec, 7, 12, 8);
-    EXPECT_EQ(resumed->StateHash(), whole->StateHash()) << world;
+    EXPECT_EQ(*resumed->StateHash(), *whole->StateHash()) << world;
   }
 }
 
@@ -476,20 +434,47 @@ TEST(Trainer, RefusesBadBatches) {
   EXPECT_EQ(trainer->step(), 0);
 }
 
-TEST(Trainer, NamesTheFirstBadTensor) {
+// Trains a step, then one more with element `at` of `name` set to `value`.
+absl::Status StepAfter(const std::string& name, int64_t at, float value) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
   auto trainer = MakeTrainer(spec, alone.get());
-  MemoryEnv env;
   Train(trainer.get(), spec, 0, 1, 8);
-  // An infinite learning rate spoils every weight.
-  ASSERT_OK(trainer
-                ->Step(BatchOf(spec, 1, 0, 8), WeightSum(spec), 8,
-                       std::numeric_limits<double>::infinity())
-                .status());
-  EXPECT_THAT(
-      trainer->Step(BatchOf(spec, 2, 0, 8), WeightSum(spec), 8, 1e-3).status(),
-      StatusIs(absl::StatusCode::kInternal, HasSubstr("first bad tensor: weight embed.weight")));
+  MemoryEnv env;
+  RETURN_IF_ERROR(env.CreateDirs("/state"));
+  CheckpointManifest manifest;
+  manifest.step = 1;
+  ASSIGN_OR_RETURN(const auto snapshot, trainer->Snapshot());
+  ASSIGN_OR_RETURN(manifest.files, snapshot->WriteShare(&env, "/state"));
+  const std::string path = JoinPath("/state", manifest.files[0].name);
+  ASSIGN_OR_RETURN(std::string bytes, env.ReadFile(path));
+  {
+    ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(&env, path));
+    ASSIGN_OR_RETURN(const auto whole, env.MapFile(path));
+    ASSIGN_OR_RETURN(const TensorView tensor, file->Get("weight/" + name));
+    const std::string_view all(reinterpret_cast<const char*>(whole->bytes().data()),
+                               whole->bytes().size());
+    const size_t offset = all.find(
+        std::string_view(reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()));
+    std::memcpy(bytes.data() + offset + at * sizeof(float), &value, sizeof(float));
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(&env, path, bytes));
+  RETURN_IF_ERROR(trainer->Load(&env, "/state", manifest));
+  return trainer->Step(BatchOf(spec, 1, 0, 8), WeightSum(spec), 8, 1e-3).status();
+}
+
+TEST(Trainer, NamesTheFirstBadTensor) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const absl::Status weight = StepAfter("layers.1.attn.o.weight", 7, kNan);
+  EXPECT_THAT(weight, StatusIs(absl::StatusCode::kInternal,
+                               HasSubstr("the loss of step 1 is nan; first bad tensor: weight "
+                                         "layers.1.attn.o.weight (element 7 is nan)")));
+  EXPECT_EQ(weight.GetPayload(kFirstBadTensor),
+            absl::Cord("weight layers.1.attn.o.weight (element 7 is nan)"));
+  // A weight of 1e38 is finite; what its layer makes of it is not.
+  EXPECT_THAT(StepAfter("layers.0.ffn.gate.weight", 3, 1e38f),
+              StatusIs(absl::StatusCode::kInternal,
+                       HasSubstr("first bad tensor: output of layers.0 (element ")));
 }
 
 TEST(Trainer, RefusesASequenceBeyondTheContext) {

@@ -18,6 +18,7 @@
 #include "worker/training/formula/fused_network.h"
 #include "worker/training/gradient_reducer.h"
 #include "worker/training/initialise.h"
+#include "worker/training/non_finite.h"
 #include "worker/training/optimizer.h"
 #include "worker/training/state_share.h"
 #include "worker/training/trainer_checks.h"
@@ -72,8 +73,7 @@ AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm) {
   update.correction1 = static_cast<float>(1.0 - std::pow(spec.beta1, t));
   update.correction2 = static_cast<float>(1.0 - std::pow(spec.beta2, t));
   update.epsilon = static_cast<float>(spec.epsilon);
-  update.average_decay =
-      static_cast<float>(AverageDecay(step, spec.ema_fraction * static_cast<double>(spec.steps)));
+  update.average_decay = static_cast<float>(AverageDecay(step, spec.ema_window));
   return update;
 }
 
@@ -99,9 +99,10 @@ class DeviceTrainer final : public Trainer {
 
   absl::Status InitialiseFresh() override {
     return CatchFailures("making fresh weights", kHostMemory, [&]() -> absl::Status {
-      ParameterStore store(spec_.model);
-      InitialiseParameters(spec_.seed, spec_.model, &store);
-      Upload(&store);
+      HostState host(spec_);
+      InitialiseParameters(spec_.seed, spec_.model, &host.parameters);
+      host.optimizer.Reset(host.parameters);
+      Upload(&host);
       step_ = 0;
       return absl::OkStatus();
     });
@@ -110,9 +111,9 @@ class DeviceTrainer final : public Trainer {
   absl::Status Load(Env* env, const std::string& folder,
                     const CheckpointManifest& manifest) override {
     return CatchFailures("reading the checkpoint", kHostMemory, [&]() -> absl::Status {
-      ParameterStore store(spec_.model);
-      RETURN_IF_ERROR(ReadState(env, folder, manifest, &store));
-      Upload(&store);
+      HostState host(spec_);
+      RETURN_IF_ERROR(ReadState(env, folder, manifest, &host.parameters, &host.optimizer));
+      Upload(&host);
       step_ = manifest.step;
       return absl::OkStatus();
     });
@@ -158,17 +159,18 @@ class DeviceTrainer final : public Trainer {
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kHostMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           ParameterStore store(spec_.model);
-                           Download(&store);
-                           return CopyState(store, step_, options_.collective->rank(),
+                           HostState host(spec_);
+                           Download(&host);
+                           return CopyState(&host.parameters, host.optimizer, step_,
+                                            options_.collective->rank(),
                                             options_.collective->world_size());
                          });
   }
 
-  std::string StateHash() override {
-    ParameterStore store(spec_.model);
-    Download(&store);
-    return HashState(store);
+  absl::StatusOr<std::string> StateHash() override {
+    HostState host(spec_);
+    Download(&host);
+    return HashState(&host.parameters, host.optimizer, {}, options_.collective);
   }
 
   std::string description() const override {
@@ -200,27 +202,35 @@ class DeviceTrainer final : public Trainer {
     return at::tensor(at::ArrayRef<int64_t>(tokens.data(), tokens.size())).to(place_);
   }
 
+  // The state as it is read and written.
+  struct HostState {
+    explicit HostState(const RunSpec& spec) : parameters(spec.model), optimizer(spec, parameters) {}
+    ParameterStore parameters;
+    OptimizerState optimizer;
+  };
   // Calls copy(the device's array, the host's) for everything but the gradient.
   template <typename Copy>
-  void ForEachArray(ParameterStore* store, const Copy& copy) {
-    const std::pair<at::Tensor, float*> arrays[] = {{weight_, store->weight()},
-                                                    {m_, store->adam_m()},
-                                                    {v_, store->adam_v()},
-                                                    {average_, store->average()}};
-    for (const auto& [device, host] : arrays) copy(device, at::from_blob(host, {store->size()}));
+  void ForEachArray(HostState* state, const Copy& copy) {
+    const std::pair<at::Tensor, float*> arrays[] = {{weight_, state->parameters.weight()},
+                                                    {m_, state->optimizer.m()},
+                                                    {v_, state->optimizer.v()},
+                                                    {average_, state->optimizer.average()}};
+    for (const auto& [device, host] : arrays)
+      copy(device, at::from_blob(host, {state->parameters.size()}));
   }
-  void Upload(ParameterStore* store) {
-    ForEachArray(store, [](at::Tensor device, const at::Tensor& host) { device.copy_(host); });
+  void Upload(HostState* state) {
+    ForEachArray(state, [](at::Tensor device, const at::Tensor& host) { device.copy_(host); });
     network_.MarkChanged();
   }
-  void Download(ParameterStore* store) {
-    ForEachArray(store, [](const at::Tensor& device, at::Tensor host) { host.copy_(device); });
+  void Download(HostState* state) {
+    ForEachArray(state, [](const at::Tensor& device, at::Tensor host) { host.copy_(device); });
   }
   std::string FirstBadTensor() {
     ParameterStore store(spec_.model);
     at::from_blob(store.weight(), {store.size()}).copy_(weight_);
     at::from_blob(store.gradient(), {store.size()}).copy_(gradient_);
-    const std::string found = FirstNonFinite(store);
+    std::string found = NonFiniteSearch(store).Finish();
+    if (found.empty()) found = FirstNonFiniteGradient(store);
     return found.empty() ? "none of the weights (activations)" : found;
   }
 
@@ -291,9 +301,9 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double weig
   clock.Mark(&stats.reduce_seconds);
   stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
   if (!std::isfinite(stats.loss) || !std::isfinite(stats.grad_norm)) {
-    return absl::InternalError(absl::StrCat("step ", step_, " has loss ", stats.loss,
-                                            " and gradient norm ", stats.grad_norm,
-                                            "; first bad tensor: ", FirstBadTensor()));
+    return NonFiniteError(absl::StrCat("step ", step_, " has loss ", stats.loss,
+                                       " and gradient norm ", stats.grad_norm),
+                          FirstBadTensor());
   }
   ++step_;
   Optimise(learning_rate, stats.grad_norm);
@@ -309,11 +319,13 @@ void DeviceTrainer::Optimise(double learning_rate, double gradient_norm) {
   // Neighbours that are trained alike are one launch.
   update.learning_rate = static_cast<float>(learning_rate);
   for (size_t first = 0, end; first < slots.size(); first = end) {
-    const bool decays = HasWeightDecay(slots[first].spec.kind);
+    const double decay = GroupOf(spec_, slots[first].spec).weight_decay;
     int64_t size = 0;
-    for (end = first; end < slots.size() && HasWeightDecay(slots[end].spec.kind) == decays; ++end)
+    for (end = first; end < slots.size() && GroupOf(spec_, slots[end].spec).weight_decay == decay;
+         ++end) {
       size += slots[end].size;
-    update.weight_decay = decays ? static_cast<float>(spec_.weight_decay) : 0.0f;
+    }
+    update.weight_decay = static_cast<float>(decay);
     const auto part = [&](const at::Tensor& all) {
       return all.narrow(0, slots[first].offset, size);
     };
@@ -373,6 +385,9 @@ absl::Status CheckDeviceSupports(const RunSpec& spec) {
   const AttentionMode mode = spec.model.attention;
   if (mode == AttentionMode::kPrefixLm || mode == AttentionMode::kDocument)
     return refuse(absl::StrCat("model.attention ", AttentionModeName(mode)), "another mode");
+  if (spec.moments != "fp32")
+    return refuse(absl::StrCat("training.moments ", spec.moments), "fp32");
+  if (spec.shard_optimizer) return refuse("training.shard_optimizer true", "false");
   return absl::OkStatus();
 }
 

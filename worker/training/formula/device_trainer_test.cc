@@ -109,7 +109,7 @@ TEST_F(DeviceTrainerTest, LossAndGradientsAreThoseOfTheCpuTrainer) {
   for (Family family : {Family::kTritter, Family::kBitnet}) {
     const RunSpec spec = SpecOf(family);
     auto cpu = Make(spec, alone_.get(), false), device = Make(spec, alone_.get(), true);
-    EXPECT_EQ(device->StateHash(), cpu->StateHash());
+    EXPECT_EQ(*device->StateHash(), *cpu->StateHash());
     const StepStats a = TrainStep(cpu.get(), spec, 8), b = TrainStep(device.get(), spec, 8);
     EXPECT_NEAR(b.loss, a.loss, 1e-4 * a.loss);
     EXPECT_NEAR(b.grad_norm, a.grad_norm, 1e-2 * a.grad_norm);
@@ -175,12 +175,12 @@ TEST_F(DeviceTrainerTest, TwoRanksEqualOneThatAccumulatesBitForBit) {
                              LrAt(step, spec.schedule))
                       .status());
       }
-      hashes[rank] = trainer->StateHash();
+      hashes[rank] = *trainer->StateHash();
     });
   }
   for (std::thread& rank : ranks) rank.join();
-  EXPECT_EQ(hashes[0], alone->StateHash());
-  EXPECT_EQ(hashes[1], alone->StateHash());
+  EXPECT_EQ(hashes[0], *alone->StateHash());
+  EXPECT_EQ(hashes[1], *alone->StateHash());
 }
 
 TEST_F(DeviceTrainerTest, AResumedRunEndsInTheSameBits) {
@@ -194,7 +194,7 @@ TEST_F(DeviceTrainerTest, AResumedRunEndsInTheSameBits) {
   ASSERT_OK(resumed->Load(&env, "/state", manifest));
   EXPECT_EQ(resumed->step(), 3);
   TrainStep(resumed.get(), spec, 4);
-  EXPECT_EQ(resumed->StateHash(), straight->StateHash());
+  EXPECT_EQ(*resumed->StateHash(), *straight->StateHash());
 }
 
 TEST_F(DeviceTrainerTest, SharesAreThoseOfTheCpuTrainer) {
@@ -203,7 +203,7 @@ TEST_F(DeviceTrainerTest, SharesAreThoseOfTheCpuTrainer) {
   TrainStep(device.get(), spec, 8);
   MemoryEnv env;
   ASSERT_OK(cpu->Load(&env, "/state", Write(device.get(), &env)));
-  EXPECT_EQ(cpu->StateHash(), device->StateHash());
+  EXPECT_EQ(*cpu->StateHash(), *device->StateHash());
 }
 
 TEST_F(DeviceTrainerTest, EvaluationIsCloseToServing) {
