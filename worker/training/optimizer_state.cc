@@ -28,21 +28,26 @@ OptimizerState::OptimizerState(const RunSpec& spec, const ParameterStore& parame
       state.kept = owners[i] == rank;
       keeps_all_ = keeps_all_ && state.kept;
       if (state.kept) {
-        state.average = average_.data() + average;
+        const int64_t blocks = MomentBlocks(slot.size);
+        const bool adamw = state.group.optimizer == OptimizerKind::kAdamW;
+        if (place) {  // before that there is no memory to point into
+          state.average = average_.data() + average;
+          if (state.group.moments_8bit) {
+            uint8_t* const code = codes_.data() + codes;
+            float* const scale = scales_.data() + scales;
+            state.moments8 = {code, scale, code + slot.size, scale + blocks};
+          } else {
+            state.m = m_.data() + m;
+            if (adamw) state.v = v_.data() + v;
+          }
+        }
         average += slot.size;
         if (state.group.moments_8bit) {
-          const int64_t blocks = MomentBlocks(slot.size);
-          state.moments8 = {codes_.data() + codes, scales_.data() + scales,
-                            codes_.data() + codes + slot.size, scales_.data() + scales + blocks};
           codes += 2 * slot.size;
           scales += 2 * blocks;
         } else {
-          state.m = m_.data() + m;
           m += slot.size;
-          if (state.group.optimizer == OptimizerKind::kAdamW) {
-            state.v = v_.data() + v;
-            v += slot.size;
-          }
+          if (adamw) v += slot.size;
         }
       }
       if (place) slots_.push_back(std::move(state));
