@@ -69,9 +69,8 @@ TEST(PackedModel, RefusesAMissingOrMisshapenTensor) {
 TEST(PackedModel, RefusesSwitchesItDoesNotCompute) {
   ModelConfig config = TinyConfig();
   config.attention = AttentionMode::kBidirectional;
-  EXPECT_THAT(
-      PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
-      StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention: bidirectional")));
+  EXPECT_THAT(PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention: bidirectional")));
 }
 
 TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {
