@@ -190,8 +190,8 @@ TEST(CheckExportable, FamilyBitnetNeedsOneScaleAMatrix) {
   ModelConfig config = TinyModelConfig();
   EXPECT_OK(CheckExportable(config, {}));
   config.family = Family::kBitnet;
-  EXPECT_THAT(CheckExportable(config, {}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("granularity row of family bitnet")));
+  EXPECT_THAT(CheckExportable(config, {}), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("granularity row of family bitnet")));
   EXPECT_OK(CheckExportable(config, {"safetensors", false}));
   config.granularity = ScaleGranularity::kTensor;
   EXPECT_OK(CheckExportable(config, {}));

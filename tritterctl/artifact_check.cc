@@ -42,11 +42,10 @@ absl::StatusOr<ArtifactCheck> CheckSafetensors(Env* env, const std::string& path
     bytes += size;
   }
   const size_t tensors = set->names().size();
-  return ArtifactCheck{
-      "safetensors",
-      absl::StrCat(tensors, " tensors, ", FormatBytes(static_cast<double>(bytes)),
-                   " (the format has no checksum: structure only)"),
-      {{"tensors", tensors}, {"files", set->files().size()}, {"bytes", bytes}}};
+  return ArtifactCheck{"safetensors",
+                       absl::StrCat(tensors, " tensors, ", FormatBytes(static_cast<double>(bytes)),
+                                    " (the format has no checksum: structure only)"),
+                       {{"tensors", tensors}, {"files", set->files().size()}, {"bytes", bytes}}};
 }
 
 // Every value is read: the containers have no checksum, but NaN, infinity and invalid codes show.
@@ -109,9 +108,10 @@ absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
   if (env->Exists(JoinPath(path, "config.json"))) return CheckHuggingFace(env, path);
   const std::string manifest = JoinPath(path, "manifest.json");
   if (!env->Exists(manifest)) {
-    return absl::NotFoundError(absl::StrCat(
-        manifest, ": missing; expected a finished folder of shards, a committed checkpoint or a "
-                 "Hugging Face folder"));
+    return absl::NotFoundError(
+        absl::StrCat(manifest,
+                     ": missing; expected a finished folder of shards, a committed checkpoint or a "
+                     "Hugging Face folder"));
   }
   ASSIGN_OR_RETURN(const std::string json, env->ReadFile(manifest));
   return absl::StrContains(json, "\"run_id\"") ? CheckCheckpoint(env, path)

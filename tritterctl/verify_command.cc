@@ -23,9 +23,10 @@ int Verify(const CommandContext& context, const std::string& path) {
 
 void AddVerifyCommand(CommandLine* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CommandLine* command = app->AddCommand("verify",
-                                         "read a .tpack, .safetensors, shard, checkpoint or Hugging "
-                                         "Face folder to its end; exit 1 when damaged");
+  CommandLine* command =
+      app->AddCommand("verify",
+                      "read a .tpack, .safetensors, shard, checkpoint or Hugging "
+                      "Face folder to its end; exit 1 when damaged");
   command->AddFlag("path", path.get(), "file or folder").Required();
   command->OnCall([=] { context->run = [=] { return Verify(*context, *path); }; });
 }
