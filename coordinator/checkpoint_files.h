@@ -1,5 +1,5 @@
-// The commit protocol of checkpoints on the shared file system: an attempt's folder becomes step-N,
-// or stays an attempt.
+// Committed checkpoints as the coordinator records them, and what a crash left between the store
+// of checkpoints and the records.
 #pragma once
 
 #include <cstdint>
@@ -9,36 +9,29 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/env.h"
-#include "model/checkpoint_manifest.h"
+#include "model/checkpoint_store.h"
 #include "tritter/v1/runs.pb.h"
 
 namespace tritter {
 
-// Every share of the attempt is durable in dir/step-N.tmp-<attempt>: writes manifest.json there,
-// syncs file and folder, renames the folder to dir/step-N and syncs `dir`. May be repeated after
-// any failure. Returns the checkpoint as it is recorded (without time). A folder step-N that is
-// there already and is another one was never recorded: it is replaced. Errors: those of Env;
-// DataLoss when the attempt's folder is gone.
-absl::StatusOr<v1::Checkpoint> CommitCheckpointFolder(Env* env, const std::string& dir,
-                                                      const CheckpointManifest& manifest);
+// As it is recorded, without time.
+v1::Checkpoint DescribeCheckpoint(const CheckpointReader& checkpoint);
 
 // The manifest is the recorded one, sizes and hashes match. DataLoss or NotFound saying what is
 // wrong.
-absl::Status VerifyRecordedCheckpoint(Env* env, const v1::Checkpoint& checkpoint);
+absl::Status VerifyRecordedCheckpoint(CheckpointStore* store, const v1::Checkpoint& checkpoint);
 
-struct RecoveredFolders {
+struct RecoveredCheckpoints {
   std::vector<v1::Checkpoint>
-      adopted;  // renamed before a crash, whole, not yet recorded; oldest first
-  std::vector<std::string>
-      removed;  // folders of dead attempts, and step-N that is neither recorded nor whole
+      adopted;  // committed before a crash, whole, not yet recorded; oldest first
+  std::vector<std::string> removed;  // dead attempts, and checkpoints neither recorded nor whole
 };
 
-// Tidies `dir` after a crash. `recorded`: steps in the store. `live_attempt`: kept; empty when no
-// epoch is live.
-absl::StatusOr<RecoveredFolders> RecoverCheckpointFolders(Env* env, const std::string& dir,
-                                                          const std::string& run_id,
-                                                          const std::set<int64_t>& recorded,
-                                                          const std::string& live_attempt);
+// Tidies the store after a crash. `recorded`: steps that are known. `live_attempt`: kept; empty
+// when no epoch is live.
+absl::StatusOr<RecoveredCheckpoints> RecoverCheckpoints(CheckpointStore* store,
+                                                        const std::string& run_id,
+                                                        const std::set<int64_t>& recorded,
+                                                        const std::string& live_attempt);
 
 }  // namespace tritter

@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/errors.h"
+#include "model/folder_checkpoint_store.h"
 #include "proto/event_kinds.h"
 
 namespace tritter {
@@ -136,17 +137,22 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   return absl::OkStatus();
 }
 
+std::unique_ptr<CheckpointStore> Coordinator::CheckpointsOf(const RunEntry& run) const {
+  return CheckpointsOfRun(env_, run.record.run_dir);
+}
+
 absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   std::set<int64_t> recorded;
   for (const v1::Checkpoint& c : run->checkpoints) recorded.insert(c.step());
   const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
-  const std::string dir = run->CheckpointDir(), id = run->record.run_id;
+  const std::unique_ptr<CheckpointStore> store = CheckpointsOf(*run);
+  const std::string id = run->record.run_id;
   mu_.Unlock();
-  absl::StatusOr<RecoveredFolders> found = RecoverCheckpointFolders(env_, dir, id, recorded, live);
+  absl::StatusOr<RecoveredCheckpoints> found = RecoverCheckpoints(store.get(), id, recorded, live);
   mu_.Lock();
   if (!found.ok()) return found.status();
   for (const std::string& name : found->removed) {
-    LogInfo("checkpoint_attempt_removed", {{"run", id}, {"folder", name}});
+    LogInfo("checkpoint_attempt_removed", {{"run", id}, {"what", name}});
   }
   if (found->adopted.empty()) return absl::OkStatus();
   WriteBatch batch;

@@ -27,6 +27,7 @@
 #include "coordinator/run_entry.h"
 #include "coordinator/store/store.h"
 #include "coordinator/worker_registry.h"
+#include "model/checkpoint_store.h"
 #include "tritter/v1/runs.pb.h"
 #include "tritter/v1/workers.pb.h"
 
@@ -34,7 +35,7 @@ namespace tritter {
 
 // Writes the deployable file of a completed run.
 using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
-    const std::string& checkpoint_folder, const std::string& path, const std::string& format)>;
+    const CheckpointReader& checkpoint, const std::string& path, const std::string& format)>;
 
 struct CoordinatorOptions {
   std::string data_dir;            // absolute; runs lie in data_dir/runs/<run_id>
@@ -140,7 +141,9 @@ class Coordinator {
   Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
   absl::Status Load();
   absl::Status LoadRun(RunRecord record) REQUIRES(mu_);
-  // Tidies the run's checkpoint folder and records what is whole there. The lock is given up while
+  // Where the run's checkpoints are kept.
+  std::unique_ptr<CheckpointStore> CheckpointsOf(const RunEntry& run) const;
+  // Tidies the run's checkpoints and records what is whole there. The lock is given up while
   // files are read. No checkpoint of the run may be on its way meanwhile.
   absl::Status RecoverFolders(RunEntry* run) REQUIRES(mu_);
   void RunBackground();
@@ -216,6 +219,8 @@ class Coordinator {
                                 const v1::Artifact* artifact) REQUIRES(mu_);
   void StartExports();
   void ExportRun(const std::string& run_id);
+  absl::StatusOr<v1::Artifact> ExportStep(CheckpointStore* store, int64_t step,
+                                          const std::string& path, const std::string& format);
 
   // checkpoints
   absl::Status TakeShare(const Fenced& at, const v1::CommitShareRequest& request) REQUIRES(mu_);

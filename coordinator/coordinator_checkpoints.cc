@@ -58,8 +58,8 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
     return CheckpointRejectedError("files", absl::StrCat(request.files_size()), "1 to 1000",
                                    "a share names its files");
   }
-  const std::string folder =
-      JoinPath(run.CheckpointDir(), AttemptFolderName(request.step(), request.attempt()));
+  const std::unique_ptr<CheckpointStore> store = CheckpointsOf(run);
+  const CheckpointAttempt attempt{request.step(), request.attempt()};
   std::set<std::string> names;
   for (const auto& [rank, share] : run.epoch->shares.contains(request.step())
                                        ? run.epoch->shares.at(request.step())
@@ -80,11 +80,11 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
       return CheckpointRejectedError("files.sha256", f.sha256(), "64 hexadecimal digits",
                                      "a bad hash");
     }
-    absl::StatusOr<uint64_t> size = env_->FileSize(JoinPath(folder, f.name()));
+    absl::StatusOr<uint64_t> size = store->FileBytes(attempt, f.name());
     if (!size.ok() || static_cast<int64_t>(*size) != f.bytes()) {
       return CheckpointRejectedError(
           "files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
-          absl::StrCat(f.bytes()), absl::StrCat(f.name(), " on the shared file system"));
+          absl::StrCat(f.bytes()), absl::StrCat(f.name(), " in ", store->location()));
     }
   }
   return absl::OkStatus();
@@ -154,13 +154,13 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     return false;
   CheckpointManifest manifest = ManifestOf(run, step);
   manifest.code_version = kVersion;
-  const std::string dir = run.CheckpointDir();
+  const std::unique_ptr<CheckpointStore> store = CheckpointsOf(run);
   run.committing = true;
   mu_.Unlock();
-  absl::StatusOr<v1::Checkpoint> checkpoint = CommitCheckpointFolder(env_, dir, manifest);
+  absl::StatusOr<std::unique_ptr<CheckpointReader>> committed = store->Commit(manifest);
   mu_.Lock();  // runs are never erased
-  absl::Status status = checkpoint.status();
-  if (status.ok()) status = RecordCommit(&run, *checkpoint);
+  absl::Status status = committed.status();
+  if (status.ok()) status = RecordCommit(&run, DescribeCheckpoint(**committed));
   if (!status.ok()) {
     run.committing = false;
     ++stats_.failed_commits;
@@ -175,7 +175,7 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     }
     return status;
   }
-  DropOlder(&run, *checkpoint);
+  DropOlder(&run, DescribeCheckpoint(**committed));
   run.committing = false;
   return true;
 }
@@ -187,21 +187,17 @@ void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
       DecideRetention(steps, run->spec.checkpoint_keep, newest.step());
   if (drop.empty()) return;
   const std::string& id = run->record.run_id;
+  const std::unique_ptr<CheckpointStore> store = CheckpointsOf(*run);
   // Workers said what the hashes are. Before a good checkpoint goes, the new one is read.
   mu_.Unlock();
-  const absl::Status whole = VerifyRecordedCheckpoint(env_, newest);
+  const absl::Status whole = VerifyRecordedCheckpoint(store.get(), newest);
   mu_.Lock();
   WriteBatch batch;
   std::vector<v1::Checkpoint> kept = run->checkpoints;
-  std::vector<std::string> folders;
   if (whole.ok()) {
     for (const int64_t step : drop) {
       batch.dropped_checkpoints.push_back({id, step});
-      std::erase_if(kept, [&](const v1::Checkpoint& c) {
-        if (c.step() != step) return false;
-        folders.push_back(c.path());
-        return true;
-      });
+      std::erase_if(kept, [&](const v1::Checkpoint& c) { return c.step() == step; });
     }
   } else if (!absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) {
     LogWarning("checkpoint_not_read", {{"run", id}, {"error", std::string(whole.message())}});
@@ -220,10 +216,10 @@ void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
   run->checkpoints = std::move(kept);
   Touch(run);
   mu_.Unlock();
-  for (const std::string& folder : folders) {
-    if (absl::Status s = env_->RemoveTree(folder); !s.ok()) {
+  for (const CheckpointKey& dropped : batch.dropped_checkpoints) {
+    if (absl::Status s = store->Remove(dropped.step); !s.ok()) {
       LogWarning("checkpoint_not_removed",
-                 {{"folder", folder}, {"error", std::string(s.message())}});
+                 {{"run", id}, {"step", dropped.step}, {"error", std::string(s.message())}});
     }
   }
   mu_.Lock();

@@ -6,7 +6,7 @@
 #include "common/testing/status_matchers.h"
 #include "coordinator/errors.h"
 #include "coordinator/testing/coordinator_fixture.h"
-#include "model/checkpoint_manifest.h"
+#include "model/folder_checkpoint_store.h"
 
 namespace tritter {
 namespace {
@@ -26,7 +26,7 @@ class CheckpointsTest : public CoordinatorFixture {
   }
 
   v1::CommitShareRequest Share(int rank, const std::string& content = "state") {
-    const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName(2, "e1");
+    const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName({2, "e1"});
     EXPECT_OK(env_.CreateDirs(folder));
     const std::string name = absl::StrCat("share-", rank, "-of-2.safetensors");
     EXPECT_OK(WriteFileAtomically(&env_, folder + "/" + name, content));
@@ -73,8 +73,8 @@ TEST_F(CheckpointsTest, CommitsWhenTheLastShareIsInAndAnswersRepeatsTheSame) {
   EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
   EXPECT_EQ(coordinator_->CommitShare(last)->state(), v1::CommitShareResponse::COMMITTED);
   EXPECT_EQ(Get(id_).committed_step(), 2);
-  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m,
-                       ReadManifest(&env_, Get(id_).run_dir() + "/checkpoints/step-00000002"));
+  ASSERT_OK_AND_ASSIGN(const auto checkpoint, CheckpointsOfRun(&env_, Get(id_).run_dir())->Open(2));
+  const CheckpointManifest& m = checkpoint->manifest();
   EXPECT_EQ(m.next_slot, 32);
   EXPECT_EQ(m.spec_hash, Get(id_).spec_hash());
   EXPECT_EQ(m.code_version, "0.1.0");
@@ -173,7 +173,7 @@ TEST_F(CheckpointsTest, AFolderRenamedButNotRecordedIsAdoptedAtTheStart) {
 
 TEST_F(CheckpointsTest, LeftoversOfDeadAttemptsAreRemovedBeforeTheNextEpoch) {
   ASSERT_OK(coordinator_->CommitShare(Share(0)));
-  const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName(2, "e1");
+  const std::string folder = Get(id_).run_dir() + "/checkpoints/" + AttemptFolderName({2, "e1"});
   ASSERT_TRUE(env_.IsDirectory(folder));
   ASSERT_OK(agents_[0]->Fail("x", false));
   std::erase(live_, agents_[0].get());

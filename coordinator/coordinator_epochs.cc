@@ -320,7 +320,7 @@ void Coordinator::StartVerification(std::vector<std::string> run_ids) {
 void Coordinator::ChooseResume(const std::string& run_id) {
   constexpr absl::Duration kLookAgain = absl::Seconds(5);
   std::vector<v1::Checkpoint> checkpoints;
-  std::string dir;
+  std::unique_ptr<CheckpointStore> store;
   const auto wait = [&](RunEntry* run, std::string obstacle) REQUIRES(mu_) {
     if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
     run->obstacle = std::move(obstacle);
@@ -331,19 +331,15 @@ void Coordinator::ChooseResume(const std::string& run_id) {
     MutexLock lock(&mu_);
     RunEntry& run = runs_.at(run_id);
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
-      wait(&run,
-           absl::StrCat("its checkpoint folder cannot be tidied: ", std::string(s.message())));
+      wait(&run, absl::StrCat("its checkpoints cannot be tidied: ", std::string(s.message())));
       return;
     }
     checkpoints = run.checkpoints;
-    dir = run.CheckpointDir();
+    store = CheckpointsOf(run);
   }
-  // A folder that is not mounted is no proof that a checkpoint is gone.
-  absl::Status there;
-  if (!env_->IsDirectory(dir)) there = absl::UnavailableError(absl::StrCat(dir, " is not there"));
   std::vector<CheckedCheckpoint> checked;
   for (auto it = checkpoints.rbegin(); it != checkpoints.rend(); ++it) {
-    checked.push_back({it->step(), there.ok() ? VerifyRecordedCheckpoint(env_, *it) : there});
+    checked.push_back({it->step(), VerifyRecordedCheckpoint(store.get(), *it)});
     if (checked.back().status.ok()) break;
   }
   ResumeDecision decision = DecideResume(checked);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "proto/event_kinds.h"
 
@@ -33,9 +34,19 @@ void Coordinator::StartExports() {
   }
 }
 
+absl::StatusOr<v1::Artifact> Coordinator::ExportStep(CheckpointStore* store, int64_t step,
+                                                     const std::string& path,
+                                                     const std::string& format) {
+  RETURN_IF_ERROR(env_->CreateDirs(Dirname(path)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint, store->Open(step));
+  return exporter_(*checkpoint, path, format);
+}
+
 // Writes the file anew when a coordinator died during it: the write is atomic.
 void Coordinator::ExportRun(const std::string& run_id) {
-  std::string folder, path, format;
+  std::unique_ptr<CheckpointStore> store;
+  int64_t step = 0;
+  std::string path, format;
   std::optional<absl::StatusOr<v1::Artifact>> done;  // earlier, but it could not be stored
   {
     MutexLock lock(&mu_);
@@ -43,16 +54,16 @@ void Coordinator::ExportRun(const std::string& run_id) {
     format = run.spec.export_format;
     const std::string extension = format == "safetensors" ? "safetensors" : "tpack";
     path = JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", extension));
-    folder = run.checkpoints.empty() ? "" : run.checkpoints.back().path();
+    store = CheckpointsOf(run);
+    step = run.committed_step();
     done = run.exported;
   }
   absl::StatusOr<v1::Artifact> artifact =
       absl::FailedPreconditionError("the run has no checkpoint");
   if (done.has_value()) {
     artifact = *std::move(done);
-  } else if (!folder.empty()) {
-    absl::Status made = env_->CreateDirs(Dirname(path));
-    artifact = made.ok() ? exporter_(folder, path, format) : absl::StatusOr<v1::Artifact>(made);
+  } else if (step > 0) {
+    artifact = ExportStep(store.get(), step, path, format);
   }
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);

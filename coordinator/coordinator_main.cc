@@ -32,11 +32,12 @@ namespace {
 constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
 constexpr int kMaxThreads = 512;
 
-absl::StatusOr<v1::Artifact> Export(const std::string& folder, const std::string& path,
+absl::StatusOr<v1::Artifact> Export(const CheckpointReader& checkpoint, const std::string& path,
                                     const std::string& format) {
   ExportOptions options;
   options.format = format;
-  ASSIGN_OR_RETURN(const ExportResult result, ExportCheckpoint(Env::Real(), folder, path, options));
+  ASSIGN_OR_RETURN(const ExportResult result,
+                   ExportCheckpoint(Env::Real(), checkpoint, path, options));
   v1::Artifact artifact;
   artifact.set_kind(format);
   artifact.set_path(result.path);

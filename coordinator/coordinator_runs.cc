@@ -125,7 +125,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   r.created_ms = NowMs();
   entry.spec = std::move(run.spec);
   entry.parameters = ParameterCount(entry.spec.model);
-  RETURN_IF_ERROR(env_->CreateDirs(entry.CheckpointDir()));
+  RETURN_IF_ERROR(CheckpointsOf(entry)->Create());
   absl::Status status = WriteFileAtomically(env_, JoinPath(r.run_dir, "spec.yaml"), r.spec_yaml);
   if (status.ok()) {
     WriteBatch batch;

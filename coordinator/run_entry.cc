@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "common/env.h"
-
 namespace tritter {
 
 int EpochEntry::RankOf(const std::string& worker) const {
@@ -41,8 +39,6 @@ void RunEntry::RewindTo(int64_t step) {
     if (point.weights() != "raw") last_evaluation[point.source()] = point;
   }
 }
-
-std::string RunEntry::CheckpointDir() const { return JoinPath(record.run_dir, "checkpoints"); }
 
 v1::Run DescribeRun(const RunEntry& run) {
   const RunRecord& r = run.record;

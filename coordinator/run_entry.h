@@ -85,7 +85,6 @@ struct RunEntry {
   void Remember(const v1::EvaluationPoint& point);
   // Forgets what was said about steps beyond `step`: they are trained again.
   void RewindTo(int64_t step);
-  std::string CheckpointDir() const;  // run_dir/checkpoints
 };
 
 inline constexpr size_t kRecentMetrics = 512;

@@ -32,7 +32,7 @@ class ServicesTest : public testing::Test {
   void Serve(int port) {
     CoordinatorDependencies d{
         &store_, &env_, Clock::Real(), &catalog_,
-        [](const std::string&, const std::string& path, const std::string& format) {
+        [](const CheckpointReader&, const std::string& path, const std::string& format) {
           v1::Artifact a;
           a.set_kind(format);
           a.set_path(path);

@@ -7,8 +7,6 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -17,7 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
-constexpr char kManifestName[] = "manifest.json";
 
 // Reads the keys of one JSON object strictly: each must be there with its type, and no other.
 class ObjectReader {
@@ -108,32 +105,7 @@ absl::Status CheckFiles(const std::vector<ManifestFile>& files, absl::string_vie
   return absl::OkStatus();
 }
 
-absl::Status VerifyFile(Env* env, const std::string& folder, const ManifestFile& file,
-                        bool hashes) {
-  const std::string path = JoinPath(folder, file.name);
-  const absl::StatusOr<uint64_t> bytes = env->FileSize(path);
-  if (absl::IsNotFound(bytes.status())) {
-    return absl::DataLossError(absl::StrCat(path, ": is missing, expected ", file.bytes, " bytes"));
-  }
-  RETURN_IF_ERROR(bytes.status());
-  if (*bytes != file.bytes) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": has ", *bytes, " bytes, expected ", file.bytes));
-  }
-  if (!hashes) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string actual, Sha256HexOfFile(env, path));
-  if (actual == file.sha256) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(path, ": SHA-256 is ", actual, ", expected ", file.sha256));
-}
-
 }  // namespace
-
-std::string CheckpointFolderName(int64_t step) { return absl::StrFormat("step-%08d", step); }
-
-std::string AttemptFolderName(int64_t step, absl::string_view attempt) {
-  return absl::StrCat(CheckpointFolderName(step), ".tmp-", attempt);
-}
 
 std::string ManifestToJson(const CheckpointManifest& m) {
   nlohmann::ordered_json root;
@@ -197,19 +169,6 @@ absl::StatusOr<CheckpointManifest> ManifestFromJson(absl::string_view text,
   RETURN_IF_ERROR(reader.Finish());
   RETURN_IF_ERROR(CheckFiles(m.files, path));
   return m;
-}
-
-absl::StatusOr<CheckpointManifest> ReadManifest(Env* env, const std::string& folder) {
-  const std::string path = JoinPath(folder, kManifestName);
-  ASSIGN_OR_RETURN(const std::string text, env->ReadFile(path));
-  return ManifestFromJson(text, path);
-}
-
-absl::Status VerifyCheckpoint(Env* env, const std::string& folder,
-                              const CheckpointManifest& manifest, bool hashes) {
-  for (const ManifestFile& file : manifest.files)
-    RETURN_IF_ERROR(VerifyFile(env, folder, file, hashes));
-  return absl::OkStatus();
 }
 
 }  // namespace tritter

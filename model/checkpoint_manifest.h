@@ -1,20 +1,19 @@
-// manifest.json of a committed checkpoint folder run_dir/checkpoints/step-N: which files belong to
-// it, with sizes and hashes. A reader trusts only a manifest whose sizes and hashes match. Written
-// by the coordinator, read by workers and export.
+// manifest.json of a committed checkpoint: which files belong to it, with sizes and hashes. A
+// reader trusts only a manifest whose sizes and hashes match. Written by the coordinator, read by
+// workers and export; where it lies: checkpoint_store.h.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/env.h"
+#include "absl/strings/string_view.h"
 
 namespace tritter {
 
 struct ManifestFile {
-  std::string name;  // relative to the folder, no slash
+  std::string name;  // within the checkpoint, no slash
   uint64_t bytes = 0;
   std::string sha256;  // hex
 };
@@ -34,17 +33,10 @@ struct CheckpointManifest {
       files;  // sorted by name; one share per rank: "share-<rank>-of-<world>.safetensors"
 };
 
-std::string CheckpointFolderName(int64_t step);  // "step-00000200"
-std::string AttemptFolderName(int64_t step,
-                              absl::string_view attempt);  // "step-00000200.tmp-<attempt>"
 std::string ManifestToJson(const CheckpointManifest& manifest);
+// DataLoss when it is damaged: an unknown or missing key, a wrong type, a file name that leads out
+// of the folder, files not sorted. `path` is for messages.
 absl::StatusOr<CheckpointManifest> ManifestFromJson(absl::string_view json, absl::string_view path);
-// NotFound when there is no manifest; DataLoss when it is damaged: an unknown or missing key, a
-// wrong type, a file name that leads out of the folder, files not sorted.
-absl::StatusOr<CheckpointManifest> ReadManifest(Env* env, const std::string& folder);
-// Sizes always, hashes too when `hashes`. DataLoss naming the file, expected and actual.
-absl::Status VerifyCheckpoint(Env* env, const std::string& folder,
-                              const CheckpointManifest& manifest, bool hashes);
 
 // Tensor names inside the shares: "weight/<parameter>", "adam_m/<parameter>", "adam_v/<parameter>",
 // "ema/<parameter>" (all F32). Each is in exactly one share.

@@ -6,7 +6,6 @@
 #include "absl/strings/str_replace.h"
 #include "common/random.h"
 #include "common/sha256.h"
-#include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 
 namespace tritter {
@@ -27,12 +26,6 @@ CheckpointManifest Example() {
   m.files = {{"share-0-of-2.safetensors", 5, Sha256Hex("share")},
              {"share-1-of-2.safetensors", 6, Sha256Hex("share1")}};
   return m;
-}
-
-TEST(CheckpointManifest, FolderNamesSortByStep) {
-  EXPECT_EQ(CheckpointFolderName(200), "step-00000200");
-  EXPECT_EQ(AttemptFolderName(200, "a1"), "step-00000200.tmp-a1");
-  EXPECT_EQ(CheckpointFolderName(1234567890), "step-1234567890");
 }
 
 TEST(CheckpointManifest, RoundTripsAndSortsItsFiles) {
@@ -99,44 +92,6 @@ TEST(ManifestFromJson, AnyMutationGivesAStatus) {
     const absl::StatusOr<CheckpointManifest> m = ManifestFromJson(text, "m");
     if (!m.ok()) EXPECT_EQ(m.status().code(), absl::StatusCode::kDataLoss);
   }
-}
-
-class VerifyCheckpointTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    EXPECT_OK(env_.CreateDirs("/c"));
-    EXPECT_OK(WriteFileAtomically(&env_, "/c/share-0-of-2.safetensors", "share"));
-    EXPECT_OK(WriteFileAtomically(&env_, "/c/share-1-of-2.safetensors", "share1"));
-    EXPECT_OK(WriteFileAtomically(&env_, "/c/manifest.json", ManifestToJson(Example())));
-  }
-  MemoryEnv env_;
-};
-
-TEST_F(VerifyCheckpointTest, AWholeCheckpointIsTrusted) {
-  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m, ReadManifest(&env_, "/c"));
-  EXPECT_OK(VerifyCheckpoint(&env_, "/c", m, true));
-}
-
-TEST_F(VerifyCheckpointTest, NamesTheFileThatDiffers) {
-  ASSERT_OK_AND_ASSIGN(const CheckpointManifest m, ReadManifest(&env_, "/c"));
-  ASSERT_OK(WriteFileAtomically(&env_, "/c/share-1-of-2.safetensors", "sharE1"));
-  EXPECT_OK(VerifyCheckpoint(&env_, "/c", m, false));
-  EXPECT_THAT(
-      VerifyCheckpoint(&env_, "/c", m, true),
-      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("/c/share-1-of-2.safetensors: SHA-256 is")));
-  ASSERT_OK(WriteFileAtomically(&env_, "/c/share-1-of-2.safetensors", "share"));
-  EXPECT_THAT(VerifyCheckpoint(&env_, "/c", m, false),
-              StatusIs(absl::StatusCode::kDataLoss,
-                       HasSubstr("share-1-of-2.safetensors: has 5 bytes, expected 6")));
-  ASSERT_OK(env_.RemoveFile("/c/share-1-of-2.safetensors"));
-  EXPECT_THAT(VerifyCheckpoint(&env_, "/c", m, false),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is missing, expected 6 bytes")));
-}
-
-TEST_F(VerifyCheckpointTest, AFolderWithoutManifestIsNotFound) {
-  ASSERT_OK(env_.RemoveFile("/c/manifest.json"));
-  EXPECT_THAT(ReadManifest(&env_, "/c"),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("manifest.json")));
 }
 
 }  // namespace

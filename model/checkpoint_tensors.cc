@@ -11,12 +11,14 @@
 namespace tritter {
 
 absl::StatusOr<std::unique_ptr<CheckpointTensors>> CheckpointTensors::Open(
-    Env* env, const std::string& folder, const CheckpointManifest& manifest) {
-  std::unique_ptr<CheckpointTensors> out(new CheckpointTensors(folder));
-  for (const ManifestFile& file : manifest.files) {
+    const CheckpointReader& checkpoint) {
+  std::unique_ptr<CheckpointTensors> out(new CheckpointTensors(checkpoint.location()));
+  for (const ManifestFile& file : checkpoint.manifest().files) {
     if (!absl::EndsWith(file.name, ".safetensors")) continue;
-    const std::string path = JoinPath(folder, file.name);
-    ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share, SafetensorsFile::Open(env, path));
+    const std::string path = checkpoint.LocationOf(file.name);
+    ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, checkpoint.Open(file.name));
+    ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share,
+                     SafetensorsFile::Open(std::move(mapped), path));
     for (const std::string& name : share->names()) {
       ASSIGN_OR_RETURN(TensorView view, share->Get(name));
       const auto [at, added] = out->tensors_.emplace(name, std::make_pair(path, std::move(view)));
@@ -35,8 +37,8 @@ absl::StatusOr<absl::Span<const float>> CheckpointTensors::Get(
   const std::string name = absl::StrCat(prefix, parameter.name);
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat(folder_, ": tensor ", name, " is in none of the ", shares_.size(), " shares"));
+    return absl::NotFoundError(absl::StrCat(location_, ": tensor ", name, " is in none of the ",
+                                            shares_.size(), " shares"));
   }
   const auto& [path, view] = found->second;
   if (view.dtype != DType::kF32 || view.shape != parameter.shape) {

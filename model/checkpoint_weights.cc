@@ -3,10 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/yaml.h"
-#include "model/checkpoint_manifest.h"
 #include "model/checkpoint_tensors.h"
 #include "model/tokenizer.h"
 
@@ -45,22 +43,18 @@ absl::StatusOr<ModelConfig> ModelOf(const CheckpointManifest& manifest, const st
 
 }  // namespace
 
-absl::StatusOr<ModelConfig> CheckpointModel(Env* env, const std::string& folder) {
-  ASSIGN_OR_RETURN(const CheckpointManifest manifest, ReadManifest(env, folder));
-  return ModelOf(manifest, JoinPath(folder, "manifest.json"));
+absl::StatusOr<ModelConfig> CheckpointModel(const CheckpointReader& checkpoint) {
+  return ModelOf(checkpoint.manifest(), checkpoint.LocationOf("manifest.json"));
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> OpenCheckpointWeights(Env* env,
-                                                                    const std::string& folder,
-                                                                    bool raw) {
-  const std::string path = JoinPath(folder, "manifest.json");
-  ASSIGN_OR_RETURN(const CheckpointManifest manifest, ReadManifest(env, folder));
-  ASSIGN_OR_RETURN(ModelConfig config, ModelOf(manifest, path));
-  RETURN_IF_ERROR(VerifyCheckpoint(env, folder, manifest, /*hashes=*/true));
+absl::StatusOr<std::unique_ptr<WeightSource>> OpenCheckpointWeights(
+    const CheckpointReader& checkpoint, bool raw) {
+  ASSIGN_OR_RETURN(ModelConfig config, CheckpointModel(checkpoint));
+  RETURN_IF_ERROR(VerifyCheckpoint(checkpoint));
+  const CheckpointManifest& manifest = checkpoint.manifest();
   WeightOrigin origin{manifest.run_id, manifest.step, raw ? "raw" : "averaged", "", ""};
-  ASSIGN_OR_RETURN(origin.checkpoint_hash, Sha256HexOfFile(env, path));
-  ASSIGN_OR_RETURN(std::unique_ptr<CheckpointTensors> tensors,
-                   CheckpointTensors::Open(env, folder, manifest));
+  origin.checkpoint_hash = checkpoint.manifest_sha256();
+  ASSIGN_OR_RETURN(std::unique_ptr<CheckpointTensors> tensors, CheckpointTensors::Open(checkpoint));
   const std::string imported = tensors->Metadata(kTokenizerHashKey);
   origin.tokenizer_hash = imported.empty() ? ByteTokenizer().hash() : imported;
   return std::make_unique<CheckpointWeights>(std::move(config), std::move(origin),

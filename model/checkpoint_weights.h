@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/env.h"
+#include "model/checkpoint_store.h"
 #include "model/weight_source.h"
 
 namespace tritter {
@@ -13,16 +13,15 @@ namespace tritter {
 // Key of a share's metadata where the weights were imported with a tokenizer that is not ours.
 inline constexpr char kTokenizerHashKey[] = "tokenizer_hash";
 
-// The model's configuration as the manifest in `folder` records it: of `spec_yaml` the section
-// `model` alone, so that weights can be read that this version does not train. Errors: those of the
-// manifest; InvalidArgument.
-absl::StatusOr<ModelConfig> CheckpointModel(Env* env, const std::string& folder);
+// The model's configuration as the manifest records it: of `spec_yaml` the section
+// `model` alone, so that weights can be read that this version does not train. Errors:
+// InvalidArgument.
+absl::StatusOr<ModelConfig> CheckpointModel(const CheckpointReader& checkpoint);
 
 // Verifies the checkpoint (sizes and hashes) and maps it. `raw`: the weights as trained instead of
-// their average. Errors: NotFound (folder; averaged weights that the checkpoint does not hold),
-// DataLoss, InvalidArgument (its configuration).
-absl::StatusOr<std::unique_ptr<WeightSource>> OpenCheckpointWeights(Env* env,
-                                                                    const std::string& folder,
-                                                                    bool raw);
+// their average. Errors: NotFound (averaged weights that the checkpoint does not hold), DataLoss,
+// InvalidArgument (its configuration).
+absl::StatusOr<std::unique_ptr<WeightSource>> OpenCheckpointWeights(
+    const CheckpointReader& checkpoint, bool raw);
 
 }  // namespace tritter

@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "model/checkpoint_weights.h"
 #include "model/export_forms.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/hf_format.h"
 
 namespace tritter {
@@ -135,14 +136,22 @@ absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const
   return result;
 }
 
+absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const CheckpointReader& checkpoint,
+                                              const std::string& path,
+                                              const ExportOptions& options) {
+  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModel(checkpoint));
+  RETURN_IF_ERROR(CheckExportable(config, options));  // what needs no hours of hashing first
+  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
+                   OpenCheckpointWeights(checkpoint, options.raw));
+  return ExportWeights(env, source.get(), path, options);
+}
+
 absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const std::string& checkpoint_folder,
                                               const std::string& path,
                                               const ExportOptions& options) {
-  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModel(env, checkpoint_folder));
-  RETURN_IF_ERROR(CheckExportable(config, options));  // what needs no hours of hashing first
-  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
-                   OpenCheckpointWeights(env, checkpoint_folder, options.raw));
-  return ExportWeights(env, source.get(), path, options);
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint,
+                   OpenCheckpointFolder(env, checkpoint_folder));
+  return ExportCheckpoint(env, *checkpoint, path, options);
 }
 
 }  // namespace tritter

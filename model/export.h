@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/env.h"
+#include "model/checkpoint_store.h"
 #include "model/config.h"
 #include "model/safetensors_set.h"
 #include "model/weight_source.h"
@@ -45,8 +46,12 @@ absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const
                                            const ExportOptions& options);
 
 // Verifies the checkpoint (sizes and hashes) and exports its weights. Errors: also NotFound
-// (folder; averaged weights that the checkpoint does not hold), DataLoss (checkpoint),
-// FailedPrecondition (NaN or infinity in the weights).
+// (averaged weights that the checkpoint does not hold), DataLoss (checkpoint), FailedPrecondition
+// (NaN or infinity in the weights).
+absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const CheckpointReader& checkpoint,
+                                              const std::string& path,
+                                              const ExportOptions& options);
+// The checkpoint in a folder that somebody names. Errors: also those of OpenCheckpointFolder.
 absl::StatusOr<ExportResult> ExportCheckpoint(Env* env, const std::string& checkpoint_folder,
                                               const std::string& path,
                                               const ExportOptions& options);

@@ -13,8 +13,8 @@
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "common/yaml.h"
-#include "model/checkpoint_manifest.h"
 #include "model/checkpoint_weights.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/hf_weights.h"
 #include "model/safetensors.h"
 #include "model/tensor_values.h"
@@ -156,9 +156,11 @@ absl::StatusOr<ExportResult> WriteCheckpointOf(Env* env, WeightSource* source,
     const CheckpointManifest manifest = ManifestOf(*source, written, share);
     const std::string json = ManifestToJson(manifest);
     RETURN_IF_ERROR(WriteFileAtomically(env, JoinPath(unverified, "manifest.json"), json));
-    RETURN_IF_ERROR(VerifyCheckpoint(env, unverified, manifest, /*hashes=*/true));
-    result.bytes = written.bytes + json.size();
-    result.sha256 = Sha256Hex(json);
+    ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint,
+                     OpenCheckpointFolder(env, unverified));
+    RETURN_IF_ERROR(VerifyCheckpoint(*checkpoint));
+    result.bytes = checkpoint->bytes();
+    result.sha256 = checkpoint->manifest_sha256();
     RETURN_IF_ERROR(env->SyncDir(unverified));
     RETURN_IF_ERROR(env->Rename(unverified, folder));
     return env->SyncDir(Dirname(folder));

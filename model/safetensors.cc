@@ -1,7 +1,9 @@
 #include "model/safetensors.h"
 
 #include <algorithm>
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -61,34 +63,69 @@ absl::Status CheckTensors(absl::Span<const TensorToWrite> tensors,
   return absl::OkStatus();
 }
 
-// Appends to a file and to a hash at once.
-class HashingWriter {
- public:
-  explicit HashingWriter(WritableFile* file) : file_(file) {}
-  absl::Status Write(const char* data, size_t size) {
-    for (size_t done = 0; done < size; done += kWriteBytes) {
-      const absl::string_view part(data + done, std::min(kWriteBytes, size - done));
-      RETURN_IF_ERROR(file_->Append(part));
-      hasher_.Update(part);
+// Of a tensor, made now when it is made on demand: valid until the next one is.
+absl::StatusOr<absl::string_view> BytesOf(const TensorToWrite& tensor,
+                                          const SafetensorsEntry& entry) {
+  absl::Span<const uint8_t> bytes = tensor.bytes;
+  if (tensor.read != nullptr) {
+    ASSIGN_OR_RETURN(bytes, tensor.read());
+    if (bytes.size() != entry.end - entry.begin) {
+      return absl::InternalError(absl::StrCat("tensor `", tensor.name, "`: ", bytes.size(),
+                                              " bytes were made, expected ",
+                                              entry.end - entry.begin));
     }
-    bytes_ += size;
-    return absl::OkStatus();
   }
-  WrittenFile Finish() { return {bytes_, Hex(hasher_.Finish())}; }
+  return absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+absl::Status Append(absl::string_view bytes, WritableFile* file) {
+  for (size_t done = 0; done < bytes.size(); done += kWriteBytes)
+    RETURN_IF_ERROR(file->Append(bytes.substr(done, kWriteBytes)));
+  return absl::OkStatus();
+}
+
+// Hashes `pieces` beside the writing: neither the processor's work nor the disk's is waited for by
+// the other.
+class BackgroundHash {
+ public:
+  explicit BackgroundHash(std::vector<absl::string_view> pieces)
+      : pieces_(std::move(pieces)), thread_([this] { Run(); }) {}
+  ~BackgroundHash() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  std::string Finish() {
+    thread_.join();
+    return Hex(hasher_.Finish());
+  }
 
  private:
-  WritableFile* file_;
+  void Run() {
+    for (const absl::string_view piece : pieces_) {
+      for (size_t done = 0; done < piece.size() && !stop_; done += kWriteBytes)
+        hasher_.Update(piece.substr(done, kWriteBytes));
+    }
+  }
+
+  const std::vector<absl::string_view> pieces_;
+  std::atomic<bool> stop_ = false;
   Sha256Hasher hasher_;
-  uint64_t bytes_ = 0;
+  std::thread thread_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(Env* env,
                                                                        const std::string& path) {
+  ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, env->MapFile(path));
+  return Open(std::move(file), path);
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(
+    std::unique_ptr<MappedFile> file, const std::string& path) {
   std::unique_ptr<SafetensorsFile> out(new SafetensorsFile);
   out->path_ = path;
-  ASSIGN_OR_RETURN(out->file_, env->MapFile(path));
+  out->file_ = std::move(file);
   const absl::Span<const uint8_t> bytes = out->file_->bytes();
   uint64_t data_begin = 0;
   absl::StatusOr<SafetensorsHeader> header = ReadHeader(bytes, &data_begin);
@@ -115,6 +152,14 @@ absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
                                              absl::Span<const TensorToWrite> tensors,
                                              const std::map<std::string, std::string>& metadata) {
   RETURN_IF_ERROR(Annotate(CheckTensors(tensors, metadata), path));
+  ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, env->NewWritableFile(path));
+  return WriteSafetensors(file.get(), path, tensors, metadata);
+}
+
+absl::StatusOr<WrittenFile> WriteSafetensors(WritableFile* file, const std::string& path,
+                                             absl::Span<const TensorToWrite> tensors,
+                                             const std::map<std::string, std::string>& metadata) {
+  RETURN_IF_ERROR(Annotate(CheckTensors(tensors, metadata), path));
   // Widest types first: with the data at a multiple of 8, every tensor is then aligned to its type.
   std::vector<const TensorToWrite*> order;
   for (const int64_t width : {8, 4, 2, 1}) {
@@ -136,24 +181,32 @@ absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
                                                    " bytes, expected at most ",
                                                    kMaxSafetensorsHeaderBytes));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, env->NewWritableFile(path));
-  HashingWriter writer(file.get());
-  RETURN_IF_ERROR(writer.Write(header.data(), header.size()));
+  WrittenFile written{header.size() + offset, ""};
+  const bool in_memory = std::none_of(order.begin(), order.end(),
+                                      [](const TensorToWrite* t) { return t->read != nullptr; });
+  if (in_memory) {
+    std::vector<absl::string_view> pieces = {header};
+    for (size_t i = 0; i < order.size(); ++i) pieces.push_back(*BytesOf(*order[i], entries[i]));
+    BackgroundHash hash(pieces);
+    for (const absl::string_view piece : pieces) RETURN_IF_ERROR(Append(piece, file));
+    RETURN_IF_ERROR(file->Sync());
+    RETURN_IF_ERROR(file->Close());
+    written.sha256 = hash.Finish();
+    return written;
+  }
+  Sha256Hasher hasher;
+  hasher.Update(header);
+  RETURN_IF_ERROR(Append(header, file));
   for (size_t i = 0; i < order.size(); ++i) {
-    absl::Span<const uint8_t> bytes = order[i]->bytes;
-    if (order[i]->read != nullptr) {
-      ASSIGN_OR_RETURN(bytes, order[i]->read());
-      if (bytes.size() != entries[i].end - entries[i].begin) {
-        return absl::InternalError(absl::StrCat(path, ": tensor `", order[i]->name,
-                                                "`: ", bytes.size(), " bytes were made, expected ",
-                                                entries[i].end - entries[i].begin));
-      }
-    }
-    RETURN_IF_ERROR(writer.Write(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    const absl::StatusOr<absl::string_view> bytes = BytesOf(*order[i], entries[i]);
+    if (!bytes.ok()) return Annotate(bytes.status(), path);
+    hasher.Update(*bytes);
+    RETURN_IF_ERROR(Append(*bytes, file));
   }
   RETURN_IF_ERROR(file->Sync());
   RETURN_IF_ERROR(file->Close());
-  return writer.Finish();
+  written.sha256 = Hex(hasher.Finish());
+  return written;
 }
 
 }  // namespace tritter

@@ -32,6 +32,9 @@ struct TensorView {
 class SafetensorsFile {
  public:
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(Env* env, const std::string& path);
+  // The same of a file that is open already; `path` is for messages.
+  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(std::unique_ptr<MappedFile> file,
+                                                               const std::string& path);
   const std::vector<std::string>& names() const { return names_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   absl::StatusOr<TensorView> Get(const std::string& name) const;  // NotFound
@@ -59,9 +62,13 @@ struct WrittenFile {
   std::string sha256;
 };
 // Tensors are written widest type first, else in the order given, so that each lies aligned to its
-// type. Writes and fsyncs `path` (not atomic: checkpoint shares are renamed as a folder). Hash
-// computed while writing.
+// type. Writes, syncs and closes the file (not atomic: checkpoint shares are committed together).
+// The hash is computed by a thread of its own while the file is written.
 absl::StatusOr<WrittenFile> WriteSafetensors(Env* env, const std::string& path,
+                                             absl::Span<const TensorToWrite> tensors,
+                                             const std::map<std::string, std::string>& metadata);
+// The same into a file that is open; `path` is for messages.
+absl::StatusOr<WrittenFile> WriteSafetensors(WritableFile* file, const std::string& path,
                                              absl::Span<const TensorToWrite> tensors,
                                              const std::map<std::string, std::string>& metadata);
 

@@ -5,7 +5,7 @@
 #include "common/status_macros.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
-#include "model/checkpoint_manifest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/import.h"
 #include "model/safetensors_set.h"
 #include "model/tpack.h"
@@ -81,8 +81,10 @@ absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
 }
 
 absl::StatusOr<ArtifactCheck> CheckCheckpoint(Env* env, const std::string& folder) {
-  ASSIGN_OR_RETURN(const CheckpointManifest manifest, ReadManifest(env, folder));
-  RETURN_IF_ERROR(VerifyCheckpoint(env, folder, manifest, /*hashes=*/true));
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint,
+                   OpenCheckpointFolder(env, folder));
+  RETURN_IF_ERROR(VerifyCheckpoint(*checkpoint));
+  const CheckpointManifest& manifest = checkpoint->manifest();
   uint64_t bytes = 0;
   for (const ManifestFile& f : manifest.files) bytes += f.bytes;
   return ArtifactCheck{

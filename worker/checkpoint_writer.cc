@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/checkpoint_manifest.h"
 
 namespace tritter {
 
@@ -70,20 +69,17 @@ void CheckpointWriter::Loop() {
   }
 }
 
-absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::TryWriteFiles(
-    const Job& job, const std::string& folder) {
+absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::TryWriteFiles(const Job& job) {
   if (options_.before_write) RETURN_IF_ERROR(options_.before_write());
-  RETURN_IF_ERROR(options_.env->CreateDirs(folder));
-  ASSIGN_OR_RETURN(std::vector<ManifestFile> files, job.snapshot->WriteShare(options_.env, folder));
-  RETURN_IF_ERROR(options_.env->SyncDir(folder));
-  return files;
+  const CheckpointAttempt attempt{job.order.step, job.order.attempt};
+  RETURN_IF_ERROR(options_.store->Begin(attempt));
+  return job.snapshot->WriteShare(options_.store, attempt);
 }
 
-absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::WriteFiles(const Job& job,
-                                                                       const std::string& folder) {
+absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::WriteFiles(const Job& job) {
   std::optional<absl::Duration> noticed;
   while (true) {
-    absl::StatusOr<std::vector<ManifestFile>> files = TryWriteFiles(job, folder);
+    absl::StatusOr<std::vector<ManifestFile>> files = TryWriteFiles(job);
     if (!absl::IsResourceExhausted(files.status())) return files;
     const absl::Duration now = options_.clock->Monotonic();
     if (!noticed.has_value() || now - *noticed >= options_.disk_full_notice) {
@@ -97,9 +93,7 @@ absl::StatusOr<std::vector<ManifestFile>> CheckpointWriter::WriteFiles(const Job
 
 absl::Status CheckpointWriter::Write(const Job& job, CheckpointEnd* end) {
   const absl::Duration start = options_.clock->Monotonic();
-  const std::string folder =
-      JoinPath(options_.checkpoints_dir, AttemptFolderName(job.order.step, job.order.attempt));
-  ASSIGN_OR_RETURN(const std::vector<ManifestFile> files, WriteFiles(job, folder));
+  ASSIGN_OR_RETURN(const std::vector<ManifestFile> files, WriteFiles(job));
   end->write_seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
   for (const ManifestFile& file : files) end->bytes += file.bytes;
   if (options_.before_commit) RETURN_IF_ERROR(options_.before_commit(job.order.step));

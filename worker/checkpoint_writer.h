@@ -11,9 +11,8 @@
 
 #include "absl/status/status.h"
 #include "common/clock.h"
-#include "common/env.h"
 #include "common/mutex.h"
-#include "model/checkpoint_manifest.h"
+#include "model/checkpoint_store.h"
 #include "worker/cancellation.h"
 #include "worker/coordinator_link.h"
 #include "worker/training/trainer.h"
@@ -22,19 +21,18 @@
 namespace tritter {
 
 // At most one checkpoint is in flight; a thread of its own writes it from the snapshot. Owned by
-// the epoch, used by the training thread. Share files go to checkpoints_dir/step-N.tmp-<attempt>/,
-// durable before the coordinator hears of them. A full disk is waited out: the snapshot is kept and
+// the epoch, used by the training thread. The share is durable in the store before the coordinator
+// hears of it. A full disk is waited out: the snapshot is kept and
 // written again until there is room, so that only what needs the disk waits.
 class CheckpointWriter {
  public:
   struct Options {
-    Env* env = nullptr;  // none of these is owned
+    CheckpointStore* store = nullptr;  // none of these is owned
     Clock* clock = nullptr;
     CoordinatorLink* link = nullptr;
     const Cancellation* cancellation = nullptr;
     EpochId id;
     int rank = 0;
-    std::string checkpoints_dir;
     Backoff backoff;
     absl::Duration commit_poll =
         absl::Milliseconds(200);                         // while shares of other ranks are missing
@@ -69,10 +67,9 @@ class CheckpointWriter {
   };
   void Loop();
   absl::Status Write(const Job& job, CheckpointEnd* end);
-  // Folder, files and their durability; all of it again while the disk is full.
-  absl::StatusOr<std::vector<ManifestFile>> WriteFiles(const Job& job, const std::string& folder);
-  absl::StatusOr<std::vector<ManifestFile>> TryWriteFiles(const Job& job,
-                                                          const std::string& folder);
+  // All of it again while the disk is full.
+  absl::StatusOr<std::vector<ManifestFile>> WriteFiles(const Job& job);
+  absl::StatusOr<std::vector<ManifestFile>> TryWriteFiles(const Job& job);
   absl::Status TakeFailureLocked() REQUIRES(mu_);
 
   const Options options_;

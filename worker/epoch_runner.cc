@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/parameter_groups.h"
 #include "model/tokenizer.h"
 #include "worker/held_out_evaluation.h"
@@ -38,6 +39,7 @@ EpochRunner::EpochRunner(Options options)
       id_(options_.assignment.id),
       rank_(options_.assignment.rank),
       world_size_(options_.assignment.world_size),
+      checkpoints_(CheckpointsOfRun(options_.env, options_.assignment.run_dir)),
       step_(options_.assignment.start_step),
       status_{id_, options_.assignment.start_step, "joining"},
       reporter_({.link = options_.link,
@@ -59,23 +61,21 @@ EpochRunner::EpochRunner(Options options)
                     },
                 .check = [this] { return CheckWriter(); }}),
       writer_(
-          {.env = options_.env,
+          {.store = checkpoints_.get(),
            .clock = options_.clock,
            .link = options_.link,
            .cancellation = &cancellation_,
            .id = id_,
            .rank = rank_,
-           .checkpoints_dir = JoinPath(options_.assignment.run_dir, "checkpoints"),
            .backoff = options_.backoff,
            .commit_poll = options_.commit_poll,
            .disk_retry = options_.disk_retry,
            .on_disk_full =
                [this](const CheckpointOrder& order, const absl::Status& status) {
-                 const std::string folder = JoinPath(options_.assignment.run_dir, "checkpoints");
                  Log(LogLevel::kWarning, "checkpoint_waits_for_disk",
                      {{"step", order.step},
                       {"status", status.ToString()},
-                      {"next", absl::StrCat("free space on ", folder,
+                      {"next", absl::StrCat("free space on ", checkpoints_->location(),
                                             "; the checkpoint is written again every ",
                                             absl::FormatDuration(options_.disk_retry))}});
                },
@@ -121,11 +121,11 @@ absl::Status EpochRunner::Prepare() {
   if (a.start_step > 0) RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
 
   // What can fail on this worker alone fails before the others wait for it.
-  std::optional<StartCheckpoint> checkpoint;
+  std::unique_ptr<CheckpointReader> checkpoint;
   if (a.start_step > 0) {
     SetState(EpochStage::kCheckpointRead, "joining");
-    ASSIGN_OR_RETURN(checkpoint, VerifyStartCheckpoint(options_.env, a.run_dir, id_.run_id,
-                                                       a.start_step, a.manifest_sha256));
+    ASSIGN_OR_RETURN(checkpoint, OpenStartCheckpoint(checkpoints_.get(), id_.run_id, a.start_step,
+                                                     a.manifest_sha256));
   }
 
   SetState(EpochStage::kGroup, "joining");
@@ -148,9 +148,9 @@ absl::Status EpochRunner::Prepare() {
 
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
-  if (checkpoint.has_value()) {
+  if (checkpoint != nullptr) {
     SetState(EpochStage::kCheckpointRead, "joining");
-    RETURN_IF_ERROR(trainer_->Load(options_.env, checkpoint->folder, checkpoint->manifest));
+    RETURN_IF_ERROR(trainer_->Load(*checkpoint));
   } else {
     RETURN_IF_ERROR(trainer_->InitialiseFresh());
   }

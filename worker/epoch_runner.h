@@ -106,6 +106,8 @@ class EpochRunner {
   const int world_size_;
   Cancellation cancellation_;
 
+  const std::unique_ptr<CheckpointStore> checkpoints_;
+
   // Of the training thread.
   RunSpec spec_;
   std::unique_ptr<EpochData> data_;

@@ -8,6 +8,7 @@
 #include "common/testing/fault_env.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
+#include "model/folder_checkpoint_store.h"
 #include "worker/testing/fake_coordinator_link.h"
 #include "worker/testing/fake_epoch_parts.h"
 
@@ -62,8 +63,6 @@ class EpochRunnerTest : public testing::Test {
   }
   // A committed checkpoint as the coordinator would leave it; returns the manifest's hash.
   std::string Commit(const FakeCoordinatorLink::Commit& share, int64_t step) {
-    const std::string checkpoints = "/runs/run-1/checkpoints";
-    const std::string from = JoinPath(checkpoints, AttemptFolderName(step, share.order.attempt));
     CheckpointManifest manifest;
     manifest.run_id = "run-1";
     manifest.step = step;
@@ -74,10 +73,9 @@ class EpochRunnerTest : public testing::Test {
     manifest.code_version = "test";
     manifest.next_slot = step * 4;
     manifest.files = share.files;
-    const std::string json = ManifestToJson(manifest);
-    EXPECT_OK(WriteFileAtomically(&env_, JoinPath(from, "manifest.json"), json));
-    EXPECT_OK(env_.Rename(from, JoinPath(checkpoints, CheckpointFolderName(step))));
-    return Sha256Hex(json);
+    const auto committed = CheckpointsOfRun(&env_, "/runs/run-1")->Commit(manifest);
+    EXPECT_OK(committed.status());
+    return (*committed)->manifest_sha256();
   }
 
   MemoryEnv env_;
@@ -417,8 +415,9 @@ TEST_F(EpochRunnerTest, FullDiskHoldsUpTheNextCheckpointUntilThereIsRoomAndLoses
   EXPECT_EQ(parts_.steps_executed(), 12);
   ASSERT_EQ(link.commits().size(), 6u);
   for (const int64_t step : {4, 8, 12}) {
-    EXPECT_TRUE(env_.Exists(JoinPath(
-        JoinPath("/runs/run-1/checkpoints", AttemptFolderName(step, "3-a")), FakeShareName(0, 1))));
+    EXPECT_OK(CheckpointsOfRun(&env_, "/runs/run-1")
+                  ->FileBytes({step, "3-a"}, FakeShareName(0, 1))
+                  .status());
   }
   EXPECT_THAT(link.log_lines(),
               testing::Contains(testing::AllOf(HasSubstr("checkpoint_waits_for_disk step=4"),

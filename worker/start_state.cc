@@ -1,29 +1,26 @@
 #include "worker/start_state.h"
 
 #include "absl/strings/str_cat.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 
 namespace tritter {
 
-absl::StatusOr<StartCheckpoint> VerifyStartCheckpoint(Env* env, const std::string& run_dir,
-                                                      const std::string& run_id, int64_t step,
-                                                      const std::string& manifest_sha256) {
-  StartCheckpoint start;
-  start.folder = JoinPath(JoinPath(run_dir, "checkpoints"), CheckpointFolderName(step));
-  const std::string path = JoinPath(start.folder, "manifest.json");
-  ASSIGN_OR_RETURN(const std::string json, env->ReadFile(path));
-  if (const std::string actual = Sha256Hex(json); actual != manifest_sha256) {
-    return absl::DataLossError(absl::StrCat(path, ": SHA-256 is ", actual,
+absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenStartCheckpoint(
+    CheckpointStore* store, const std::string& run_id, int64_t step,
+    const std::string& manifest_sha256) {
+  ASSIGN_OR_RETURN(std::unique_ptr<CheckpointReader> start, store->Open(step));
+  const std::string path = start->LocationOf("manifest.json");
+  if (start->manifest_sha256() != manifest_sha256) {
+    return absl::DataLossError(absl::StrCat(path, ": SHA-256 is ", start->manifest_sha256(),
                                             ", the coordinator committed ", manifest_sha256));
   }
-  ASSIGN_OR_RETURN(start.manifest, ManifestFromJson(json, path));
-  if (start.manifest.run_id != run_id || start.manifest.step != step) {
-    return absl::DataLossError(absl::StrCat(path, ": is of run ", start.manifest.run_id, " step ",
-                                            start.manifest.step, ", expected run ", run_id,
-                                            " step ", step));
+  const CheckpointManifest& manifest = start->manifest();
+  if (manifest.run_id != run_id || manifest.step != step) {
+    return absl::DataLossError(absl::StrCat(path, ": is of run ", manifest.run_id, " step ",
+                                            manifest.step, ", expected run ", run_id, " step ",
+                                            step));
   }
-  RETURN_IF_ERROR(VerifyCheckpoint(env, start.folder, start.manifest, /*hashes=*/true));
+  RETURN_IF_ERROR(VerifyCheckpoint(*start));
   return start;
 }
 

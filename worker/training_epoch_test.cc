@@ -8,6 +8,7 @@
 #include "common/sha256.h"
 #include "common/testing/status_matchers.h"
 #include "curation/shard_writer.h"
+#include "model/folder_checkpoint_store.h"
 #include "worker/epoch_runner.h"
 #include "worker/testing/fake_coordinator_link.h"
 #include "worker/training_parts.h"
@@ -138,16 +139,13 @@ TEST_F(TrainingEpochTest, StopAndResumeIsBitExact) {
   manifest.code_version = "test";
   manifest.next_slot = 16;
   manifest.files = until_checkpoint.commits().back().files;
-  const std::string checkpoints = JoinPath(folder_, "run/checkpoints");
-  const std::string attempt = JoinPath(checkpoints, AttemptFolderName(4, "1-a"));
-  const std::string json = ManifestToJson(manifest);
-  ASSERT_OK(WriteFileAtomically(Env::Real(), JoinPath(attempt, "manifest.json"), json));
-  ASSERT_OK(Env::Real()->Rename(attempt, JoinPath(checkpoints, CheckpointFolderName(4))));
+  ASSERT_OK_AND_ASSIGN(const auto committed,
+                       CheckpointsOfRun(Env::Real(), JoinPath(folder_, "run"))->Commit(manifest));
 
   Assignment order = Order(0, 1);
   order.id.epoch = 2;
   order.start_step = 4;
-  order.manifest_sha256 = Sha256Hex(json);
+  order.manifest_sha256 = committed->manifest_sha256();
   FakeCoordinatorLink resumed(Script(1));
   const EpochOutcome outcome = Make(parts.get(), &resumed, order)->Run();
   ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status;

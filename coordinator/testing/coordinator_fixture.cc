@@ -51,12 +51,12 @@ void CoordinatorFixture::Start() {
   d.env = &env_;
   d.clock = &clock_;
   d.catalog = &catalog_;
-  d.exporter = [this](const std::string& folder, const std::string& path,
+  d.exporter = [this](const CheckpointReader& checkpoint, const std::string& path,
                       const std::string& format) -> absl::StatusOr<v1::Artifact> {
     ++exports_;
     if (on_export_) on_export_();
     if (!export_status_.ok()) return export_status_;
-    RETURN_IF_ERROR(WriteFileAtomically(&env_, path, folder));
+    RETURN_IF_ERROR(WriteFileAtomically(&env_, path, checkpoint.location()));
     v1::Artifact a;
     a.set_kind(format);
     a.set_path(path);

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
-#include "model/checkpoint_manifest.h"
+#include "model/folder_checkpoint_store.h"
 
 namespace tritter {
 
@@ -103,13 +103,16 @@ void FakeAgent::AskForPlan() {
 }
 
 absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
-  const std::string folder =
-      JoinPath(JoinPath(run_dir_, "checkpoints"), AttemptFolderName(order.step(), order.attempt()));
-  RETURN_IF_ERROR(env_->CreateDirs(folder));
+  const auto store = CheckpointsOfRun(env_, run_dir_);
+  const CheckpointAttempt attempt{order.step(), order.attempt()};
+  RETURN_IF_ERROR(store->Begin(attempt));
   const std::string name = absl::StrCat("share-", rank_, "-of-", world_, ".safetensors");
   const std::string content =
       absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
-  RETURN_IF_ERROR(WriteFileAtomically(env_, JoinPath(folder, name), content));
+  ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> share, store->Put(attempt, name));
+  RETURN_IF_ERROR(share->Append(content));
+  RETURN_IF_ERROR(share->Sync());
+  RETURN_IF_ERROR(share->Close());
   v1::CommitShareRequest request;
   *request.mutable_worker() = Identity();
   request.set_run_id(run_id_);

@@ -11,7 +11,7 @@
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/status_macros.h"
-#include "model/checkpoint_manifest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/safetensors.h"
 #include "nlohmann/json.hpp"
 
@@ -200,12 +200,12 @@ absl::StatusOr<std::unique_ptr<ModelServer>> ModelServer::Start(const std::strin
 }
 
 absl::StatusOr<State> ReadState(const std::string& run_dir, int64_t step) {
-  const std::string folder = JoinPath(JoinPath(run_dir, "checkpoints"), CheckpointFolderName(step));
-  ASSIGN_OR_RETURN(CheckpointManifest manifest, ReadManifest(Env::Real(), folder));
-  RETURN_IF_ERROR(VerifyCheckpoint(Env::Real(), folder, manifest, /*hashes=*/true));
+  ASSIGN_OR_RETURN(const auto checkpoint, CheckpointsOfRun(Env::Real(), run_dir)->Open(step));
+  RETURN_IF_ERROR(VerifyCheckpoint(*checkpoint));
   State state;
-  for (const ManifestFile& file : manifest.files) {
-    ASSIGN_OR_RETURN(auto share, SafetensorsFile::Open(Env::Real(), JoinPath(folder, file.name)));
+  for (const ManifestFile& file : checkpoint->manifest().files) {
+    ASSIGN_OR_RETURN(auto mapped, checkpoint->Open(file.name));
+    ASSIGN_OR_RETURN(auto share, SafetensorsFile::Open(std::move(mapped), file.name));
     for (const std::string& name : share->names()) {
       ASSIGN_OR_RETURN(TensorView t, share->Get(name));
       if (!state

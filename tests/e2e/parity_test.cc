@@ -10,7 +10,7 @@
 
 #include "common/env.h"
 #include "common/testing/status_matchers.h"
-#include "model/checkpoint_manifest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/run_spec.h"
 #include "model/tokenizer.h"
 #include "tests/e2e/cluster.h"
@@ -80,15 +80,14 @@ TEST(Parity, WorkerAndServedModelAgree) {
   ASSERT_EQ(run.artifacts_size(), 1);
 
   ASSERT_OK_AND_ASSIGN(const RunSpec spec, ParseRunSpec(run.spec_yaml(), "effective", folder));
-  const std::string checkpoint =
-      JoinPath(JoinPath(run.run_dir(), "checkpoints"), CheckpointFolderName(kSteps));
-  ASSERT_OK_AND_ASSIGN(const CheckpointManifest manifest, ReadManifest(Env::Real(), checkpoint));
+  ASSERT_OK_AND_ASSIGN(const auto checkpoint,
+                       CheckpointsOfRun(Env::Real(), run.run_dir())->Open(kSteps));
   auto alone = SingleProcessCollective();
   Trainer::Options options;
   options.spec = spec;
   options.collective = alone.get();
   ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options));
-  ASSERT_OK(trainer->Load(Env::Real(), checkpoint, manifest));
+  ASSERT_OK(trainer->Load(*checkpoint));
 
   ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, run.artifacts(0).path()));
   const char* prompts[kPrompts] = {
@@ -124,8 +123,7 @@ TEST(Parity, WorkerAndServedModelAgree) {
     texts.push_back(ids);
     responses.push_back(response);
   }
-  ASSERT_OK_AND_ASSIGN(const auto trained,
-                       TrainingLogits(Env::Real(), spec.model, checkpoint, manifest, texts));
+  ASSERT_OK_AND_ASSIGN(const auto trained, TrainingLogits(spec.model, *checkpoint, texts));
   for (size_t i = 0; i < texts.size(); ++i) {
     for (int p = 0; p < responses[i].tokens_size(); ++p) {
       training.Add(trained[i].data() + p * vocabulary, vocabulary, responses[i].tokens(p).top(0));

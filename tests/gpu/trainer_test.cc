@@ -6,8 +6,10 @@
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/schedule.h"
 #include "tests/gpu/gpu_main.h"
+#include "worker/testing/commit_state.h"
 #include "worker/testing/tiny_model.h"
 
 namespace tritter {
@@ -90,12 +92,9 @@ TEST_F(GpuTrainerTest, AResumedRunEndsInTheSameBits) {
     auto straight = Make(spec, &device);
     for (int step = 0; step < 5; ++step) Train(straight.get(), spec);
     MemoryEnv env;
-    ASSERT_OK(env.CreateDirs("/state"));
-    CheckpointManifest manifest;
-    manifest.step = 5;
-    manifest.files = *(*straight->Snapshot())->WriteShare(&env, "/state");
+    const auto checkpoint = CommitState(straight.get(), CheckpointsOfRun(&env, "/run").get());
     auto resumed = Make(spec, &device);
-    ASSERT_OK(resumed->Load(&env, "/state", manifest));
+    ASSERT_OK(resumed->Load(*checkpoint));
     for (int step = 0; step < 5; ++step) {
       Train(straight.get(), spec);
       Train(resumed.get(), spec);
@@ -110,11 +109,8 @@ TEST_F(GpuTrainerTest, EvaluationIsCloseToServing) {
   auto cpu = Make(spec, nullptr), gpu = Make(spec, &device);
   for (int step = 0; step < 10; ++step) Train(gpu.get(), spec);
   MemoryEnv env;
-  ASSERT_OK(env.CreateDirs("/state"));
-  CheckpointManifest manifest;
-  manifest.step = 10;
-  manifest.files = *(*gpu->Snapshot())->WriteShare(&env, "/state");
-  ASSERT_OK(cpu->Load(&env, "/state", manifest));
+  const auto checkpoint = CommitState(gpu.get(), CheckpointsOfRun(&env, "/run").get());
+  ASSERT_OK(cpu->Load(*checkpoint));
   const auto windows = [] {
     return [k = 0](std::vector<int64_t>* window) mutable {
       *window = TinyTokens(70 + k, 65);

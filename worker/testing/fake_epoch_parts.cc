@@ -35,10 +35,10 @@ class FakeSnapshot : public TrainerSnapshot {
   FakeSnapshot(uint64_t state, int64_t step, int rank, int world_size)
       : state_(state), step_(step), name_(FakeShareName(rank, world_size)) {}
   int64_t step() const override { return step_; }
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
-                                                       const std::string& folder) const override {
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(
+      CheckpointStore* store, const CheckpointAttempt& attempt) const override {
     const std::string contents = FakeShare(state_, step_);
-    ASSIGN_OR_RETURN(auto file, env->NewWritableFile(JoinPath(folder, name_)));
+    ASSIGN_OR_RETURN(auto file, store->Put(attempt, name_));
     RETURN_IF_ERROR(file->Append(contents));
     RETURN_IF_ERROR(file->Sync());
     RETURN_IF_ERROR(file->Close());
@@ -105,11 +105,10 @@ class FakeTrainer : public Trainer {
     step_ = 0;
     return absl::OkStatus();
   }
-  absl::Status Load(Env* env, const std::string& folder,
-                    const CheckpointManifest& manifest) override {
-    ASSIGN_OR_RETURN(const std::string share,
-                     env->ReadFile(JoinPath(folder, manifest.files[0].name)));
-    const std::vector<std::string> fields = absl::StrSplit(share, ' ');
+  absl::Status Load(const CheckpointReader& checkpoint) override {
+    ASSIGN_OR_RETURN(const auto share, checkpoint.Open(checkpoint.manifest().files[0].name));
+    const std::vector<std::string> fields =
+        absl::StrSplit(std::string(share->bytes().begin(), share->bytes().end()), ' ');
     if (fields.size() != 2 || !absl::SimpleAtoi(fields[0], &state_) ||
         !absl::SimpleAtoi(fields[1], &step_)) {
       return absl::DataLossError("not a fake share");

@@ -11,16 +11,16 @@
 namespace tritter {
 
 absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
-    Env* env, const ModelConfig& config, const std::string& folder,
-    const CheckpointManifest& manifest, const std::vector<std::vector<int64_t>>& sequences) {
+    const ModelConfig& config, const CheckpointReader& checkpoint,
+    const std::vector<std::vector<int64_t>>& sequences) {
   ParameterStore parameters(config);
   GradientSink sink(&parameters);
   ParallelRows parallel(1);
   MatrixProducts products(GemmType::kFp32, &parallel);
   const LayerContext context{&config, &parameters, &sink, &parallel, &products};
-  ASSIGN_OR_RETURN(const auto checkpoint, CheckpointTensors::Open(env, folder, manifest));
+  ASSIGN_OR_RETURN(const auto tensors, CheckpointTensors::Open(checkpoint));
   for (const ParameterSlot& slot : parameters.slots()) {
-    ASSIGN_OR_RETURN(const absl::Span<const float> average, checkpoint->Get("ema/", slot.spec));
+    ASSIGN_OR_RETURN(const absl::Span<const float> average, tensors->Get("ema/", slot.spec));
     std::copy(average.begin(), average.end(), parameters.weight() + slot.offset);
   }
   parameters.MarkChanged();

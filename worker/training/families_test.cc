@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "inference/testing/reference_model.h"
 #include "model/export.h"
+#include "model/folder_checkpoint_store.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/training/trainer.h"
@@ -91,18 +92,20 @@ std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, i
   return losses;
 }
 
-// A committed checkpoint of `trainer`, which is alone, in `folder`.
-CheckpointManifest Commit(const Trainer& trainer, TrainerSnapshot* snapshot, const RunSpec& spec,
-                          Env* env, const std::string& folder) {
-  EXPECT_OK(env->CreateDirs(folder));
+// A committed checkpoint of `trainer`, which is alone.
+std::unique_ptr<CheckpointReader> Commit(const Trainer& trainer, TrainerSnapshot* snapshot,
+                                         const RunSpec& spec, CheckpointStore* store) {
   CheckpointManifest manifest;
   manifest.run_id = "run-test";
   manifest.step = trainer.step();
   manifest.attempt = "1";
   manifest.spec_yaml = CanonicalYaml(spec);
-  manifest.files = *snapshot->WriteShare(env, folder);
-  EXPECT_OK(WriteFileAtomically(env, JoinPath(folder, "manifest.json"), ManifestToJson(manifest)));
-  return manifest;
+  const CheckpointAttempt attempt{manifest.step, manifest.attempt};
+  EXPECT_OK(store->Begin(attempt));
+  manifest.files = *snapshot->WriteShare(store, attempt);
+  auto checkpoint = store->Commit(manifest);
+  EXPECT_OK(checkpoint.status());
+  return *std::move(checkpoint);
 }
 
 TEST(Families, FreshLossIsTheLogarithmOfTheVocabulary) {
@@ -157,9 +160,10 @@ TEST(Families, StoppedAndResumedEqualsUndisturbed) {
     Train(first.get(), spec, 0, 7, 8);
     MemoryEnv env;
     ASSERT_OK_AND_ASSIGN(auto snapshot, first->Snapshot());
-    const CheckpointManifest manifest = Commit(*first, snapshot.get(), spec, &env, "/step");
+    const auto checkpoint =
+        Commit(*first, snapshot.get(), spec, CheckpointsOfRun(&env, "/run").get());
     auto resumed = MakeTrainer(spec, alone.get());
-    ASSERT_OK(resumed->Load(&env, "/step", manifest));
+    ASSERT_OK(resumed->Load(*checkpoint));
     Train(resumed.get(), spec, 7, 12, 8);
     EXPECT_EQ(*resumed->StateHash(), *whole->StateHash()) << Name(model);
   }
@@ -208,12 +212,13 @@ TEST(Families, TheExportedModelSaysWhatTrainingEvaluatesBitForBit) {
     Train(trainer.get(), spec, 0, 20, 8);
     MemoryEnv env;
     ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
-    Commit(*trainer, snapshot.get(), spec, &env, "/step");
+    const auto checkpoint =
+        Commit(*trainer, snapshot.get(), spec, CheckpointsOfRun(&env, "/run").get());
     const std::vector<int64_t> tokens = TinyTokens(77, 40);
     for (bool averaged : {true, false}) {
       ExportOptions options;
       options.raw = !averaged;
-      ASSERT_OK(ExportCheckpoint(&env, "/step", "/m.tpack", options).status());
+      ASSERT_OK(ExportCheckpoint(&env, *checkpoint, "/m.tpack", options).status());
       ASSERT_OK_AND_ASSIGN(const auto file, TpackFile::Open(&env, "/m.tpack"));
       ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, trainer->Logits(tokens, averaged));
       const auto served =

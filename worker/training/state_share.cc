@@ -39,22 +39,18 @@ class Snapshot : public TrainerSnapshot {
   }
   int64_t step() const override { return step_; }
 
-  absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
-                                                       const std::string& folder) const override {
+  absl::StatusOr<std::vector<ManifestFile>> WriteShare(
+      CheckpointStore* store, const CheckpointAttempt& attempt) const override {
     std::vector<TensorToWrite> tensors;
     for (const StateTensor& tensor : tensors_) {
       tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
                          absl::MakeConstSpan(tensor.data, tensor.bytes)});
     }
     const std::string name = absl::StrCat("share-", rank_, "-of-", world_size_, ".safetensors");
-    const std::string path = JoinPath(folder, name);
-    absl::StatusOr<WrittenFile> written =
-        WriteSafetensors(env, path, tensors, {{"step", absl::StrCat(step_)}});
-    if (!written.ok()) {
-      if (env->Exists(path)) env->RemoveFile(path).IgnoreError();  // half a share helps nobody
-      return written.status();
-    }
-    return std::vector<ManifestFile>{{name, written->bytes, written->sha256}};
+    ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, store->Put(attempt, name));
+    ASSIGN_OR_RETURN(const WrittenFile written,
+                     WriteSafetensors(file.get(), name, tensors, {{"step", absl::StrCat(step_)}}));
+    return std::vector<ManifestFile>{{name, written.bytes, written.sha256}};
   }
 
  private:
@@ -71,16 +67,18 @@ std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const Opt
   return std::make_unique<Snapshot>(parameters, state, step, rank, world_size);
 }
 
-absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,
-                       ParameterStore* parameters, OptimizerState* state) {
+absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
+                       OptimizerState* state) {
   std::map<std::string, StateTensor> missing;
   for (size_t i = 0; i < parameters->slots().size(); ++i) {
     for (StateTensor& tensor : StateTensors(parameters, *state, i))
       missing.emplace(tensor.name, std::move(tensor));
   }
-  for (const ManifestFile& file : manifest.files) {
-    const std::string path = JoinPath(folder, file.name);
-    ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share, SafetensorsFile::Open(env, path));
+  for (const ManifestFile& file : checkpoint.manifest().files) {
+    const std::string path = checkpoint.LocationOf(file.name);
+    ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, checkpoint.Open(file.name));
+    ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share,
+                     SafetensorsFile::Open(std::move(mapped), path));
     for (const std::string& name : share->names()) {
       const auto wanted = missing.find(name);
       if (wanted == missing.end()) {
@@ -106,8 +104,9 @@ absl::Status ReadState(Env* env, const std::string& folder, const CheckpointMani
     }
   }
   if (!missing.empty()) {
-    return absl::NotFoundError(absl::StrCat(folder, ": no share holds ", missing.begin()->first,
-                                            " (and ", missing.size() - 1, " more)"));
+    return absl::NotFoundError(absl::StrCat(checkpoint.location(), ": no share holds ",
+                                            missing.begin()->first, " (and ", missing.size() - 1,
+                                            " more)"));
   }
   parameters->MarkChanged();
   return absl::OkStatus();

@@ -8,8 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/env.h"
-#include "model/checkpoint_manifest.h"
+#include "model/checkpoint_store.h"
 #include "worker/collective.h"
 #include "worker/training/optimizer_state.h"
 #include "worker/training/parameter_store.h"
@@ -21,11 +20,11 @@ namespace tritter {
 std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
                                            int64_t step, int rank, int world_size);
 
-// Reads every weight, and what `state` keeps, from the shares in `folder`. Errors: those of the
+// Reads every weight, and what `state` keeps, from the shares of a checkpoint. Errors: those of the
 // files; NotFound (a tensor that no share has); FailedPrecondition (a tensor of another shape or
 // type, one that this run does not have).
-absl::Status ReadState(Env* env, const std::string& folder, const CheckpointManifest& manifest,
-                       ParameterStore* parameters, OptimizerState* state);
+absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
+                       OptimizerState* state);
 
 // SHA-256 of the SHA-256 of every parameter's weight, moments and average. A sharded state (one
 // that does not keep all) is hashed by all ranks together, each its own part, to the same value.

@@ -96,11 +96,10 @@ class CpuTrainer : public Trainer {
     return absl::OkStatus();
   }
 
-  absl::Status Load(Env* env, const std::string& folder,
-                    const CheckpointManifest& manifest) override {
+  absl::Status Load(const CheckpointReader& checkpoint) override {
     return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
-      RETURN_IF_ERROR(ReadState(env, folder, manifest, &parameters_, &state_));
-      step_ = manifest.step;
+      RETURN_IF_ERROR(ReadState(checkpoint, &parameters_, &state_));
+      step_ = checkpoint.manifest().step;
       return absl::OkStatus();
     });
   }

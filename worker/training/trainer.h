@@ -12,8 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/env.h"
-#include "model/checkpoint_manifest.h"
+#include "model/checkpoint_store.h"
 #include "model/run_spec.h"
 #include "worker/collective.h"
 
@@ -45,10 +44,9 @@ class TrainerSnapshot {
  public:
   virtual ~TrainerSnapshot() = default;
   virtual int64_t step() const = 0;
-  // Writes the share (safetensors, fsynced) into `folder`. A failure leaves no half-written file
-  // where it can be removed.
-  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(Env* env,
-                                                               const std::string& folder) const = 0;
+  // Puts the share (safetensors) into the attempt, which has begun.
+  virtual absl::StatusOr<std::vector<ManifestFile>> WriteShare(
+      CheckpointStore* store, const CheckpointAttempt& attempt) const = 0;
 };
 
 // Payload of the status of a step whose loss or gradient is not finite: the first bad tensor.
@@ -69,8 +67,7 @@ class Trainer {
   // Weights as a pure function of spec.seed and the parameter's name; zero moments; step 0.
   virtual absl::Status InitialiseFresh() = 0;
   // Restores weights, moments, averages and step, bit for bit. Any world size may have written it.
-  virtual absl::Status Load(Env* env, const std::string& folder,
-                            const CheckpointManifest& manifest) = 0;
+  virtual absl::Status Load(const CheckpointReader& checkpoint) = 0;
 
   // One optimiser step on this rank's share of the global batch. weight_sum: Σw over the predicted
   // tokens of the whole global batch. micro_batch: sequences per pass. Advances step() by one.

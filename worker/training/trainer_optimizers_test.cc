@@ -8,6 +8,7 @@
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/folder_checkpoint_store.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/testing/tiny_training.h"
@@ -50,30 +51,34 @@ double HeldOut(Trainer* trainer) {
   return result->nats / static_cast<double>(result->tokens);
 }
 
-// `world` ranks train steps [from, to), first loading `start` (of step `from`) when there is one,
-// and write their state to `end` when there is one.
-Outcome RunRanks(const RunSpec& spec, int world, int64_t from, int64_t to, Env* env,
-                 const std::string& start = "", const std::string& end = "") {
+// `world` ranks train steps [from, to): a fresh state, which they commit to `store` at the end when
+// there is one, or the checkpoint of step `from`.
+Outcome RunRanks(const RunSpec& spec, int world, int64_t from, int64_t to,
+                 CheckpointStore* store = nullptr) {
   std::vector<Outcome> outcomes(world);
   std::vector<std::vector<ManifestFile>> written(world);
-  if (!end.empty()) EXPECT_OK(env->CreateDirs(end));
   CheckpointManifest manifest;
-  if (!start.empty()) {
-    manifest.step = from;
-    const std::vector<std::string> names = *env->ListDir(start);
-    for (const std::string& name : names) manifest.files.push_back({name, 0, ""});
-  }
+  manifest.step = to;
+  manifest.attempt = absl::StrCat("w", world);
+  const CheckpointAttempt attempt{to, manifest.attempt};
+  std::unique_ptr<CheckpointReader> start;
+  if (from > 0) start = *store->Open(from);
+  const bool commits = from == 0 && store != nullptr;
   OnEveryRank(world, [&](int rank, Collective* collective) {
     auto trainer = MakeTrainer(spec, collective);
-    if (!start.empty()) ASSERT_OK(trainer->Load(env, start, manifest));
+    if (start != nullptr) ASSERT_OK(trainer->Load(*start));
     Outcome& out = outcomes[rank];
     out.losses = TrainShare(trainer.get(), spec, from, to, rank, world);
     out.held_out = HeldOut(trainer.get());
     ASSERT_OK_AND_ASSIGN(out.hash, trainer->StateHash());
-    if (end.empty()) return;
+    if (!commits) return;
+    ASSERT_OK(store->Begin(attempt));
     ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
-    ASSERT_OK_AND_ASSIGN(written[rank], snapshot->WriteShare(env, end));
+    ASSERT_OK_AND_ASSIGN(written[rank], snapshot->WriteShare(store, attempt));
   });
+  for (const auto& files : written)
+    manifest.files.insert(manifest.files.end(), files.begin(), files.end());
+  if (commits) EXPECT_OK(store->Commit(manifest).status());
   for (int rank = 1; rank < world; ++rank) {
     EXPECT_EQ(outcomes[rank].losses, outcomes[0].losses);
     EXPECT_EQ(outcomes[rank].hash, outcomes[0].hash);
@@ -98,7 +103,7 @@ TEST_P(TrainerOptimizers, TwoRanksEqualOneThatAccumulatesBitForBit) {
   auto alone = SingleProcessCollective();
   auto single = MakeTrainer(plain, alone.get());
   const std::vector<double> want = Train(single.get(), plain, 0, 20, 4);
-  const Outcome two = RunRanks(spec(), 2, 0, 20, nullptr);
+  const Outcome two = RunRanks(spec(), 2, 0, 20);
   EXPECT_EQ(two.losses, want);
   EXPECT_EQ(two.hash, *single->StateHash());
   EXPECT_EQ(two.held_out, HeldOut(single.get()));
@@ -107,19 +112,19 @@ TEST_P(TrainerOptimizers, TwoRanksEqualOneThatAccumulatesBitForBit) {
 TEST_P(TrainerOptimizers, AnyNumberOfRanksGivesTheBitsOfTheSameNumberUnsharded) {
   RunSpec plain = spec();
   plain.shard_optimizer = false;
-  const Outcome want = RunRanks(plain, 4, 0, 5, nullptr), got = RunRanks(spec(), 4, 0, 5, nullptr);
+  const Outcome want = RunRanks(plain, 4, 0, 5), got = RunRanks(spec(), 4, 0, 5);
   EXPECT_EQ(got.losses, want.losses);
   EXPECT_EQ(got.hash, want.hash);
   EXPECT_EQ(got.held_out, want.held_out);
 }
 
 TEST_P(TrainerOptimizers, StoppedAndResumedEqualsUndisturbed) {
-  MemoryEnv env;
   for (int world : {1, 2}) {
-    const Outcome whole = RunRanks(spec(), world, 0, 12, nullptr);
-    const std::string folder = absl::StrCat("/at-7-of-", world);
-    const Outcome first = RunRanks(spec(), world, 0, 7, &env, "", folder);
-    const Outcome second = RunRanks(spec(), world, 7, 12, &env, folder);
+    MemoryEnv env;
+    const auto store = CheckpointsOfRun(&env, "/run");
+    const Outcome whole = RunRanks(spec(), world, 0, 12);
+    const Outcome first = RunRanks(spec(), world, 0, 7, store.get());
+    const Outcome second = RunRanks(spec(), world, 7, 12, store.get());
     EXPECT_EQ(second.hash, whole.hash);
     EXPECT_EQ(second.held_out, whole.held_out);
     std::vector<double> losses = first.losses;
@@ -130,9 +135,10 @@ TEST_P(TrainerOptimizers, StoppedAndResumedEqualsUndisturbed) {
 
 TEST_P(TrainerOptimizers, TheStateIsTheSameWhateverTheNumberOfRanksThatReadIt) {
   MemoryEnv env;
-  const Outcome wrote = RunRanks(spec(), 4, 0, 3, &env, "", "/four");
+  const auto store = CheckpointsOfRun(&env, "/run");
+  const Outcome wrote = RunRanks(spec(), 4, 0, 3, store.get());
   for (int world : {1, 2, 4})
-    EXPECT_EQ(RunRanks(spec(), world, 3, 3, &env, "/four").hash, wrote.hash);
+    EXPECT_EQ(RunRanks(spec(), world, 3, 3, store.get()).hash, wrote.hash);
 }
 
 INSTANTIATE_TEST_SUITE_P(Combinations, TrainerOptimizers,
@@ -154,9 +160,10 @@ TEST(ExtendedRun, HasTheBitsOfOneThatHadTheLongerTotalFromTheStart) {
     after.schedule = WithTotalSteps(before.schedule, after.steps);
     ASSERT_EQ(before.schedule.decay_start_step, 80);
     MemoryEnv env;
-    const Outcome first = RunRanks(before, 1, 0, 60, &env, "", "/at-60");
-    const Outcome second = RunRanks(after, 1, 60, 90, &env, "/at-60");
-    const Outcome whole = RunRanks(after, 1, 0, 90, nullptr);
+    const auto store = CheckpointsOfRun(&env, "/run");
+    const Outcome first = RunRanks(before, 1, 0, 60, store.get());
+    const Outcome second = RunRanks(after, 1, 60, 90, store.get());
+    const Outcome whole = RunRanks(after, 1, 0, 90);
     std::vector<double> losses = first.losses;
     losses.insert(losses.end(), second.losses.begin(), second.losses.end());
     EXPECT_EQ(losses, whole.losses);
@@ -186,14 +193,13 @@ TEST(Muon, TrainsWithTheLearningRateOfAdamW) {
 
 TEST(Load, RefusesAStateOfAnotherOptimiserOrOtherMoments) {
   MemoryEnv env;
-  RunRanks(SpecOf("adamw", "fp32"), 1, 0, 1, &env, "", "/adamw");
-  CheckpointManifest manifest;
-  manifest.step = 1;
-  manifest.files = {{"share-0-of-1.safetensors", 0, ""}};
+  const auto store = CheckpointsOfRun(&env, "/run");
+  RunRanks(SpecOf("adamw", "fp32"), 1, 0, 1, store.get());
+  ASSERT_OK_AND_ASSIGN(const auto checkpoint, store->Open(1));
   auto alone = SingleProcessCollective();
   for (const RunSpec& other : {SpecOf("muon", "fp32"), SpecOf("adamw", "8bit")}) {
     auto trainer = MakeTrainer(other, alone.get());
-    EXPECT_THAT(trainer->Load(&env, "/adamw", manifest),
+    EXPECT_THAT(trainer->Load(*checkpoint),
                 StatusIs(absl::StatusCode::kFailedPrecondition,
                          testing::HasSubstr("model and optimiser of this run")));
   }

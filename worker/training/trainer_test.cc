@@ -18,7 +18,9 @@
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/safetensors.h"
+#include "worker/testing/commit_state.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/testing/tiny_training.h"
@@ -86,12 +88,10 @@ TEST_P(Precisions, TwoRanksEqualOneThatAccumulatesBitForBitOverAHundredSteps) {
 // zero moments before it, m = (1 - beta1) g.
 std::map<std::string, std::vector<float>> FirstMoments(Trainer* trainer) {
   MemoryEnv env;
-  EXPECT_OK(env.CreateDirs("/state"));
-  auto snapshot = trainer->Snapshot();
-  EXPECT_OK(snapshot.status());
-  const auto files = (*snapshot)->WriteShare(&env, "/state");
-  EXPECT_OK(files.status());
-  auto file = SafetensorsFile::Open(&env, JoinPath("/state", files->at(0).name));
+  const auto checkpoint = CommitState(trainer, CheckpointsOfRun(&env, "/run").get());
+  auto share = checkpoint->Open(checkpoint->manifest().files.at(0).name);
+  EXPECT_OK(share.status());
+  auto file = SafetensorsFile::Open(*std::move(share), "share");
   EXPECT_OK(file.status());
   std::map<std::string, std::vector<float>> moments;
   for (const std::string& name : (*file)->names()) {
@@ -200,17 +200,20 @@ TEST(Trainer, SeveralThreadsGiveTheSameLossAndTheSameBitsEveryTime) {
   }
 }
 
-// The state of `trainer`, which is alone, as `world` ranks write it.
-CheckpointManifest WriteWithRanks(Trainer* trainer, const RunSpec& spec, int world, Env* env) {
-  EXPECT_OK(env->CreateDirs("/alone"));
-  CheckpointManifest alone, manifest;
-  alone.step = manifest.step = trainer->step();
-  alone.files = *(*trainer->Snapshot())->WriteShare(env, "/alone");
+// The state of `trainer`, which is alone, put into `store` by `world` ranks; what would commit it.
+CheckpointManifest PutWithRanks(Trainer* trainer, const RunSpec& spec, int world,
+                                CheckpointStore* store) {
+  const auto alone = CommitState(trainer, store);
+  CheckpointManifest manifest = alone->manifest();
+  manifest.attempt = "together";
+  manifest.files.clear();
+  const CheckpointAttempt attempt{manifest.step, manifest.attempt};
+  EXPECT_OK(store->Begin(attempt));
   const auto group = MakeFakeGroup(world);
   for (const auto& member : group) {
     auto rank = MakeTrainer(spec, member.get());
-    EXPECT_OK(rank->Load(env, "/alone", alone));
-    const auto files = (*rank->Snapshot())->WriteShare(env, "/checkpoint");
+    EXPECT_OK(rank->Load(*alone));
+    const auto files = (*rank->Snapshot())->WriteShare(store, attempt);
     EXPECT_OK(files.status());
     manifest.files.insert(manifest.files.end(), files->begin(), files->end());
   }
@@ -226,10 +229,11 @@ TEST_P(Precisions, StoppedAndResumedEqualsUndisturbedWhateverTheNumberOfShares) 
   Train(first.get(), spec, 0, 7, 8);
   for (int world : {1, 3}) {
     MemoryEnv env;
-    ASSERT_OK(env.CreateDirs("/checkpoint"));
-    const CheckpointManifest manifest = WriteWithRanks(first.get(), spec, world, &env);
+    const auto store = CheckpointsOfRun(&env, "/run");
+    ASSERT_OK_AND_ASSIGN(const auto checkpoint,
+                         store->Commit(PutWithRanks(first.get(), spec, world, store.get())));
     auto resumed = MakeTrainer(spec, alone.get());
-    ASSERT_OK(resumed->Load(&env, "/checkpoint", manifest));
+    ASSERT_OK(resumed->Load(*checkpoint));
     EXPECT_EQ(resumed->step(), 7);
     EXPECT_EQ(*resumed->StateHash(), *first->StateHash());
     Train(resumed.get(), spec, 7, 12, 8);
@@ -244,11 +248,11 @@ TEST(Trainer, ASnapshotDoesNotChangeWithTraining) {
   Train(trainer.get(), spec, 0, 2, 8);
   ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
   MemoryEnv env;
-  ASSERT_OK(env.CreateDirs("/a"));
-  ASSERT_OK(env.CreateDirs("/b"));
-  ASSERT_OK_AND_ASSIGN(auto before, snapshot->WriteShare(&env, "/a"));
+  const auto store = CheckpointsOfRun(&env, "/run");
+  ASSERT_OK(store->Begin({2, "a"}));
+  ASSERT_OK_AND_ASSIGN(auto before, snapshot->WriteShare(store.get(), {2, "a"}));
   Train(trainer.get(), spec, 2, 4, 8);
-  ASSERT_OK_AND_ASSIGN(auto after, snapshot->WriteShare(&env, "/b"));
+  ASSERT_OK_AND_ASSIGN(auto after, snapshot->WriteShare(store.get(), {2, "a"}));
   EXPECT_EQ(before[0].sha256, after[0].sha256);
 }
 
@@ -258,13 +262,15 @@ TEST(Trainer, AFullDiskLeavesNoHalfShareAndTheSnapshotCanBeWrittenAgain) {
   auto trainer = MakeTrainer(spec, alone.get());
   ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
   MemoryEnv env;
-  ASSERT_OK(env.CreateDirs("/a"));
+  const auto store = CheckpointsOfRun(&env, "/run");
+  ASSERT_OK(store->Begin({0, "a"}));
   env.SetCapacity(1000);
-  EXPECT_THAT(snapshot->WriteShare(&env, "/a").status(),
+  EXPECT_THAT(snapshot->WriteShare(store.get(), {0, "a"}).status(),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("share-0-of-1")));
-  EXPECT_THAT(*env.ListDir("/a"), testing::IsEmpty());
+  EXPECT_THAT(store->FileBytes({0, "a"}, "share-0-of-1.safetensors"),
+              StatusIs(absl::StatusCode::kNotFound));
   env.SetCapacity(uint64_t{1} << 40);
-  EXPECT_OK(snapshot->WriteShare(&env, "/a").status());
+  EXPECT_OK(snapshot->WriteShare(store.get(), {0, "a"}).status());
 }
 
 TEST(Trainer, LoadNamesWhatIsMissing) {
@@ -272,10 +278,11 @@ TEST(Trainer, LoadNamesWhatIsMissing) {
   auto alone = SingleProcessCollective();
   auto trainer = MakeTrainer(spec, alone.get());
   MemoryEnv env;
-  ASSERT_OK(env.CreateDirs("/checkpoint"));
-  CheckpointManifest manifest = WriteWithRanks(trainer.get(), spec, 2, &env);
+  const auto store = CheckpointsOfRun(&env, "/run");
+  CheckpointManifest manifest = PutWithRanks(trainer.get(), spec, 2, store.get());
   manifest.files.pop_back();
-  EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
+  ASSERT_OK_AND_ASSIGN(const auto checkpoint, store->Commit(manifest));
+  EXPECT_THAT(trainer->Load(*checkpoint),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no share holds")));
 }
 
@@ -296,15 +303,17 @@ TEST(Trainer, WhatThrowsInEvaluationOrLoadingIsAStatus) {
                       false)
                   .status(),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("no kernel")));
-  class NoMemoryEnv : public MemoryEnv {
+  class NoMemory : public CheckpointReader {
    public:
-    absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string&) override {
+    explicit NoMemory(CheckpointManifest manifest)
+        : CheckpointReader("/checkpoint", "", std::move(manifest)) {}
+    absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string&) const override {
       throw std::bad_alloc();
     }
-  } env;
+  };
   CheckpointManifest manifest;
   manifest.files = {{"share-0-of-1.safetensors", 1, ""}};
-  EXPECT_THAT(trainer->Load(&env, "/checkpoint", manifest),
+  EXPECT_THAT(trainer->Load(NoMemory(manifest)),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("reading the checkpoint")));
 }
 
@@ -441,12 +450,8 @@ absl::Status StepAfter(const std::string& name, int64_t at, float value) {
   auto trainer = MakeTrainer(spec, alone.get());
   Train(trainer.get(), spec, 0, 1, 8);
   MemoryEnv env;
-  RETURN_IF_ERROR(env.CreateDirs("/state"));
-  CheckpointManifest manifest;
-  manifest.step = 1;
-  ASSIGN_OR_RETURN(const auto snapshot, trainer->Snapshot());
-  ASSIGN_OR_RETURN(manifest.files, snapshot->WriteShare(&env, "/state"));
-  const std::string path = JoinPath("/state", manifest.files[0].name);
+  const auto checkpoint = CommitState(trainer.get(), CheckpointsOfRun(&env, "/run").get());
+  const std::string path = checkpoint->LocationOf(checkpoint->manifest().files[0].name);
   ASSIGN_OR_RETURN(std::string bytes, env.ReadFile(path));
   {
     ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(&env, path));
@@ -459,7 +464,7 @@ absl::Status StepAfter(const std::string& name, int64_t at, float value) {
     std::memcpy(bytes.data() + offset + at * sizeof(float), &value, sizeof(float));
   }
   RETURN_IF_ERROR(WriteFileAtomically(&env, path, bytes));
-  RETURN_IF_ERROR(trainer->Load(&env, "/state", manifest));
+  RETURN_IF_ERROR(trainer->Load(*checkpoint));
   return trainer->Step(BatchOf(spec, 1, 0, 8), WeightSum(spec), 8, 1e-3).status();
 }
 

@@ -108,13 +108,12 @@ class DeviceTrainer final : public Trainer {
     });
   }
 
-  absl::Status Load(Env* env, const std::string& folder,
-                    const CheckpointManifest& manifest) override {
+  absl::Status Load(const CheckpointReader& checkpoint) override {
     return CatchFailures("reading the checkpoint", kHostMemory, [&]() -> absl::Status {
       HostState host(spec_);
-      RETURN_IF_ERROR(ReadState(env, folder, manifest, &host.parameters, &host.optimizer));
+      RETURN_IF_ERROR(ReadState(checkpoint, &host.parameters, &host.optimizer));
       Upload(&host);
-      step_ = manifest.step;
+      step_ = checkpoint.manifest().step;
       return absl::OkStatus();
     });
   }

@@ -9,8 +9,10 @@
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/safetensors.h"
 #include "model/schedule.h"
+#include "worker/testing/commit_state.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/training/formula/tensor_kernels.h"
@@ -65,23 +67,13 @@ StepStats TrainStep(Trainer* trainer, const RunSpec& spec, int64_t micro) {
   return stats.ok() ? *stats : StepStats();
 }
 
-CheckpointManifest Write(Trainer* trainer, Env* env) {
-  EXPECT_OK(env->CreateDirs("/state"));
-  auto snapshot = trainer->Snapshot();
-  EXPECT_OK(snapshot.status());
-  auto files = (*snapshot)->WriteShare(env, "/state");
-  EXPECT_OK(files.status());
-  CheckpointManifest manifest;
-  manifest.step = trainer->step();
-  manifest.files = *files;
-  return manifest;
-}
-
 // A tensor of the state that `trainer` writes.
 std::vector<float> StateOf(Trainer* trainer, const std::string& name) {
   MemoryEnv env;
-  const CheckpointManifest manifest = Write(trainer, &env);
-  auto file = SafetensorsFile::Open(&env, "/state/" + manifest.files[0].name);
+  const auto checkpoint = CommitState(trainer, CheckpointsOfRun(&env, "/run").get());
+  auto share = checkpoint->Open(checkpoint->manifest().files[0].name);
+  EXPECT_OK(share.status());
+  auto file = SafetensorsFile::Open(*std::move(share), "share");
   EXPECT_OK(file.status());
   auto tensor = (*file)->Get(name);
   EXPECT_OK(tensor.status());
@@ -188,10 +180,10 @@ TEST_F(DeviceTrainerTest, AResumedRunEndsInTheSameBits) {
   auto straight = Make(spec, alone_.get(), true);
   for (int step = 0; step < 3; ++step) TrainStep(straight.get(), spec, 4);
   MemoryEnv env;
-  const CheckpointManifest manifest = Write(straight.get(), &env);
+  const auto checkpoint = CommitState(straight.get(), CheckpointsOfRun(&env, "/run").get());
   TrainStep(straight.get(), spec, 4);
   auto resumed = Make(spec, alone_.get(), true);
-  ASSERT_OK(resumed->Load(&env, "/state", manifest));
+  ASSERT_OK(resumed->Load(*checkpoint));
   EXPECT_EQ(resumed->step(), 3);
   TrainStep(resumed.get(), spec, 4);
   EXPECT_EQ(*resumed->StateHash(), *straight->StateHash());
@@ -202,7 +194,7 @@ TEST_F(DeviceTrainerTest, SharesAreThoseOfTheCpuTrainer) {
   auto device = Make(spec, alone_.get(), true), cpu = Make(spec, alone_.get(), false);
   TrainStep(device.get(), spec, 8);
   MemoryEnv env;
-  ASSERT_OK(cpu->Load(&env, "/state", Write(device.get(), &env)));
+  ASSERT_OK(cpu->Load(*CommitState(device.get(), CheckpointsOfRun(&env, "/run").get())));
   EXPECT_EQ(*cpu->StateHash(), *device->StateHash());
 }
 
@@ -211,7 +203,7 @@ TEST_F(DeviceTrainerTest, EvaluationIsCloseToServing) {
   auto device = Make(spec, alone_.get(), true), cpu = Make(spec, alone_.get(), false);
   for (int step = 0; step < 5; ++step) TrainStep(device.get(), spec, 8);
   MemoryEnv env;
-  ASSERT_OK(cpu->Load(&env, "/state", Write(device.get(), &env)));
+  ASSERT_OK(cpu->Load(*CommitState(device.get(), CheckpointsOfRun(&env, "/run").get())));
   const auto windows = [] {
     return [k = 0](std::vector<int64_t>* window) mutable {
       *window = TinyTokens(70 + k, 17);

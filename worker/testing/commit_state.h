@@ -1,0 +1,28 @@
+// The checkpoint of a trainer that is alone, without a coordinator.
+#pragma once
+
+#include <memory>
+
+#include "common/testing/status_matchers.h"
+#include "model/checkpoint_store.h"
+#include "worker/training/trainer.h"
+
+namespace tritter {
+
+inline std::unique_ptr<CheckpointReader> CommitState(Trainer* trainer, CheckpointStore* store) {
+  CheckpointManifest manifest;
+  manifest.step = trainer->step();
+  manifest.attempt = "alone";
+  const CheckpointAttempt attempt{manifest.step, manifest.attempt};
+  EXPECT_OK(store->Begin(attempt));
+  const auto snapshot = trainer->Snapshot();
+  EXPECT_OK(snapshot.status());
+  const auto files = (*snapshot)->WriteShare(store, attempt);
+  EXPECT_OK(files.status());
+  manifest.files = *files;
+  auto checkpoint = store->Commit(manifest);
+  EXPECT_OK(checkpoint.status());
+  return *std::move(checkpoint);
+}
+
+}  // namespace tritter
