@@ -5,7 +5,6 @@
 #include "common/status_macros.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
-#include "model/folder_checkpoint_store.h"
 #include "model/import.h"
 #include "model/safetensors_set.h"
 #include "model/tpack.h"
@@ -80,23 +79,6 @@ absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
        {"tokenizer_hash", manifest.tokenizer_hash}}};
 }
 
-absl::StatusOr<ArtifactCheck> CheckCheckpoint(Env* env, const std::string& folder) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint,
-                   OpenCheckpointFolder(env, folder));
-  RETURN_IF_ERROR(VerifyCheckpoint(*checkpoint));
-  const CheckpointManifest& manifest = checkpoint->manifest();
-  uint64_t bytes = 0;
-  for (const ManifestFile& f : manifest.files) bytes += f.bytes;
-  return ArtifactCheck{
-      "checkpoint",
-      absl::StrCat("run ", manifest.run_id, " step ", manifest.step, ", ", manifest.files.size(),
-                   " files, ", FormatBytes(static_cast<double>(bytes))),
-      {{"run_id", manifest.run_id},
-       {"step", manifest.step},
-       {"files", manifest.files.size()},
-       {"bytes", bytes}}};
-}
-
 }  // namespace
 
 absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
@@ -108,16 +90,13 @@ absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
     return CheckTpack(env, path);
   }
   if (env->Exists(JoinPath(path, "config.json"))) return CheckHuggingFace(env, path);
-  const std::string manifest = JoinPath(path, "manifest.json");
-  if (!env->Exists(manifest)) {
-    return absl::NotFoundError(
-        absl::StrCat(manifest,
-                     ": missing; expected a finished folder of shards, a committed checkpoint or a "
-                     "Hugging Face folder"));
+  if (const std::string manifest = JoinPath(path, "manifest.json"); !env->Exists(manifest)) {
+    return absl::NotFoundError(absl::StrCat(
+        manifest,
+        ": missing; expected a finished folder of shards, a committed checkpoint, a run "
+        "or a Hugging Face folder"));
   }
-  ASSIGN_OR_RETURN(const std::string json, env->ReadFile(manifest));
-  return absl::StrContains(json, "\"run_id\"") ? CheckCheckpoint(env, path)
-                                               : CheckShards(env, path);
+  return CheckShards(env, path);
 }
 
 }  // namespace tritter

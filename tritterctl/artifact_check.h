@@ -1,5 +1,6 @@
 // Reads a file or folder of ours from end to end and says whether it is whole: .tpack,
-// .safetensors or its index, a shard folder, a checkpoint folder, a Hugging Face folder.
+// .safetensors or its index, a shard folder, a Hugging Face folder. Checkpoints:
+// checkpoint_check.h.
 #pragma once
 
 #include <string>
@@ -11,7 +12,7 @@
 namespace tritter {
 
 struct ArtifactCheck {
-  std::string kind;     // "tpack", "safetensors", "shards", "checkpoint", "hf"
+  std::string kind;     // "tpack", "safetensors", "shards", "hf"
   std::string summary;  // one line of what is in it
   OrderedJson facts;
 };
