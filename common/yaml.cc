@@ -51,8 +51,10 @@ struct NodeRef {
   template <typename T>
   bool InRange(const Node& value, absl::string_view key, T v, T min, T max) const {
     if (v >= min && v <= max) return true;
+    // Whole numbers have no infinity: theirs is 0, which is a limit like others.
     const bool lower =
-        min > std::numeric_limits<T>::lowest() && min != -std::numeric_limits<T>::infinity();
+        min > std::numeric_limits<T>::lowest() &&
+        !(std::numeric_limits<T>::has_infinity && min == -std::numeric_limits<T>::infinity());
     const bool upper = max < std::numeric_limits<T>::max();
     const std::string range = lower && upper ? absl::StrCat("between ", min, " and ", max)
                               : lower        ? absl::StrCat("at least ", min)

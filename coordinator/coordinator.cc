@@ -39,6 +39,7 @@ Coordinator::~Coordinator() {
   Stop();
   if (background_.joinable()) background_.join();
   if (verify_thread_.joinable()) verify_thread_.join();
+  if (retention_thread_.joinable()) retention_thread_.join();
   if (export_thread_.joinable()) export_thread_.join();
 }
 
@@ -132,6 +133,7 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
   const std::string id = record.run_id;
+  run.retention_due = NeedsWorkers(record.state);
   run.record = std::move(record);
   runs_[id] = std::move(run);
   return absl::OkStatus();
@@ -200,6 +202,7 @@ void Coordinator::Tick() {
     CheckEpochs();
   }
   RetryCommits();
+  StartRetention();
   Place();
   StartExports();
 }

@@ -83,9 +83,9 @@ struct CoordinatorStats {
 };
 
 // Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one each while an export
-// runs or checkpoints are verified) unless background is off. Typed errors (coordinator/errors.h)
-// throughout; ResourceExhausted and the like come from the store: nothing is lost then, and the
-// call may be repeated.
+// runs, checkpoints are verified, older ones are dropped) unless background is off. Typed errors
+// (coordinator/errors.h) throughout; ResourceExhausted and the like come from the store: nothing is
+// lost then, and the call may be repeated.
 class Coordinator {
  public:
   // Loads the store, tidies checkpoint folders, waits for the members of live epochs.
@@ -230,9 +230,14 @@ class Coordinator {
   absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step)
       REQUIRES(mu_);
   absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint) REQUIRES(mu_);
-  // Retention, once `newest` has been read and is whole. The lock is given up while files are read
-  // and removed.
-  void DropOlder(RunEntry* run, const v1::Checkpoint& newest) REQUIRES(mu_);
+  // Retention. Reads a whole checkpoint: on a thread of its own, so that neither decisions nor the
+  // workers' calls wait for that.
+  void StartRetention();
+  void DropOlder(const std::string& run_id);
+  // What retention would drop, with what the store says of the held-out losses.
+  absl::StatusOr<std::vector<int64_t>> ToDrop(const std::string& run_id,
+                                              const std::vector<v1::Checkpoint>& checkpoints,
+                                              const RetentionRule& rule);
 
   Store* const store_;
   Env* const env_;
@@ -257,8 +262,10 @@ class Coordinator {
   absl::Status health_ GUARDED_BY(health_mu_);
   absl::Duration health_until_ GUARDED_BY(health_mu_);  // Clock::Monotonic: then it is old news
   bool verifying_ GUARDED_BY(mu_) = false;
+  bool retaining_ GUARDED_BY(mu_) = false;
   std::thread background_;
-  std::thread verify_thread_;  // of the tick
+  std::thread verify_thread_;     // of the tick
+  std::thread retention_thread_;  // of the tick
   std::thread export_thread_;
 };
 

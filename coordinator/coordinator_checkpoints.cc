@@ -175,54 +175,124 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     }
     return status;
   }
-  DropOlder(&run, DescribeCheckpoint(**committed));
   run.committing = false;
+  run.retention_due = true;
+  kicked_ = true;
+  wake_.NotifyAll();
   return true;
 }
 
-void Coordinator::DropOlder(RunEntry* run, const v1::Checkpoint& newest) {
-  std::vector<int64_t> steps;
-  for (const v1::Checkpoint& c : run->checkpoints) steps.push_back(c.step());
-  const std::vector<int64_t> drop =
-      DecideRetention(steps, run->spec.checkpoint_keep, newest.step());
-  if (drop.empty()) return;
-  const std::string& id = run->record.run_id;
-  const std::unique_ptr<CheckpointStore> store = CheckpointsOf(*run);
-  // Workers said what the hashes are. Before a good checkpoint goes, the new one is read.
-  mu_.Unlock();
-  const absl::Status whole = VerifyRecordedCheckpoint(store.get(), newest);
-  mu_.Lock();
-  WriteBatch batch;
-  std::vector<v1::Checkpoint> kept = run->checkpoints;
-  if (whole.ok()) {
-    for (const int64_t step : drop) {
-      batch.dropped_checkpoints.push_back({id, step});
-      std::erase_if(kept, [&](const v1::Checkpoint& c) { return c.step() == step; });
+void Coordinator::StartRetention() {
+  std::vector<std::string> due;
+  {
+    MutexLock lock(&mu_);
+    if (retaining_ || stopping_) return;
+    for (auto& [id, run] : runs_) {
+      // Between epochs its checkpoints are looked at for the next one.
+      const bool resumes = NeedsWorkers(run.record.state) && !run.epoch.has_value();
+      if (!run.retention_due || resumes || run.choosing || run.committing) continue;
+      run.retention_due = false;
+      run.retaining = true;
+      due.push_back(id);
     }
-  } else if (!absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) {
-    LogWarning("checkpoint_not_read", {{"run", id}, {"error", std::string(whole.message())}});
+    if (due.empty()) return;
+    retaining_ = true;
+  }
+  auto retain = [this, due] {
+    for (const std::string& id : due) {
+      DropOlder(id);
+      MutexLock lock(&mu_);
+      runs_.at(id).retaining = false;
+    }
+    MutexLock lock(&mu_);
+    retaining_ = false;
+    kicked_ = true;
+    wake_.NotifyAll();
+  };
+  if (!options_.background) return retain();
+  if (retention_thread_.joinable()) retention_thread_.join();  // the one before has ended
+  retention_thread_ = std::thread(std::move(retain));
+}
+
+absl::StatusOr<std::vector<int64_t>> Coordinator::ToDrop(
+    const std::string& run_id, const std::vector<v1::Checkpoint>& checkpoints,
+    const RetentionRule& rule) {
+  std::vector<RetainedCheckpoint> retained;
+  for (const v1::Checkpoint& c : checkpoints) {
+    ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
+                     store_->Evaluations(run_id, c.step(), c.step(), kRecentMetrics));
+    double nats = 0, tokens = 0;
+    for (const v1::EvaluationPoint& p : points) {
+      if (p.weights() == "raw") continue;  // the averaged ones are what is exported
+      nats += p.loss() * static_cast<double>(p.tokens());
+      tokens += static_cast<double>(p.tokens());
+    }
+    RetainedCheckpoint& r = retained.emplace_back();
+    r.step = c.step();
+    if (tokens > 0) r.held_out_loss = nats / tokens;
+  }
+  return DecideRetention(retained, rule, checkpoints.empty() ? 0 : checkpoints.back().step());
+}
+
+void Coordinator::DropOlder(const std::string& id) {
+  std::unique_ptr<CheckpointStore> store;
+  std::vector<v1::Checkpoint> checkpoints;
+  RetentionRule rule;
+  {
+    MutexLock lock(&mu_);
+    const RunEntry& run = runs_.at(id);
+    store = CheckpointsOf(run);
+    checkpoints = run.checkpoints;
+    rule = {run.spec.checkpoint_keep, run.spec.checkpoint_keep_every,
+            run.spec.checkpoint_keep_best};
+  }
+  const absl::StatusOr<std::vector<int64_t>> drop = ToDrop(id, checkpoints, rule);
+  if (!drop.ok()) {
+    LogWarning("retention_not_decided",
+               {{"run", id}, {"error", std::string(drop.status().message())}});
     return;  // the next commit finds the same ones to drop
-  } else {
-    batch.events = {NewEvent(
-        id, kEventCheckpointDamaged,
-        absl::StrCat("checkpoint of step ", newest.step(),
-                     " is not what was reported, older ones are kept: ", whole.message()))};
   }
-  if (absl::Status s = Write(batch); !s.ok()) {
-    // The next commit finds the same ones to drop.
-    LogWarning("retention_not_stored", {{"run", id}, {"error", std::string(s.message())}});
-    return;
+  if (drop->empty()) return;
+  // Workers said what the hashes are. Before a good checkpoint goes, the newest is read.
+  const v1::Checkpoint& newest = checkpoints.back();
+  const absl::Status whole = VerifyRecordedCheckpoint(store.get(), newest);
+  WriteBatch batch;
+  {
+    MutexLock lock(&mu_);
+    RunEntry& run = runs_.at(id);
+    if (run.checkpoints.empty() || run.checkpoints.back().step() != newest.step()) {
+      run.retention_due = true;  // there is a newer one by now
+      return;
+    }
+    std::vector<v1::Checkpoint> kept = run.checkpoints;
+    if (whole.ok()) {
+      for (const int64_t step : *drop) {
+        batch.dropped_checkpoints.push_back({id, step});
+        std::erase_if(kept, [&](const v1::Checkpoint& c) { return c.step() == step; });
+      }
+    } else if (!absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) {
+      LogWarning("checkpoint_not_read", {{"run", id}, {"error", std::string(whole.message())}});
+      return;  // the next commit finds the same ones to drop
+    } else {
+      batch.events = {NewEvent(
+          id, kEventCheckpointDamaged,
+          absl::StrCat("checkpoint of step ", newest.step(),
+                       " is not what was reported, older ones are kept: ", whole.message()))};
+    }
+    if (absl::Status s = Write(batch); !s.ok()) {
+      // The next commit finds the same ones to drop.
+      LogWarning("retention_not_stored", {{"run", id}, {"error", std::string(s.message())}});
+      return;
+    }
+    run.checkpoints = std::move(kept);
+    Touch(&run);
   }
-  run->checkpoints = std::move(kept);
-  Touch(run);
-  mu_.Unlock();
   for (const CheckpointKey& dropped : batch.dropped_checkpoints) {
     if (absl::Status s = store->Remove(dropped.step); !s.ok()) {
       LogWarning("checkpoint_not_removed",
                  {{"run", id}, {"step", dropped.step}, {"error", std::string(s.message())}});
     }
   }
-  mu_.Lock();
 }
 
 absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint) {

@@ -1,6 +1,11 @@
 // Shares and commits through the coordinator.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/testing/status_matchers.h"
@@ -109,6 +114,47 @@ TEST_F(CheckpointsTest, ADamagedCheckpointDrivesOutNoOlderOne) {
   w->lie_about_hashes = false;
   RoundsUntil([&] { return Get(run).committed_step() == 8; });
   EXPECT_EQ(coordinator_->ListCheckpoints(run)->checkpoints_size(), 1);
+}
+
+TEST_F(CheckpointsTest, TheNewestEveryMthAndTheBestStay) {
+  const std::string run = Submit(
+      RunYaml("kept", 100, 1,
+              "checkpoint: {every: 10, keep: 1, keep_every: 40}\nevaluation: {every: 10}\n"));
+  AddWorker("w-9")->held_out_loss = [](int64_t step) { return step == 30 ? 1.0 : 2.0; };
+  RoundsUntil([&] { return Get(run).state() == v1::RUN_STATE_COMPLETED; });
+  ASSERT_OK_AND_ASSIGN(const auto kept, coordinator_->ListCheckpoints(run));
+  std::vector<int64_t> steps;
+  for (const v1::Checkpoint& c : kept.checkpoints()) steps.push_back(c.step());
+  EXPECT_THAT(steps, testing::ElementsAre(30, 40, 80, 100));
+  EXPECT_EQ(*CheckpointsOfRun(&env_, Get(run).run_dir())->Steps(), steps);
+}
+
+// The whole of a checkpoint is read for retention: never within a worker's call, and decisions go
+// on meanwhile.
+TEST_F(CheckpointsTest, NeitherWorkersNorDecisionsWaitWhileRetentionReads) {
+  const std::string run = Submit(RunYaml("other", 100, 1, "checkpoint: {every: 2, keep: 1}\n"));
+  AddWorker("w-9");
+  RoundsUntil([&] { return Get(run).step() == 3; });
+  const std::string dir = Get(run).run_dir();
+  std::atomic<int> reads = 0;
+  env_.on_map = [&](const std::string& path) { reads += absl::StartsWith(path, dir); };
+  while (Get(run).committed_step() < 4) agents_.back()->Act();
+  EXPECT_EQ(coordinator_->ListCheckpoints(run)->checkpoints_size(), 2);
+  EXPECT_EQ(reads, 0);
+
+  std::promise<void> decided;
+  env_.on_map = [&](const std::string& path) {
+    if (!absl::StartsWith(path, dir) || ++reads > 1) return;
+    EXPECT_EQ(decided.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
+  };
+  options_.background = true;
+  Start();  // what is left to drop is found again
+  const std::string waiting = Submit(RunYaml("waiting", 10, 3));
+  while (reads == 0 || Get(waiting).reason() == "just submitted") std::this_thread::yield();
+  decided.set_value();
+  while (coordinator_->ListCheckpoints(run)->checkpoints_size() > 1) std::this_thread::yield();
+  Stop();
+  env_.on_map = nullptr;
 }
 
 TEST_F(CheckpointsTest, SharesSurviveARestartOfTheCoordinator) {

@@ -284,6 +284,7 @@ std::vector<Placement> Coordinator::Decide() {
                TrainingBytes(run.spec, run.parameters,
                              run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
     if (run.committing) w.blocked = "a checkpoint is being committed";
+    if (run.retaining) w.blocked = "older checkpoints are being removed";
     if (!run.spec_error.empty()) w.blocked = run.spec_error;
     if (now < run.not_before && !run.obstacle.empty()) {
       w.blocked = run.obstacle;
@@ -304,10 +305,12 @@ void Coordinator::StartVerification(std::vector<std::string> run_ids) {
     MutexLock lock(&mu_);
     if (verifying_ || stopping_) return;
     verifying_ = true;
+    for (const std::string& id : run_ids) runs_.at(id).choosing = true;
   }
   auto verify = [this, ids = std::move(run_ids)] {
     for (const std::string& id : ids) ChooseResume(id);
     MutexLock lock(&mu_);
+    for (const std::string& id : ids) runs_.at(id).choosing = false;
     verifying_ = false;
     kicked_ = true;
     wake_.NotifyAll();

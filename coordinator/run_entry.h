@@ -63,6 +63,9 @@ struct RunEntry {
   std::optional<ResumeDecision> resume;  // verified for the next epoch
   std::string obstacle;                  // why it cannot be verified now; looked at again later
   bool committing = false;               // files of a checkpoint are being committed
+  bool retention_due = false;            // older checkpoints may go
+  bool retaining = false;                // the newest is read for that, the older removed
+  bool choosing = false;                 // checkpoints are read for the next epoch
   bool exporting = false;
   std::optional<absl::StatusOr<v1::Artifact>> exported;  // done, but not stored yet
   absl::Duration export_retry_at;                        // Clock::Monotonic

@@ -61,6 +61,8 @@ struct RunSpec {
   bool deterministic = false;    // on a GPU too: equal states give equal bits
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t checkpoint_keep = 3;
+  int64_t checkpoint_keep_every = 0;  // steps; 0: none but the newest and the best
+  bool checkpoint_keep_best = true;
   int64_t evaluate_every = 0;               // steps; 0: only at the end
   bool evaluate_raw = true;                 // the raw weights too, beside the averaged ones
   std::vector<std::string> sample_prompts;  // text is generated from them at each evaluation

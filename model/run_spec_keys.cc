@@ -230,7 +230,13 @@ const std::vector<RunSection>& PlainSections() {
        {IntegerField<D>("every", &D::given_checkpoint_every, 0, kNoLimit, kTenth,
                         "Steps between checkpoints; 0: one at the end only."),
         IntegerField<D>("keep", &D::checkpoint_keep, 1, 1'000'000, "3",
-                        "Newest checkpoints that are kept.")}},
+                        "Newest checkpoints that are kept."),
+        IntegerField<D>("keep_every", &D::checkpoint_keep_every, 0, kNoLimit, "0",
+                        "Kept besides, to the end: the first checkpoint at or after every multiple "
+                        "of so many steps; 0: none."),
+        BooleanField<D>("keep_best", &D::checkpoint_keep_best, "true",
+                        "Kept besides: the checkpoint with the lowest held-out loss (averaged "
+                        "weights, all sources) of those whose step was evaluated.")}},
       {"evaluation",
        {IntegerField<D>("every", &D::given_evaluate_every, 0, kNoLimit, kTenth,
                         "Steps between evaluations on held-out text; 0: one at the end only."),

@@ -117,6 +117,8 @@ workers:
 checkpoint:
   every: 200
   keep: 3
+  keep_every: 0
+  keep_best: true
 evaluation:
   every: 200
   raw: true

@@ -128,6 +128,8 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Open("checkpoint");
   w.Integer("every", spec.checkpoint_every);
   w.Integer("keep", spec.checkpoint_keep);
+  w.Integer("keep_every", spec.checkpoint_keep_every);
+  w.Word("keep_best", spec.checkpoint_keep_best ? "true" : "false");
   w.Close();
   w.Open("evaluation");
   w.Integer("every", spec.evaluate_every);

@@ -1,18 +1,32 @@
 #include "coordinator/decide/checkpoints.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
 namespace tritter {
 
-std::vector<int64_t> DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
-                                     int64_t newest_verified) {
+std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkpoints,
+                                     const RetentionRule& rule, int64_t newest_verified) {
+  int64_t best = 0;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const RetainedCheckpoint& c : checkpoints) {
+    if (!rule.keep_best || !c.held_out_loss.has_value() || !(*c.held_out_loss <= lowest)) continue;
+    lowest = *c.held_out_loss;
+    best = c.step;
+  }
   std::vector<int64_t> drop;
-  keep = std::max<int64_t>(1, keep);
-  const int64_t excess = static_cast<int64_t>(steps.size()) - keep;
+  const int64_t excess = static_cast<int64_t>(checkpoints.size()) - std::max<int64_t>(1, rule.keep);
+  int64_t multiple = 0;  // the last one that has its checkpoint
   for (int64_t i = 0; i < excess; ++i) {
-    if (steps[i] != newest_verified) drop.push_back(steps[i]);
+    const int64_t step = checkpoints[i].step;
+    bool keep = step == newest_verified || step == best;
+    if (rule.keep_every > 0 && step / rule.keep_every > multiple) {
+      multiple = step / rule.keep_every;
+      keep = true;
+    }
+    if (!keep) drop.push_back(step);
   }
   return drop;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,21 @@
 
 namespace tritter {
 
-// The steps to drop: keeps the newest `keep` (at least one) of the steps, oldest first, and always
-// `newest_verified` (0: none).
-std::vector<int64_t> DecideRetention(absl::Span<const int64_t> steps, int64_t keep,
-                                     int64_t newest_verified);
+struct RetentionRule {
+  int64_t keep = 1;        // newest
+  int64_t keep_every = 0;  // and the first at or after every multiple of so many steps; 0: none
+  bool keep_best = true;   // and the one with the lowest held-out loss
+};
+
+struct RetainedCheckpoint {
+  int64_t step = 0;
+  std::optional<double> held_out_loss = {};  // of its weights, where they were evaluated
+};
+
+// The steps to drop of those in `checkpoints`, oldest first; never the last checkpoint there is,
+// nor `newest_verified` (0: none). Of equally good ones the newest is the best.
+std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkpoints,
+                                     const RetentionRule& rule, int64_t newest_verified);
 
 // A committed checkpoint that was looked at, newest first, up to and including the first good one.
 struct CheckedCheckpoint {

@@ -2,24 +2,67 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 namespace tritter {
 namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-TEST(DecideRetention, KeepsTheNewest) {
-  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 2, 800), ElementsAre(200, 400));
-  EXPECT_THAT(DecideRetention({200, 400}, 3, 400), IsEmpty());
-  EXPECT_THAT(DecideRetention({}, 3, 0), IsEmpty());
-}
-
-TEST(DecideRetention, NeverDropsTheNewestVerifiedOne) {
-  EXPECT_THAT(DecideRetention({200, 400, 600, 800}, 1, 400), ElementsAre(200, 600));
-}
-
-TEST(DecideRetention, KeepsAtLeastOne) {
-  EXPECT_THAT(DecideRetention({200, 400}, 0, 0), ElementsAre(200));
+TEST(DecideRetention, KeepsTheNewestEveryMthAndTheBestAndNeverDropsTheNewestVerified) {
+  struct Case {
+    const char* name;
+    std::vector<RetainedCheckpoint> checkpoints;
+    RetentionRule rule;
+    int64_t newest_verified;
+    std::vector<int64_t> drop;
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Case cases[] = {
+      {"none", {}, {3, 0, true}, 0, {}},
+      {"fewer than are kept", {{200}, {400}}, {3, 0, true}, 400, {}},
+      {"the newest two", {{200}, {400}, {600}, {800}}, {2, 0, true}, 800, {200, 400}},
+      {"at least one", {{200}, {400}}, {0, 0, false}, 0, {200}},
+      {"the newest verified", {{200}, {400}, {600}, {800}}, {1, 0, false}, 400, {200, 600}},
+      {"every multiple", {{200}, {400}, {600}, {800}, {900}}, {1, 400, false}, 900, {200, 600}},
+      {"the first at or after a multiple",
+       {{300}, {600}, {900}, {1200}, {1500}, {1600}},
+       {1, 500, false},
+       1600,
+       {300, 900}},
+      {"one that holds two multiples",
+       {{100}, {900}, {950}, {999}},
+       {1, 400, false},
+       999,
+       {100, 950}},
+      {"the best",
+       {{200, 2.5}, {400, 1.5}, {600, 1.75}, {800, 1.6}},
+       {1, 0, true},
+       800,
+       {200, 600}},
+      {"the best is not asked for", {{200, 1.5}, {400, 2.5}}, {1, 0, false}, 400, {200}},
+      {"the newest of equally good ones",
+       {{200, 1.5}, {400, 1.5}, {600, 2.0}},
+       {1, 0, true},
+       600,
+       {200}},
+      {"the best is among the newest", {{200, 2.5}, {400, 1.5}}, {1, 0, true}, 400, {200}},
+      {"one that was not evaluated is not the best",
+       {{200}, {400, 2.0}, {600}},
+       {1, 0, true},
+       600,
+       {200}},
+      {"no number is not the best", {{200, nan}, {400, 2.0}, {600, 3.0}}, {1, 0, true}, 600, {200}},
+      {"all rules",
+       {{100, 1.0}, {200, 3.0}, {300, 3.0}, {400, 3.0}, {500, 3.0}, {600, 3.0}},
+       {2, 300, true},
+       600,
+       {200, 400}},
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(DecideRetention(c.checkpoints, c.rule, c.newest_verified), c.drop) << c.name;
+  }
 }
 
 TEST(DecideResume, TakesTheNewestGoodOneAndSaysWhatItSkipped) {

@@ -45,7 +45,6 @@ workers: {min: )",
 void CoordinatorFixture::Start() {
   coordinator_.reset();
   options_.data_dir = "/data-dir";
-  options_.background = false;
   CoordinatorDependencies d;
   d.store = &store_;
   d.env = &env_;

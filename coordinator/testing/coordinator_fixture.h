@@ -33,7 +33,12 @@ class SlowEnv : public MemoryEnv {
     if (on_list) on_list();
     return MemoryEnv::ListDir(path);
   }
+  absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override {
+    if (on_map) on_map(path);
+    return MemoryEnv::MapFile(path);
+  }
   std::function<void()> on_list;
+  std::function<void(const std::string& path)> on_map;
 };
 
 // Commands collected for one worker.
@@ -81,7 +86,7 @@ std::string RunYaml(const std::string& name, int64_t steps, int64_t workers,
 
 class CoordinatorFixture : public testing::Test {
  protected:
-  CoordinatorFixture() : store_(&memory_store_) {}
+  CoordinatorFixture() : store_(&memory_store_) { options_.background = false; }
 
   // Starts (or restarts) the coordinator on the same store and files.
   void Start();

@@ -157,6 +157,8 @@ absl::Status FakeAgent::Train() {
       e->set_source("text");
       e->set_weights("averaged");
       e->set_bits_per_byte(2.0);
+      e->set_loss(held_out_loss ? held_out_loss(step_) : 1.0 / static_cast<double>(step_));
+      e->set_tokens(1000);
     }
   }
   absl::Status reported = api_->Report(report);

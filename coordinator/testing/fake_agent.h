@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -67,6 +68,7 @@ class FakeAgent {
   bool draining = false;
   bool lie_about_hashes = false;  // of its shares
   double step_seconds = 1.0;
+  std::function<double(int64_t step)> held_out_loss;  // unset: falls with every step
 
  private:
   void Take(const v1::Command& command);
