@@ -61,6 +61,7 @@ void CheckpointWriter::Loop() {
     const absl::Duration start = options_.clock->Monotonic();
     end.status = Annotate(Write(job, &end), absl::StrCat("checkpoint of step ", job.order.step));
     end.seconds = absl::ToDoubleSeconds(options_.clock->Monotonic() - start);
+    job.snapshot.reset();  // its memory is the next one's
     if (options_.on_end) options_.on_end(end);
     MutexLock lock(&mu_);
     busy_ = false;

@@ -14,37 +14,35 @@
 namespace tritter {
 namespace {
 
-// Holds copies of the rank's own tensors alone, one after the other.
+// The tensors of the parameters that `rank` writes.
+std::vector<StateTensor> OwnTensors(ParameterStore* parameters, const OptimizerState& state,
+                                    int rank, int world_size) {
+  std::vector<StateTensor> tensors;
+  const std::vector<int> owners = AssignShares(parameters->slots(), world_size);
+  for (size_t i = 0; i < owners.size(); ++i) {
+    if (owners[i] != rank) continue;
+    for (StateTensor& tensor : StateTensors(parameters, state, i))
+      tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
 class Snapshot : public TrainerSnapshot {
  public:
-  Snapshot(ParameterStore* parameters, const OptimizerState& state, int64_t step, int rank,
+  Snapshot(std::vector<StateTensor> tensors, CopiedPieces copy, int64_t step, int rank,
            int world_size)
-      : step_(step), rank_(rank), world_size_(world_size) {
-    const std::vector<int> owners = AssignShares(parameters->slots(), world_size);
-    int64_t bytes = 0;
-    for (size_t i = 0; i < owners.size(); ++i) {
-      if (owners[i] != rank) continue;
-      for (StateTensor& tensor : StateTensors(parameters, state, i)) {
-        bytes += tensor.bytes;
-        tensors_.push_back(std::move(tensor));
-      }
-    }
-    copy_ = FloatBuffer((bytes + 3) / 4);
-    auto* next = reinterpret_cast<uint8_t*>(copy_.data());
-    for (StateTensor& tensor : tensors_) {
-      std::memcpy(next, tensor.data, tensor.bytes);
-      tensor.data = next;
-      next += tensor.bytes;
-    }
-  }
+      : step_(step),
+        rank_(rank),
+        world_size_(world_size),
+        tensors_(std::move(tensors)),
+        copy_(std::move(copy)) {}
   int64_t step() const override { return step_; }
 
   absl::StatusOr<std::vector<ManifestFile>> WriteShare(
       CheckpointStore* store, const CheckpointAttempt& attempt) const override {
     std::vector<TensorToWrite> tensors;
-    for (const StateTensor& tensor : tensors_) {
-      tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
-                         absl::MakeConstSpan(tensor.data, tensor.bytes)});
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      tensors.push_back({tensors_[i].name, tensors_[i].dtype, tensors_[i].shape, copy_.piece(i)});
     }
     const std::string name = absl::StrCat("share-", rank_, "-of-", world_size_, ".safetensors");
     ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, store->Put(attempt, name));
@@ -56,15 +54,29 @@ class Snapshot : public TrainerSnapshot {
  private:
   const int64_t step_;
   const int rank_, world_size_;
-  std::vector<StateTensor> tensors_;  // pointing into copy_
-  FloatBuffer copy_;
+  const std::vector<StateTensor> tensors_;  // their data is the state's own: never read here
+  const CopiedPieces copy_;
 };
 
 }  // namespace
 
+int64_t ShareBytes(ParameterStore* parameters, const OptimizerState& state, int rank,
+                   int world_size) {
+  int64_t bytes = 0;
+  for (const StateTensor& tensor : OwnTensors(parameters, state, rank, world_size))
+    bytes += tensor.bytes;
+  return bytes;
+}
+
 std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
-                                           int64_t step, int rank, int world_size) {
-  return std::make_unique<Snapshot>(parameters, state, step, rank, world_size);
+                                           int64_t step, int rank, int world_size, CopyPool* pool,
+                                           ParallelRows* parallel) {
+  std::vector<StateTensor> tensors = OwnTensors(parameters, state, rank, world_size);
+  std::vector<absl::Span<const uint8_t>> pieces;
+  for (const StateTensor& tensor : tensors)
+    pieces.push_back(absl::MakeConstSpan(tensor.data, tensor.bytes));
+  return std::make_unique<Snapshot>(std::move(tensors), pool->Copy(pieces, parallel), step, rank,
+                                    world_size);
 }
 
 absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,

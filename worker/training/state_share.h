@@ -10,15 +10,22 @@
 #include "absl/status/statusor.h"
 #include "model/checkpoint_store.h"
 #include "worker/collective.h"
+#include "worker/training/copy_pool.h"
 #include "worker/training/optimizer_state.h"
+#include "worker/training/parallel.h"
 #include "worker/training/parameter_store.h"
 #include "worker/training/trainer.h"
 
 namespace tritter {
 
-// Copies weights, moments and averages of the parameters that `rank` writes (AssignShares).
+// Of weights, moments and averages of the parameters that `rank` writes (AssignShares).
+int64_t ShareBytes(ParameterStore* parameters, const OptimizerState& state, int rank,
+                   int world_size);
+
+// Copies them, into memory of the pool.
 std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
-                                           int64_t step, int rank, int world_size);
+                                           int64_t step, int rank, int world_size, CopyPool* pool,
+                                           ParallelRows* parallel);
 
 // Reads every weight, and what `state` keeps, from the shares of a checkpoint. Errors: those of the
 // files; NotFound (a tensor that no share has); FailedPrecondition (a tensor of another shape or

@@ -86,6 +86,8 @@ class CpuTrainer : public Trainer {
     const LinearFactory linears = BitLinearFactory(context_);
     ASSIGN_OR_RETURN(network_, Network::Create(context_, linears));
     ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, spec_.z_loss));
+    copies_.Reserve(ShareBytes(&parameters_, state_, options_.collective->rank(),
+                               options_.collective->world_size()));
     return absl::OkStatus();
   }
 
@@ -128,9 +130,9 @@ class CpuTrainer : public Trainer {
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           return CopyState(&parameters_, state_, step_,
-                                            options_.collective->rank(),
-                                            options_.collective->world_size());
+                           return CopyState(
+                               &parameters_, state_, step_, options_.collective->rank(),
+                               options_.collective->world_size(), &copies_, &parallel_);
                          });
   }
   absl::StatusOr<std::string> StateHash() override {
@@ -196,6 +198,7 @@ class CpuTrainer : public Trainer {
   GradientSink sink_;
   ParallelRows parallel_;
   MatrixProducts products_;
+  CopyPool copies_;
   Optimizer optimizer_;
   GradientReducer reducer_;
   LayerContext context_;
@@ -324,7 +327,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const Options& options)
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrCat("out of memory: ", ParameterCount(spec.model),
-                     " parameters need 20 bytes each for the training state"));
+                     " parameters need 20 bytes each for the training state, and 16 for the copy "
+                     "that checkpoints are written from"));
   }
 }
 

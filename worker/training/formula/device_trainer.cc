@@ -160,9 +160,10 @@ class DeviceTrainer final : public Trainer {
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
                            HostState host(spec_);
                            Download(&host);
+                           ParallelRows one(1);
                            return CopyState(&host.parameters, host.optimizer, step_,
                                             options_.collective->rank(),
-                                            options_.collective->world_size());
+                                            options_.collective->world_size(), &copies_, &one);
                          });
   }
 
@@ -254,6 +255,7 @@ class DeviceTrainer final : public Trainer {
   FusedNetwork network_;
   GradientReducer reducer_;
   std::map<int64_t, bool> told_;  // offsets whose gradient the reducer has
+  CopyPool copies_;
   int64_t step_ = 0;
 };
 
