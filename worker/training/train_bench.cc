@@ -1,5 +1,5 @@
 // Trains a small model on a text file in one process and prints milliseconds per step by part, and
-// held-out bits per byte. Documents are separated by blank lines; one is held out when
+// held-out nats and bits per byte. Documents are separated by blank lines; one is held out when
 // SHA-256(content) mod 1000 < 100. Example:
 //   train_bench --text input.txt --steps 400 --sequence 128 --batch 16 --peak 3e-3
 #include <algorithm>
@@ -27,7 +27,8 @@ struct Corpus {
   int64_t held_out_bytes = 0;
 };
 
-Corpus SplitText(const std::string& text) {
+// Documents are held out until they hold `most_held_out` tokens; further ones are left unused.
+Corpus SplitText(const std::string& text, int64_t most_held_out) {
   Corpus corpus;
   size_t at = 0;
   while (at < text.size()) {
@@ -36,6 +37,7 @@ Corpus SplitText(const std::string& text) {
     at = end + 2;
     if (document.empty()) continue;
     const bool held_out = DigestMod(Sha256(document), 1000) < 100;
+    if (held_out && static_cast<int64_t>(corpus.held_out.size()) >= most_held_out) continue;
     std::vector<int64_t>& tokens = held_out ? corpus.held_out : corpus.train;
     for (unsigned char c : document) tokens.push_back(kFirstByteId + c);
     tokens.push_back(kEosId);
@@ -60,11 +62,16 @@ Batch BatchAt(const Corpus& corpus, const RunSpec& spec, int64_t step) {
   return batch;
 }
 
-int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evaluate_every,
-        int64_t window) {
+struct Evaluation {
+  int64_t every = 0;  // steps; 0: at the end only, -1: never
+  int64_t window = 0, most_tokens = 0;
+  std::string weights;  // raw, averaged, both
+};
+
+int Run(const RunSpec& spec, const std::string& path, int threads, const Evaluation& evaluation) {
   const auto text = Env::Real()->ReadFile(path);
   if (!text.ok()) return std::fprintf(stderr, "%s\n", text.status().ToString().c_str()), 1;
-  const Corpus corpus = SplitText(*text);
+  const Corpus corpus = SplitText(*text, evaluation.most_tokens);
   const auto collective = SingleProcessCollective();
   Trainer::Options options;
   options.spec = spec;
@@ -96,7 +103,7 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     loss += stats->loss;
     ++since;
     const bool last = step + 1 == spec.steps;
-    if (!last && (evaluate_every <= 0 || (step + 1) % evaluate_every != 0)) continue;
+    if (!last && (evaluation.every <= 0 || (step + 1) % evaluation.every != 0)) continue;
     const double n = static_cast<double>(since) / 1e3;
     std::printf(
         "step %ld loss %.4f norm %.3f | ms %.2f (cpu %.2f): forward %.2f backward %.2f reduce %.2f "
@@ -108,21 +115,23 @@ int Run(const RunSpec& spec, const std::string& path, int threads, int64_t evalu
     seconds = loss = 0;
     since = 0;
     for (bool averaged : {true, false}) {
-      if (evaluate_every < 0) break;
+      if (evaluation.every < 0) break;
+      if (evaluation.weights == (averaged ? "raw" : "averaged")) continue;
       size_t at = 0;
       const absl::Duration start = Clock::Real()->Monotonic();
       const auto result = (*trainer)->Evaluate(
           [&](std::vector<int64_t>* out) {
             if (at + 1 >= corpus.held_out.size()) return false;
-            const size_t end = std::min(at + window + 1, corpus.held_out.size());
+            const size_t end = std::min(at + evaluation.window + 1, corpus.held_out.size());
             out->assign(corpus.held_out.begin() + at, corpus.held_out.begin() + end);
             at = end - 1;
             return true;
           },
           averaged);
       if (!result.ok()) return std::fprintf(stderr, "%s\n", result.status().ToString().c_str()), 1;
-      std::printf(" | %s %.4f bits/byte (%.1f s)", averaged ? "averaged" : "raw",
-                  result->nats / std::log(2.0) / static_cast<double>(corpus.held_out_bytes),
+      const double nats = result->nats / static_cast<double>(corpus.held_out_bytes);
+      std::printf(" | %s %.4f nats/byte, %.4f bits/byte (%.1f s)", averaged ? "averaged" : "raw",
+                  nats, nats / std::log(2.0),
                   absl::ToDoubleSeconds(Clock::Real()->Monotonic() - start));
     }
     std::printf("\n");
@@ -144,7 +153,8 @@ int main(int argc, char** argv) {
   spec.global_batch = 16;
   double peak = 2e-3, min = 0.05, warmup = 0.02, decay = 0.3, average = 0.01;
   int threads = 1;
-  int64_t evaluate_every = 0, window = 0, vocabulary = tritter::kByteVocabulary;
+  tritter::Evaluation evaluation{.most_tokens = int64_t{1} << 40, .weights = "both"};
+  int64_t vocabulary = tritter::kByteVocabulary;
   app.AddFlag("--text", &text, "UTF-8 text, documents separated by blank lines")
       .Required()
       .ExistingFile();
@@ -171,8 +181,10 @@ int main(int argc, char** argv) {
       .OneOf({"absmean", "threshold", "none"});
   app.AddFlag("--precision", &spec.precision, "of the products").OneOf({"auto", "fp32", "bf16"});
   app.AddFlag("--threads", &threads, "threads");
-  app.AddFlag("--evaluate-every", &evaluate_every, "steps; 0: at the end only, -1: never");
-  app.AddFlag("--window", &window, "held-out window; 0: the sequence length");
+  app.AddFlag("--evaluate-every", &evaluation.every, "steps; 0: at the end only, -1: never");
+  app.AddFlag("--window", &evaluation.window, "held-out window; 0: the sequence length");
+  app.AddFlag("--held-out", &evaluation.most_tokens, "held-out tokens at most");
+  app.AddFlag("--evaluate", &evaluation.weights, "weights").OneOf({"raw", "averaged", "both"});
   if (const std::optional<int> exit_code = tritter::ParseFlags(&app, argc, argv)) return *exit_code;
   const auto model = tritter::PresetConfig(preset);
   if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 1;
@@ -190,6 +202,6 @@ int main(int argc, char** argv) {
       spec.schedule.warmup_steps,
       spec.steps - std::max<int64_t>(1, std::llround(decay * static_cast<double>(spec.steps))));
   spec.schedule.shape = *tritter::ParseDecayShape(shape);
-  return tritter::Run(spec, text, threads, evaluate_every,
-                      window > 0 ? window : spec.sequence_length);
+  if (evaluation.window <= 0) evaluation.window = spec.sequence_length;
+  return tritter::Run(spec, text, threads, evaluation);
 }
