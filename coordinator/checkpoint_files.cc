@@ -17,6 +17,23 @@ v1::Checkpoint DescribeCheckpoint(const CheckpointReader& checkpoint) {
   return out;
 }
 
+absl::StatusOr<v1::Checkpoint> CopyCheckpoint(const CheckpointReader& from, CheckpointStore* to,
+                                              const CheckpointManifest& manifest) {
+  const CheckpointAttempt attempt{manifest.step, manifest.attempt};
+  RETURN_IF_ERROR(to->Begin(attempt));
+  for (const ManifestFile& file : manifest.files) {
+    ASSIGN_OR_RETURN(const auto source, from.Open(file.name));
+    ASSIGN_OR_RETURN(const auto copy, to->Put(attempt, file.name));
+    const auto bytes = source->bytes();
+    RETURN_IF_ERROR(
+        copy->Append(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+    RETURN_IF_ERROR(copy->Sync());
+    RETURN_IF_ERROR(copy->Close());
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> there, to->Commit(manifest));
+  return DescribeCheckpoint(*there);
+}
+
 absl::Status VerifyRecordedCheckpoint(CheckpointStore* store, const v1::Checkpoint& checkpoint) {
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> there, store->Open(checkpoint.step()));
   if (there->manifest_sha256() != checkpoint.manifest_sha256()) {

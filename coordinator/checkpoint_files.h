@@ -17,6 +17,11 @@ namespace tritter {
 // As it is recorded, without time.
 v1::Checkpoint DescribeCheckpoint(const CheckpointReader& checkpoint);
 
+// The files of `from`, copied, become a checkpoint of another run: `manifest` names the same files.
+// Errors: those of both stores.
+absl::StatusOr<v1::Checkpoint> CopyCheckpoint(const CheckpointReader& from, CheckpointStore* to,
+                                              const CheckpointManifest& manifest);
+
 // The manifest is the recorded one, sizes and hashes match. DataLoss or NotFound saying what is
 // wrong.
 absl::Status VerifyRecordedCheckpoint(CheckpointStore* store, const v1::Checkpoint& checkpoint);

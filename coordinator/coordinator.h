@@ -182,6 +182,16 @@ class Coordinator {
   absl::StatusOr<Prepared> Prepare(const std::string& yaml, const std::string& file_name,
                                    const std::string& base_dir);
   absl::Status Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) REQUIRES(mu_);
+  // The run that `spec` extends, and those of its checkpoints from which it may, newest first.
+  struct Extended {
+    std::string run_id, run_dir;
+    std::vector<v1::Checkpoint> checkpoints;
+  };
+  absl::StatusOr<Extended> FindExtended(const RunSpec& spec) EXCLUDES(mu_);
+  // Makes the newest of them that is whole the first checkpoint of the new run `record`; `run`
+  // then names run and step.
+  absl::StatusOr<v1::Checkpoint> StartExtension(const RunRecord& record, Prepared* run)
+      EXCLUDES(mu_);
   absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash,
                                                  bool* known) REQUIRES(mu_);
   absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind)

@@ -10,6 +10,7 @@
 #include "common/version.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/extension.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
 
@@ -243,8 +244,8 @@ void Coordinator::DropOlder(const std::string& id) {
     const RunEntry& run = runs_.at(id);
     store = CheckpointsOf(run);
     checkpoints = run.checkpoints;
-    rule = {run.spec.checkpoint_keep, run.spec.checkpoint_keep_every,
-            run.spec.checkpoint_keep_best};
+    rule = {run.spec.checkpoint_keep, run.spec.checkpoint_keep_every, run.spec.checkpoint_keep_best,
+            LastExtensibleStep(run.spec)};
   }
   const absl::StatusOr<std::vector<int64_t>> drop = ToDrop(id, checkpoints, rule);
   if (!drop.ok()) {

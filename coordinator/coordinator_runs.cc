@@ -3,6 +3,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/random.h"
@@ -98,47 +99,60 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
                                   kMaxKeyLength, " are taken"));
   }
   ASSIGN_OR_RETURN(Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
+  const std::string request_hash = run.hash;
   bool known = false;
   {
     MutexLock lock(&mu_);
-    absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, run.hash, &known);
+    absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
     if (known || !earlier.ok()) return earlier;
     RETURN_IF_ERROR(Admit(run.spec, {}));  // roots and queue, before anything is opened
   }
   const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
-
-  MutexLock lock(&mu_);
-  absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, run.hash, &known);
-  if (known || !earlier.ok()) return earlier;
-  RETURN_IF_ERROR(Admit(run.spec, sources));
   RunEntry entry;
   RunRecord& r = entry.record;
   r.run_id = RandomId("r");
+  r.run_dir = JoinPath(options_.data_dir, absl::StrCat("runs/", r.run_id));
+  // Nothing of a run that is not submitted stays; one that may be stored is left alone.
+  absl::Cleanup remove = [this, dir = r.run_dir] { env_->RemoveTree(dir).IgnoreError(); };
+  RETURN_IF_ERROR(CheckpointsOf(entry)->Create());
+  if (!run.spec.extend_run.empty()) {
+    ASSIGN_OR_RETURN(const v1::Checkpoint start, StartExtension(r, &run));
+    entry.checkpoints = {start};
+  }
+
+  MutexLock lock(&mu_);
+  absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
+  if (known || !earlier.ok()) return earlier;
+  RETURN_IF_ERROR(Admit(run.spec, sources));
   r.name = run.spec.name;
   r.state = v1::RUN_STATE_QUEUED;
   r.reason = "just submitted";
   r.spec_yaml = run.yaml;
   r.spec_hash = run.hash;
-  r.run_dir = JoinPath(options_.data_dir, absl::StrCat("runs/", r.run_id));
+  r.step = r.best_step = entry.committed_step();
   r.total_steps = run.spec.steps;
   r.priority = run.spec.priority;
   r.created_ms = NowMs();
   entry.spec = std::move(run.spec);
   entry.parameters = ParameterCount(entry.spec.model);
-  RETURN_IF_ERROR(CheckpointsOf(entry)->Create());
   absl::Status status = WriteFileAtomically(env_, JoinPath(r.run_dir, "spec.yaml"), r.spec_yaml);
   if (status.ok()) {
     WriteBatch batch;
     batch.runs = {r};
-    if (!key.empty()) batch.keys = {{key, r.spec_hash, r.run_id}};
-    batch.events = {NewEvent(r.run_id, kEventRunSubmitted,
-                             absl::StrCat("run ", r.name, " of ", r.total_steps, " steps"))};
+    for (const v1::Checkpoint& start : entry.checkpoints)
+      batch.checkpoints.push_back({r.run_id, start});
+    if (!key.empty()) batch.keys = {{key, request_hash, r.run_id}};
+    batch.events = {
+        NewEvent(r.run_id, kEventRunSubmitted,
+                 absl::StrCat("run ", r.name, " of ", r.total_steps, " steps",
+                              entry.checkpoints.empty()
+                                  ? ""
+                                  : absl::StrCat(", extends run ", entry.spec.extend_run,
+                                                 " from step ", entry.spec.extend_step)))};
     status = Write(batch);
   }
-  if (!status.ok()) {
-    if (status.code() != absl::StatusCode::kUnavailable) env_->RemoveTree(r.run_dir).IgnoreError();
-    return status;
-  }
+  if (status.ok() || absl::IsUnavailable(status)) std::move(remove).Cancel();
+  RETURN_IF_ERROR(status);
   v1::SubmitRunResponse out;
   const std::string id = r.run_id;
   RunEntry& kept = runs_[id] = std::move(entry);
@@ -157,6 +171,7 @@ absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(
     MutexLock lock(&mu_);
     RETURN_IF_ERROR(Admit(run.spec, {}));
   }
+  if (!run.spec.extend_run.empty()) RETURN_IF_ERROR(FindExtended(run.spec).status());
   const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(Admit(run.spec, sources));

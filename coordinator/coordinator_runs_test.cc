@@ -48,6 +48,66 @@ TEST_F(RunsTest, SubmitWithTheSameKeyIsTheSameRun) {
   EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(1));
 }
 
+TEST_F(RunsTest, AnExtensionGoesOnFromACopyOfAStablePhaseCheckpoint) {
+  const std::string base = Submit(RunYaml("base", 100, 1));
+  FakeAgent* worker = AddWorker("w-0");
+  RoundsUntil([&] { return Get(base).state() == v1::RUN_STATE_COMPLETED; });
+  ASSERT_OK(env_.CreateDirs(Get(base).run_dir()));
+  ASSERT_OK(WriteFileAtomically(&env_, Get(base).run_dir() + "/data.json", "hashes"));
+  // Of its checkpoints, 80 and 100, the decay from step 81 on leaves the first.
+  RunSpec spec = *ParseRunSpec(Get(base).spec_yaml(), "base", "/");
+  spec.name = "longer";
+  spec.schedule = WithTotalSteps(spec.schedule, 200);
+  spec.steps = 200;
+  spec.extend_run = "base";
+  const std::string yaml = CanonicalYaml(spec);
+  ASSERT_OK(coordinator_->Validate([&] {
+    v1::ValidateRunRequest r;
+    r.set_yaml(yaml);
+    r.set_base_dir("/");
+    return r;
+  }()));
+  const std::string id = Submit(yaml, "key");
+  EXPECT_EQ(coordinator_->Submit(Request(yaml, "key"))->run().run_id(), id) << "the same key";
+  const v1::Run queued = Get(id);
+  EXPECT_EQ(queued.step(), 80);
+  EXPECT_EQ(queued.committed_step(), 80);
+  EXPECT_THAT(queued.spec_yaml(), HasSubstr(absl::StrCat("run: \"", base, "\"\n  step: 80\n")));
+  EXPECT_EQ(*env_.ReadFile(queued.run_dir() + "/data.json"), "hashes");
+  // Its own: the base's checkpoints may go.
+  ASSERT_OK(env_.RemoveTree(Get(base).run_dir() + "/checkpoints"));
+  Start();
+  ASSERT_OK(worker->Connect());
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(worker->assignments().back().second, 80) << "no step is trained again";
+  EXPECT_EQ(Get(id).committed_step(), 200);
+}
+
+TEST_F(RunsTest, AnExtensionThatCannotBeIsRefusedAndLeavesNothing) {
+  const std::string base = Submit(RunYaml("base", 100, 1));
+  AddWorker("w-0");
+  RoundsUntil([&] { return Get(base).state() == v1::RUN_STATE_COMPLETED; });
+  RunSpec spec = *ParseRunSpec(Get(base).spec_yaml(), "base", "/");
+  spec.schedule = WithTotalSteps(spec.schedule, 200);
+  spec.steps = 200;
+  spec.extend_run = "base";
+  spec.extend_step = 100;
+  EXPECT_THAT(coordinator_->Submit(Request(CanonicalYaml(spec))),
+              StatusIs(Code::kFailedPrecondition,
+                       HasSubstr("the checkpoint of step 100 cannot be extended")));
+  spec.extend_step = 0;
+  spec.extend_run = "nobody";
+  EXPECT_THAT(coordinator_->Submit(Request(CanonicalYaml(spec))), StatusIs(Code::kNotFound));
+  spec.extend_run = "base";
+  // Damage of the only one that could be taken.
+  const std::string folder = Get(base).run_dir() + "/checkpoints/step-00000080";
+  const std::string share = folder + "/share-0-of-1.safetensors";
+  ASSERT_OK(WriteFileAtomically(&env_, share, "damaged"));
+  EXPECT_THAT(coordinator_->Submit(Request(CanonicalYaml(spec))),
+              StatusIs(Code::kDataLoss, HasSubstr("no checkpoint of run")));
+  EXPECT_THAT(*env_.ListDir("/data-dir/runs"), SizeIs(1));
+}
+
 TEST_F(RunsTest, SubmitIsSafeWhenTheAnswerOfTheStoreIsLost) {
   store_.FailApply(0, StoreFault::kLoseAnswer);
   EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")),

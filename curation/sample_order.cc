@@ -10,7 +10,6 @@
 namespace tritter {
 namespace {
 
-constexpr uint64_t kBlockSlots = 1000;
 // Separate streams of keys for the two uses of permutations.
 constexpr uint64_t kPlacementStream = 1, kSampleStream = 2;
 

@@ -32,6 +32,7 @@ struct SampleRef {
 
 class SampleOrder {
  public:
+  static constexpr uint64_t kBlockSlots = 1000;
   // stages[0].first_slot == 0, increasing. A block that a stage border cuts is split at the border.
   static absl::StatusOr<SampleOrder> Create(uint64_t seed, std::vector<OrderedSource> sources,
                                             std::vector<MixStage> stages);

@@ -24,6 +24,23 @@ SampleOrder Make(uint64_t seed, std::vector<OrderedSource> sources, std::vector<
   return *std::move(order);
 }
 
+// What lets a run be extended: moving a stage changes nothing before the block that it cuts.
+TEST(SampleOrder, ALaterStageBorderChangesNothingBeforeTheBlockThatTheEarlierOneCuts) {
+  const auto make = [](uint64_t border) {
+    return Make(7, {{"a", 137}, {"b", 1501}}, {{0, {3, 1}}, {border, {1, 3}}});
+  };
+  const SampleOrder early = make(12960), late = make(28960);
+  constexpr uint64_t kSame = 12960 / SampleOrder::kBlockSlots * SampleOrder::kBlockSlots;
+  const auto same = [&](uint64_t slot) {
+    const SampleRef a = early.At(slot), b = late.At(slot);
+    return a.source == b.source && a.sample == b.sample && a.pass == b.pass;
+  };
+  for (uint64_t slot = 0; slot < kSame; slot += slot % 7 + 1) EXPECT_TRUE(same(slot)) << slot;
+  int differing = 0;
+  for (uint64_t slot = kSame; slot < 12960; ++slot) differing += !same(slot);
+  EXPECT_GT(differing, 0);
+}
+
 TEST(SampleOrder, EachSampleExactlyOncePerPass) {
   const SampleOrder order = Make(7, {{"a", 137}, {"b", 1501}}, {{0, {3, 1}}});
   std::map<std::pair<int, uint64_t>, std::set<uint64_t>> passes;  // (source, pass) → samples

@@ -69,6 +69,10 @@ struct RunSpec {
   int64_t sample_tokens = 64;               // of each
   std::string export_format;                // "" or "tpack"
   int64_t priority = 0;
+  // The run that this one extends, "" for none: training goes on from a checkpoint of its stable
+  // phase; 0: the newest there. The coordinator resolves both, the run to its identifier.
+  std::string extend_run;
+  int64_t extend_step = 0;
 };
 
 // The weights in force at a step, one for each source.

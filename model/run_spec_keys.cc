@@ -211,6 +211,13 @@ const std::vector<RunSection>& PlainSections() {
   using D = RunDraft;
   constexpr char kTenth[] = "a tenth of steps, at most 1000";
   static const auto* sections = new std::vector<RunSection>{
+      {"extend",
+       {TextField<D>("run", &D::extend_run, "text: name or identifier of a run", "none",
+                     "Go on from a checkpoint of this run's stable phase, with another number of "
+                     "steps and nothing else of its training changed; `tritterctl extend` "
+                     "submits such a run."),
+        IntegerField<D>("step", &D::extend_step, 0, kNoLimit, "0",
+                        "Step of that checkpoint; 0: the newest of the stable phase.")}},
       {"hybrid",
        {ChoiceField(
            "mode", &D::hybrid_mode, {"off", "auto"},
@@ -229,8 +236,10 @@ const std::vector<RunSection>& PlainSections() {
       {"checkpoint",
        {IntegerField<D>("every", &D::given_checkpoint_every, 0, kNoLimit, kTenth,
                         "Steps between checkpoints; 0: one at the end only."),
-        IntegerField<D>("keep", &D::checkpoint_keep, 1, 1'000'000, "3",
-                        "Newest checkpoints that are kept."),
+        IntegerField<D>(
+            "keep", &D::checkpoint_keep, 1, 1'000'000, "3",
+            "Newest checkpoints that are kept. Besides them the newest of the stable phase stays: "
+            "from it the run can be extended."),
         IntegerField<D>("keep_every", &D::checkpoint_keep_every, 0, kNoLimit, "0",
                         "Kept besides, to the end: the first checkpoint at or after every multiple "
                         "of so many steps; 0: none."),

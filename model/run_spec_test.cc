@@ -107,6 +107,9 @@ training:
     warmup: 50
     decay: 240
     shape: cosine
+extend:
+  run: ""
+  step: 0
 hybrid:
   mode: "auto"
 workers:
@@ -321,8 +324,8 @@ TEST(CanonicalYaml, ReadsBackToItself) {
           kData,
           "training: {tokens: 123456789, seed: 9223372036854775807, beta1: 0.123456789012345678, "
           "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_window: 100%, "
-          "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\npriority: "
-          "-3\n"),
+          "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\nextend: {run: "
+          "r12, step: 9}\npriority: -3\n"),
       "model: {preset: test, hidden: 384, heads: 6, kv_heads: 2, head_dim: 48, rope_theta: "
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "

@@ -116,6 +116,10 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Close();
   WriteData(spec, &w);
   WriteTraining(spec, &w);
+  w.Open("extend");
+  w.Text("run", spec.extend_run);
+  w.Integer("step", spec.extend_step);
+  w.Close();
   w.Open("hybrid");
   w.Word("mode", YamlQuoted(spec.hybrid_mode));  // quoted: `off` is a boolean to other readers
   w.Close();

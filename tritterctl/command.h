@@ -46,6 +46,7 @@ void AddCurateCommand(CommandLine* app, CommandContext* context);
 void AddValidateCommand(CommandLine* app, CommandContext* context);
 void AddPlanCommand(CommandLine* app, CommandContext* context);
 void AddSubmitCommand(CommandLine* app, CommandContext* context);
+void AddExtendCommand(CommandLine* app, CommandContext* context);
 void AddGetCommand(CommandLine* app, CommandContext* context);
 void AddDescribeCommand(CommandLine* app, CommandContext* context);
 void AddLogsCommand(CommandLine* app, CommandContext* context);

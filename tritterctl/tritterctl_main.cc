@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   AddValidateCommand(&app, &context);
   AddPlanCommand(&app, &context);
   AddSubmitCommand(&app, &context);
+  AddExtendCommand(&app, &context);
   AddGetCommand(&app, &context);
   AddDescribeCommand(&app, &context);
   AddLogsCommand(&app, &context);

@@ -9,9 +9,10 @@ namespace tritter {
 
 std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkpoints,
                                      const RetentionRule& rule, int64_t newest_verified) {
-  int64_t best = 0;
+  int64_t best = 0, extensible = 0;
   double lowest = std::numeric_limits<double>::infinity();
   for (const RetainedCheckpoint& c : checkpoints) {
+    if (c.step <= rule.extensible) extensible = c.step;
     if (!rule.keep_best || !c.held_out_loss.has_value() || !(*c.held_out_loss <= lowest)) continue;
     lowest = *c.held_out_loss;
     best = c.step;
@@ -21,7 +22,7 @@ std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkp
   int64_t multiple = 0;  // the last one that has its checkpoint
   for (int64_t i = 0; i < excess; ++i) {
     const int64_t step = checkpoints[i].step;
-    bool keep = step == newest_verified || step == best;
+    bool keep = step == newest_verified || step == best || step == extensible;
     if (rule.keep_every > 0 && step / rule.keep_every > multiple) {
       multiple = step / rule.keep_every;
       keep = true;

@@ -15,6 +15,7 @@ struct RetentionRule {
   int64_t keep = 1;        // newest
   int64_t keep_every = 0;  // and the first at or after every multiple of so many steps; 0: none
   bool keep_best = true;   // and the one with the lowest held-out loss
+  int64_t extensible = 0;  // and the newest up to this step, from which the run may be extended
 };
 
 struct RetainedCheckpoint {
