@@ -1,6 +1,8 @@
 // import: weights from elsewhere into something that is served, trained on, or passed on.
 #include "absl/strings/str_cat.h"
 #include "common/flags.h"
+#include "common/status_macros.h"
+#include "model/folder_checkpoint_store.h"
 #include "model/import.h"
 #include "tritterctl/artifact_check.h"
 #include "tritterctl/command.h"
@@ -12,6 +14,14 @@ namespace {
 struct ImportArguments {
   std::string from, file, format = "tpack";
 };
+
+// Reads what was written to the end.
+absl::Status CheckWritten(Env* env, const std::string& format, const std::string& path) {
+  if (format != "checkpoint") return CheckArtifact(env, path).status();
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint,
+                   OpenCheckpointFolder(env, path));
+  return VerifyCheckpoint(*checkpoint);
+}
 
 int Import(const CommandContext& context, const ImportArguments& arguments) {
   const absl::StatusOr<std::unique_ptr<WeightSource>> source =
@@ -25,8 +35,8 @@ int Import(const CommandContext& context, const ImportArguments& arguments) {
           ? WriteCheckpointOf(context.env, source->get(), arguments.file)
           : ExportWeights(context.env, source->get(), arguments.file, options);
   if (!result.ok()) return FailLocal(result.status());
-  const absl::StatusOr<ArtifactCheck> check = CheckArtifact(context.env, result->path);
-  if (!check.ok()) return FailLocal(check.status());
+  const absl::Status whole = CheckWritten(context.env, arguments.format, result->path);
+  if (!whole.ok()) return FailLocal(whole);
   const ModelConfig& model = (*source)->config();
   const OrderedJson json = {{"kind", arguments.format},
                             {"path", result->path},
