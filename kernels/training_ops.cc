@@ -37,9 +37,6 @@ void LayerNormBackwardRows(const float* x, const float* w, const float* dy, floa
                            int64_t n, float* dx, float* dw, float* db) {
   Best().layer_norm_backward_rows(x, w, dy, eps, rows, n, dx, dw, db);
 }
-void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv) {
-  Best().quantise_activations_to_float(x, rows, n, xq, inv);
-}
 void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
                         float* scales) {
   Best().quantise_weight_rows(w, rows, cols, per_row, q, scales);

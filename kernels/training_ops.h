@@ -18,8 +18,6 @@ void RmsNormBackwardRows(const float* x, const float* w, const float* dy, float 
 // dy.
 void LayerNormBackwardRows(const float* x, const float* w, const float* dy, float eps, int64_t rows,
                            int64_t n, float* dx, float* dw, float* db);
-// Integer-valued floats for a float GEMM: xq = round(clamp(x*a)) as float [rows, n], inv [rows].
-void QuantiseActivationsToFloat(const float* x, int64_t rows, int64_t n, float* xq, float* inv);
 // Ternary codes, bit-equal to QuantiseWeights of kernels/quantise.h. w, q [rows, cols]; scales
 // [rows] or [1].
 void QuantiseWeightRows(const float* w, int64_t rows, int64_t cols, bool per_row, int8_t* q,
@@ -69,7 +67,6 @@ struct TrainingOps {
   const char* name;  // "baseline", "avx2", "avx512"
   decltype(&tritter::RmsNormBackwardRows) rms_norm_backward_rows;
   decltype(&tritter::LayerNormBackwardRows) layer_norm_backward_rows;
-  decltype(&tritter::QuantiseActivationsToFloat) quantise_activations_to_float;
   decltype(&tritter::QuantiseWeightRows) quantise_weight_rows;
   decltype(&tritter::QuantiseByThreshold) quantise_by_threshold;
   decltype(&tritter::DotCodeRows) dot_code_rows;

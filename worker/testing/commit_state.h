@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "common/testing/status_matchers.h"
 #include "model/checkpoint_store.h"
@@ -9,8 +10,12 @@
 
 namespace tritter {
 
-inline std::unique_ptr<CheckpointReader> CommitState(Trainer* trainer, CheckpointStore* store) {
+// `spec_yaml`: for those who ask the checkpoint what it is of, as an export does.
+inline std::unique_ptr<CheckpointReader> CommitState(Trainer* trainer, CheckpointStore* store,
+                                                     const std::string& spec_yaml = "") {
   CheckpointManifest manifest;
+  manifest.run_id = "run-test";
+  manifest.spec_yaml = spec_yaml;
   manifest.step = trainer->step();
   manifest.attempt = "alone";
   const CheckpointAttempt attempt{manifest.step, manifest.attempt};

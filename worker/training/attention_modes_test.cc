@@ -14,6 +14,7 @@
 #include "model/tokenizer.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
+#include "worker/testing/tiny_training.h"
 #include "worker/training/attention_rule.h"
 #include "worker/training/formula/formula_network.h"
 #include "worker/training/trainer.h"
@@ -219,19 +220,10 @@ Batch BatchOf(int64_t first, int64_t count) {
   }
   return batch;
 }
-double WeightSum() {
+double SumOfWeights() {
   double sum = 0;
   for (float w : BatchOf(0, kBatch).weights) sum += w;
   return sum;
-}
-std::unique_ptr<Trainer> MakeTrainer(const RunSpec& spec, Collective* collective) {
-  Trainer::Options options;
-  options.spec = spec;
-  options.collective = collective;
-  auto trainer = Trainer::Create(options);
-  EXPECT_OK(trainer.status());
-  EXPECT_OK((*trainer)->InitialiseFresh());
-  return *std::move(trainer);
 }
 
 // One sequence after the other through the arithmetic of serving: the mean over what is predicted.
@@ -240,7 +232,8 @@ TEST(AttentionModes, TheLossOfAStepIsTheMeanOverWhatThePositionsPredict) {
   for (const Mode& mode : TrainedModes()) {
     auto trainer = MakeTrainer(SpecOf(mode.config), alone.get());
     // Away from equal logits.
-    for (int i = 0; i < 20; ++i) ASSERT_OK(trainer->Step(BatchOf(0, kBatch), WeightSum(), 4, 1e-2));
+    for (int i = 0; i < 20; ++i)
+      ASSERT_OK(trainer->Step(BatchOf(0, kBatch), SumOfWeights(), 4, 1e-2));
     const Batch batch = BatchOf(0, kBatch);
     double loss = 0, weight = 0;
     for (int64_t s = 0; s < kBatch; ++s) {
@@ -259,7 +252,7 @@ TEST(AttentionModes, TheLossOfAStepIsTheMeanOverWhatThePositionsPredict) {
         weight += w;
       }
     }
-    ASSERT_OK_AND_ASSIGN(const StepStats stats, trainer->Step(batch, WeightSum(), 4, 1e-3));
+    ASSERT_OK_AND_ASSIGN(const StepStats stats, trainer->Step(batch, SumOfWeights(), 4, 1e-3));
     EXPECT_NEAR(stats.loss, loss / weight, 5e-3 * loss / weight) << mode.name;
   }
 }
@@ -277,7 +270,7 @@ TEST(AttentionModes, AnySplitOverMicroBatchesAndRanksGivesTheSameLoss) {
       for (int rank = 0; rank < ranks; ++rank) {
         threads.emplace_back([&, rank, micro = micro] {
           auto trainer = MakeTrainer(spec, group[rank].get());
-          auto step = trainer->Step(BatchOf(rank * share, share), WeightSum(), micro, 1e-3);
+          auto step = trainer->Step(BatchOf(rank * share, share), SumOfWeights(), micro, 1e-3);
           ASSERT_OK(step.status());
           stats[rank] = *step;
         });

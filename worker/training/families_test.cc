@@ -11,9 +11,10 @@
 #include "inference/testing/reference_model.h"
 #include "model/export.h"
 #include "model/folder_checkpoint_store.h"
+#include "worker/testing/commit_state.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
-#include "worker/training/trainer.h"
+#include "worker/testing/tiny_training.h"
 
 namespace tritter {
 namespace {
@@ -54,60 +55,6 @@ std::string Name(const ModelConfig& model) {
   return absl::StrReplaceAll(ModelConfigToYaml(model, 0), {{"\n", ", "}});
 }
 
-// Sequences [first, first + count) of the global batch of `step`.
-Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count) {
-  Batch batch;
-  batch.sequences = count;
-  for (int64_t i = first; i < first + count; ++i) {
-    const std::vector<int64_t> tokens = TinyTokens(1000 * step + i, spec.sequence_length + 1);
-    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
-  }
-  batch.weights.assign(count * spec.sequence_length, 1.0f);
-  return batch;
-}
-
-std::unique_ptr<Trainer> MakeTrainer(const RunSpec& spec, Collective* collective) {
-  Trainer::Options options;
-  options.spec = spec;
-  options.collective = collective;
-  auto trainer = Trainer::Create(options);
-  EXPECT_OK(trainer.status());
-  EXPECT_OK((*trainer)->InitialiseFresh());
-  return *std::move(trainer);
-}
-
-// Trains steps [from, to) as rank `rank` of `world`, in micro-batches of `micro`; gives the losses.
-std::vector<double> Train(Trainer* trainer, const RunSpec& spec, int64_t from, int64_t to,
-                          int64_t micro, int rank = 0, int world = 1) {
-  const int64_t share = spec.global_batch / world;
-  std::vector<double> losses;
-  for (int64_t step = from; step < to; ++step) {
-    auto stats = trainer->Step(BatchOf(spec, step, rank * share, share),
-                               static_cast<double>(spec.global_batch * spec.sequence_length), micro,
-                               LrAt(step, spec.schedule));
-    EXPECT_OK(stats.status());
-    if (!stats.ok()) break;
-    losses.push_back(stats->loss);
-  }
-  return losses;
-}
-
-// A committed checkpoint of `trainer`, which is alone.
-std::unique_ptr<CheckpointReader> Commit(const Trainer& trainer, TrainerSnapshot* snapshot,
-                                         const RunSpec& spec, CheckpointStore* store) {
-  CheckpointManifest manifest;
-  manifest.run_id = "run-test";
-  manifest.step = trainer.step();
-  manifest.attempt = "1";
-  manifest.spec_yaml = CanonicalYaml(spec);
-  const CheckpointAttempt attempt{manifest.step, manifest.attempt};
-  EXPECT_OK(store->Begin(attempt));
-  manifest.files = *snapshot->WriteShare(store, attempt);
-  auto checkpoint = store->Commit(manifest);
-  EXPECT_OK(checkpoint.status());
-  return *std::move(checkpoint);
-}
-
 TEST(Families, FreshLossIsTheLogarithmOfTheVocabulary) {
   auto alone = SingleProcessCollective();
   std::vector<ModelConfig> models = EveryKind();
@@ -140,7 +87,7 @@ TEST(Families, TwoRanksEqualOneThatAccumulatesBitForBit) {
     for (int rank = 0; rank < 2; ++rank) {
       trainers[rank] = MakeTrainer(spec, group[rank].get());
       threads.emplace_back(
-          [&, rank] { losses[rank] = Train(trainers[rank].get(), spec, 0, 30, 4, rank, 2); });
+          [&, rank] { losses[rank] = TrainShare(trainers[rank].get(), spec, 0, 30, rank, 2); });
     }
     for (std::thread& thread : threads) thread.join();
     for (int rank = 0; rank < 2; ++rank) {
@@ -159,9 +106,7 @@ TEST(Families, StoppedAndResumedEqualsUndisturbed) {
     auto first = MakeTrainer(spec, alone.get());
     Train(first.get(), spec, 0, 7, 8);
     MemoryEnv env;
-    ASSERT_OK_AND_ASSIGN(auto snapshot, first->Snapshot());
-    const auto checkpoint =
-        Commit(*first, snapshot.get(), spec, CheckpointsOfRun(&env, "/run").get());
+    const auto checkpoint = CommitState(first.get(), CheckpointsOfRun(&env, "/run").get());
     auto resumed = MakeTrainer(spec, alone.get());
     ASSERT_OK(resumed->Load(*checkpoint));
     Train(resumed.get(), spec, 7, 12, 8);
@@ -211,9 +156,8 @@ TEST(Families, TheExportedModelSaysWhatTrainingEvaluatesBitForBit) {
     auto trainer = MakeTrainer(spec, alone.get());
     Train(trainer.get(), spec, 0, 20, 8);
     MemoryEnv env;
-    ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
     const auto checkpoint =
-        Commit(*trainer, snapshot.get(), spec, CheckpointsOfRun(&env, "/run").get());
+        CommitState(trainer.get(), CheckpointsOfRun(&env, "/run").get(), CanonicalYaml(spec));
     const std::vector<int64_t> tokens = TinyTokens(77, 40);
     for (bool averaged : {true, false}) {
       ExportOptions options;

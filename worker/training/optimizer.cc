@@ -39,19 +39,24 @@ void Optimizer::Split(int64_t size, const std::function<void(int64_t first, int6
   });
 }
 
+AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm) {
+  const double t = static_cast<double>(step);
+  AdamWStep out = {};
+  out.gradient_scale = spec.clip_norm > 0 && gradient_norm > spec.clip_norm
+                           ? static_cast<float>(spec.clip_norm / gradient_norm)
+                           : 1.0f;
+  out.beta1 = static_cast<float>(spec.beta1);
+  out.beta2 = static_cast<float>(spec.beta2);
+  out.correction1 = static_cast<float>(1.0 - std::pow(spec.beta1, t));
+  out.correction2 = static_cast<float>(1.0 - std::pow(spec.beta2, t));
+  out.epsilon = static_cast<float>(spec.epsilon);
+  out.average_decay = static_cast<float>(AverageDecay(step, spec.ema_window));
+  return out;
+}
+
 void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                        ParameterStore* parameters, OptimizerState* state) {
-  const double t = static_cast<double>(step);
-  AdamWStep adamw;
-  adamw.gradient_scale = spec_.clip_norm > 0 && gradient_norm > spec_.clip_norm
-                             ? static_cast<float>(spec_.clip_norm / gradient_norm)
-                             : 1.0f;
-  adamw.beta1 = static_cast<float>(spec_.beta1);
-  adamw.beta2 = static_cast<float>(spec_.beta2);
-  adamw.correction1 = static_cast<float>(1.0 - std::pow(spec_.beta1, t));
-  adamw.correction2 = static_cast<float>(1.0 - std::pow(spec_.beta2, t));
-  adamw.epsilon = static_cast<float>(spec_.epsilon);
-  adamw.average_decay = static_cast<float>(AverageDecay(step, spec_.ema_window));
+  AdamWStep adamw = AdamWStepOf(spec_, step, gradient_norm);
   for (size_t index = 0; index < parameters->slots().size(); ++index) {
     const ParameterSlot& slot = parameters->slots()[index];
     const SlotState& kept = state->slots()[index];

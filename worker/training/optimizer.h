@@ -6,6 +6,7 @@
 #include <functional>
 #include <utility>
 
+#include "kernels/training_ops.h"
 #include "model/run_spec.h"
 #include "worker/training/optimizer_state.h"
 #include "worker/training/parallel.h"
@@ -19,6 +20,9 @@ namespace tritter {
 //   d = min(1 - 1/window, step / (step + 9))
 // so that the average forgets the initial weights however early it is read.
 double AverageDecay(int64_t step, int64_t window);
+
+// What an update takes from the run and its step; learning rate and weight decay are a group's.
+AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm);
 
 // Norm of the whole gradient, summed in fixed order in double.
 double GradientNorm(const ParameterStore& parameters, ParallelRows* parallel);

@@ -62,21 +62,6 @@ class PhaseClock {
   std::vector<MarkedTime> marks_;
 };
 
-AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm) {
-  const double t = static_cast<double>(step);
-  AdamWStep update = {};
-  update.gradient_scale = spec.clip_norm > 0 && gradient_norm > spec.clip_norm
-                              ? static_cast<float>(spec.clip_norm / gradient_norm)
-                              : 1.0f;
-  update.beta1 = static_cast<float>(spec.beta1);
-  update.beta2 = static_cast<float>(spec.beta2);
-  update.correction1 = static_cast<float>(1.0 - std::pow(spec.beta1, t));
-  update.correction2 = static_cast<float>(1.0 - std::pow(spec.beta2, t));
-  update.epsilon = static_cast<float>(spec.epsilon);
-  update.average_decay = static_cast<float>(AverageDecay(step, spec.ema_window));
-  return update;
-}
-
 class DeviceTrainer final : public Trainer {
  public:
   DeviceTrainer(const Options& options, const TrainingDevice& device)
