@@ -32,6 +32,7 @@ RunSpec TinySpec() {
   spec.sequence_length = 16;
   spec.global_batch = 8;
   spec.seed = 5;
+  spec.precision = "fp32";  // whatever is faster here
   spec.schedule = {3e-3, 3e-4, 5, 80, 100, DecayShape::kCosine};
   spec.ema_window = 10;
   return spec;
@@ -50,7 +51,8 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count) {
   return tokens;
 }
 
-TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed, GemmType type)
+TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed, GemmType type,
+                         const NextTokenOptions& options)
     : config(model),
       parameters(config),
       sink(&parameters),
@@ -59,12 +61,12 @@ TinyNetwork::TinyNetwork(const ModelConfig& model, uint64_t seed, GemmType type)
       context{&config, &parameters, &sink, &parallel, &products} {
   InitialiseParameters(seed, config, &parameters);
   network = *Network::Create(context, BitLinearFactory(context));
-  loss = *NextTokenLoss(context, BitLinearFactory(context), 0.0);
+  loss = *NextTokenLoss(context, BitLinearFactory(context), options);
 }
 
 at::Tensor TinyNetwork::Weight(const std::string& name) {
   const ParameterSlot& slot = **parameters.Find(name);
-  return at::from_blob(parameters.weight() + slot.offset, slot.spec.shape);
+  return at::from_blob(parameters.MutableWeights() + slot.offset, slot.spec.shape);
 }
 at::Tensor TinyNetwork::Gradient(const std::string& name) {
   const ParameterSlot& slot = **parameters.Find(name);

@@ -26,10 +26,9 @@ std::vector<int64_t> TinyTokens(uint64_t seed, int64_t count);
 class TinyNetwork {
  public:
   explicit TinyNetwork(const ModelConfig& config, uint64_t seed = 1,
-                       GemmType type = GemmType::kFp32);
+                       GemmType type = GemmType::kFp32, const NextTokenOptions& options = {});
 
-  at::Tensor Weight(
-      const std::string& name);  // a view: writing to it must be followed by MarkChanged
+  at::Tensor Weight(const std::string& name);    // a view, to be written before the next pass
   at::Tensor Gradient(const std::string& name);  // a view
 
   ModelConfig config;

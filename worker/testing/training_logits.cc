@@ -21,14 +21,13 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainingLogits(
   ASSIGN_OR_RETURN(const auto tensors, CheckpointTensors::Open(checkpoint));
   for (const ParameterSlot& slot : parameters.slots()) {
     ASSIGN_OR_RETURN(const absl::Span<const float> average, tensors->Get("ema/", slot.spec));
-    std::copy(average.begin(), average.end(), parameters.weight() + slot.offset);
+    std::copy(average.begin(), average.end(), parameters.MutableWeights() + slot.offset);
   }
-  parameters.MarkChanged();
   ASSIGN_OR_RETURN(const auto network, Network::Create(context, BitLinearFactory(context)));
   ASSIGN_OR_RETURN(const ParameterSlot* head,
                    parameters.Find(config.tied_embeddings ? "embed.weight" : "head.weight"));
   const at::Tensor weight =
-      at::from_blob(parameters.weight() + head->offset, {config.vocab, config.hidden});
+      at::from_blob(parameters.MutableWeights() + head->offset, {config.vocab, config.hidden});
   std::vector<std::vector<float>> result;
   for (const std::vector<int64_t>& tokens : sequences) {
     const SequenceShape shape{1, static_cast<int64_t>(tokens.size())};

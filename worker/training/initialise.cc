@@ -53,23 +53,23 @@ float KeptMean(const float* w, int64_t n) {
 }
 
 // Of the matrix that the name of the scale gives; it stands before it in the table.
-void InitialiseScale(const ParameterSlot& scale, ParameterStore* parameters) {
+void InitialiseScale(const ParameterSlot& scale, const ParameterStore& parameters, float* weights) {
   const std::string matrix = absl::StrCat(absl::StripSuffix(scale.spec.name, ".scale"), ".weight");
-  const ParameterSlot& slot = **parameters->Find(matrix);
+  const ParameterSlot& slot = **parameters.Find(matrix);
   const int64_t in = slot.spec.shape.back();
   for (int64_t r = 0; r < scale.size; ++r) {
-    parameters->weight()[scale.offset + r] =
-        KeptMean(parameters->weight() + slot.offset + r * in, in);
+    weights[scale.offset + r] = KeptMean(weights + slot.offset + r * in, in);
   }
 }
 }  // namespace
 
 void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterStore* parameters) {
+  float* const weights = parameters->MutableWeights();
   for (const ParameterSlot& slot : parameters->slots()) {
-    float* w = parameters->weight() + slot.offset;
+    float* w = weights + slot.offset;
     const double deviation = Deviation(slot.spec, config);
     if (slot.spec.kind == ParameterKind::kScale) {
-      InitialiseScale(slot, parameters);
+      InitialiseScale(slot, *parameters, weights);
     } else if (deviation == 0.0) {
       const bool norm = slot.spec.kind == ParameterKind::kNorm;
       std::fill(w, w + slot.size, norm ? NormWeight(slot.spec, config) : 0.0f);
@@ -79,7 +79,6 @@ void InitialiseParameters(uint64_t seed, const ModelConfig& config, ParameterSto
         w[i] = static_cast<float>(random.Normal() * deviation);
     }
   }
-  parameters->MarkChanged();
 }
 
 }  // namespace tritter

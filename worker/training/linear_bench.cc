@@ -48,7 +48,7 @@ class Layer {
                                  {{"layers.0.ffn.gate.weight"}});
   }
   void Step(const at::Tensor& x, const at::Tensor& dy) {
-    parameters_.MarkChanged();  // codes are made anew, as after every optimiser step
+    parameters_.MutableWeights();  // codes are made anew, as after every optimiser step
     sink_.BeginMicroBatch(true, true);
     const at::Tensor leaf = x.detach().requires_grad_(true);
     linear_->Forward(leaf).backward(dy);

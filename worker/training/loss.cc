@@ -13,17 +13,14 @@
 namespace tritter {
 namespace {
 
-// Logits of one chunk hold at most this many floats (16 MiB); a chunk has at least 64 tokens.
-constexpr int64_t kChunkFloats = int64_t{4} << 20;
-
 // Goes over chunks of tokens; how logits are made and where their gradient goes is the head's.
 class NextToken : public HiddenLoss {
  public:
-  NextToken(const LayerContext& context, double z_loss)
+  NextToken(const LayerContext& context, const NextTokenOptions& options)
       : context_(context),
-        z_loss_(z_loss),
+        z_loss_(options.z_loss),
         vocabulary_(context.config->vocab),
-        chunk_(std::max<int64_t>(64, kChunkFloats / vocabulary_)) {}
+        chunk_(std::max(options.least_chunk_tokens, options.chunk_floats / vocabulary_)) {}
 
   LossResult Compute(const at::Tensor& hidden, absl::Span<const int64_t> targets,
                      absl::Span<const float> weights, float gradient_scale) override {
@@ -67,8 +64,8 @@ class NextToken : public HiddenLoss {
 // A head in full precision: a matrix of its own, or the embedding.
 class FullHead : public NextToken {
  public:
-  FullHead(const LayerContext& context, const ParameterSlot& head, double z_loss)
-      : NextToken(context, z_loss), head_(head) {}
+  FullHead(const LayerContext& context, const ParameterSlot& head, const NextTokenOptions& options)
+      : NextToken(context, options), head_(head) {}
 
  private:
   void Begin() override { gradient_ = context_.sink->BeginSum(head_.offset, head_.size); }
@@ -118,8 +115,8 @@ class TernaryHead : public NextToken {
  public:
   // `slot`: every parameter of `head`, one range.
   TernaryHead(const LayerContext& context, const ParameterSlot& slot, std::unique_ptr<Linear> head,
-              double z_loss)
-      : NextToken(context, z_loss), slot_(slot), head_(std::move(head)) {}
+              const NextTokenOptions& options)
+      : NextToken(context, options), slot_(slot), head_(std::move(head)) {}
 
  private:
   void Begin() override {
@@ -148,19 +145,19 @@ class TernaryHead : public NextToken {
 
 absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context,
                                                           const LinearFactory& linears,
-                                                          double z_loss) {
+                                                          const NextTokenOptions& options) {
   const ModelConfig& config = *context.config;
   if (config.lm_head_ternary) {
     std::vector<std::string> names = {"head.weight"};
     ASSIGN_OR_RETURN(std::unique_ptr<Linear> head, linears({names}));
     if (config.weight_rule == WeightRule::kThreshold) names.push_back("head.scale");
     ASSIGN_OR_RETURN(const ParameterSlot slot, context.parameters->FindAdjacent(names));
-    return std::unique_ptr<HiddenLoss>(new TernaryHead(context, slot, std::move(head), z_loss));
+    return std::unique_ptr<HiddenLoss>(new TernaryHead(context, slot, std::move(head), options));
   }
   ASSIGN_OR_RETURN(
       const ParameterSlot* head,
       context.parameters->Find(config.tied_embeddings ? "embed.weight" : "head.weight"));
-  return std::unique_ptr<HiddenLoss>(new FullHead(context, *head, z_loss));
+  return std::unique_ptr<HiddenLoss>(new FullHead(context, *head, options));
 }
 
 }  // namespace tritter

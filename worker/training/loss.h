@@ -26,12 +26,18 @@ class HiddenLoss {
                              absl::Span<const float> weights, float gradient_scale) = 0;
 };
 
+struct NextTokenOptions {
+  double z_loss = 0;  // z in z · (log Z)^2 per token
+  // Logits of one chunk hold at most so many floats (16 MiB), but of so many tokens at least.
+  int64_t chunk_floats = int64_t{4} << 20, least_chunk_tokens = 64;
+};
+
 // Cross-entropy of the next token through the head of the configuration (the embedding where tied;
-// a linear layer of `linears` where ternary), in chunks of tokens: never [T, V] at once. Optional
-// z-loss z · (log Z)^2 per token. With tied embeddings the sum of the embedding's gradient stays
-// open for Network::CommitEmbeddingGradient. Errors: NotFound (the head), those of `linears`.
+// a linear layer of `linears` where ternary), in chunks of tokens: never [T, V] at once. With tied
+// embeddings the sum of the embedding's gradient stays open for Network::CommitEmbeddingGradient.
+// Errors: NotFound (the head), those of `linears`.
 absl::StatusOr<std::unique_ptr<HiddenLoss>> NextTokenLoss(const LayerContext& context,
                                                           const LinearFactory& linears,
-                                                          double z_loss);
+                                                          const NextTokenOptions& options = {});
 
 }  // namespace tritter

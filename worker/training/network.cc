@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "kernels/float_ops.h"
+#include "worker/training/autograd_node.h"
 
 namespace tritter {
 
@@ -134,20 +135,22 @@ at::Tensor Network::Embed(const std::vector<int64_t>& tokens) const {
 struct Network::RecomputedSegment : torch::autograd::Function<RecomputedSegment> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const SegmentCall& call) {
     ctx->save_for_backward({x});
-    ctx->saved_data["network"] = reinterpret_cast<int64_t>(call.network);
+    ctx->saved_data["network"] = Address(call.network);
     ctx->saved_data["first"] = static_cast<int64_t>(call.first);
     ctx->saved_data["end"] = static_cast<int64_t>(call.end);
     ctx->saved_data["sequences"] = call.shape.sequences;
     ctx->saved_data["length"] = call.shape.length;
+    ctx->saved_data["document_start"] = Address(call.shape.document_start);
     return call.network->RunSegment(x, call);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
     auto* network = reinterpret_cast<Network*>(ctx->saved_data["network"].toInt());
     const auto number = [&](const char* key) { return ctx->saved_data[key].toInt(); };
-    const SegmentCall call{network,
-                           static_cast<size_t>(number("first")),
-                           static_cast<size_t>(number("end")),
-                           {number("sequences"), number("length")}};
+    const SegmentCall call{
+        network,
+        static_cast<size_t>(number("first")),
+        static_cast<size_t>(number("end")),
+        {number("sequences"), number("length"), Saved<int32_t>(ctx, "document_start")}};
     const at::Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
     {
       at::AutoGradMode differentiate(true);

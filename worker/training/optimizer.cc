@@ -57,12 +57,13 @@ AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm) {
 void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                        ParameterStore* parameters, OptimizerState* state) {
   AdamWStep adamw = AdamWStepOf(spec_, step, gradient_norm);
+  float* const weights = parameters->MutableWeights();
   for (size_t index = 0; index < parameters->slots().size(); ++index) {
     const ParameterSlot& slot = parameters->slots()[index];
     const SlotState& kept = state->slots()[index];
     if (!kept.kept) continue;
     const ParameterGroup& group = kept.group;
-    float* weight = parameters->weight() + slot.offset;
+    float* weight = weights + slot.offset;
     const float* gradient = parameters->gradient() + slot.offset;
     if (group.optimizer == OptimizerKind::kMuon) {
       float* direction = direction_.Reserve(slot.size);
@@ -94,7 +95,6 @@ void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                  kept.average + at);
     });
   }
-  parameters->MarkChanged();
 }
 
 }  // namespace tritter

@@ -87,7 +87,9 @@ std::vector<StateTensor> StateTensors(ParameterStore* parameters, const Optimize
   };
   const int64_t blocks = MomentBlocks(slot.size);
   const bool muon = s.group.optimizer == OptimizerKind::kMuon;
-  add("weight", DType::kF32, slot.spec.shape, parameters->weight() + slot.offset, slot.size);
+  // Whoever writes says so to the store: a copy of the state leaves what is derived as it is.
+  add("weight", DType::kF32, slot.spec.shape,
+      const_cast<float*>(parameters->weight()) + slot.offset, slot.size);
   add(muon ? "muon_m" : "adam_m", DType::kF32, slot.spec.shape, s.m, slot.size);
   add("adam_v", DType::kF32, slot.spec.shape, s.v, slot.size);
   add("adam_m_codes", DType::kU8, slot.spec.shape, s.moments8.m_codes, slot.size);

@@ -42,7 +42,7 @@ TEST(Optimizer, AdamWClipsDecaysMatricesAndAverages) {
   ParameterStore parameters(spec.model);
   ParallelRows parallel(1);
   for (int64_t i = 0; i < parameters.size(); ++i) {
-    parameters.weight()[i] = 1.0f;
+    parameters.MutableWeights()[i] = 1.0f;
     parameters.gradient()[i] = 2.0f;
   }
   OptimizerState state(spec, parameters);
@@ -122,14 +122,14 @@ TEST(Optimizer, MuonFollowsItsFormulas) {
   ParameterStore parameters(spec.model);
   ParallelRows parallel(2);
   at::manual_seed(3);
-  const at::Tensor flat = at::from_blob(parameters.weight(), {parameters.size()});
+  const at::Tensor flat = at::from_blob(parameters.MutableWeights(), {parameters.size()});
   flat.normal_(0, 0.05);
   OptimizerState state(spec, parameters);
   state.Reset(parameters);
   const ParameterSlot& slot = **parameters.Find("layers.0.ffn.gate.weight");
   const int64_t rows = slot.spec.shape[0], cols = slot.spec.shape[1];
   ASSERT_GT(rows, cols);
-  const at::Tensor weight = at::from_blob(parameters.weight() + slot.offset, {rows, cols}),
+  const at::Tensor weight = at::from_blob(parameters.MutableWeights() + slot.offset, {rows, cols}),
                    gradient = at::from_blob(parameters.gradient() + slot.offset, {rows, cols});
   at::Tensor w = weight.to(at::kDouble), m = at::zeros_like(w), average = w.clone();
   Optimizer optimizer(spec, NewtonSchulz, &parallel);
@@ -213,7 +213,7 @@ TEST(NonFiniteSearch, NamesWhatComesFirstInTheForwardPass) {
     return s.Finish();
   };
   const auto spoil = [&](const char* name) {
-    parameters.weight()[(*parameters.Find(name))->offset + 2] =
+    parameters.MutableWeights()[(*parameters.Find(name))->offset + 2] =
         std::numeric_limits<float>::quiet_NaN();
   };
   EXPECT_EQ(search(good, good), "");

@@ -37,15 +37,18 @@ class ParameterStore {
   // FailedPrecondition (a gap).
   absl::StatusOr<ParameterSlot> FindAdjacent(const std::vector<std::string>& names) const;
 
-  float* weight() { return weight_.data(); }
+  // To write: what is derived from the weights (ternary codes) is stale from here on, and pointers
+  // are not kept for later.
+  float* MutableWeights() {
+    ++version_;
+    return weight_.data();
+  }
   float* gradient() { return gradient_.data(); }
   const float* weight() const { return weight_.data(); }
   const float* gradient() const { return gradient_.data(); }
 
-  // Counts changes of the weights; what is derived from them (ternary codes) is valid for one
-  // version only. Whoever writes through weight() calls MarkChanged afterwards.
+  // Counts the accesses to write: what was derived from the weights is valid for one version only.
   uint64_t version() const { return version_; }
-  void MarkChanged() { ++version_; }
 
  private:
   ParameterStore() = default;

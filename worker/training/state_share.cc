@@ -81,6 +81,7 @@ std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const Opt
 
 absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
                        OptimizerState* state) {
+  parameters->MutableWeights();  // they are written through the tensors below
   std::map<std::string, StateTensor> missing;
   for (size_t i = 0; i < parameters->slots().size(); ++i) {
     for (StateTensor& tensor : StateTensors(parameters, *state, i))
@@ -120,7 +121,6 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
                                             missing.begin()->first, " (and ", missing.size() - 1,
                                             " more)"));
   }
-  parameters->MarkChanged();
   return absl::OkStatus();
 }
 

@@ -85,7 +85,7 @@ class CpuTrainer : public Trainer {
                             &parallel_,   &products_,   spec_.activation_checkpointing};
     const LinearFactory linears = BitLinearFactory(context_);
     ASSIGN_OR_RETURN(network_, Network::Create(context_, linears));
-    ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, spec_.z_loss));
+    ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, {.z_loss = spec_.z_loss}));
     copies_.Reserve(ShareBytes(&parameters_, state_, options_.collective->rank(),
                                options_.collective->world_size()));
     return absl::OkStatus();
@@ -306,8 +306,8 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   ++step_;
   optimizer_.Update(step_, learning_rate, stats.grad_norm, &parameters_, &state_);
   if (!state_.keeps_all()) {
-    RETURN_IF_ERROR(
-        ExchangeOwned(parameters_.slots(), owners_, options_.collective, parameters_.weight()));
+    RETURN_IF_ERROR(ExchangeOwned(parameters_.slots(), owners_, options_.collective,
+                                  parameters_.MutableWeights()));
   }
   stats.optimizer_seconds = watch.Lap();
   return stats;

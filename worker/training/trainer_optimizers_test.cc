@@ -119,13 +119,16 @@ TEST_P(TrainerOptimizers, AnyNumberOfRanksGivesTheBitsOfTheSameNumberUnsharded) 
 }
 
 TEST_P(TrainerOptimizers, StoppedAndResumedEqualsUndisturbed) {
-  for (int world : {1, 2}) {
+  for (const auto& [precision, world] :
+       std::vector<std::pair<const char*, int>>{{"fp32", 1}, {"fp32", 2}, {"bf16", 2}}) {
+    RunSpec run = spec();
+    run.precision = precision;
     MemoryEnv env;
     const auto store = CheckpointsOfRun(&env, "/run");
-    const Outcome whole = RunRanks(spec(), world, 0, 12);
-    const Outcome first = RunRanks(spec(), world, 0, 7, store.get());
-    const Outcome second = RunRanks(spec(), world, 7, 12, store.get());
-    EXPECT_EQ(second.hash, whole.hash);
+    const Outcome whole = RunRanks(run, world, 0, 12);
+    const Outcome first = RunRanks(run, world, 0, 7, store.get());
+    const Outcome second = RunRanks(run, world, 7, 12, store.get());
+    EXPECT_EQ(second.hash, whole.hash) << precision << " " << world;
     EXPECT_EQ(second.held_out, whole.held_out);
     std::vector<double> losses = first.losses;
     losses.insert(losses.end(), second.losses.begin(), second.losses.end());

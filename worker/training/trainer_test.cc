@@ -395,6 +395,7 @@ TEST(Trainer, OneBlockOverfitsARepeatedString) {
 TEST(Trainer, Bf16TrainsAsFp32DoesAndNotTheSame) {
   RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
+  spec.precision = "fp32";
   auto fp32 = MakeTrainer(spec, alone.get());
   spec.precision = "bf16";
   auto bf16 = MakeTrainer(spec, alone.get());

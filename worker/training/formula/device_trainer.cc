@@ -196,7 +196,7 @@ class DeviceTrainer final : public Trainer {
   // Calls copy(the device's array, the host's) for everything but the gradient.
   template <typename Copy>
   void ForEachArray(HostState* state, const Copy& copy) {
-    const std::pair<at::Tensor, float*> arrays[] = {{weight_, state->parameters.weight()},
+    const std::pair<at::Tensor, float*> arrays[] = {{weight_, state->parameters.MutableWeights()},
                                                     {m_, state->optimizer.m()},
                                                     {v_, state->optimizer.v()},
                                                     {average_, state->optimizer.average()}};
@@ -212,7 +212,7 @@ class DeviceTrainer final : public Trainer {
   }
   std::string FirstBadTensor() {
     ParameterStore store(spec_.model);
-    at::from_blob(store.weight(), {store.size()}).copy_(weight_);
+    at::from_blob(store.MutableWeights(), {store.size()}).copy_(weight_);
     at::from_blob(store.gradient(), {store.size()}).copy_(gradient_);
     std::string found = NonFiniteSearch(store).Finish();
     if (found.empty()) found = FirstNonFiniteGradient(store);
