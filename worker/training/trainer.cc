@@ -17,6 +17,7 @@
 #include "kernels/ternary_gemm.h"
 #include "kernels/training_ops.h"
 #include "worker/training/attention_rule.h"
+#include "worker/training/block_pool.h"
 #include "worker/training/evaluation.h"
 #include "worker/training/gradient_reducer.h"
 #include "worker/training/initialise.h"
@@ -29,6 +30,7 @@
 #include "worker/training/parallel.h"
 #include "worker/training/serving_forward.h"
 #include "worker/training/state_share.h"
+#include "worker/training/tensor_memory.h"
 #include "worker/training/trainer_checks.h"
 
 namespace tritter {
@@ -36,12 +38,20 @@ namespace {
 
 constexpr int64_t kBucketFloats = int64_t{1} << 18;  // 1 MiB
 
-// A step frees and allocates the same activations again and again: without this the C library gives
-// the pages back and the kernel clears them anew every time. Process-wide.
+// What lies beside the tensors (tensor_memory.h) is freed and allocated again and again too:
+// without this the C library gives the pages back and the kernel clears them anew every time.
+// Process-wide.
 void KeepFreedPages() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
+
+// After something that a step does not do.
+void ReturnFreedPages() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
 #endif
 }
 
@@ -175,10 +185,16 @@ class CpuTrainer : public Trainer {
       if (averaged) {
         ASSIGN_OR_RETURN(weights, Averages());
       }
+      tensors_->DropFree();  // an evaluation is no step: neither keeps memory for the other
       served.forward.emplace(spec_.model, parameters_, weights, &parallel_);
       served.version = parameters_.version();
     }
     return &*served.forward;
+  }
+  void EndEvaluation() {
+    if (!served_[0].forward.has_value() && !served_[1].forward.has_value()) return;
+    for (Served& served : served_) served.forward.reset();
+    ReturnFreedPages();
   }
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
@@ -192,6 +208,7 @@ class CpuTrainer : public Trainer {
 
   const Options options_;
   const RunSpec spec_;
+  BlockPool* const tensors_ = TensorsFromPool();
   ParameterStore parameters_;
   const std::vector<int> owners_;  // by slot
   OptimizerState state_;
@@ -284,7 +301,7 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
   ASSIGN_OR_RETURN(const double weight_sum, PredictedWeight(batch, global_weight));
-  for (Served& served : served_) served.forward.reset();  // its memory is the step's now
+  EndEvaluation();
   reducer_.BeginStep();
   const float gradient_scale = static_cast<float>(1.0 / weight_sum);
   for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
@@ -310,6 +327,7 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
                                   parameters_.MutableWeights()));
   }
   stats.optimizer_seconds = watch.Lap();
+  tensors_->DropUnused();
   return stats;
 }
 
