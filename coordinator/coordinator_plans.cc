@@ -75,7 +75,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.spec = &at.run->spec;
   in.epoch = epoch.record.epoch;
   in.world_size = static_cast<int32_t>(epoch.record.members.size());
-  in.micro_batch = DeriveMicroBatch(at.run->spec, at.run->parameters, LeastMemory(epoch.record));
+  in.micro_batch = DeriveMicroBatch(at.run->spec, LeastMemory(epoch.record));
   in.start_step = epoch.record.start_step;
   in.from_step = from;
   in.previous_length =

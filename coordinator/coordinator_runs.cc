@@ -52,7 +52,6 @@ absl::StatusOr<Coordinator::Prepared> Coordinator::Prepare(const std::string& ya
 
 absl::Status Coordinator::Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) {
   AdmissionFacts facts;
-  facts.parameters = ParameterCount(spec.model);
   facts.sources = sources;
   facts.roots = options_.roots;
   for (const auto& [name, worker] : workers_.all()) {

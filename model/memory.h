@@ -41,48 +41,56 @@ int64_t KvCacheBytes(const ModelConfig& config, int64_t positions, int64_t batch
 
 // --- training ------------------------------------------------------------------------------------
 
-// Which activations wait for the backward pass.
-enum class ActivationPolicy {
-  kKeepAll,
-  kKeepLayerInputs,  // each layer's inside is computed again: one layer at a time is whole
-};
-
+// What a rank is asked to hold: the one place that says so, for admission, for the choice of the
+// micro-batch and for `tritterctl plan`.
 struct TrainingOptions {
-  bool bf16_compute = false;      // + 2 bytes a parameter, activations at 2 bytes
-  bool moments_8bit = false;      // - 6 (the scales, 1/32 byte, are not counted)
-  int64_t optimizer_ranks = 1;    // moments and averages divided over so many (ZeRO stage 1)
-  bool averaged_weights = true;   // + 4
-  int64_t cached_code_bytes = 1;  // + 1 (int8 codes) to 4 (FP32)
-  int64_t hybrid_vectors = 0;     // + 4 for each stored vector
-  ActivationPolicy activations = ActivationPolicy::kKeepAll;
+  // Products in BF16. On a GPU that is a BF16 copy of the weights and activations at 2 bytes too.
+  bool bf16_compute = false;
+  bool muon = false;          // matrices of the blocks have one moment instead of two
+  bool moments_8bit = false;  // AdamW's, of matrices and embeddings
+  int64_t ranks = 1;          // each writes its share of the parameters to a checkpoint
+  bool shard_optimizer =
+      false;  // … and has moments and averages of that share alone (ZeRO stage 1)
+  bool averaged_weights = true;
+  int64_t cached_code_bytes = 1;  // of every ternary weight: 1 (int8) to 4 (FP32)
+  int64_t hybrid_vectors = 0;     // 4 bytes a parameter each
+  // Layers whose activations are computed again together in the backward pass; 0 keeps all.
+  int64_t recompute_layers = 0;
+  bool accumulates = false;  // several micro-batches a step: gradients are made apart, then added
+  int64_t evaluated_weights = 0;  // packed between steps to be evaluated: averaged, raw
+  bool gpu = false;  // what the device's allocator holds: no process, and no copy for a checkpoint
 };
 
-// Bytes on one rank.
+// Bytes on one rank, the one that holds most, at the moment that needs most.
 struct TrainingMemory {
-  int64_t weights = 0;  // FP32 masters, and a BF16 copy when that is computed with
+  int64_t weights = 0;  // FP32 masters, and a BF16 copy where that is computed with
   int64_t gradients = 0;
   int64_t moments = 0;
   int64_t averages = 0;
-  int64_t codes = 0;
+  int64_t codes = 0;  // quantised weights and their scales
   int64_t hybrid = 0;
-  int64_t activations = 0;
-  int64_t logits = 0;
+  int64_t activations = 0;  // that wait for the backward pass
+  int64_t workspace = 0;    // of the operation at work, or of an evaluation that needs more
+  int64_t checkpoint = 0;   // the copy it is written from, kept from one to the next
+  int64_t process = 0;      // program, libraries and threads before anything is trained
   int64_t total() const {
-    return weights + gradients + moments + averages + codes + hybrid + activations + logits;
+    return weights + gradients + moments + averages + codes + hybrid + activations + workspace +
+           checkpoint + process;
   }
 };
+// Held to the trainer's measured peak by worker/training:memory_test (CPU, 10 %; on a GPU not
+// measured).
 TrainingMemory TrainingMemoryOf(const ModelConfig& config, const TrainingOptions& options,
                                 int64_t micro_batch, int64_t length);
-// Per parameter: 16 for FP32 with FP32 moments, and what the options add or save.
-int64_t TrainingBytesPerParameter(const TrainingOptions& options);
 
-// Activations of `tokens` tokens through the blocks: per token and layer
-//   5 H (input, its codes, residual, its codes, what the second norm reads) + 4 N·D (q before and
-//   after norm and rotation, attention output, its codes) + 3 K·D (k before and after, v) + 4 I
-//   (gate, up, their product, its codes), and the FP32 log-sum-exp of every head. An estimate from
-//   what the formulas keep.
+// Activations of `tokens` tokens through the blocks that wait for the backward pass. Per token and
+// layer, as values: 2 H (inputs of both norms) + (N + 2K) D (q, k, v) + (N + K) D (q and k normed
+// and rotated) + N D (attention's output) + 2 I (gate, up), + I for family bitnet (input of its
+// second sub-norm); 2 H + N D + I as codes (a byte each with int8 activations); in FP32 the
+// log-sum-exp of every head and four activation scales. With recompute_layers only the inputs of
+// the segments wait, and one segment at a time is whole.
 int64_t ActivationBytes(const ModelConfig& config, int64_t tokens, int64_t bytes_per_value,
-                        ActivationPolicy policy);
+                        int64_t recompute_layers);
 
 // --- adapters ------------------------------------------------------------------------------------
 
@@ -102,5 +110,8 @@ enum class DisplaySystem { kWindows, kMacOs, kWayland, kX11, kHeadless, kUnknown
 // GB; never negative. Reserve: Windows 0.5 + 0.3 · (monitors - 1) GB, 1.0 when their number is
 // unknown; macOS 0.8; Wayland 0.5; X11 0.4; headless 0.1; unknown 0.5.
 int64_t SafeGpuBudget(int64_t total_bytes, DisplaySystem system, std::optional<int> monitors = {});
+
+// Of main memory: nine tenths, the rest is the system's and its page cache's.
+int64_t SafeCpuBudget(int64_t total_bytes);
 
 }  // namespace tritter

@@ -68,53 +68,106 @@ TEST(KvCacheBytes, HasTheGoldenFigures) {
   EXPECT_EQ(KvCacheBytes(c, 0, 1, KvType::kInt4), 0);
 }
 
-TEST(TrainingBytesPerParameter, AddsAndSavesWhatTheOptionsSay) {
-  TrainingOptions o{.averaged_weights = false, .cached_code_bytes = 0};
-  EXPECT_EQ(TrainingBytesPerParameter(o), 16);
-  o.averaged_weights = true;
-  EXPECT_EQ(TrainingBytesPerParameter(o), 20);
-  o.cached_code_bytes = 4;
-  EXPECT_EQ(TrainingBytesPerParameter(o), 24);
-  o.bf16_compute = true;
-  EXPECT_EQ(TrainingBytesPerParameter(o), 26);
-  o.moments_8bit = true;
-  EXPECT_EQ(TrainingBytesPerParameter(o), 20);
-  o.hybrid_vectors = 5;
-  EXPECT_EQ(TrainingBytesPerParameter(o), 40);
+// What is kept of every parameter; LayerNorm's are too few to count.
+int64_t StateBytesOf(const TrainingMemory& m) {
+  return m.weights + m.gradients + m.moments + m.averages + m.hybrid;
 }
 
-TEST(TrainingMemory, AShardedOptimiserDividesMomentsAndAveragesAlone) {
-  TrainingOptions o;
-  const TrainingMemory whole = TrainingMemoryOf(Preset("1B"), o, 1, 1024);
-  o.optimizer_ranks = 4;
-  const TrainingMemory shared = TrainingMemoryOf(Preset("1B"), o, 1, 1024);
-  EXPECT_NEAR(static_cast<double>(whole.moments) / static_cast<double>(shared.moments), 4, 1e-6);
-  EXPECT_NEAR(static_cast<double>(whole.averages) / static_cast<double>(shared.averages), 4, 1e-6);
-  EXPECT_EQ(whole.weights + whole.gradients + whole.activations,
-            shared.weights + shared.gradients + shared.activations);
-}
-
-TEST(TrainingMemoryOf, ItsPartsAreThePerParameterBytes) {
+TEST(TrainingMemoryOf, KeepsSoManyBytesOfEveryParameter) {
   const ModelConfig c = Preset("125M");
-  for (int bits = 0; bits < 8; ++bits) {
-    const TrainingOptions o{.bf16_compute = (bits & 1) != 0,
-                            .moments_8bit = (bits & 2) != 0,
-                            .averaged_weights = (bits & 4) != 0,
-                            .cached_code_bytes = 1 + bits % 4,
-                            .hybrid_vectors = bits};
-    const TrainingMemory m = TrainingMemoryOf(c, o, 2, 128);
-    EXPECT_EQ(m.total() - m.activations - m.logits,
-              TrainingBytesPerParameter(o) * ParameterCount(c));
-    EXPECT_EQ(m.logits, 2 * 128 * int64_t{65536} * 4);
-    EXPECT_EQ(m.activations, ActivationBytes(c, 256, o.bf16_compute ? 2 : 4, o.activations));
-  }
+  const int64_t p = ParameterCount(c);
+  const auto kept = [&](const TrainingOptions& o) {
+    return StateBytesOf(TrainingMemoryOf(c, o, 2, 128));
+  };
+  EXPECT_EQ(kept({}), 20 * p);
+  EXPECT_EQ(kept({.averaged_weights = false}), 16 * p);
+  EXPECT_EQ(kept({.hybrid_vectors = 5}), 40 * p);
+  EXPECT_EQ(kept({.bf16_compute = true}), 20 * p);  // on a CPU a way to multiply
+  EXPECT_EQ(kept({.bf16_compute = true, .gpu = true}), 22 * p);
+  // Two bytes and two scales for every 256 in place of eight bytes; norms stay as they are.
+  const double blocks = 8.0 / 256;
+  EXPECT_NEAR(static_cast<double>(kept({.moments_8bit = true})),
+              (14 + blocks) * static_cast<double>(p), 1e-3 * static_cast<double>(p));
+  // One moment of the matrices of the blocks.
+  const int64_t ternary = MatrixParameterCount(c) - c.vocab * c.hidden;
+  EXPECT_EQ(kept({.muon = true}), 20 * p - 4 * ternary);
+}
+
+TEST(TrainingMemoryOf, HoldsTheCopyOfACheckpointAllTheTimeInMainMemory) {
+  const ModelConfig c = Preset("125M");
+  const int64_t p = ParameterCount(c);
+  EXPECT_EQ(TrainingMemoryOf(c, {}, 1, 128).checkpoint, 16 * p);
+  EXPECT_EQ(TrainingMemoryOf(c, {.gpu = true}, 1, 128).checkpoint, 0);
+  EXPECT_NEAR(static_cast<double>(TrainingMemoryOf(c, {.moments_8bit = true}, 1, 128).checkpoint),
+              (10 + 8.0 / 256) * static_cast<double>(p), 1e-3 * static_cast<double>(p));
+  // Of two ranks the larger has the embedding, the head and the rest of its half.
+  const int64_t half = TrainingMemoryOf(c, {.ranks = 2}, 1, 128).checkpoint;
+  EXPECT_GE(half, 8 * p);
+  EXPECT_LE(half, 8 * p + 16 * c.hidden * c.ffn);
+}
+
+TEST(TrainingMemoryOf, AShardedOptimiserDividesMomentsAndAveragesAlone) {
+  const TrainingMemory whole = TrainingMemoryOf(Preset("1B"), {.ranks = 4}, 1, 1024);
+  const TrainingMemory shared =
+      TrainingMemoryOf(Preset("1B"), {.ranks = 4, .shard_optimizer = true}, 1, 1024);
+  const auto times = [](int64_t a, int64_t b) {
+    return static_cast<double>(a) / static_cast<double>(b);
+  };
+  EXPECT_NEAR(times(whole.moments, shared.moments), 4, 0.05);
+  EXPECT_NEAR(times(whole.averages, shared.averages), 4, 0.05);
+  EXPECT_EQ(shared.checkpoint, shared.moments * 2);  // weights, moments and averages of its share
+  EXPECT_EQ(whole.weights + whole.gradients + whole.activations + whole.checkpoint,
+            shared.weights + shared.gradients + shared.activations + shared.checkpoint);
+  EXPECT_EQ(shared.workspace, whole.workspace + shared.averages);  // one share travels
+}
+
+TEST(TrainingMemoryOf, CodesAreOfTheTernaryMatricesAlone) {
+  ModelConfig c = Preset("125M");
+  const int64_t head = c.vocab * c.hidden, ternary = MatrixParameterCount(c) - head;
+  EXPECT_EQ(TrainingMemoryOf(c, {}, 1, 128).codes, ternary);
+  EXPECT_EQ(TrainingMemoryOf(c, {.cached_code_bytes = 4}, 1, 128).codes, 4 * ternary);
+  c.lm_head_ternary = true;
+  EXPECT_EQ(TrainingMemoryOf(c, {}, 1, 128).codes, ternary + head);
+  c.weight_rule = WeightRule::kNone;
+  EXPECT_EQ(TrainingMemoryOf(c, {}, 1, 128).codes, 0);
+}
+
+TEST(TrainingMemoryOf, CountsWhatIsAskedBesideTheStep) {
+  const ModelConfig c = Preset("125M");
+  const TrainingMemory plain = TrainingMemoryOf(c, {}, 1, 128);
+  // The gradients of gate and up, and of the head or the embedding.
+  EXPECT_EQ(TrainingMemoryOf(c, {.accumulates = true}, 1, 128).workspace,
+            plain.workspace + 4 * (2 * c.ffn + c.vocab) * c.hidden);
+  // No operand is made of codes.
+  EXPECT_EQ(TrainingMemoryOf(c, {.bf16_compute = true}, 1, 128).workspace,
+            plain.workspace - 4 * 2 * c.ffn * c.hidden);
+  EXPECT_GT(TrainingMemoryOf(c, {.muon = true}, 1, 128).workspace,
+            plain.workspace + 4 * c.ffn * c.hidden);
+  // All logits of a window, where a step of a shallow network holds a chunk of them.
+  ModelConfig shallow = c;
+  shallow.layers = 1;
+  const TrainingMemory step = TrainingMemoryOf(shallow, {}, 1, 512),
+                       evaluated = TrainingMemoryOf(shallow, {.evaluated_weights = 1}, 1, 512);
+  EXPECT_GT(evaluated.workspace, step.workspace);
+  EXPECT_GT(evaluated.activations + evaluated.workspace, int64_t{512} * 65536 * 4);
+  EXPECT_GT(TrainingMemoryOf(shallow, {.evaluated_weights = 2}, 1, 512).workspace,
+            evaluated.workspace);
+  EXPECT_EQ(TrainingMemoryOf(c, {.gpu = true}, 1, 128).process, 0);
 }
 
 TEST(ActivationBytes, HasTheGoldenFigures) {
   const ModelConfig c = Preset("7B");
-  EXPECT_EQ(ActivationBytes(c, 2048, 2, ActivationPolicy::kKeepAll), 11014242304);
-  EXPECT_EQ(ActivationBytes(c, 2048, 2, ActivationPolicy::kKeepLayerInputs), 881065984);
-  EXPECT_EQ(ActivationBytes(c, 0, 2, ActivationPolicy::kKeepAll), 0);
+  // A token and layer: 45 568 values, 23 296 codes, 36 numbers of heads and scales.
+  constexpr int64_t kLayer = 45568 * 4 + 23296 + 36 * 4;
+  EXPECT_EQ(ActivationBytes(c, 1, 4, 0), 32 * kLayer);
+  EXPECT_EQ(ActivationBytes(c, 2048, 2, 0), 32 * 2048 * int64_t{45568 * 2 + 23296 + 36 * 4});
+  EXPECT_EQ(ActivationBytes(c, 1, 4, 1), 32 * 4096 * 4 + kLayer);
+  EXPECT_EQ(ActivationBytes(c, 1, 4, 5), 7 * 4096 * 4 + 5 * kLayer);  // seven segments
+  EXPECT_EQ(ActivationBytes(c, 1, 4, 100), 4096 * 4 + 32 * kLayer);
+  EXPECT_EQ(ActivationBytes(c, 0, 2, 0), 0);
+  ModelConfig plain = c;  // inputs of the matrices are kept as they are
+  plain.activations = ActivationRule::kNone;
+  EXPECT_EQ(ActivationBytes(plain, 1, 4, 0), 32 * ((45568 + 23296) * 4 + 36 * 4));
 }
 
 TEST(LoraParameterCount, HasTheGoldenFigures) {

@@ -19,51 +19,53 @@ std::string Fits(bool fits, int64_t needed, int64_t budget) {
   return absl::StrCat("needs ", Gb(needed), fits ? " of " : ", the safe budget is ", Gb(budget));
 }
 
-// Full training needs 16 bytes and more for every parameter; LoRA for the adapters only, and none
-// for averages or codes.
-TrainingMemory MemoryOf(const ModelConfig& config, TrainingOptions options, int64_t adapters,
+// LoRA trains the adapters only; of the network it needs what a pass needs.
+TrainingMemory MemoryOf(const ModelConfig& config, const TrainingOptions& options, int64_t adapters,
                         int64_t micro_batch, int64_t length) {
   TrainingMemory m = TrainingMemoryOf(config, options, micro_batch, length);
   if (adapters == 0) return m;
-  m.weights = adapters * (options.bf16_compute ? 6 : 4);
+  m.weights = adapters * (options.bf16_compute && options.gpu ? 6 : 4);
   m.gradients = adapters * 4;
-  m.moments = adapters * (options.moments_8bit ? 2 : 8);
+  m.moments = adapters * 8;
   m.averages = m.codes = m.hybrid = 0;
+  m.checkpoint = options.gpu ? 0 : adapters * 12;
   return m;
 }
 
 // The largest micro-batch that fits, keeping all activations rather than not.
-void Fit(const ModelConfig& config, const DevicePlanOptions& options, int64_t adapters,
-         int64_t budget, TrainingPlan* plan) {
-  TrainingOptions training = options.training;
-  for (const ActivationPolicy policy :
-       {ActivationPolicy::kKeepAll, ActivationPolicy::kKeepLayerInputs}) {
-    training.activations = policy;
+void Fit(const ModelConfig& config, int64_t adapters, int64_t budget, TrainingPlan* plan) {
+  for (const int64_t recompute_layers : {0, 1}) {
+    plan->options.recompute_layers = recompute_layers;
     for (int64_t batch = kMaxMicroBatch; batch >= 1; batch /= 2) {
-      plan->memory = MemoryOf(config, training, adapters, batch, plan->sequence_length);
+      plan->memory = MemoryOf(config, plan->options, adapters, batch, plan->sequence_length);
       plan->fits = plan->base_bytes + plan->memory.total() <= budget;
       if (plan->fits) {
         plan->micro_batch = batch;
-        plan->activations = policy;
         return;
       }
     }
-    plan->activations = policy;
   }
 }
 
 TrainingPlan PlanTraining(const ModelConfig& config, const DeviceSpec& device,
-                          const DevicePlanOptions& options, int64_t adapters, int64_t budget) {
+                          const DevicePlanOptions& options, const std::string& name,
+                          const TrainingOptions& training, int64_t adapters, int64_t budget) {
   TrainingPlan plan;
+  plan.name = name;
+  plan.options = training;
+  plan.options.gpu = !options.cpu;
+  plan.options.ranks = options.workers;
+  plan.options.evaluated_weights = options.cpu ? 2 : 0;  // averaged and raw
   plan.trainable_parameters = adapters > 0 ? adapters : ParameterCount(config);
   plan.base_bytes =
       adapters > 0 ? PackedWeightBytes(config, options.embedding, options.head).total() : 0;
   plan.sequence_length = options.sequence_length > 0 ? options.sequence_length
                                                      : std::min<int64_t>(config.context, 2048);
-  Fit(config, options, adapters, budget, &plan);
+  Fit(config, adapters, budget, &plan);
   plan.reason = Fits(plan.fits, plan.base_bytes + plan.memory.total(), budget);
 
-  const double peak = options.training.bf16_compute ? device.bf16 : device.fp32;
+  const double peak =
+      (training.bf16_compute ? device.bf16 : device.fp32) * static_cast<double>(options.workers);
   // A frozen base has no weight gradients: two thirds of the work.
   const double flops =
       TrainingFlopsPerToken(config, plan.sequence_length) * (adapters > 0 ? 2.0 / 3 : 1);
@@ -95,12 +97,16 @@ void Time(const ModelConfig& config, const DeviceSpec& device, const DevicePlanO
   plan->bound_by_compute = compute > seconds(0);
 }
 
+// Of one block of a prompt, all activations of a layer, and the logits of a position.
+int64_t PrefillBytes(const ModelConfig& c, int64_t tokens) {
+  const int64_t inner = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const int64_t values = 5 * c.hidden + 4 * inner + 3 * kv + 4 * c.ffn + c.heads;
+  return 4 * (tokens * values + c.vocab);
+}
+
 void FitContext(const ModelConfig& config, const DevicePlanOptions& options, int64_t budget,
                 InferencePlan* plan) {
-  plan->activation_bytes =
-      ActivationBytes(config, options.prefill_tokens, 4, ActivationPolicy::kKeepAll) /
-          config.layers +
-      4 * config.vocab;
+  plan->activation_bytes = PrefillBytes(config, options.prefill_tokens);
   plan->kv_bytes_per_position = KvCacheBytes(config, 1, 1, options.kv);
   const int64_t fixed = plan->weight_bytes + plan->activation_bytes;
   const int64_t positions = (budget - fixed) / plan->kv_bytes_per_position;
@@ -146,11 +152,27 @@ double TrainingFlopsPerToken(const ModelConfig& c, int64_t length) {
 DevicePlan MakeDevicePlan(const ModelConfig& config, const DeviceSpec& device,
                           const DevicePlanOptions& options) {
   DevicePlan plan;
-  plan.budget_bytes = SafeGpuBudget(device.memory_bytes, options.system, options.monitors);
-  plan.full = PlanTraining(config, device, options, 0, plan.budget_bytes);
-  plan.lora = PlanTraining(config, device, options,
-                           LoraParameterCount(config, options.lora_rank, options.lora_targets),
-                           plan.budget_bytes);
+  plan.budget_bytes = options.cpu
+                          ? SafeCpuBudget(device.memory_bytes)
+                          : SafeGpuBudget(device.memory_bytes, options.system, options.monitors);
+  const auto train = [&](const std::string& name, const TrainingOptions& training,
+                         int64_t adapters) {
+    plan.training.push_back(
+        PlanTraining(config, device, options, name, training, adapters, plan.budget_bytes));
+  };
+  const auto shared = [&](const std::string& name, TrainingOptions training) {
+    training.shard_optimizer = true;
+    if (options.workers > 1)
+      train(absl::StrCat(name, ", shared by ", options.workers, " workers"), training, 0);
+  };
+  train("full training, FP32", {}, 0);
+  shared("full training, FP32", {});
+  train("full training, BF16", {.bf16_compute = true}, 0);
+  const TrainingOptions small = {.bf16_compute = true, .moments_8bit = true};
+  train("full training, BF16, 8-bit moments", small, 0);
+  shared("full training, BF16, 8-bit moments", small);
+  train("LoRA", {.bf16_compute = true},
+        LoraParameterCount(config, options.lora_rank, options.lora_targets));
   plan.resident = PlanResident(config, device, options, plan.budget_bytes);
   plan.streamed = PlanStreamed(config, device, options, plan.budget_bytes);
   return plan;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/config.h"
 #include "model/devices.h"
@@ -16,8 +17,9 @@ namespace tritter {
 struct DevicePlanOptions {
   DisplaySystem system = DisplaySystem::kHeadless;
   std::optional<int> monitors;
+  bool cpu = false;             // the device is this kind of computer's memory
+  int64_t workers = 1;          // devices that train together
   int64_t sequence_length = 0;  // of training; 0: the smaller of context and 2048
-  TrainingOptions training{.bf16_compute = true};
   int64_t lora_rank = 16;
   LoraTargets lora_targets;
   KvType kv = KvType::kInt4;
@@ -28,18 +30,19 @@ struct DevicePlanOptions {
   double bandwidth_utilisation = 0.8;  // of memory and of the link to the host
 };
 
-// Full training or LoRA on one device.
+// One way to train on each device.
 struct TrainingPlan {
+  std::string name;         // "full training, BF16, 8-bit moments", "LoRA"
+  TrainingOptions options;  // recompute_layers: 1 where only that fits
   bool fits = false;
   std::string reason;  // the arithmetic, in a sentence
   int64_t trainable_parameters = 0;
   int64_t base_bytes = 0;   // packed base of LoRA; 0 for full training
   TrainingMemory memory;    // beside the base, at `micro_batch` (at 1 when nothing fits)
   int64_t micro_batch = 0;  // largest power of two that fits, at most 256; 0 when none does
-  ActivationPolicy activations = ActivationPolicy::kKeepAll;
   int64_t sequence_length = 0;
-  int64_t tokens = 0;  // 20 · P
-  double tokens_per_second = 0;
+  int64_t tokens = 0;            // 20 · P
+  double tokens_per_second = 0;  // of all workers
   double hours = 0;
 };
 
@@ -57,8 +60,10 @@ struct InferencePlan {
 };
 
 struct DevicePlan {
-  int64_t budget_bytes = 0;  // SafeGpuBudget
-  TrainingPlan full, lora;
+  int64_t budget_bytes = 0;  // SafeGpuBudget, SafeCpuBudget
+  // Full training in FP32, in BF16, with 8-bit moments, where there are several workers also with
+  // moments and averages shared by them, and LoRA.
+  std::vector<TrainingPlan> training;
   InferencePlan resident, streamed;
 };
 

@@ -14,6 +14,16 @@ DevicePlan Make(const char* preset, const char* device, const DevicePlanOptions&
   return MakeDevicePlan(*PresetConfig(preset), *FindDevice(device), options);
 }
 
+const TrainingPlan& Training(const DevicePlan& plan, const std::string& name) {
+  for (const TrainingPlan& training : plan.training) {
+    if (training.name == name) return training;
+  }
+  ADD_FAILURE() << "no plan is called " << name;
+  return plan.training.front();
+}
+constexpr char kBf16[] = "full training, BF16", kLora[] = "LoRA",
+               kSmall[] = "full training, BF16, 8-bit moments";
+
 TEST(FindDevice, KnowsTheNamedDevicesHoweverTheyAreWritten) {
   for (const char* name : {"RTX 5080", "RTX 3090 Ti", "RTX 4090", "A100", "H100", "H200"}) {
     ASSERT_OK_AND_ASSIGN(const DeviceSpec device, FindDevice(name));
@@ -30,25 +40,54 @@ TEST(MakeDevicePlan, TrainingOfA7BOnAnH200) {
   const DevicePlan plan = Make("7B", "H200");
   EXPECT_EQ(plan.budget_bytes, 125'540'000'000);
   // 23 bytes a parameter are 142.8 GB before any activation.
-  EXPECT_FALSE(plan.full.fits);
-  EXPECT_EQ(plan.full.micro_batch, 0);
-  EXPECT_THAT(plan.full.reason, HasSubstr("the safe budget is 125.54 GB"));
-  EXPECT_EQ(plan.full.tokens, 20 * int64_t{6207844352});
-  EXPECT_NEAR(plan.full.tokens_per_second, 10625.736, 0.001);
-  EXPECT_NEAR(plan.full.hours, 3245.7068, 0.001);
-  EXPECT_TRUE(plan.lora.fits);
-  EXPECT_EQ(plan.lora.trainable_parameters, 13631488);
-  EXPECT_EQ(plan.lora.base_bytes, 2497167360);
-  EXPECT_NEAR(plan.lora.tokens_per_second, 10625.736 * 1.5, 0.01);
+  const TrainingPlan& full = Training(plan, kBf16);
+  EXPECT_FALSE(full.fits);
+  EXPECT_EQ(full.micro_batch, 0);
+  EXPECT_THAT(full.reason, HasSubstr("the safe budget is 125.54 GB"));
+  EXPECT_EQ(full.tokens, 20 * int64_t{6207844352});
+  EXPECT_NEAR(full.tokens_per_second, 10625.736, 0.001);
+  EXPECT_NEAR(full.hours, 3245.7068, 0.001);
+  EXPECT_EQ(full.memory.process, 0);     // the allocator's peak
+  EXPECT_EQ(full.memory.checkpoint, 0);  // in main memory
+  const TrainingPlan& lora = Training(plan, kLora);
+  EXPECT_TRUE(lora.fits);
+  EXPECT_EQ(lora.trainable_parameters, 13631488);
+  EXPECT_EQ(lora.base_bytes, 2497167360);
+  EXPECT_NEAR(lora.tokens_per_second, 10625.736 * 1.5, 0.01);
+  // 8-bit moments decide.
+  const TrainingPlan& small = Training(plan, kSmall);
+  EXPECT_TRUE(small.fits);
+  EXPECT_GE(small.micro_batch, 1);
 }
 
-TEST(MakeDevicePlan, EightBitMomentsDecideWhetherA7BTrainsOnAnH200) {
+TEST(MakeDevicePlan, WorkersShareTheMomentsAndTheWork) {
   DevicePlanOptions options;
-  options.training.moments_8bit = true;
-  const DevicePlan plan = Make("7B", "H200", options);
-  EXPECT_TRUE(plan.full.fits);
-  EXPECT_GE(plan.full.micro_batch, 1);
-  EXPECT_LE(plan.full.memory.total(), plan.budget_bytes);
+  options.workers = 8;
+  const DevicePlan plan = Make("7B", "A100", options);
+  const TrainingPlan& shared =
+      Training(plan, "full training, BF16, 8-bit moments, shared by 8 workers");
+  const TrainingPlan& alone = Training(plan, kSmall);
+  // The parts are even but for the size of a matrix.
+  const auto eighth = [](int64_t bytes) { return static_cast<double>(bytes) / 8; };
+  EXPECT_NEAR(shared.memory.moments, eighth(alone.memory.moments), 0.02 * alone.memory.moments);
+  EXPECT_NEAR(shared.memory.averages, eighth(alone.memory.averages), 0.02 * alone.memory.averages);
+  EXPECT_EQ(shared.memory.weights, alone.memory.weights);
+  EXPECT_NEAR(shared.hours, Training(Make("7B", "A100"), kSmall).hours / 8, 1e-6);
+  EXPECT_EQ(Make("7B", "A100").training.size(), plan.training.size() - 2);
+}
+
+TEST(MakeDevicePlan, MainMemoryHoldsTheProcessToo) {
+  DevicePlanOptions options;
+  options.cpu = true;
+  DeviceSpec device;
+  device.memory_bytes = 24 * kGigabyte;
+  const DevicePlan plan = MakeDevicePlan(*PresetConfig("100M"), device, options);
+  EXPECT_EQ(plan.budget_bytes, 21'600'000'000);
+  const TrainingPlan& full = Training(plan, "full training, FP32");
+  EXPECT_TRUE(full.fits);
+  EXPECT_GT(full.memory.process, 0);
+  EXPECT_EQ(full.memory.checkpoint, 16 * ParameterCount(*PresetConfig("100M")));
+  EXPECT_EQ(full.hours, 0);  // no speed is known
 }
 
 TEST(MakeDevicePlan, ResidentInferenceOfA7BOnA4090) {
@@ -102,9 +141,9 @@ TEST(MakeDevicePlan, WhatItSaysFitsDoesAndTheNextDoesNot) {
           EXPECT_GT(fixed + (p->context + 1) * p->kv_bytes_per_position, plan.budget_bytes);
         }
       }
-      for (const TrainingPlan* p : {&plan.full, &plan.lora}) {
-        EXPECT_EQ(p->fits, p->micro_batch > 0);
-        EXPECT_EQ(p->fits, p->base_bytes + p->memory.total() <= plan.budget_bytes)
+      for (const TrainingPlan& p : plan.training) {
+        EXPECT_EQ(p.fits, p.micro_batch > 0);
+        EXPECT_EQ(p.fits, p.base_bytes + p.memory.total() <= plan.budget_bytes)
             << preset << " " << name;
       }
       EXPECT_LE(plan.streamed.weight_bytes - 8 * PackedLayerBytes(config),
@@ -115,8 +154,9 @@ TEST(MakeDevicePlan, WhatItSaysFitsDoesAndTheNextDoesNot) {
 }
 
 TEST(MakeDevicePlan, RecomputesActivationsOnlyWhenKeepingThemDoesNotFit) {
-  EXPECT_EQ(Make("100M", "H100").full.activations, ActivationPolicy::kKeepAll);
-  EXPECT_EQ(Make("1B", "RTX 3090 Ti").full.activations, ActivationPolicy::kKeepLayerInputs);
+  EXPECT_EQ(Training(Make("100M", "H100"), kBf16).options.recompute_layers, 0);
+  const DevicePlan small = Make("1B", "RTX 3090 Ti");
+  EXPECT_EQ(Training(small, kBf16).options.recompute_layers, 1);
 }
 
 TEST(TrainingFlopsPerToken, CountsMatricesAndCausalAttention) {

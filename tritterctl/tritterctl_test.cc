@@ -336,5 +336,24 @@ TEST(Curate, SaysWhatIsWrong) {
   EXPECT_EQ(Tritterctl({"verify", Write("x.tpack", "not a model")}).code, 1);
 }
 
+TEST(Plan, SaysWhatFitsOfWhatAndWhere) {
+  Outcome outcome = Tritterctl({"plan", "--preset", "7B", "--device", "16GB,wayland"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("12.7 GB of it are safe to use"),
+                    HasSubstr("full training, BF16, 8-bit moments: needs"), HasSubstr("moments 12"),
+                    HasSubstr("inference, resident"), HasSubstr("only the memory is known")));
+  outcome = Tritterctl({"plan", "--preset", "nano", "--device", "cpu,24GB", "-o", "json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("21600000000"), HasSubstr("\"process\": 1")));
+  outcome = Tritterctl({"plan", "--preset", "7B", "--device", "H100", "--workers", "8"});
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("are safe to use by each of 8 workers"),
+                                 HasSubstr("8-bit moments, shared by 8 workers")));
+  EXPECT_THAT(Tritterctl({"plan", "--preset", "7B", "--device", "16GB,beos"}).err,
+              HasSubstr("no device is called `beos`"));
+  EXPECT_THAT(Tritterctl({"plan", "--preset", "7B", "--device", "cpu"}).err,
+              HasSubstr("names no device"));
+}
+
 }  // namespace
 }  // namespace tritter

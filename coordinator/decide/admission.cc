@@ -61,8 +61,8 @@ void CheckMemory(const RunSpec& spec, const AdmissionFacts& facts,
     if (largest == nullptr || w.memory_bytes > largest->memory_bytes) largest = &w;
   }
   if (largest == nullptr) return;
-  const int64_t micro = DeriveMicroBatch(spec, facts.parameters, largest->memory_bytes);
-  const int64_t need = TrainingBytes(spec, facts.parameters, micro);
+  const int64_t micro = DeriveMicroBatch(spec, largest->memory_bytes);
+  const int64_t need = TrainingBytes(spec, micro);
   if (need > largest->memory_bytes) {
     problems->push_back(absl::StrCat(
         "model: needs ", Bytes(need), " on each worker at micro-batch ", micro,

@@ -26,7 +26,6 @@ struct WorkerMemory {
 };
 
 struct AdmissionFacts {
-  int64_t parameters = 0;
   std::vector<SourceFacts> sources;   // as in the run
   std::vector<WorkerMemory> workers;  // those known; empty: nothing is refused for memory
   std::vector<std::string> roots;     // data must lie under one of them; empty: anywhere

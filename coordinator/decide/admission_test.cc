@@ -22,7 +22,6 @@ RunSpec Spec() {
 
 AdmissionFacts Facts() {
   AdmissionFacts f;
-  f.parameters = 1000;
   f.sources = {{"books", absl::OkStatus(), 1000, 3999, "aaaa", 264},
                {"code", absl::OkStatus(), 10, 40, "aaaa", 264}};
   return f;
@@ -82,10 +81,9 @@ TEST(Admission, ReportsEveryProblemAtOnce) {
 
 TEST(Admission, RefusesWhatFitsOnNoKnownWorker) {
   AdmissionFacts f = Facts();
-  f.parameters = 1 << 30;
-  f.workers = {{"small", 1 << 20}, {"big", int64_t{8} << 30}};
+  f.workers = {{"small", 1 << 20}, {"big", int64_t{100} << 20}};
   EXPECT_THAT(CheckAdmission(Spec(), f),
-              StatusIs(Code::kInvalidArgument, HasSubstr("the largest worker (big) has 8.0 GiB")));
+              StatusIs(Code::kInvalidArgument, HasSubstr("the largest worker (big) has 100 MiB")));
   f.workers[0].memory_bytes = 0;  // unknown: may fit
   EXPECT_OK(CheckAdmission(Spec(), f));
   f.workers.clear();

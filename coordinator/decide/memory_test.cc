@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <vector>
+
 namespace tritter {
 namespace {
 
@@ -20,51 +23,78 @@ RunSpec Nano() {
   return s;
 }
 
-TEST(TrainingBytes, CountsThirtySixBytesAParameterAndActivationsByTheMicroBatch) {
-  const int64_t one = TrainingBytes(Nano(), 1000, 1), two = TrainingBytes(Nano(), 1000, 2);
-  EXPECT_EQ(TrainingBytes(Nano(), 2000, 1) - one, 36 * 1000);
-  EXPECT_EQ(one - 36 * 1000, two - one);
-  EXPECT_GT(two, one);
+TEST(TrainingBytes, IsThePredictionOfModelMemoryAndATenth) {
+  const RunSpec s = Nano();
+  const TrainingMemory m = TrainingMemoryOf(s.model, TrainingOptionsOf(s, 4), 4, 128);
+  EXPECT_EQ(TrainingBytes(s, 4), m.total() + m.total() / 10);
+  EXPECT_GT(TrainingBytes(s, 8), TrainingBytes(s, 4));
 }
 
-TEST(TrainingBytes, CountsTheCopyOfTheShareInTheSmallestWorld) {
+TEST(TrainingOptionsOf, IsForTheSmallestWorld) {
   RunSpec s = Nano();
-  const int64_t alone = TrainingBytes(s, 1'000'000, 1);
-  s.min_workers = 4;
-  // A quarter, and the feed-forward matrix that may tip the balance.
-  EXPECT_EQ(alone - TrainingBytes(s, 1'000'000, 1), 16 * (1'000'000 - 250'000 - 128 * 384));
-  EXPECT_EQ(TrainingBytes(s, 1000, 1), TrainingBytes(Nano(), 1000, 1));  // one tensor is all
+  EXPECT_EQ(TrainingOptionsOf(s, 8).ranks, 1);
+  EXPECT_TRUE(TrainingOptionsOf(s, 8).accumulates);  // one worker may have all sixteen
+  EXPECT_FALSE(TrainingOptionsOf(s, 16).accumulates);
+  s.min_workers = s.max_workers = 4;
+  EXPECT_EQ(TrainingOptionsOf(s, 4).ranks, 4);
+  EXPECT_FALSE(TrainingOptionsOf(s, 4).accumulates);
 }
 
-TEST(TrainingBytes, EightBitMomentsAndAShardedOptimiserTakeLess) {
+TEST(TrainingOptionsOf, SaysWhatTheRunAsksFor) {
   RunSpec s = Nano();
-  const int64_t whole = TrainingBytes(s, 1'000'000, 1);
+  const TrainingOptions plain = TrainingOptionsOf(s, 8);
+  EXPECT_FALSE(plain.bf16_compute);  // precision auto: the worker's processor decides
+  EXPECT_FALSE(plain.muon || plain.moments_8bit || plain.shard_optimizer || plain.gpu);
+  EXPECT_EQ(plain.recompute_layers, 0);
+  EXPECT_EQ(plain.evaluated_weights, 2);
+  s.precision = "bf16";
+  s.optimizer = "muon";
   s.moments = "8bit";
-  EXPECT_EQ(whole - TrainingBytes(s, 1'000'000, 1), 10 * 1'000'000) << "state and its copy";
-  s.moments = "fp32";
-  s.min_workers = 4;
-  const int64_t copied = TrainingBytes(s, 1'000'000, 1);
   s.shard_optimizer = true;
-  EXPECT_EQ(copied - TrainingBytes(s, 1'000'000, 1), 12 * (1'000'000 - 250'000 - 128 * 384));
+  s.activation_checkpointing = 2;
+  s.evaluate_raw = false;
+  const TrainingOptions o = TrainingOptionsOf(s, 8);
+  EXPECT_TRUE(o.bf16_compute && o.muon && o.moments_8bit && o.shard_optimizer);
+  EXPECT_EQ(o.recompute_layers, 2);
+  EXPECT_EQ(o.evaluated_weights, 1);
+  s.precision = "auto";
+  s.device = "cuda";
+  EXPECT_TRUE(TrainingOptionsOf(s, 8).gpu && TrainingOptionsOf(s, 8).bf16_compute);
+  EXPECT_EQ(TrainingOptionsOf(s, 8).evaluated_weights, 0);
+}
+
+TEST(TrainingBytes, EachSwitchThatSavesMemoryTakesLess) {
+  RunSpec s = Nano();
+  s.min_workers = 2;
+  const int64_t plain = TrainingBytes(s, 4);
+  for (const auto& set : std::vector<std::function<void(RunSpec*)>>{
+           [](RunSpec* r) { r->moments = "8bit"; }, [](RunSpec* r) { r->shard_optimizer = true; },
+           [](RunSpec* r) { r->activation_checkpointing = 1; },
+           [](RunSpec* r) { r->precision = "bf16"; }, [](RunSpec* r) { r->min_workers = 4; }}) {
+    RunSpec changed = s;
+    changed.max_workers = 4;
+    set(&changed);
+    EXPECT_LT(TrainingBytes(changed, 4), plain);
+  }
 }
 
 TEST(DeriveMicroBatch, IsTheShareOfTheLargestWorldWhateverTheWorldIs) {
-  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 0), 8);
+  EXPECT_EQ(DeriveMicroBatch(Nano(), 0), 8);
   RunSpec odd = Nano();
   odd.max_workers = 32;
-  EXPECT_EQ(DeriveMicroBatch(odd, 1000, 0), 1);
+  EXPECT_EQ(DeriveMicroBatch(odd, 0), 1);
 }
 
 TEST(DeriveMicroBatch, TakesWhatTheRunSaysUnchanged) {
   RunSpec s = Nano();
   s.micro_batch = 5;
-  EXPECT_EQ(DeriveMicroBatch(s, 1000, 1), 5);
+  EXPECT_EQ(DeriveMicroBatch(s, 1), 5);
 }
 
 TEST(DeriveMicroBatch, IsHalvedUntilItFits) {
-  const int64_t limit = TrainingBytes(Nano(), 1000, 3);
-  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, limit), 2);
-  EXPECT_EQ(DeriveMicroBatch(Nano(), 1000, 1), 1);
+  const int64_t limit = TrainingBytes(Nano(), 3);
+  EXPECT_EQ(DeriveMicroBatch(Nano(), limit), 2);
+  EXPECT_EQ(DeriveMicroBatch(Nano(), 1), 1);
 }
 
 }  // namespace

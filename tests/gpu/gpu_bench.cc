@@ -107,7 +107,7 @@ absl::Status Run(const Flags& flags) {
       std::printf("gpu_%s_mfu %.1f %%\n", preset.c_str(), 100 * flops / quantised->seconds / peak);
     }
     TrainingOptions plan;
-    plan.bf16_compute = true;
+    plan.bf16_compute = plan.gpu = true;
     const double planned = static_cast<double>(
         TrainingMemoryOf(c, plan, spec.global_batch, spec.sequence_length).total());
     std::printf("gpu_%s_peak %.2f GB\n", preset.c_str(),

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "model/parameter_shares.h"
 
 namespace tritter {
 
@@ -101,18 +101,9 @@ std::vector<StateTensor> StateTensors(ParameterStore* parameters, const Optimize
 }
 
 std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size) {
-  std::vector<size_t> order(slots.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return slots[a].size != slots[b].size ? slots[a].size > slots[b].size : a < b;
-  });
-  std::vector<int64_t> load(world_size, 0);
-  std::vector<int> owners(slots.size());
-  for (size_t i : order) {
-    owners[i] = static_cast<int>(std::min_element(load.begin(), load.end()) - load.begin());
-    load[owners[i]] += slots[i].size;
-  }
-  return owners;
+  std::vector<int64_t> sizes;
+  for (const ParameterSlot& slot : slots) sizes.push_back(slot.size);
+  return AssignShares(sizes, world_size);
 }
 
 }  // namespace tritter

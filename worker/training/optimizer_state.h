@@ -69,8 +69,7 @@ class OptimizerState {
 std::vector<StateTensor> StateTensors(ParameterStore* parameters, const OptimizerState& state,
                                       size_t index);
 
-// Rank that updates and writes each parameter (all tensors of it): largest first to the rank with
-// the least so far; ties go to the earlier parameter and the lower rank.
+// Rank that updates and writes each parameter (all tensors of it): model/parameter_shares.h.
 std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size);
 
 }  // namespace tritter
