@@ -128,8 +128,8 @@ int64_t LossChunk(const ModelConfig& c) {
 
 // Beside the tensors, kept from the first step on: the operand of a product that is made of codes
 // first (worker/training/matrix_products.cc); where gradients are added, those of one range and of
-// the head or the embedding (worker/training/gradient_sink.h); a matrix's direction with Muon; a
-// share of the weights that travels between the ranks of a sharded optimiser.
+// the head or the embedding (worker/training/gradient_sink.h); a matrix's direction a thread
+// (of two) with Muon; a share of the weights that travels between the ranks of a sharded optimiser.
 int64_t KeptWorkspace(const ModelConfig& c, const TrainingOptions& o, int64_t tokens,
                       int64_t share) {
   int64_t operand = 0, range = 0;
@@ -141,7 +141,7 @@ int64_t KeptWorkspace(const ModelConfig& c, const TrainingOptions& o, int64_t to
   const int64_t head = c.vocab * c.hidden;
   if (c.lm_head_ternary) range = std::max(range, head);
   int64_t floats = operand + (o.accumulates ? range + head : c.lm_head_ternary ? range : 0);
-  if (o.muon) floats += c.hidden * std::max(c.ffn, c.heads * c.head_dim);
+  if (o.muon) floats += 2 * c.hidden * std::max(c.ffn, c.heads * c.head_dim);
   if (o.shard_optimizer && o.ranks > 1) floats += share;
   return 4 * floats;
 }
@@ -190,10 +190,11 @@ int64_t MomentaryWorkspace(const ModelConfig& c, const TrainingOptions& o, int64
   const int64_t chunk = LossChunk(c);
   moments.Add({4 * std::min(tokens, chunk) * c.vocab});
   if (tokens > chunk) moments.Add({4 * (tokens % chunk) * c.vocab});
-  if (o.muon) {  // worker/training/newton_schulz.cc
+  if (o.muon) {  // worker/training/newton_schulz.cc, by two threads
     for (const int64_t out : {inner, kv, c.ffn}) {
       const int64_t small = std::min(out, c.hidden), x = 4 * out * c.hidden;
-      moments.Add({x, x, 4 * small * small, 4 * small * small});
+      const int64_t product = 4 * small * small;
+      moments.Add({x, x, x, x, product, product, product, product});
     }
   }
   return moments.bytes();

@@ -13,6 +13,7 @@ namespace {
 struct ExtendArguments {
   std::string run, name;
   int64_t steps = 0, from = 0;
+  double max_epochs = 0;
 };
 
 int Extend(const CommandContext& context, const ExtendArguments& a) {
@@ -33,6 +34,9 @@ int Extend(const CommandContext& context, const ExtendArguments& a) {
   spec->extend_run = base->run_id();
   spec->extend_step = a.from;
   if (!a.name.empty()) spec->name = a.name;
+  for (SourceSpec& source : spec->sources) {
+    if (a.max_epochs > 0) source.max_epochs = a.max_epochs;
+  }
   v1::SubmitRunRequest request;
   request.set_yaml(CanonicalYaml(*spec));
   request.set_file_name(absl::StrCat("extension of ", a.run));
@@ -60,6 +64,10 @@ void AddExtendCommand(CommandLine* app, CommandContext* context) {
   command->AddFlag("run", &a->run, "the run: name or identifier").Required();
   command->AddFlag("--steps", &a->steps, "optimiser steps of the whole new run").Required();
   command->AddFlag("--from", &a->from, "step of the checkpoint; default: the newest possible")
+      .HideDefault();
+  command
+      ->AddFlag("--max-epochs", &a->max_epochs,
+                "of every source; default: the old run's, which more steps may exceed")
       .HideDefault();
   command->AddFlag("--name", &a->name, "of the new run; default: the old one's").HideDefault();
   command->OnCall([=] { context->run = [=] { return Extend(*context, *a); }; });

@@ -5,10 +5,12 @@
 #include <cmath>
 
 #include "kernels/training_ops.h"
+#include "worker/training/matrix_products.h"
 
 namespace tritter {
 
 void NewtonSchulz(float* matrix, int64_t rows, int64_t cols) {
+  OneLibTorchThread();  // the matrices are divided over the threads
   constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
   constexpr int kSteps = 5;
   const at::Tensor whole = at::from_blob(matrix, {rows, cols});

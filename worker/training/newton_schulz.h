@@ -7,8 +7,8 @@
 
 namespace tritter {
 
-// In place; [rows, cols] row by row. A zero matrix stays zero. The bits depend on the number of
-// threads that LibTorch's products use.
+// In place; [rows, cols] row by row. A zero matrix stays zero. On this thread alone: the
+// optimiser gives its threads matrices of their own.
 void NewtonSchulz(float* matrix, int64_t rows, int64_t cols);
 
 }  // namespace tritter

@@ -6,6 +6,7 @@
 
 #include "kernels/optimizer_ops.h"
 #include "kernels/training_ops.h"
+#include "model/parameter_shares.h"
 
 namespace tritter {
 namespace {
@@ -58,28 +59,18 @@ void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                        ParameterStore* parameters, OptimizerState* state) {
   AdamWStep adamw = AdamWStepOf(spec_, step, gradient_norm);
   float* const weights = parameters->MutableWeights();
+  std::vector<size_t> matrices;
   for (size_t index = 0; index < parameters->slots().size(); ++index) {
     const ParameterSlot& slot = parameters->slots()[index];
     const SlotState& kept = state->slots()[index];
     if (!kept.kept) continue;
     const ParameterGroup& group = kept.group;
-    float* weight = weights + slot.offset;
-    const float* gradient = parameters->gradient() + slot.offset;
     if (group.optimizer == OptimizerKind::kMuon) {
-      float* direction = direction_.Reserve(slot.size);
-      Split(slot.size, [&](int64_t at, int64_t count) {
-        MuonMomentumRows(gradient + at, count, adamw.gradient_scale,
-                         static_cast<float>(spec_.momentum), kept.m + at, direction + at);
-      });
-      orthogonalise_(direction, slot.spec.shape[0], slot.spec.shape[1]);
-      const MuonStep muon = {static_cast<float>(learning_rate),
-                             static_cast<float>(group.rate_factor),
-                             static_cast<float>(group.weight_decay), adamw.average_decay};
-      Split(slot.size, [&](int64_t at, int64_t count) {
-        MuonApplyRows(muon, direction + at, count, weight + at, kept.average + at);
-      });
+      matrices.push_back(index);
       continue;
     }
+    float* weight = weights + slot.offset;
+    const float* gradient = parameters->gradient() + slot.offset;
     adamw.learning_rate = static_cast<float>(learning_rate * group.rate_factor);
     adamw.weight_decay = static_cast<float>(group.weight_decay);
     Split(slot.size, [&](int64_t at, int64_t count) {
@@ -95,6 +86,37 @@ void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                  kept.average + at);
     });
   }
+  UpdateMatrices(matrices, learning_rate, adamw, parameters, state);
+}
+
+void Optimizer::UpdateMatrices(const std::vector<size_t>& indices, double learning_rate,
+                               const AdamWStep& step, ParameterStore* parameters,
+                               OptimizerState* state) {
+  if (indices.empty()) return;
+  std::vector<int64_t> work;  // of the iterations: the larger side times the square of the smaller
+  for (const size_t index : indices) {
+    const ParameterSlot& slot = parameters->slots()[index];
+    work.push_back(slot.size * std::min(slot.spec.shape[0], slot.spec.shape[1]));
+  }
+  const std::vector<int> threads = AssignShares(work, parallel_->parts());
+  float* const weights = parameters->MutableWeights();
+  const auto update = [&](size_t index, FloatBuffer* buffer) {
+    const ParameterSlot& slot = parameters->slots()[index];
+    const SlotState& kept = state->slots()[index];
+    float* const direction = buffer->Reserve(slot.size);
+    MuonMomentumRows(parameters->gradient() + slot.offset, slot.size, step.gradient_scale,
+                     static_cast<float>(spec_.momentum), kept.m, direction);
+    orthogonalise_(direction, slot.spec.shape[0], slot.spec.shape[1]);
+    const MuonStep muon = {static_cast<float>(learning_rate),
+                           static_cast<float>(kept.group.rate_factor),
+                           static_cast<float>(kept.group.weight_decay), step.average_decay};
+    MuonApplyRows(muon, direction, slot.size, weights + slot.offset, kept.average);
+  };
+  parallel_->Run(parallel_->parts(), [&](int, int64_t first, int64_t end) {
+    for (size_t i = 0; i < indices.size(); ++i) {
+      if (threads[i] >= first && threads[i] < end) update(indices[i], &directions_[threads[i]]);
+    }
+  });
 }
 
 }  // namespace tritter

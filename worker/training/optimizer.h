@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "kernels/training_ops.h"
 #include "model/run_spec.h"
@@ -30,12 +31,15 @@ double GradientNorm(const ParameterStore& parameters, ParallelRows* parallel);
 // Overwrites a matrix [rows, cols] by an approximation of the nearest (semi-)orthogonal one.
 using Orthogonalise = std::function<void(float* matrix, int64_t rows, int64_t cols)>;
 
-// Owned by the trainer; one thread calls, `parallel` helps. The result of AdamW does not depend on
-// the number of threads; Muon's is `orthogonalise`'s.
+// Owned by the trainer; one thread calls, `parallel` helps. The result does not depend on the
+// number of threads: with Muon each works on matrices of its own.
 class Optimizer {
  public:
   Optimizer(const RunSpec& spec, Orthogonalise orthogonalise, ParallelRows* parallel)
-      : spec_(spec), orthogonalise_(std::move(orthogonalise)), parallel_(parallel) {}
+      : spec_(spec),
+        orthogonalise_(std::move(orthogonalise)),
+        parallel_(parallel),
+        directions_(parallel->parts()) {}
 
   // One update from the gradients (already summed over the ranks, of norm `gradient_norm`) of every
   // parameter that `state` keeps. `step` counts from 1. The others' weights stay; the caller
@@ -48,10 +52,14 @@ class Optimizer {
   // flat arrays are split over threads.
   void Split(int64_t size, const std::function<void(int64_t first, int64_t count)>& body);
 
+  // Muon of the parameters at `indices` of the table.
+  void UpdateMatrices(const std::vector<size_t>& indices, double learning_rate,
+                      const AdamWStep& step, ParameterStore* parameters, OptimizerState* state);
+
   const RunSpec spec_;
   const Orthogonalise orthogonalise_;
   ParallelRows* const parallel_;
-  FloatBuffer direction_;  // Muon's, of one matrix
+  std::vector<FloatBuffer> directions_;  // Muon's, of one matrix, by thread
 };
 
 }  // namespace tritter

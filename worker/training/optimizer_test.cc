@@ -70,7 +70,6 @@ TEST(Optimizer, AdamWClipsDecaysMatricesAndAverages) {
 
 // Weights and gradients that differ from parameter to parameter, after two updates.
 std::string HashAfterUpdates(const RunSpec& spec, int threads) {
-  at::set_num_threads(1);  // of the products
   ParameterStore parameters(spec.model);
   ParallelRows parallel(threads);
   OptimizerState state(spec, parameters);

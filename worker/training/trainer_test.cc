@@ -18,6 +18,7 @@
 #include "common/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/gemm.h"
 #include "model/folder_checkpoint_store.h"
 #include "model/safetensors.h"
 #include "worker/testing/commit_state.h"
@@ -390,8 +391,15 @@ TEST(Trainer, OneBlockOverfitsARepeatedString) {
   EXPECT_LT(loss, 0.1);
 }
 
-// Written on a CPU with AVX-512. Another instruction set rounds differently and may flip single
-// codes: 1 %.
+TEST(Trainer, SaysWhichPrecisionItTookAndThatItChose) {
+  RunSpec spec = TinySpec();
+  auto alone = SingleProcessCollective();
+  EXPECT_THAT(MakeTrainer(spec, alone.get())->description(), HasSubstr("cpu, fp32, "));
+  spec.precision = "auto";
+  EXPECT_THAT(MakeTrainer(spec, alone.get())->description(),
+              HasSubstr(HasBf16Gemm() ? "cpu, bf16 (auto), " : "cpu, fp32 (auto), "));
+}
+
 TEST(Trainer, Bf16TrainsAsFp32DoesAndNotTheSame) {
   RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
@@ -420,6 +428,8 @@ TEST_P(Precisions, ActivationCheckpointingGivesTheSameBits) {
   }
 }
 
+// Written on a CPU with AVX-512. Another instruction set rounds differently and may flip single
+// codes: 1 %.
 TEST(Trainer, GoldenLosses) {
   const RunSpec spec = TinySpec();
   auto alone = SingleProcessCollective();
