@@ -12,6 +12,7 @@
 #include "kernels/packing.h"
 #include "kernels/quantise.h"
 #include "model/safetensors.h"
+#include "model/testing/random_weights.h"
 #include "model/tokenizer.h"
 #include "model/tpack.h"
 
@@ -34,30 +35,6 @@ ModelConfig SmallModel(Family family) {
   c.context = 64;
   return c;
 }
-
-// Weights as a pure function of (seed, name).
-class RandomWeights : public WeightSource {
- public:
-  RandomWeights(ModelConfig config, uint64_t seed) : config_(std::move(config)), seed_(seed) {
-    origin_ = {"run-7", 40, "averaged", "", ByteTokenizer().hash()};
-  }
-  const ModelConfig& config() const override { return config_; }
-  const WeightOrigin& origin() const override { return origin_; }
-  absl::StatusOr<absl::Span<const float>> Get(const ParameterSpec& parameter) override {
-    int64_t n = 1;
-    for (const int64_t d : parameter.shape) n *= d;
-    Philox random(MixKey(seed_, HashString(parameter.name)));
-    values_.resize(n);
-    for (float& v : values_) v = static_cast<float>(0.1 * random.Normal());
-    return absl::MakeConstSpan(values_);
-  }
-
- private:
-  const ModelConfig config_;
-  const uint64_t seed_;
-  WeightOrigin origin_;
-  std::vector<float> values_;
-};
 
 class ImportTest : public ::testing::Test {
  protected:
@@ -313,7 +290,7 @@ TEST_F(ImportTest, TheCheckpointHoldsFreshMomentsAndSaysWhereItComesFrom) {
       EXPECT_EQ(std::count(view.bytes.begin(), view.bytes.end(), 0), view.bytes.size());
     }
   }
-  EXPECT_THAT(*env_.ReadFile("/out/c/manifest.json"), HasSubstr("\"run_id\": \"run-7\""));
+  EXPECT_THAT(*env_.ReadFile("/out/c/manifest.json"), HasSubstr("\"run_id\": \"random\""));
   EXPECT_THAT(There("/in/m.safetensors", "/out/c"),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("/out/c")));
 }

@@ -4,6 +4,7 @@
 #include "common/status_macros.h"
 #include "model/folder_checkpoint_store.h"
 #include "model/import.h"
+#include "model/ternary_conversion.h"
 #include "tritterctl/artifact_check.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct ImportArguments {
   std::string from, file, format = "tpack";
+  bool ternary = false;
 };
 
 // Reads what was written to the end.
@@ -24,8 +26,9 @@ absl::Status CheckWritten(Env* env, const std::string& format, const std::string
 }
 
 int Import(const CommandContext& context, const ImportArguments& arguments) {
-  const absl::StatusOr<std::unique_ptr<WeightSource>> source =
+  absl::StatusOr<std::unique_ptr<WeightSource>> source =
       OpenForeignWeights(context.env, arguments.from);
+  if (source.ok() && arguments.ternary) source = AsTernary(*std::move(source));
   if (!source.ok()) return FailLocal(source.status());
   std::fprintf(stderr, "importing %s\n", arguments.from.c_str());
   ExportOptions options;
@@ -72,6 +75,10 @@ void AddImportCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--format", &arguments->format,
                 "tpack (to serve), checkpoint (weights with fresh moments), safetensors or hf")
       .OneOf({"tpack", "checkpoint", "safetensors", "hf"});
+  command->AddFlag(
+      "--ternary", &arguments->ternary,
+      "of weights trained without quantisation (weight_rule: none): make them ternary, "
+      "each row with the norm that it had");
   command
       ->AddFlag("-f,--file", &arguments->file,
                 "file to write; of formats checkpoint and hf the new folder")

@@ -10,6 +10,8 @@
 #include "common/flags.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
+#include "model/export.h"
+#include "model/testing/random_weights.h"
 #include "tritterctl/output.h"
 #include "tritterctl/testing/demo_run.h"
 #include "tritterctl/testing/fake_coordinator_service.h"
@@ -334,6 +336,46 @@ TEST(Curate, SaysWhatIsWrong) {
   EXPECT_EQ(Tritterctl({"curate", "examples/shakespeare/input.txt"}).code, 2);
   EXPECT_EQ(Tritterctl({"verify", "/nowhere"}).code, 5);
   EXPECT_EQ(Tritterctl({"verify", Write("x.tpack", "not a model")}).code, 1);
+}
+
+TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
+  ModelConfig config;
+  ApplyFamilyDefaults(Family::kBitnet, &config);
+  config.hidden = 32, config.layers = 1, config.heads = 2, config.kv_heads = 1;
+  config.head_dim = 16, config.ffn = 48, config.vocab = 264, config.context = 64;
+  RandomWeights weights(config, 1);
+  const std::string from = TempPath("m.safetensors"), checkpoint = TempPath("checkpoint"),
+                    folder = TempPath("hf"), tpack = TempPath("m.tpack");
+  for (const std::string& path : {checkpoint, folder}) ASSERT_OK(Env::Real()->RemoveTree(path));
+  ASSERT_OK(ExportWeights(Env::Real(), &weights, from, {"safetensors"}).status());
+  Outcome outcome = Tritterctl({"import", from, "--format", "checkpoint", "--file", checkpoint});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("checkpoint of"), HasSubstr("family: bitnet")));
+  outcome = Tritterctl({"export", checkpoint, "--format", "hf", "--file", folder,
+                        "--max-shard-size", "20kB", "-o", "json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("\"kind\": \"hf\""));
+  EXPECT_TRUE(Env::Real()->Exists(folder + "/model.safetensors.index.json"));
+  EXPECT_THAT(Tritterctl({"verify", folder}).out, HasSubstr("valid hf: family bitnet"));
+  outcome = Tritterctl({"import", folder, "--file", tpack});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(Tritterctl({"verify", tpack}).out, HasSubstr("run random step 40"));
+  // A second export does not mix with the first; --masters is of one format.
+  EXPECT_THAT(Tritterctl({"export", checkpoint, "--format", "hf", "--file", folder}).err,
+              HasSubstr("name a new folder"));
+  EXPECT_THAT(Tritterctl({"export", checkpoint, "--masters", "--file", tpack}).err,
+              HasSubstr("--masters: is for format hf, actual tpack"));
+  EXPECT_THAT(Tritterctl({"import", checkpoint, "--file", tpack}).err, HasSubstr("config.json"));
+  // Plain weights become ternary ones; ternary ones are so already.
+  EXPECT_THAT(Tritterctl({"import", from, "--ternary", "--file", tpack}).err,
+              HasSubstr("leave --ternary out"));
+  config.weight_rule = WeightRule::kNone;
+  RandomWeights plain(config, 2);
+  const std::string dense = TempPath("dense.safetensors");
+  ASSERT_OK(ExportWeights(Env::Real(), &plain, dense, {"safetensors"}).status());
+  outcome = Tritterctl({"import", dense, "--ternary", "--file", tpack});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("weight_rule: absmean"));
 }
 
 TEST(Plan, SaysWhatFitsOfWhatAndWhere) {
