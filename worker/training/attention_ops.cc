@@ -9,6 +9,7 @@
 #include "kernels/training_attention.h"
 #include "worker/training/attention_rule.h"
 #include "worker/training/autograd_node.h"
+#include "worker/training/layer_gradients.h"
 
 namespace tritter {
 
@@ -94,15 +95,15 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto* context = Saved<LayerContext>(ctx, "context");
-    const auto* slots = Saved<AttentionSlots>(ctx, "slots");
-    const auto* rope = Saved<RopeTables>(ctx, "rope");
+    const auto* context = Saved<const LayerContext>(ctx, "context");
+    const auto* slots = Saved<const AttentionSlots>(ctx, "slots");
+    const auto* rope = Saved<const RopeTables>(ctx, "rope");
     const ModelConfig& config = *context->config;
     const variable_list saved = ctx->get_saved_variables();
     const int64_t n = config.heads, k = config.kv_heads, d = config.head_dim, group = n / k;
     const int64_t tokens = saved[0].size(0), sequences = ctx->saved_data["sequences"].toInt(),
                   length = tokens / sequences;
-    const SequenceShape shape{sequences, length, Saved<int32_t>(ctx, "document_start")};
+    const SequenceShape shape{sequences, length, Saved<const int32_t>(ctx, "document_start")};
     const int64_t width = (n + 2 * k) * d, heads = n + k;
     const at::Tensor dout = grads[0].contiguous();
     at::Tensor dqkv = at::empty({tokens, width});

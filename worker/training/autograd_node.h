@@ -1,37 +1,21 @@
-// What the autograd nodes of this folder share. LibTorch.
+// What autograd nodes keep between forward and backward besides tensors. LibTorch.
 #pragma once
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <vector>
-
-#include "kernels/float_ops.h"
-#include "worker/training/bit_linear.h"
 
 namespace tritter {
 
+// A pointer as autograd keeps it: ctx->saved_data[key] = Address(object). Whoever saves it sees to
+// it that the object outlives the backward pass.
 template <typename T>
 int64_t Address(const T* object) {
   return reinterpret_cast<int64_t>(object);
 }
 template <typename T>
-const T* Saved(torch::autograd::AutogradContext* ctx, const char* key) {
-  return reinterpret_cast<const T*>(ctx->saved_data[key].toInt());
-}
-
-// Sums the parts' partial gradients [size] of one range into the sink, in order of the parts.
-inline void CommitParts(const LayerContext& context, int64_t offset, int64_t size,
-                        const std::vector<float>& parts) {
-  float* sum = context.sink->Begin(offset, size);
-  std::copy_n(parts.begin(), size, sum);
-  for (size_t at = size; at < parts.size(); at += size) AddRow(parts.data() + at, size, sum);
-  context.sink->Commit(offset, size);
-}
-
-inline float Epsilon(const LayerContext& context) {
-  return static_cast<float>(context.config->norm_eps);
+T* Saved(torch::autograd::AutogradContext* ctx, const char* key) {
+  return reinterpret_cast<T*>(ctx->saved_data[key].toInt());
 }
 
 }  // namespace tritter

@@ -9,6 +9,7 @@
 #include "kernels/float_ops.h"
 #include "kernels/training_ops.h"
 #include "worker/training/autograd_node.h"
+#include "worker/training/layer_gradients.h"
 
 namespace tritter {
 
@@ -36,8 +37,8 @@ struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
     return y;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto* context = Saved<LayerContext>(ctx, "context");
-    const auto* slot = Saved<NormSlot>(ctx, "slot");
+    const auto* context = Saved<const LayerContext>(ctx, "context");
+    const auto* slot = Saved<const NormSlot>(ctx, "slot");
     const at::Tensor x = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
     at::Tensor dx = at::empty(x.sizes());
     const int64_t n = slot->width;
@@ -67,8 +68,8 @@ struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
     return sum;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto* context = Saved<LayerContext>(ctx, "context");
-    const auto* slot = Saved<ParameterSlot>(ctx, "slot");
+    const auto* context = Saved<const LayerContext>(ctx, "context");
+    const auto* slot = Saved<const ParameterSlot>(ctx, "slot");
     const at::Tensor dy = grads[0].contiguous();
     std::vector<float> parts(slot->size * context->parallel->parts(), 0.0f);
     context->parallel->Run(dy.size(0), [&](int part, int64_t first, int64_t end) {
@@ -96,7 +97,7 @@ struct GatedRelu2Function : torch::autograd::Function<GatedRelu2Function> {
     return h;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto* context = Saved<LayerContext>(ctx, "context");
+    const auto* context = Saved<const LayerContext>(ctx, "context");
     const at::Tensor gate_up = ctx->get_saved_variables()[0], dh = grads[0].contiguous();
     at::Tensor dx = at::empty(gate_up.sizes());
     const int64_t inner = gate_up.size(1) / 2;
