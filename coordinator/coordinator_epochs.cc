@@ -280,8 +280,8 @@ std::vector<Placement> Coordinator::Decide() {
     names[id] = run.record.name;
     if (!NeedsWorkers(run.record.state) || run.epoch.has_value()) continue;
     WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, ""};
-    w.needs = {run.spec.min_workers, run.spec.max_workers, run.spec.device,
-               TrainingBytes(run.spec, run.spec.micro_batch > 0 ? run.spec.micro_batch : 1)};
+    w.needs = NeedsOf(run.spec,
+                      TrainingBytes(run.spec, run.spec.micro_batch > 0 ? run.spec.micro_batch : 1));
     if (run.committing) w.blocked = "a checkpoint is being committed";
     if (run.retaining) w.blocked = "older checkpoints are being removed";
     if (!run.spec_error.empty()) w.blocked = run.spec_error;

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "model/cuda_limits.h"
 #include "model/data_mix.h"
 
 namespace tritter {
@@ -229,7 +230,11 @@ const std::vector<RunSection>& PlainSections() {
         IntegerField<D>("max", &D::given_max_workers, 1, 4096, "workers.min",
                         "The run takes no more; at least workers.min."),
         ChoiceField("device", &D::device, {"auto", "cpu", "cuda"}, {}, "auto",
-                    "Kind of device that workers must have."),
+                    absl::StrCat("Kind of device that workers must have; all of a group are alike. "
+                                 "`auto`: GPUs where enough are there and the run is for them, "
+                                 "else CPUs. GPUs train whatever CPUs do but `model.head_dim` "
+                                 "above ",
+                                 kWidestHeadOnCuda, ".")),
         BooleanField<D>("deterministic", &D::deterministic, "false",
                         "On a GPU: the same state gives the same bits, at some cost of speed; a "
                         "CPU always does.")}},

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "model/config_problems.h"
+#include "model/cuda_limits.h"
 
 namespace tritter {
 namespace {
@@ -244,6 +245,12 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
   if (maps->model.present() && FindConfigProblems(d.model).empty()) {
     CheckTrainable(&maps->model, d.model);
     CheckExport(&maps->root, d);
+    if (const std::optional<std::string> why = NotOnCuda(d);
+        d.device == "cuda" && why.has_value()) {
+      maps->workers.Error("device",
+                          absl::StrCat("GPUs do not train this run: ", *why,
+                                       "; use device cpu, or auto, which then takes CPUs"));
+    }
     if (d.model.prefix > d.sequence_length) {
       maps->model.Error("prefix", absl::StrCat("is ", d.model.prefix,
                                                ", expected at most training.sequence_length, "

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "coordinator/decide/words.h"
+#include "model/cuda_limits.h"
 
 namespace tritter {
 namespace {
@@ -15,6 +16,10 @@ constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
   if (!absl::StartsWith(w.device, device)) {
+    if (device == "cpu" && !needs.not_on_cuda.empty()) {
+      return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')),
+                          " worker, GPUs do not train the run: ", needs.not_on_cuda);
+    }
     return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')), " worker, the ",
                         needs.device == "auto" ? "group is of " : "run asks for ", device);
   }
@@ -29,6 +34,7 @@ std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const
 // `auto` it is GPUs where there are enough.
 std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
   if (needs.device != "auto") return needs.device;
+  if (!needs.not_on_cuda.empty()) return "cpu";
   const int64_t live = std::count_if(workers.begin(), workers.end(), [](const WorkerView& w) {
     return absl::StartsWith(w.device, "cuda") && w.standing != Standing::kLost &&
            w.standing != Standing::kDraining;
@@ -54,6 +60,11 @@ std::string WhyNotIdle(const WorkerView& w) {
 }
 
 }  // namespace
+
+WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes) {
+  return {spec.min_workers, spec.max_workers, spec.device, memory_bytes,
+          NotOnCuda(spec).value_or("")};
+}
 
 WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
                         const WorldOptions& options) {

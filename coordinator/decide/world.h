@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "model/run_spec.h"
 
 namespace tritter {
 
@@ -30,9 +31,12 @@ struct WorkerView {
 
 struct WorldNeeds {
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";  // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs
-  int64_t memory_bytes = 0;     // of each worker
+  std::string device = "auto";   // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs
+  int64_t memory_bytes = 0;      // of each worker
+  std::string not_on_cuda = {};  // why GPUs cannot train the run; "": they can
 };
+// Each worker needs `memory_bytes`.
+WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes);
 
 struct WorldOptions {
   // With fewer than max_workers the newest arrival is given this long for others to follow.

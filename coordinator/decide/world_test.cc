@@ -45,6 +45,21 @@ TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
             "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu");
 }
 
+TEST(FormWorld, ARunThatGpusDoNotTrainGoesToCpus) {
+  RunSpec spec;
+  spec.model.head_dim = 512;
+  const WorldNeeds needs = NeedsOf(spec, 0);
+  EXPECT_EQ(needs.not_on_cuda, "model.head_dim is 512, at most 256 on a GPU");
+  WorkerView gpu = Idle("g");
+  gpu.device = "cuda:0 NVIDIA H100";
+  EXPECT_THAT(FormWorld(needs, {gpu, Idle("c")}).members, ElementsAre(1));
+  EXPECT_EQ(FormWorld(needs, {gpu}).reason,
+            "needs 1 worker, 0 healthy; g is a cuda:0 worker, GPUs do not train the run: "
+            "model.head_dim is 512, at most 256 on a GPU");
+  spec.model.head_dim = 256;
+  EXPECT_THAT(FormWorld(NeedsOf(spec, 0), {gpu, Idle("c")}).members, ElementsAre(0));
+}
+
 TEST(FormWorld, SaysThatNobodyIsRegistered) {
   const auto d = FormWorld({2, 2}, {});
   EXPECT_THAT(d.members, IsEmpty());
