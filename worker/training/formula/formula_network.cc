@@ -174,20 +174,37 @@ at::Tensor FormulaNetwork::Embed(const at::Tensor& tokens) const {
   return at::embedding(Parameter("embed.weight"), tokens);
 }
 
-at::Tensor FormulaNetwork::Hidden(const at::Tensor& embedded, const FormulaBatch& batch) {
+at::Tensor FormulaNetwork::Layer(int64_t layer, const at::Tensor& x, const FormulaBatch& batch,
+                                 const at::Tensor& visible) {
+  const std::string prefix = absl::StrCat("layers.", layer, "."), post = prefix + "norm_post";
+  const at::Tensor qkv =
+      Linears(prefix + "norm_in", {prefix + "attn.q", prefix + "attn.k", prefix + "attn.v"}, x);
+  const at::Tensor attended = Attend(prefix, qkv, batch, visible);
+  const at::Tensor h = x + Linears(config_.sub_norms() ? prefix + "attn.sub_norm" : "",
+                                   {prefix + "attn.o"}, attended);
+  return config_.ffn_pre_norm() ? h + FeedForward(post, prefix, h)
+                                : Norm(post, h + FeedForward("", prefix, h));
+}
+
+at::Tensor FormulaNetwork::Layers(const at::Tensor& x, const FormulaBatch& batch,
+                                  const at::Tensor& visible) {
+  at::Tensor y = x;
+  for (int64_t i = 0; i < config_.layers; ++i) y = Layer(i, y, batch, visible);
+  return y;
+}
+
+at::Tensor FormulaNetwork::Hidden(const at::Tensor& embedded, const FormulaBatch& batch,
+                                  const Look& look) {
   const at::Tensor visible = Mask(batch);
+  if (!look) return Norm("norm", Layers(embedded, batch, visible));
   at::Tensor x = embedded;
   for (int64_t i = 0; i < config_.layers; ++i) {
-    const std::string layer = absl::StrCat("layers.", i, "."), post = layer + "norm_post";
-    const at::Tensor qkv =
-        Linears(layer + "norm_in", {layer + "attn.q", layer + "attn.k", layer + "attn.v"}, x);
-    const at::Tensor attended = Attend(layer, qkv, batch, visible);
-    const at::Tensor h = x + Linears(config_.sub_norms() ? layer + "attn.sub_norm" : "",
-                                     {layer + "attn.o"}, attended);
-    x = config_.ffn_pre_norm() ? h + FeedForward(post, layer, h)
-                               : Norm(post, h + FeedForward("", layer, h));
+    x = Layer(i, x, batch, visible);
+    look(absl::StrCat("layers.", i), x);
   }
-  return Norm("norm", x);
+  x = Norm("norm", x);
+  look("norm", x);
+  return x;
 }
 
 at::Tensor FormulaNetwork::Head(const at::Tensor& hidden) {

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -61,7 +62,10 @@ class FormulaNetwork {
   // Rows of the embedding, [B, L, H].
   virtual at::Tensor Embed(const at::Tensor& tokens) const;
   // After the final norm, [B, L, H]. `embedded` [B, L, H]; the batch's tokens give the documents.
-  at::Tensor Hidden(const at::Tensor& embedded, const FormulaBatch& batch);
+  // `look` sees the output of every part as it is made: "layers.0", …, "norm".
+  using Look = std::function<void(const std::string& name, const at::Tensor& x)>;
+  at::Tensor Hidden(const at::Tensor& embedded, const FormulaBatch& batch,
+                    const Look& look = nullptr);
   // Through the head (the embedding where tied), [B, L, V].
   virtual at::Tensor Head(const at::Tensor& hidden);
   at::Tensor Logits(const FormulaBatch& batch) { return Head(Hidden(Embed(batch.tokens), batch)); }
@@ -88,8 +92,13 @@ class FormulaNetwork {
                             const FormulaBatch& batch, const at::Tensor& visible);
   // Gate and up side by side, [..., 2I] -> relu(gate)² ⊙ up, [..., I].
   virtual at::Tensor Gate(const at::Tensor& gate_up);
-  // What Attend gets as `visible`.
-  virtual at::Tensor Mask(const FormulaBatch& batch) const { return VisibleKeys(config_, batch); }
+  // What Attend gets as `visible`; called once a pass, before the layers.
+  virtual at::Tensor Mask(const FormulaBatch& batch) { return VisibleKeys(config_, batch); }
+  // One layer, and all of them one after the other: [B, L, H] -> [B, L, H].
+  at::Tensor Layer(int64_t layer, const at::Tensor& x, const FormulaBatch& batch,
+                   const at::Tensor& visible);
+  virtual at::Tensor Layers(const at::Tensor& x, const FormulaBatch& batch,
+                            const at::Tensor& visible);
   // q, k, v [B, N or K, L, D], normed and rotated, from what Attend gets.
   std::vector<at::Tensor> Heads(const std::string& layer, const at::Tensor& qkv,
                                 const FormulaBatch& batch);

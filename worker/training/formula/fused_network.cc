@@ -8,6 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/float_ops.h"
+#include "worker/training/attention_rule.h"
+#include "worker/training/autograd_node.h"
 
 namespace tritter {
 
@@ -15,15 +17,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
-
-template <typename T>
-int64_t Address(const T* p) {
-  return reinterpret_cast<int64_t>(p);
-}
-template <typename T>
-T* Saved(AutogradContext* ctx, const char* key) {
-  return reinterpret_cast<T*>(ctx->saved_data[key].toInt());
-}
 
 // Leaves that are views of the flat arrays: what autograd adds to their gradient lands in
 // `gradient`.
@@ -144,6 +137,44 @@ struct GateFunction : torch::autograd::Function<GateFunction> {
     return {Saved<const TensorKernels>(ctx, "kernels")
                 ->GateBackward(ctx->get_saved_variables()[0], grads[0].contiguous()),
             at::Tensor()};
+  }
+};
+
+// Activation checkpointing as in worker/training/network.cc: of layers [first, end) only the input
+// is kept.
+struct RecomputedSegment : torch::autograd::Function<RecomputedSegment> {
+  struct Call {
+    FusedNetwork* network;
+    int64_t first, end;
+    const FormulaBatch* batch;
+  };
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const Call& call) {
+    ctx->save_for_backward({x, call.batch->tokens});
+    ctx->saved_data["network"] = Address(call.network);
+    ctx->saved_data["first"] = call.first;
+    ctx->saved_data["end"] = call.end;
+    ctx->saved_data["first_position"] = call.batch->first_position;
+    ctx->saved_data["prefix"] = call.batch->prefix;
+    return Run(x, call);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dy) {
+    const auto number = [&](const char* key) { return ctx->saved_data[key].toInt(); };
+    const variable_list saved = ctx->get_saved_variables();
+    const FormulaBatch batch = {saved[1], number("first_position"), number("prefix")};
+    const at::Tensor x = saved[0].detach().requires_grad_(true);
+    {
+      const c10::AutoGradMode differentiate(true);
+      Run(x, {Saved<FusedNetwork>(ctx, "network"), number("first"), number("end"), &batch})
+          .backward(dy[0]);
+    }
+    return {x.grad(), at::Tensor()};
+  }
+
+ private:
+  static at::Tensor Run(const at::Tensor& x, const Call& call) {
+    at::Tensor y = x;
+    for (int64_t i = call.first; i < call.end; ++i) y = call.network->Layer(i, y, *call.batch, {});
+    return y;
   }
 };
 
@@ -269,14 +300,44 @@ at::Tensor FusedNetwork::Linears(const std::string& norm, const std::vector<std:
   return y.view(shape);
 }
 
-at::Tensor FusedNetwork::Mask(const FormulaBatch& batch) const {
-  const bool plain_causal = config().attention == AttentionMode::kCausal ||
-                            config().attention == AttentionMode::kEmbedding;
-  return plain_causal ? at::Tensor() : FormulaNetwork::Mask(batch);
+at::Tensor FusedNetwork::Mask(const FormulaBatch& batch) {
+  const AttentionMode mode = config().attention;
+  const int64_t length = batch.tokens.size(1), prefix = std::min(batch.prefix, length);
+  if (mode == AttentionMode::kCausal || mode == AttentionMode::kEmbedding) return {};
+  const auto options = at::device(options_.weight.device()).dtype(options_.type);
+  if (mode == AttentionMode::kDocument) {
+    const at::Tensor tokens = batch.tokens.cpu().contiguous();
+    const std::vector<int32_t> starts = DocumentStarts(
+        config(), absl::MakeConstSpan(tokens.data_ptr<int64_t>(), tokens.numel()), length);
+    std::vector<AttentionMask> masks;
+    for (int64_t s = 0; s < tokens.size(0); ++s)
+      masks.push_back(MaskOf(config(), length, starts.data() + s * length));
+    tiles_ = AttentionTiles(masks, options_.query_block, options);
+  } else if (tiles_length_ != length || tiles_prefix_ != prefix) {
+    AttentionMask mask = MaskOf(config(), length, nullptr);
+    if (mode == AttentionMode::kPrefixLm) mask.prefix = prefix;
+    tiles_ = AttentionTiles({mask}, options_.query_block, options);
+    tiles_length_ = length;
+    tiles_prefix_ = prefix;
+  }
+  return {};
+}
+
+at::Tensor FusedNetwork::Layers(const at::Tensor& x, const FormulaBatch& batch,
+                                const at::Tensor& visible) {
+  const int64_t segment = options_.recompute_layers, layers = config().layers;
+  if (segment == 0 || !c10::GradMode::is_enabled())
+    return FormulaNetwork::Layers(x, batch, visible);
+  at::Tensor y = x;
+  for (int64_t first = 0; first < layers; first += segment) {
+    y = RecomputedSegment::apply(
+        y, RecomputedSegment::Call{this, first, std::min(first + segment, layers), &batch});
+  }
+  return y;
 }
 
 at::Tensor FusedNetwork::Attend(const std::string& layer, const at::Tensor& qkv,
-                                const FormulaBatch& batch, const at::Tensor& visible) {
+                                const FormulaBatch& batch, const at::Tensor&) {
   const ModelConfig& c = config();
   const int64_t sequences = qkv.size(0), length = qkv.size(1), d = c.head_dim;
   std::vector<at::Tensor> heads;
@@ -305,11 +366,11 @@ at::Tensor FusedNetwork::Attend(const std::string& layer, const at::Tensor& qkv,
     heads.push_back(placed[1].view({sequences, length, c.kv_heads, d}));
     for (at::Tensor& head : heads) head = head.transpose(1, 2);  // [B, N or K, L, D]
   }
-  const std::optional<at::Tensor> mask =
-      visible.defined() ? std::optional<at::Tensor>(visible.unsqueeze(1)) : std::nullopt;
   const at::Tensor out =
-      at::scaled_dot_product_attention(heads[0], heads[1], heads[2], mask, 0.0, !mask.has_value(),
-                                       std::nullopt, c.heads != c.kv_heads);
+      tiles_.empty() ? at::scaled_dot_product_attention(heads[0], heads[1], heads[2], std::nullopt,
+                                                        0.0, /*is_causal=*/true, std::nullopt,
+                                                        c.heads != c.kv_heads)
+                     : AttendInTiles(heads[0], heads[1], heads[2], tiles_);
   return out.transpose(1, 2).reshape({sequences, length, c.heads * d});
 }
 

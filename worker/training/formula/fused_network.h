@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/training/formula/attention_tiles.h"
 #include "worker/training/formula/formula_network.h"
 #include "worker/training/formula/tensor_kernels.h"
 #include "worker/training/parameter_store.h"
@@ -27,6 +28,9 @@ class FusedNetwork : private FormulaNetwork {
     at::ScalarType type = at::kFloat;  // of the activations: kFloat or kBFloat16
     double z_loss = 0.0;
     int64_t chunk_floats = int64_t{1} << 27;  // logits held at once
+    int64_t query_block = 256;                // queries of one tile, under a mask
+    // Layers of a segment whose activations are computed again in the backward pass; 0 keeps all.
+    int64_t recompute_layers = 0;
   };
   FusedNetwork(const ModelConfig& config, const Options& options);
 
@@ -61,13 +65,17 @@ class FusedNetwork : private FormulaNetwork {
   at::Tensor Attend(const std::string& layer, const at::Tensor& qkv, const FormulaBatch& batch,
                     const at::Tensor& visible) override;
   at::Tensor Gate(const at::Tensor& gate_up) override;
-  at::Tensor Mask(const FormulaBatch& batch) const override;
+  // Makes tiles_; no mask is as large as all of attention.
+  at::Tensor Mask(const FormulaBatch& batch) override;
+  at::Tensor Layers(const at::Tensor& x, const FormulaBatch& batch,
+                    const at::Tensor& visible) override;
 
  private:
   friend struct LinearsFunction;
   friend struct NormFunction;
   friend struct PlaceFunction;
   friend struct GateFunction;
+  friend struct RecomputedSegment;
 
   // Matrices that share one input, stacked: their weights follow each other in the flat array.
   struct Matrix {
@@ -102,6 +110,9 @@ class FusedNetwork : private FormulaNetwork {
   std::function<void(const ParameterSlot&)> ready_;
   at::Tensor cos_, sin_;  // [L, D/2] from rope_first_
   int64_t rope_first_ = 0;
+  std::vector<AttentionTile> tiles_;  // of the pass; empty: plain causal attention
+  // What they were made for, where the tokens do not matter.
+  int64_t tiles_length_ = 0, tiles_prefix_ = 0;
 };
 
 }  // namespace tritter
