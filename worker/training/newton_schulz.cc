@@ -9,21 +9,25 @@
 
 namespace tritter {
 
-void NewtonSchulz(float* matrix, int64_t rows, int64_t cols) {
-  OneLibTorchThread();  // the matrices are divided over the threads
+at::Tensor OrthogonalOf(const at::Tensor& matrix, const at::Tensor& norm) {
   constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
   constexpr int kSteps = 5;
-  const at::Tensor whole = at::from_blob(matrix, {rows, cols});
   // A is of the smaller side.
-  const bool tall = rows > cols;
-  const double norm = std::sqrt(SumSquares(matrix, rows * cols));
-  at::Tensor x = (tall ? whole.t() : whole) * (1.0 / (norm + 1e-30));
+  const bool tall = matrix.size(0) > matrix.size(1);
+  at::Tensor x = (tall ? matrix.t() : matrix) * (1.0 / (norm + 1e-30)).to(at::kFloat);
   for (int step = 0; step < kSteps; ++step) {
     const at::Tensor a = at::mm(x, x.t());
     const at::Tensor b = at::addmm(a, a, a, kB, kC);
     x = at::addmm(x, b, x, kA, 1.0);
   }
-  whole.copy_(tall ? x.t() : x);
+  return tall ? x.t() : x;
+}
+
+void NewtonSchulz(float* matrix, int64_t rows, int64_t cols) {
+  OneLibTorchThread();  // the matrices are divided over the threads
+  at::Tensor whole = at::from_blob(matrix, {rows, cols});
+  const double norm = std::sqrt(SumSquares(matrix, rows * cols));
+  whole.copy_(OrthogonalOf(whole, at::scalar_tensor(norm, at::kDouble)));
 }
 
 }  // namespace tritter

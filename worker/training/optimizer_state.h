@@ -51,9 +51,6 @@ class OptimizerState {
   // The averaged weights in the order of ParameterStore::weight(). Only of a state that keeps all.
   float* average() { return average_.data(); }
   const float* average() const { return average_.data(); }
-  // Both moments likewise, where AdamW trains everything with moments in FP32.
-  float* m() { return m_.data(); }
-  float* v() { return v_.data(); }
 
   // Averages are the weights, moments zero: before the first step.
   void Reset(const ParameterStore& parameters);

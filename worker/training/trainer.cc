@@ -201,8 +201,6 @@ class CpuTrainer : public Trainer {
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
-  // Σw over the tokens that the whole global batch predicts. Every rank takes part.
-  absl::StatusOr<double> PredictedWeight(const Batch& batch, double weight_sum);
   // Forward again, looking at every weight and layer.
   std::string FirstBadTensor(const std::vector<int64_t>& inputs, SequenceShape shape);
 
@@ -278,29 +276,11 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
       [&] { return RunStep(batch, weight_sum, micro_batch, learning_rate); });
 }
 
-absl::StatusOr<double> CpuTrainer::PredictedWeight(const Batch& batch, double weight_sum) {
-  const AttentionMode mode = spec_.model.attention;
-  if (mode != AttentionMode::kPrefixLm && mode != AttentionMode::kDocument) return weight_sum;
-  const int64_t length = spec_.sequence_length;
-  double sum = 0;
-  for (int64_t s = 0; s < batch.sequences; ++s) {
-    for (int64_t t = 0; t < length; ++t) {
-      if (PredictsNext(spec_.model, t, batch.tokens[s * (length + 1) + t]))
-        sum += batch.weights[s * length + t];
-    }
-  }
-  RETURN_IF_ERROR(options_.collective->AllReduceSum(&sum, 1));
-  if (sum > 0) return sum;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the batch of step ", step_, " has no token to predict under attention ",
-      AttentionModeName(mode), " (sequences of ", length, " tokens, prefix ", spec_.model.prefix,
-      "); give longer sequences, longer documents or a shorter prefix"));
-}
-
 absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_weight,
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
-  ASSIGN_OR_RETURN(const double weight_sum, PredictedWeight(batch, global_weight));
+  ASSIGN_OR_RETURN(const double weight_sum,
+                   PredictedWeight(spec_, batch, global_weight, options_.collective));
   EndEvaluation();
   reducer_.BeginStep();
   const float gradient_scale = static_cast<float>(1.0 / weight_sum);

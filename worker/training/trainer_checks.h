@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "model/run_spec.h"
 #include "worker/training/trainer.h"
@@ -19,6 +20,12 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options);
 // Errors: InvalidArgument (sizes that do not fit, a token outside the vocabulary).
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
                         int64_t micro_batch);
+
+// Σw over the tokens that the whole global batch predicts, of which this rank has `batch`:
+// `weight_sum`, Σw over all of them, less those that the attention mode leaves out. Every rank
+// takes part. Errors: InvalidArgument (none is predicted), the collective's.
+absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
+                                       Collective* collective);
 
 // Internal, with the tensor also in the payload kFirstBadTensor.
 absl::Status NonFiniteError(absl::string_view what, const std::string& tensor);

@@ -10,16 +10,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
+#include "model/cuda_limits.h"
+#include "worker/training/attention_rule.h"
+#include "worker/training/formula/device_optimizer.h"
 #include "worker/training/formula/fused_network.h"
 #include "worker/training/gradient_reducer.h"
 #include "worker/training/initialise.h"
 #include "worker/training/non_finite.h"
-#include "worker/training/optimizer.h"
+#include "worker/training/optimizer_state.h"
 #include "worker/training/state_share.h"
 #include "worker/training/trainer_checks.h"
 
@@ -71,11 +75,11 @@ class DeviceTrainer final : public Trainer {
         place_(device.ordinal < 0 ? at::Device(at::kCPU)
                                   : at::Device(at::kCUDA, static_cast<int8_t>(device.ordinal))),
         table_(ParameterStore::TableOnly(spec_.model)),
+        owners_(AssignShares(table_.slots(),
+                             spec_.shard_optimizer ? options.collective->world_size() : 1)),
         weight_(Floats()),
         gradient_(Floats()),
-        m_(Floats()),
-        v_(Floats()),
-        average_(Floats()),
+        optimizer_(spec_, table_.slots(), owners_, StateRank(), device.kernels, place_),
         network_(spec_.model, NetworkOn(weight_, gradient_, spec_.z_loss)),
         reducer_(table_.slots(), gradient_.mutable_data_ptr<float>(), options.collective,
                  kBucketFloats, device.ordinal) {
@@ -84,7 +88,7 @@ class DeviceTrainer final : public Trainer {
 
   absl::Status InitialiseFresh() override {
     return CatchFailures("making fresh weights", kHostMemory, [&]() -> absl::Status {
-      HostState host(spec_);
+      HostState host = NewHostState();
       InitialiseParameters(spec_.seed, spec_.model, &host.parameters);
       host.optimizer.Reset(host.parameters);
       Upload(&host);
@@ -95,7 +99,7 @@ class DeviceTrainer final : public Trainer {
 
   absl::Status Load(const CheckpointReader& checkpoint) override {
     return CatchFailures("reading the checkpoint", kHostMemory, [&]() -> absl::Status {
-      HostState host(spec_);
+      HostState host = NewHostState();
       RETURN_IF_ERROR(ReadState(checkpoint, &host.parameters, &host.optimizer));
       Upload(&host);
       step_ = checkpoint.manifest().step;
@@ -131,10 +135,11 @@ class DeviceTrainer final : public Trainer {
         "the forward pass", kDeviceMemory, [&]() -> absl::StatusOr<std::vector<float>> {
           const c10::NoGradGuard no_grad;
           const c10::DeviceGuard guard(place_);
-          FusedNetwork network(spec_.model, NetworkOn(averaged ? average_ : weight_, {}, 0));
-          const at::Tensor on_device = Tokens(tokens).unsqueeze(0);
+          ASSIGN_OR_RETURN(const at::Tensor weights, Weights(averaged));
+          FusedNetwork network(spec_.model, NetworkOn(weights, {}, 0));
+          const FormulaBatch batch = BatchOf(Tokens(tokens).unsqueeze(0));
           const at::Tensor logits =
-              network.Head(network.Hidden(network.Embed(on_device), {on_device})).cpu();
+              network.Head(network.Hidden(network.Embed(batch.tokens), batch)).cpu();
           const float* values = logits.data_ptr<float>();
           return std::vector<float>(values, values + logits.numel());
         });
@@ -143,7 +148,7 @@ class DeviceTrainer final : public Trainer {
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kHostMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           HostState host(spec_);
+                           HostState host = NewHostState();
                            Download(&host);
                            ParallelRows one(1);
                            return CopyState(&host.parameters, host.optimizer, step_,
@@ -153,14 +158,14 @@ class DeviceTrainer final : public Trainer {
   }
 
   absl::StatusOr<std::string> StateHash() override {
-    HostState host(spec_);
+    HostState host = NewHostState();
     Download(&host);
-    return HashState(&host.parameters, host.optimizer, {}, options_.collective);
+    return HashState(&host.parameters, host.optimizer, owners_, options_.collective);
   }
 
   std::string description() const override {
     return absl::StrCat(place_.str(), ", ", device_.name, ", ", device_.bf16 ? "bf16" : "fp32",
-                        ", ", device_.kernels->name(),
+                        spec_.precision == "auto" ? " (auto), " : ", ", device_.kernels->name(),
                         spec_.deterministic ? ", deterministic" : "");
   }
 
@@ -172,6 +177,7 @@ class DeviceTrainer final : public Trainer {
     const ParameterSlot& last = table_.slots().back();
     return at::zeros({last.offset + last.size}, at::device(place_).dtype(at::kFloat));
   }
+  FormulaBatch BatchOf(const at::Tensor& tokens) const { return {tokens, 0, spec_.model.prefix}; }
   FusedNetwork::Options NetworkOn(const at::Tensor& weight, const at::Tensor& gradient,
                                   double z_loss) const {
     FusedNetwork::Options options;
@@ -181,42 +187,89 @@ class DeviceTrainer final : public Trainer {
     options.gradient = gradient;
     options.type = device_.bf16 ? at::kBFloat16 : at::kFloat;
     options.z_loss = z_loss;
+    options.recompute_layers = spec_.activation_checkpointing;
     return options;
   }
   at::Tensor Tokens(absl::Span<const int64_t> tokens) const {
     return at::tensor(at::ArrayRef<int64_t>(tokens.data(), tokens.size())).to(place_);
   }
 
+  // Of sequences of length + 1 tokens, [B, length] each on the device; -1 where the attention mode
+  // predicts nothing, of which there are *dropped.
+  std::pair<at::Tensor, at::Tensor> InputsAndTargets(const std::vector<int64_t>& tokens,
+                                                     int64_t length,
+                                                     int64_t* dropped = nullptr) const {
+    const at::Tensor all = at::tensor(at::ArrayRef<int64_t>(tokens)).view({-1, length + 1});
+    const at::Tensor inputs = all.narrow(1, 0, length).contiguous(),
+                     targets = all.narrow(1, 1, length).clone(at::MemoryFormat::Contiguous);
+    const int64_t count =
+        DropTargets(spec_.model, absl::MakeConstSpan(inputs.data_ptr<int64_t>(), inputs.numel()),
+                    length, absl::MakeSpan(targets.mutable_data_ptr<int64_t>(), targets.numel()));
+    if (dropped != nullptr) *dropped = count;
+    return {inputs.to(place_), targets.to(place_)};
+  }
+
   // The state as it is read and written.
   struct HostState {
-    explicit HostState(const RunSpec& spec) : parameters(spec.model), optimizer(spec, parameters) {}
     ParameterStore parameters;
     OptimizerState optimizer;
   };
-  // Calls copy(the device's array, the host's) for everything but the gradient.
-  template <typename Copy>
-  void ForEachArray(HostState* state, const Copy& copy) {
-    const std::pair<at::Tensor, float*> arrays[] = {{weight_, state->parameters.MutableWeights()},
-                                                    {m_, state->optimizer.m()},
-                                                    {v_, state->optimizer.v()},
-                                                    {average_, state->optimizer.average()}};
-    for (const auto& [device, host] : arrays)
-      copy(device, at::from_blob(host, {state->parameters.size()}));
+  int StateRank() const { return spec_.shard_optimizer ? options_.collective->rank() : 0; }
+  HostState NewHostState() const {
+    ParameterStore parameters(spec_.model);
+    OptimizerState optimizer(spec_, parameters, owners_, StateRank());
+    return {std::move(parameters), std::move(optimizer)};
   }
   void Upload(HostState* state) {
-    ForEachArray(state, [](at::Tensor device, const at::Tensor& host) { device.copy_(host); });
+    weight_.copy_(at::from_blob(state->parameters.MutableWeights(), weight_.sizes()));
+    optimizer_.Upload(state->optimizer);
     network_.MarkChanged();
+    averages_gathered_ = false;
   }
   void Download(HostState* state) {
-    ForEachArray(state, [](const at::Tensor& device, at::Tensor host) { host.copy_(device); });
+    at::from_blob(state->parameters.MutableWeights(), weight_.sizes()).copy_(weight_);
+    optimizer_.Download(&state->optimizer);
   }
-  std::string FirstBadTensor() {
+  // Weights and gradients as a search for a bad one reads them.
+  ParameterStore OnHost() const {
     ParameterStore store(spec_.model);
-    at::from_blob(store.MutableWeights(), {store.size()}).copy_(weight_);
-    at::from_blob(store.gradient(), {store.size()}).copy_(gradient_);
-    std::string found = NonFiniteSearch(store).Finish();
-    if (found.empty()) found = FirstNonFiniteGradient(store);
-    return found.empty() ? "none of the weights (activations)" : found;
+    at::from_blob(store.MutableWeights(), weight_.sizes()).copy_(weight_);
+    at::from_blob(store.gradient(), gradient_.sizes()).copy_(gradient_);
+    return store;
+  }
+  // Forward again, looking at every weight and layer.
+  std::string FirstBadTensor(const FormulaBatch& batch) {
+    const c10::NoGradGuard no_grad;
+    const ParameterStore store = OnHost();
+    NonFiniteSearch search(store);
+    const auto look = [&](const std::string& name, const at::Tensor& x) {
+      const at::Tensor values = x.to(at::kCPU, at::kFloat).contiguous();
+      search.Output(name, values.data_ptr<float>(), values.numel());
+    };
+    const at::Tensor embedded = network_.Embed(batch.tokens);
+    look("embed", embedded);
+    network_.Hidden(embedded, batch, look);
+    const std::string found = search.Finish();
+    return found.empty() ? "the logits" : found;
+  }
+  // Sums over the ranks; each has 0 where another one has values.
+  absl::Status Gather(const at::Tensor& flat) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Collective::Work> work,
+                     options_.collective->AllReduceSum(flat.mutable_data_ptr<float>(), flat.numel(),
+                                                       device_.ordinal));
+    return work->Wait();
+  }
+  // The weights to compute with; those of a sharded average gathered in the array of the gradients,
+  // which are not needed between steps.
+  absl::StatusOr<at::Tensor> Weights(bool averaged) {
+    if (!averaged) return weight_;
+    if (optimizer_.keeps_all()) return optimizer_.average();
+    if (!averages_gathered_) {
+      optimizer_.CopyKeptAverages(gradient_);
+      RETURN_IF_ERROR(Gather(gradient_));
+      averages_gathered_ = true;
+    }
+    return gradient_;
   }
 
   void ReduceWhenReady(const ParameterSlot& slot) {
@@ -228,18 +281,24 @@ class DeviceTrainer final : public Trainer {
                                     double learning_rate);
   absl::StatusOr<EvaluationResult> RunEvaluation(
       const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged);
-  void Optimise(double learning_rate, double gradient_norm);
+  // Forward and backward; adds its Σ w ℓ.
+  absl::Status RunMicroBatch(const FormulaBatch& batch, const at::Tensor& targets,
+                             const at::Tensor& weights, double scale, PhaseClock* clock,
+                             StepStats* stats);
 
   const Options options_;
   const RunSpec spec_;
   const TrainingDevice device_;
   const at::Device place_;
   const ParameterStore table_;
+  const std::vector<int> owners_;  // by slot: the rank that keeps the optimiser's state
   // Flat, in the order of the table.
-  const at::Tensor weight_, gradient_, m_, v_, average_;
+  const at::Tensor weight_, gradient_;
+  DeviceOptimizer optimizer_;
   FusedNetwork network_;
   GradientReducer reducer_;
-  std::map<int64_t, bool> told_;  // offsets whose gradient the reducer has
+  std::map<int64_t, bool> told_;    // offsets whose gradient the reducer has
+  bool averages_gathered_ = false;  // gradient_ has the averaged weights
   CopyPool copies_;
   int64_t step_ = 0;
 };
@@ -252,80 +311,75 @@ absl::Status DeviceTrainer::ReduceRest() {
   return reducer_.Finish();
 }
 
-absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double weight_sum,
+absl::Status DeviceTrainer::RunMicroBatch(const FormulaBatch& batch, const at::Tensor& targets,
+                                          const at::Tensor& weights, double scale,
+                                          PhaseClock* clock, StepStats* stats) {
+  const at::Tensor hidden = network_.Hidden(network_.Embed(batch.tokens), batch);
+  const FusedNetwork::LossResult result =
+      network_.Loss(hidden, targets.view({-1}), weights.view({-1}), scale);
+  const double loss = result.loss.item<double>();
+  stats->loss += loss;
+  clock->Mark(&stats->forward_seconds);
+  if (!std::isfinite(loss)) {
+    return NonFiniteError(absl::StrCat("the loss of step ", step_, " is ", loss),
+                          FirstBadTensor(batch));
+  }
+  hidden.backward(result.hidden_gradient);
+  clock->Mark(&stats->backward_seconds);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double global_weight,
                                                  int64_t micro_batch, double learning_rate) {
   const c10::DeviceGuard guard(place_);
   const int64_t length = spec_.sequence_length, sequences = batch.sequences;
   StepStats stats;
+  ASSIGN_OR_RETURN(const double weight_sum,
+                   PredictedWeight(spec_, batch, global_weight, options_.collective));
   PhaseClock clock(place_);
   gradient_.zero_();
+  averages_gathered_ = false;
   told_.clear();
   reducer_.BeginStep();
-  const at::Tensor tokens = Tokens(batch.tokens).view({sequences, length + 1});
-  const at::Tensor inputs = tokens.narrow(1, 0, length).contiguous(),
-                   targets = tokens.narrow(1, 1, length).contiguous();
+  const auto [inputs, targets] = InputsAndTargets(batch.tokens, length);
   const at::Tensor weights =
       at::tensor(at::ArrayRef<float>(batch.weights)).to(place_).view({sequences, length});
-  at::Tensor loss = at::zeros({}, at::device(place_).dtype(at::kDouble));
   for (int64_t first = 0; first < sequences; first += micro_batch) {
     const int64_t count = std::min(micro_batch, sequences - first);
     network_.BeginMicroBatch(first == 0, first + count == sequences);
-    const FormulaBatch part = {inputs.narrow(0, first, count)};
-    const at::Tensor hidden = network_.Hidden(network_.Embed(part.tokens), part);
-    const FusedNetwork::LossResult result =
-        network_.Loss(hidden, targets.narrow(0, first, count).view({-1}),
-                      weights.narrow(0, first, count).view({-1}), 1.0 / weight_sum);
-    loss += result.loss;
-    clock.Mark(&stats.forward_seconds);
-    hidden.backward(result.hidden_gradient);
-    clock.Mark(&stats.backward_seconds);
+    RETURN_IF_ERROR(RunMicroBatch(BatchOf(inputs.narrow(0, first, count)),
+                                  targets.narrow(0, first, count), weights.narrow(0, first, count),
+                                  1.0 / weight_sum, &clock, &stats));
   }
   RETURN_IF_ERROR(ReduceRest());
-  stats.loss = loss.item<double>();
   RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
   stats.loss /= weight_sum;
   clock.Mark(&stats.reduce_seconds);
   stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
-  if (!std::isfinite(stats.loss) || !std::isfinite(stats.grad_norm)) {
-    return NonFiniteError(absl::StrCat("step ", step_, " has loss ", stats.loss,
-                                       " and gradient norm ", stats.grad_norm),
-                          FirstBadTensor());
+  if (!std::isfinite(stats.grad_norm)) {
+    return NonFiniteError(
+        absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
+        FirstNonFiniteGradient(OnHost()));
   }
   ++step_;
-  Optimise(learning_rate, stats.grad_norm);
+  optimizer_.Update(step_, learning_rate, stats.grad_norm, gradient_, weight_);
+  if (!optimizer_.keeps_all()) {
+    optimizer_.KeepOnlyKept(weight_, gradient_);
+    RETURN_IF_ERROR(Gather(gradient_));
+    weight_.copy_(gradient_);
+  }
+  network_.MarkChanged();
   clock.Mark(&stats.optimizer_seconds);
   clock.Finish();
   return stats;
-}
-
-void DeviceTrainer::Optimise(double learning_rate, double gradient_norm) {
-  const c10::NoGradGuard no_grad;
-  AdamWStep update = AdamWStepOf(spec_, step_, gradient_norm);
-  const std::vector<ParameterSlot>& slots = table_.slots();
-  // Neighbours that are trained alike are one launch.
-  update.learning_rate = static_cast<float>(learning_rate);
-  for (size_t first = 0, end; first < slots.size(); first = end) {
-    const double decay = GroupOf(spec_, slots[first].spec).weight_decay;
-    int64_t size = 0;
-    for (end = first; end < slots.size() && GroupOf(spec_, slots[end].spec).weight_decay == decay;
-         ++end) {
-      size += slots[end].size;
-    }
-    update.weight_decay = static_cast<float>(decay);
-    const auto part = [&](const at::Tensor& all) {
-      return all.narrow(0, slots[first].offset, size);
-    };
-    device_.kernels->AdamW(update, part(gradient_), part(weight_), part(m_), part(v_),
-                           part(average_));
-  }
-  network_.MarkChanged();
 }
 
 absl::StatusOr<EvaluationResult> DeviceTrainer::RunEvaluation(
     const std::function<bool(std::vector<int64_t>* window)>& next, bool averaged) {
   const c10::NoGradGuard no_grad;
   const c10::DeviceGuard guard(place_);
-  FusedNetwork network(spec_.model, NetworkOn(averaged ? average_ : weight_, {}, 0));
+  ASSIGN_OR_RETURN(const at::Tensor parameters, Weights(averaged));
+  FusedNetwork network(spec_.model, NetworkOn(parameters, {}, 0));
   at::Tensor nats = at::zeros({}, at::device(place_).dtype(at::kDouble));
   EvaluationResult result;
   // Windows of equal length make a batch.
@@ -333,15 +387,14 @@ absl::StatusOr<EvaluationResult> DeviceTrainer::RunEvaluation(
   int64_t width = 0;
   const auto flush = [&] {
     if (tokens.empty()) return;
-    const at::Tensor batch = Tokens(tokens).view({-1, width});
-    const at::Tensor inputs = batch.narrow(1, 0, width - 1).contiguous(),
-                     targets = batch.narrow(1, 1, width - 1).reshape({-1});
-    const at::Tensor hidden = network.Hidden(network.Embed(inputs), {inputs});
-    nats +=
-        network
-            .Loss(hidden, targets, at::ones(targets.sizes(), nats.options().dtype(at::kFloat)), 0.0)
-            .loss;
-    result.tokens += targets.numel();
+    int64_t dropped = 0;
+    const auto [inputs, targets] = InputsAndTargets(tokens, width - 1, &dropped);
+    const FormulaBatch batch = BatchOf(inputs);
+    const at::Tensor hidden = network.Hidden(network.Embed(inputs), batch),
+                     ones = at::ones({targets.numel()}, nats.options().dtype(at::kFloat));
+    nats += network.Loss(hidden, targets.view({-1}), ones, 0.0).loss;
+    result.tokens += targets.numel() - dropped;
+    result.not_predicted += dropped;
     tokens.clear();
   };
   while (next(&window)) {
@@ -352,29 +405,10 @@ absl::StatusOr<EvaluationResult> DeviceTrainer::RunEvaluation(
     tokens.insert(tokens.end(), window.begin(), window.begin() + used);
   }
   flush();
-  double sums[2] = {nats.item<double>(), static_cast<double>(result.tokens)};
-  RETURN_IF_ERROR(options_.collective->AllReduceSum(sums, 2));
-  return EvaluationResult{sums[0], static_cast<int64_t>(std::llround(sums[1]))};
-}
-
-absl::Status CheckDeviceSupports(const RunSpec& spec) {
-  const auto refuse = [](absl::string_view key, absl::string_view instead) {
-    return absl::UnimplementedError(
-        absl::StrCat(key, " is trained on the CPU alone; use ", instead, ", or workers on cpu"));
-  };
-  if (spec.optimizer != "adamw")
-    return refuse(absl::StrCat("training.optimizer ", spec.optimizer), "adamw");
-  if (spec.activation_checkpointing != 0)
-    return refuse(absl::StrCat("training.activation_checkpointing ", spec.activation_checkpointing),
-                  "0");
-  // Which targets these leave out is not told to the device.
-  const AttentionMode mode = spec.model.attention;
-  if (mode == AttentionMode::kPrefixLm || mode == AttentionMode::kDocument)
-    return refuse(absl::StrCat("model.attention ", AttentionModeName(mode)), "another mode");
-  if (spec.moments != "fp32")
-    return refuse(absl::StrCat("training.moments ", spec.moments), "fp32");
-  if (spec.shard_optimizer) return refuse("training.shard_optimizer true", "false");
-  return absl::OkStatus();
+  double sums[3] = {nats.item<double>(), static_cast<double>(result.tokens),
+                    static_cast<double>(result.not_predicted)};
+  RETURN_IF_ERROR(options_.collective->AllReduceSum(sums, 3));
+  return EvaluationResult{sums[0], std::llround(sums[1]), std::llround(sums[2])};
 }
 
 }  // namespace
@@ -382,7 +416,8 @@ absl::Status CheckDeviceSupports(const RunSpec& spec) {
 absl::StatusOr<std::unique_ptr<Trainer>> CreateDeviceTrainer(const Trainer::Options& options,
                                                              const TrainingDevice& device) {
   RETURN_IF_ERROR(CheckTrainerOptions(options));
-  RETURN_IF_ERROR(CheckDeviceSupports(options.spec));
+  if (const std::optional<std::string> why = NotOnCuda(options.spec); why.has_value())
+    return absl::UnimplementedError(absl::StrCat("GPUs do not train this run: ", *why));
   if (device.ordinal >= 0) {
     if (options.spec.deterministic) {
       // Read by cuBLAS when it starts; LibTorch insists on it.

@@ -20,7 +20,7 @@ struct TrainingDevice {
   bool bf16 = false;                       // activations and products
 };
 
-// Errors: those of Trainer::Create; Unimplemented (a switch that is trained on the CPU alone).
+// Errors: those of Trainer::Create; Unimplemented (NotOnCuda: model/cuda_limits.h).
 absl::StatusOr<std::unique_ptr<Trainer>> CreateDeviceTrainer(const Trainer::Options& options,
                                                              const TrainingDevice& device);
 

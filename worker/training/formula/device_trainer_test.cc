@@ -2,7 +2,9 @@
 #include "worker/training/formula/device_trainer.h"
 
 #include <cmath>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "common/testing/memory_env.h"
@@ -12,6 +14,7 @@
 #include "model/folder_checkpoint_store.h"
 #include "model/safetensors.h"
 #include "model/schedule.h"
+#include "model/tokenizer.h"
 #include "worker/testing/commit_state.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
@@ -20,6 +23,7 @@
 namespace tritter {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 RunSpec SpecOf(Family family) {
@@ -29,11 +33,46 @@ RunSpec SpecOf(Family family) {
   return spec;
 }
 
+// What a run can ask for besides the default, each trained here as on the CPU.
+struct Variant {
+  std::string name;
+  RunSpec spec;
+};
+std::vector<Variant> Variants() {
+  std::vector<Variant> variants;
+  const auto add = [&](const char* name, const std::function<void(RunSpec*)>& change) {
+    RunSpec spec = SpecOf(Family::kTritter);
+    spec.model.activations = ActivationRule::kNone;  // a flipped code would be the difference
+    change(&spec);
+    variants.push_back({name, spec});
+  };
+  add("muon", [](RunSpec* s) { s->optimizer = "muon"; });
+  add("8 bits", [](RunSpec* s) { s->moments = "8bit"; });
+  add("muon, 8 bits", [](RunSpec* s) { s->optimizer = "muon", s->moments = "8bit"; });
+  add("checkpointing", [](RunSpec* s) { s->activation_checkpointing = 1; });
+  add("prefix_lm", [](RunSpec* s) {
+    s->model.attention = AttentionMode::kPrefixLm;
+    s->model.prefix = 6;
+  });
+  add("documents", [](RunSpec* s) { s->model.attention = AttentionMode::kDocument; });
+  add("documents, checkpointing", [](RunSpec* s) {
+    s->model.attention = AttentionMode::kDocument;
+    s->activation_checkpointing = 2;
+  });
+  add("sinks", [](RunSpec* s) {
+    s->model.attention = AttentionMode::kSinks;
+    s->model.window = 5;
+    s->model.sinks = 2;
+  });
+  return variants;
+}
+
 Batch BatchOf(const RunSpec& spec, int64_t step, int64_t first, int64_t count) {
   Batch batch;
   batch.sequences = count;
   for (int64_t i = first; i < first + count; ++i) {
-    const std::vector<int64_t> tokens = TinyTokens(100 * step + i, spec.sequence_length + 1);
+    std::vector<int64_t> tokens = TinyTokens(100 * step + i, spec.sequence_length + 1);
+    tokens[3 + i % 5] = kEosId;
     batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
     for (int64_t t = 0; t < spec.sequence_length; ++t)
       batch.weights.push_back(1.0f + 0.25f * static_cast<float>((i + t / 5) % 3));
@@ -129,6 +168,76 @@ TEST_F(DeviceTrainerTest, WithoutActivationCodesEveryGradientIsThatOfTheCpuTrain
   }
 }
 
+TEST_F(DeviceTrainerTest, EveryVariantTrainsAsOnTheCpu) {
+  for (const auto& [name, spec] : Variants()) {
+    auto cpu = Make(spec, alone_.get(), false), device = Make(spec, alone_.get(), true);
+    EXPECT_EQ(*device->StateHash(), *cpu->StateHash()) << name;
+    for (int step = 0; step < 4; ++step) {
+      const StepStats a = TrainStep(cpu.get(), spec, 3), b = TrainStep(device.get(), spec, 3);
+      EXPECT_NEAR(b.loss, a.loss, 1e-4 * a.loss) << name << ", step " << step;
+      EXPECT_NEAR(b.grad_norm, a.grad_norm, 2e-3 * a.grad_norm) << name << ", step " << step;
+    }
+    for (const ParameterSpec& parameter : ParameterTable(spec.model)) {
+      for (const char* kind : {"weight/", "ema/"}) {
+        const std::string tensor = kind + parameter.name;
+        EXPECT_LT(RelativeDifference(StateOf(device.get(), tensor), StateOf(cpu.get(), tensor)),
+                  1e-3)
+            << name << ": " << tensor;
+      }
+    }
+    const auto window = [] {
+      return [done = false](std::vector<int64_t>* tokens) mutable {
+        *tokens = TinyTokens(70, 17);
+        (*tokens)[8] = kEosId;
+        return !std::exchange(done, true);
+      };
+    };
+    ASSERT_OK_AND_ASSIGN(const EvaluationResult a, cpu->Evaluate(window(), true));
+    ASSERT_OK_AND_ASSIGN(const EvaluationResult b, device->Evaluate(window(), true));
+    EXPECT_EQ(b.tokens, a.tokens) << name;
+    EXPECT_EQ(b.not_predicted, a.not_predicted) << name;
+    EXPECT_NEAR(b.nats, a.nats, 1e-3 * a.nats) << name;
+  }
+}
+
+TEST_F(DeviceTrainerTest, EveryVariantResumesInTheSameBits) {
+  for (const auto& [name, spec] : Variants()) {
+    auto straight = Make(spec, alone_.get(), true);
+    TrainStep(straight.get(), spec, 4);
+    MemoryEnv env;
+    const auto checkpoint = CommitState(straight.get(), CheckpointsOfRun(&env, "/run").get());
+    TrainStep(straight.get(), spec, 4);
+    auto resumed = Make(spec, alone_.get(), true);
+    ASSERT_OK(resumed->Load(*checkpoint));
+    TrainStep(resumed.get(), spec, 4);
+    EXPECT_EQ(*resumed->StateHash(), *straight->StateHash()) << name;
+  }
+}
+
+TEST_F(DeviceTrainerTest, CheckpointingDoesNotChangeTheBits) {
+  for (Family family : {Family::kTritter, Family::kBitnet}) {
+    RunSpec spec = SpecOf(family);
+    auto kept = Make(spec, alone_.get(), true);
+    spec.activation_checkpointing = 1;
+    auto again = Make(spec, alone_.get(), true);
+    for (int step = 0; step < 2; ++step) {
+      const StepStats a = TrainStep(kept.get(), spec, 3), b = TrainStep(again.get(), spec, 3);
+      EXPECT_EQ(b.loss, a.loss);
+    }
+    EXPECT_EQ(*again->StateHash(), *kept->StateHash());
+  }
+}
+
+TEST_F(DeviceTrainerTest, ARunWithoutATokenToPredictIsRefused) {
+  RunSpec spec = SpecOf(Family::kTritter);
+  spec.model.attention = AttentionMode::kDocument;
+  auto trainer = Make(spec, alone_.get(), true);
+  Batch batch = BatchOf(spec, 0, 0, 8);
+  std::fill(batch.tokens.begin(), batch.tokens.end(), kEosId);
+  EXPECT_THAT(trainer->Step(batch, WeightSum(spec), 8, 1e-3).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no token to predict")));
+}
+
 TEST_F(DeviceTrainerTest, TrainsAsTheCpuTrainerDoes) {
   const RunSpec spec = SpecOf(Family::kTritter);
   auto cpu = Make(spec, alone_.get(), false), device = Make(spec, alone_.get(), true);
@@ -173,6 +282,44 @@ TEST_F(DeviceTrainerTest, TwoRanksEqualOneThatAccumulatesBitForBit) {
   for (std::thread& rank : ranks) rank.join();
   EXPECT_EQ(hashes[0], *alone->StateHash());
   EXPECT_EQ(hashes[1], *alone->StateHash());
+}
+
+// Each rank keeps moments and averages of its part alone.
+TEST_F(DeviceTrainerTest, AShardedOptimiserGivesTheBitsOfAWholeOne) {
+  for (auto [name, spec] : Variants()) {
+    auto alone = Make(spec, alone_.get(), true);
+    TrainStep(alone.get(), spec, 4);
+    TrainStep(alone.get(), spec, 4);
+    const auto window = [] {
+      return [done = false](std::vector<int64_t>* tokens) mutable {
+        *tokens = TinyTokens(70, 17);
+        return !std::exchange(done, true);
+      };
+    };
+    const double held_out = alone->Evaluate(window(), true)->nats;
+    const std::vector<float> logits = *alone->Logits(TinyTokens(9, 12), true);
+    spec.shard_optimizer = true;
+    auto group = MakeFakeGroup(2);
+    std::vector<std::string> hashes(2);
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      ranks.emplace_back([&, rank] {
+        auto trainer = Make(spec, group[rank].get(), true);
+        for (int64_t step = 0; step < 2; ++step) {
+          EXPECT_OK(trainer
+                        ->Step(BatchOf(spec, step, 4 * rank, 4), WeightSum(spec), 4,
+                               LrAt(step, spec.schedule))
+                        .status());
+        }
+        EXPECT_EQ(*trainer->Logits(TinyTokens(9, 12), true), logits);
+        EXPECT_EQ(trainer->Evaluate(window(), true)->nats, 2 * held_out);
+        hashes[rank] = *trainer->StateHash();
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+    EXPECT_EQ(hashes[0], *alone->StateHash()) << name;
+    EXPECT_EQ(hashes[1], *alone->StateHash()) << name;
+  }
 }
 
 TEST_F(DeviceTrainerTest, AResumedRunEndsInTheSameBits) {
@@ -231,6 +378,22 @@ TEST_F(DeviceTrainerTest, NamesTheFirstBadTensor) {
               StatusIs(absl::StatusCode::kInternal, HasSubstr("weight embed.weight")));
 }
 
+// After a step of that length weights are finite, what a layer makes of them is not: the loss is
+// looked at before the backward pass, and the layers in the order in which they were computed, as
+// on the CPU.
+TEST_F(DeviceTrainerTest, NamesTheFirstLayerWhoseOutputIsBad) {
+  RunSpec spec = SpecOf(Family::kTritter);
+  spec.model.weight_rule = WeightRule::kNone;
+  auto trainer = Make(spec, alone_.get(), true);
+  const Batch batch = BatchOf(spec, 0, 0, 8);
+  ASSERT_OK(trainer->Step(batch, WeightSum(spec), 8, 1e30).status());
+  const absl::Status status = trainer->Step(batch, WeightSum(spec), 8, 1e-3).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal,
+                               AllOf(HasSubstr("the loss of step 1 is"),
+                                     HasSubstr("first bad tensor: output of layers.0 "))));
+  EXPECT_TRUE(status.GetPayload(kFirstBadTensor).has_value());
+}
+
 TEST_F(DeviceTrainerTest, RefusesBadInput) {
   const RunSpec spec = SpecOf(Family::kTritter);
   auto trainer = Make(spec, alone_.get(), true);
@@ -241,23 +404,28 @@ TEST_F(DeviceTrainerTest, RefusesBadInput) {
   EXPECT_THAT(trainer->Logits({-1}, false).status(), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
-TEST_F(DeviceTrainerTest, RefusesWhatOnlyTheCpuTrains) {
+TEST_F(DeviceTrainerTest, RefusesWhatGpusDoNotTrain) {
   static const TensorKernels kernels;
   Trainer::Options options;
   options.spec = SpecOf(Family::kTritter);
-  options.spec.activation_checkpointing = 2;
+  options.spec.model.head_dim = 258;
+  options.spec.model.head_dim_given = true;
   options.collective = alone_.get();
   TrainingDevice device;
   device.kernels = &kernels;
   EXPECT_THAT(CreateDeviceTrainer(options, device).status(),
               StatusIs(absl::StatusCode::kUnimplemented,
-                       HasSubstr("training.activation_checkpointing 2 is trained on the CPU alone; "
-                                 "use 0")));
+                       HasSubstr("model.head_dim is 258, at most 256 on a GPU")));
 }
 
 TEST_F(DeviceTrainerTest, SaysWhatItRunsOn) {
-  EXPECT_EQ(Make(SpecOf(Family::kTritter), alone_.get(), true)->description(),
-            "cpu, cpu, fp32, LibTorch's formulas");
+  RunSpec automatic = SpecOf(Family::kTritter);
+  automatic.precision = "auto";
+  EXPECT_EQ(Make(automatic, alone_.get(), true)->description(),
+            "cpu, cpu, fp32 (auto), LibTorch's formulas");
+  RunSpec given = SpecOf(Family::kTritter);
+  given.precision = "fp32";
+  EXPECT_EQ(Make(given, alone_.get(), true)->description(), "cpu, cpu, fp32, LibTorch's formulas");
 }
 
 }  // namespace

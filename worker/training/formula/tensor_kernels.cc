@@ -2,7 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <tuple>
+#include <vector>
+
+#include "kernels/reference/moment_map.h"
 
 namespace tritter {
 namespace {
@@ -29,6 +33,46 @@ std::pair<at::Tensor, at::Tensor> NormedBackward(const at::Tensor& x, const at::
   const at::Tensor dx = (g - hat * (g * hat).mean(-1, true)) * inverse;
   return {dx, (dy * hat).reshape({-1, x.size(-1)}).sum(0)};
 }
+
+// Moments in 8 bits as tensors of blocks: kernels/reference/moment_map.h.
+class MomentTables {
+ public:
+  MomentTables(bool is_signed, const at::Device& device) : signed_(is_signed) {
+    const MomentMap& map = is_signed ? SignedMomentMap() : UnsignedMomentMap();
+    std::vector<float> value(256);
+    for (int c = 0; c < 256; ++c) {
+      value[c] = !is_signed ? map.step[c] : c < 127 ? -map.step[127 - c] : map.step[c - 127];
+    }
+    value_ = at::tensor(value).to(device);
+    middle_ = at::tensor(at::ArrayRef<float>(map.middle, map.steps - 1)).to(device);
+  }
+  // codes [n], scales [blocks] -> [blocks, kMomentBlock], zeros behind the n.
+  at::Tensor Values(const at::Tensor& codes, const at::Tensor& scales) const {
+    return Blocks(value_.index_select(0, codes.to(at::kLong))) * scales.unsqueeze(1);
+  }
+  // x [blocks, kMomentBlock], of which the first n values count.
+  void Store(const at::Tensor& x, const at::Tensor& codes, const at::Tensor& scales) const {
+    const at::Tensor magnitude = x.abs();
+    at::Tensor scale = scales;
+    at::amax_out(scale, magnitude, {1});
+    const at::Tensor nearest = at::bucketize(
+        magnitude / at::where(scale > 0, scale, at::ones_like(scale)).unsqueeze(1), middle_,
+        /*out_int32=*/true);
+    const at::Tensor code =
+        signed_ ? at::where(x < 0, 127 - nearest.clamp_max(127), 127 + nearest)
+                : at::where((nearest == 0) & (x > 0), at::ones_like(nearest), nearest);
+    codes.copy_(code.view({-1}).narrow(0, 0, codes.size(0)));
+  }
+  static at::Tensor Blocks(const at::Tensor& x) {
+    const int64_t n = x.size(0);
+    return at::constant_pad_nd(x, {0, MomentBlocks(n) * kMomentBlock - n}).view({-1, kMomentBlock});
+  }
+
+ private:
+  const bool signed_;
+  at::Tensor value_;   // by code
+  at::Tensor middle_;  // between the magnitudes
+};
 
 }  // namespace
 
@@ -160,6 +204,30 @@ void TensorKernels::AdamW(const AdamWStep& a, const at::Tensor& gradient, const 
   w.mul_(1.0f - a.learning_rate * a.weight_decay);
   w.sub_(a.learning_rate * (m / a.correction1) / ((v / a.correction2).sqrt() + a.epsilon));
   average.add_(w - average, 1.0f - a.average_decay);
+}
+
+void TensorKernels::AdamW8(const AdamWStep& step, const at::Tensor& gradient, const at::Tensor& w,
+                           const TensorMoments8& moments, const at::Tensor& average) const {
+  // As many values at once as bound the memory between.
+  constexpr int64_t kValues = int64_t{1} << 22;
+  static_assert(kValues % kMomentBlock == 0);
+  const MomentTables first(true, w.device()), root(false, w.device());
+  for (int64_t begin = 0; begin < w.size(0); begin += kValues) {
+    const int64_t count = std::min(kValues, w.size(0) - begin);
+    const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
+    const auto scales = [&](const at::Tensor& all) {
+      return all.narrow(0, begin / kMomentBlock, MomentBlocks(count));
+    };
+    const at::Tensor m_codes = part(moments.m_codes), m_scales = scales(moments.m_scales),
+                     root_codes = part(moments.root_codes),
+                     root_scales = scales(moments.root_scales);
+    const at::Tensor m = first.Values(m_codes, m_scales),
+                     v = root.Values(root_codes, root_scales).square_();
+    AdamW(step, part(gradient), part(w), m.view({-1}).narrow(0, 0, count),
+          v.view({-1}).narrow(0, 0, count), part(average));
+    first.Store(m, m_codes, m_scales);
+    root.Store(v.sqrt(), root_codes, root_scales);
+  }
 }
 
 }  // namespace tritter

@@ -21,6 +21,12 @@ struct QuantisedRows {
   at::Tensor factor;  // [rows] float
 };
 
+// AdamW's moments in 8 bits (kernels/optimizer_ops.h), on the device: codes [n] uint8, scales
+// [MomentBlocks(n)] float.
+struct TensorMoments8 {
+  at::Tensor m_codes, m_scales, root_codes, root_scales;
+};
+
 struct HeadShape {
   int64_t heads, kv_heads, dim;  // N, K, D
 };
@@ -87,6 +93,9 @@ class TensorKernels {
   // AdamW and the running average on ranges of the flat float arrays, in place.
   virtual void AdamW(const AdamWStep& step, const at::Tensor& gradient, const at::Tensor& w,
                      const at::Tensor& m, const at::Tensor& v, const at::Tensor& average) const;
+  // The same with moments in 8 bits. The ranges are those of one parameter.
+  virtual void AdamW8(const AdamWStep& step, const at::Tensor& gradient, const at::Tensor& w,
+                      const TensorMoments8& moments, const at::Tensor& average) const;
 };
 
 }  // namespace tritter
