@@ -189,7 +189,7 @@ def imported(tools, work, ids):
         torch.manual_seed(5)
         config = BitNetConfig(vocab_size=300, hidden_size=128, intermediate_size=192, num_hidden_layers=4,
                               num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-                              bos_token_id=1, eos_token_id=2, pad_token_id=0,
+                              bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.1,
                               quantization_config={"quant_method": "bitnet", "linear_class": "autobitlinear",
                                                    "quantization_mode": "online"}, **extra)
         made, at = work / f"made-{name}", work / f"imported-{name}"
