@@ -8,6 +8,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/errors.h"
+#include "model/utf8.h"
 
 namespace tritter {
 namespace {
@@ -188,8 +189,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   for (const v1::LogLine& line : request.log_lines()) {
     LogRecord record{0, request.run_id(), line};
     record.line.set_worker(request.worker().name());
-    if (record.line.line().size() > kMaxLineBytes)
-      record.line.mutable_line()->resize(kMaxLineBytes);
+    record.line.set_line(WholeUtf8(line.line(), kMaxLineBytes));
     batch.log_lines.push_back(std::move(record));
   }
   const bool progress = next.step > next.best_step;

@@ -41,4 +41,17 @@ bool IsValidUtf8(absl::string_view text) {
   return true;
 }
 
+std::string WholeUtf8(absl::string_view text, size_t most) {
+  std::string out;
+  while (!text.empty()) {
+    const Utf8Prefix prefix = ScanUtf8(text);
+    const absl::string_view next =
+        prefix.kind == Utf8Kind::kWhole ? text.substr(0, prefix.length) : kReplacementCharacter;
+    if (out.size() + next.size() > most) break;
+    out.append(next.data(), next.size());
+    text.remove_prefix(prefix.length);
+  }
+  return out;
+}
+
 }  // namespace tritter

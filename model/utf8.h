@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -20,6 +21,10 @@ struct Utf8Prefix {
 // What stands at the beginning of a text that is not empty.
 Utf8Prefix ScanUtf8(absl::string_view text);
 bool IsValidUtf8(absl::string_view text);
+
+// `text` with U+FFFD for what is broken or cut off, of at most `most` bytes: not cut within a
+// character. What goes into a message of Protobuf or JSON passes through here.
+std::string WholeUtf8(absl::string_view text, size_t most = std::string::npos);
 
 inline constexpr char kReplacementCharacter[] = "\xEF\xBF\xBD";  // U+FFFD
 

@@ -455,8 +455,8 @@ TEST_F(CoordinatorClientTest, CarriesPlansReportsSharesAndRendezvous) {
   progress.steps.resize(1);
   progress.steps[0].loss = 2.5;
   progress.evaluations.resize(1);
-  progress.log_lines = {{absl::FromUnixMillis(5), "hello"}};
-  progress.failure = "disk full";
+  progress.log_lines = {{absl::FromUnixMillis(5), "hello \xff"}};  // a sample, say
+  progress.failure = "disk full: /data/\xfe";
   ASSERT_OK(client_->Report(id_, progress));
   ASSERT_OK(client_->PublishRendezvous(id_, "host:9"));
   const std::vector<ManifestFile> files = {{"share-0-of-1.safetensors", 12, "ab"}};
@@ -469,7 +469,8 @@ TEST_F(CoordinatorClientTest, CarriesPlansReportsSharesAndRendezvous) {
     EXPECT_EQ(service_->report_.steps(0).loss(), 2.5);
     EXPECT_EQ(service_->report_.evaluations(0).weights(), "averaged");
     EXPECT_EQ(service_->report_.log_lines(0).time_ms(), 5);
-    EXPECT_EQ(service_->report_.failure(), "disk full");
+    EXPECT_EQ(service_->report_.log_lines(0).line(), "hello \xEF\xBF\xBD");
+    EXPECT_EQ(service_->report_.failure(), "disk full: /data/\xEF\xBF\xBD");
     EXPECT_EQ(service_->rendezvous_.address(), "host:9");
     EXPECT_EQ(service_->share_.files(0).bytes(), 12);
     EXPECT_EQ(service_->share_.attempt(), "4-x");

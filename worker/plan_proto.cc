@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/utf8.h"
 
 namespace tritter {
 namespace {
@@ -159,9 +160,9 @@ void ToProto(const Progress& progress, v1::ReportRequest* proto) {
   for (const LogReport& l : progress.log_lines) {
     v1::LogLine* line = proto->add_log_lines();
     line->set_time_ms(absl::ToUnixMillis(l.time));
-    line->set_line(l.line);
+    line->set_line(WholeUtf8(l.line));
   }
-  proto->set_failure(progress.failure);
+  proto->set_failure(WholeUtf8(progress.failure));
   proto->set_failure_is_permanent(progress.failure_is_permanent);
 }
 

@@ -170,9 +170,15 @@ void ProgressReporter::Loop() {
 }
 
 void ProgressReporter::Send(const Progress& batch) {
+  int64_t tries = 0;
   const absl::Status status = CallUntilAnswered(
       stopping_, options_.backoff, [&] { return options_.link->Report(options_.id, batch); },
-      [](const absl::Status&) {});
+      [&](const absl::Status& refused) {
+        if (++tries % 20 != 0) return;  // a coordinator that starts again is no news
+        LogWarning(
+            "report_not_taken",
+            {{"request", batch.request_id}, {"tries", tries}, {"status", refused.ToString()}});
+      });
   if (status.ok() || absl::IsAborted(status)) return;
   if (IsStaleEpoch(status)) {
     if (options_.on_stale) options_.on_stale(status);
