@@ -104,8 +104,11 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
   }
   const absl::Status packable = CheckPackable(config);
   if (!packable.ok()) {
-    return absl::Status(packable.code(),
-                        absl::StrCat(packable.message(), "; export with format safetensors"));
+    return absl::Status(
+        packable.code(),
+        absl::StrCat(packable.message(),
+                     "; export with format safetensors, or make plain weights ternary "
+                     "(tritterctl import --ternary)"));
   }
   return options.format == "hf" ? CheckHfExpressible(config) : absl::OkStatus();
 }

@@ -103,6 +103,7 @@ int Local(const CommandContext& context, const LocalArguments& a) {
     if (ShutdownRequested() && absl::IsCancelled(result.status()))
       return Interrupted(context, a, options->dir);
     const int code = started ? FailServer(result.status()) : FailLocal(result.status());
+    if (absl::IsInvalidArgument(result.status())) return code;  // nothing began
     std::fprintf(stderr,
                  "hint: logs are in %s/logs; the same command goes on from the last checkpoint\n",
                  options->dir.c_str());

@@ -44,11 +44,13 @@ void CheckSources(const RunSpec& spec, const AdmissionFacts& facts,
     }
     const double epochs = static_cast<double>(source.slots) / static_cast<double>(source.samples);
     if (i < spec.sources.size() && epochs > spec.sources[i].max_epochs) {
+      const std::string times =
+          epochs < 0.1 ? absl::StrFormat("%.2g", epochs) : absl::StrFormat("%.1f", epochs);
       problems->push_back(
-          absl::StrFormat("%sthe run would repeat it %.1f times (%d samples drawn of %d), "
+          absl::StrFormat("%sthe run would repeat it %s times (%d samples drawn of %d), "
                           "max_epochs is %g; shorten the run, add text or "
                           "raise max_epochs",
-                          where, epochs, source.slots, source.samples, spec.sources[i].max_epochs));
+                          where, times, source.slots, source.samples, spec.sources[i].max_epochs));
     }
   }
 }

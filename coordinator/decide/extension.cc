@@ -97,6 +97,15 @@ absl::StatusOr<std::vector<int64_t>> DecideExtension(const RunSpec& base, const 
           : "";
   if (next.extend_step == 0) {
     if (!steps.empty()) return steps;
+    // With more steps the decay begins later, behind a checkpoint that is there.
+    const int64_t decay = next.steps - next.schedule.decay_start_step;
+    for (const int64_t step : committed) {
+      if (!moved || step > LastExtensibleStep(base)) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("extend.run: run ", next.extend_run, " has no checkpoint of step ", last,
+                       " or before: ", limit, samples, "; ", there, "; from step ", step,
+                       " it can be extended to ", step + decay, " steps or more"));
+    }
     return absl::FailedPreconditionError(
         absl::StrCat("extend.run: run ", next.extend_run, " has no checkpoint of step ", last,
                      " or before: ", limit, samples, "; ", there,

@@ -62,6 +62,13 @@ TEST(DecideExtension, AShorterRunDecaysEarlier) {
                        HasSubstr("with 700 steps the decay begins at step 510")));
 }
 
+TEST(DecideExtension, SaysHowManyStepsWouldDo) {
+  EXPECT_THAT(DecideExtension(Base(), Extended(700), {600, 800, 1000}).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("from step 600 it can be extended to 790 steps or more")));
+  EXPECT_OK(DecideExtension(Base(), Extended(790), {600, 800, 1000}).status());
+}
+
 TEST(DecideExtension, WhereWeightsChangeWithTheDecayTheBlockOfSamplesThatIsCutStaysOut) {
   RunSpec base = Base(), next = Extended(2000);
   base.stages = {{.from = 810, .at_decay = true, .weights = {{"a", 1.0}}}};
