@@ -255,7 +255,9 @@ const std::vector<RunSection>& PlainSections() {
        {IntegerField<D>("every", &D::given_evaluate_every, 0, kNoLimit, kTenth,
                         "Steps between evaluations on held-out text; 0: one at the end only."),
         BooleanField<D>("raw", &D::evaluate_raw, "true",
-                        "Evaluates the raw weights too, beside the averaged ones; false saves half "
+                        "Evaluates the raw weights too, beside the averaged ones (where the "
+                        "averages are over more "
+                        "than one step); false saves half "
                         "the time."),
         {"prompts", "list of texts, at most 16 of 1 to 2000 bytes", "[\"The \"]",
          "At each evaluation text is generated from them, the likeliest and one drawn; an empty "

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/sha256.h"
 #include "common/testing/fault_env.h"
 #include "common/testing/memory_env.h"
@@ -21,7 +22,7 @@ using Kind = EpochOutcome::Kind;
 constexpr char kSpec[] = R"(name: test
 model: {preset: nano}
 data: {sources: [{name: text, shards: /shards/text}]}
-training: {steps: 12, sequence_length: 8, global_batch: 4}
+training: {steps: 12, sequence_length: 8, global_batch: 4, ema_window: 2}
 )";
 
 class EpochRunnerTest : public testing::Test {
@@ -81,6 +82,15 @@ class EpochRunnerTest : public testing::Test {
   MemoryEnv env_;
   FakeEpochParts parts_;
 };
+
+TEST_F(EpochRunnerTest, AveragesOfOneStepAreTheRawWeightsAndEvaluatedOnce) {
+  FakeCoordinatorLink link({.evaluate_at = {12}});
+  Assignment order = Order();
+  order.spec_yaml = absl::StrReplaceAll(order.spec_yaml, {{"ema_window: 2", "ema_window: 1"}});
+  EXPECT_EQ(Make(&link, order)->Run().kind, Kind::kDone);
+  ASSERT_EQ(link.evaluations().size(), 1u);
+  EXPECT_TRUE(link.evaluations()[0].averaged);
+}
 
 TEST_F(EpochRunnerTest, ExecutesAllPlansReportsAndLeaves) {
   FakeCoordinatorLink link({.checkpoints = {{8, "3-a"}}, .evaluate_at = {6, 12}});

@@ -57,7 +57,7 @@ class TrainingEpochTest : public testing::Test {
 model: {preset: nano, vocab: 264}
 data: {sources: [{name: text, shards: )",
                                Shards(), R"(, max_epochs: 1000}]}
-training: {steps: 6, sequence_length: 16, global_batch: 4}
+training: {steps: 6, sequence_length: 16, global_batch: 4, ema_window: 2}
 workers: {min: 1, max: 2}
 )");
     a.collective_timeout = absl::Seconds(60);

@@ -50,10 +50,12 @@ std::string CodeBlock(const std::string& text) {
   return out + "```\n";
 }
 
+constexpr size_t kStepsInMean = 100;
+
 // Means over a sliding window of a fiftieth of the points.
 std::vector<std::pair<double, double>> Smoothed(
     const std::vector<std::pair<double, double>>& points) {
-  const size_t half = points.size() / 100;
+  const size_t half = points.size() / kStepsInMean;
   std::vector<std::pair<double, double>> out;
   double sum = 0;
   size_t begin = 0, end = 0;
@@ -222,7 +224,9 @@ std::string ReportCurves(const RunReportInputs& in) {
     rate.points.emplace_back(step, m.learning_rate());
   }
   CurveSeries mean{"training, mean", kTraining, Smoothed(training.points)};
-  CurvePanel loss{"loss, nats per token", 300, {training, mean}};
+  CurvePanel loss{"loss, nats per token", 300, {training}};
+  // Of a short run the mean is over single steps: the same line again.
+  if (training.points.size() >= kStepsInMean) loss.series.push_back(mean);
   CurvePanel bits{"held-out bits per byte", 180, {}};
   std::map<std::string, size_t> colours;  // by source
   std::map<std::pair<std::string, std::string>, std::pair<CurveSeries, CurveSeries>> held_out;
