@@ -75,6 +75,11 @@ struct RunSpec {
   int64_t extend_step = 0;
 };
 
+// Whether evaluation looks at the raw weights too: averages over one step are the weights.
+inline bool EvaluatesRawWeights(const RunSpec& spec) {
+  return spec.evaluate_raw && spec.ema_window > 1;
+}
+
 // The weights in force at a step, one for each source.
 std::vector<double> WeightsAt(const RunSpec& spec, int64_t step);
 

@@ -261,10 +261,9 @@ absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
 
 absl::Status EpochRunner::Evaluate() {
   SetState(EpochStage::kEvaluation, "training");
-  // An average over one step is the weights themselves.
-  const bool raw = spec_.evaluate_raw && spec_.ema_window > 1;
-  ASSIGN_OR_RETURN(const auto reports, EvaluateHeldOut(trainer_.get(), data_.get(), rank_,
-                                                       world_size_, raw, options_.clock));
+  ASSIGN_OR_RETURN(const auto reports,
+                   EvaluateHeldOut(trainer_.get(), data_.get(), rank_, world_size_,
+                                   EvaluatesRawWeights(spec_), options_.clock));
   for (const EvaluationReport& report : reports) {
     options_.observer->OnEvaluation(report);
     reporter_.AddEvaluation(report);

@@ -16,7 +16,7 @@ TrainingOptions TrainingOptionsOf(const RunSpec& spec, int64_t micro_batch) {
   options.recompute_layers = spec.activation_checkpointing;
   options.accumulates = (spec.global_batch + options.ranks - 1) / options.ranks > micro_batch;
   // At the end at the latest. A GPU evaluates with what it trains with.
-  if (!options.gpu) options.evaluated_weights = spec.evaluate_raw ? 2 : 1;
+  if (!options.gpu) options.evaluated_weights = EvaluatesRawWeights(spec) ? 2 : 1;
   return options;
 }
 

@@ -42,11 +42,15 @@ TEST(TrainingOptionsOf, IsForTheSmallestWorld) {
 
 TEST(TrainingOptionsOf, SaysWhatTheRunAsksFor) {
   RunSpec s = Nano();
+  s.ema_window = 100;
   const TrainingOptions plain = TrainingOptionsOf(s, 8);
   EXPECT_FALSE(plain.bf16_compute);  // precision auto: the worker's processor decides
   EXPECT_FALSE(plain.muon || plain.moments_8bit || plain.shard_optimizer || plain.gpu);
   EXPECT_EQ(plain.recompute_layers, 0);
   EXPECT_EQ(plain.evaluated_weights, 2);
+  s.ema_window = 1;
+  EXPECT_EQ(TrainingOptionsOf(s, 8).evaluated_weights, 1) << "the averages are the weights";
+  s.ema_window = 100;
   s.precision = "bf16";
   s.optimizer = "muon";
   s.moments = "8bit";

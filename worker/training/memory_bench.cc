@@ -126,6 +126,7 @@ absl::StatusOr<RunSpec> SpecOf(const Shape& shape) {
   spec.moments = with.moments;
   spec.activation_checkpointing = with.recompute;
   spec.evaluate_raw = with.raw;
+  spec.ema_window = 100;
   return spec;
 }
 
