@@ -71,7 +71,7 @@ class Bench {
         parallel_(options.threads),
         parameters_(config),
         state_(SpecOf(config), parameters_),
-        bytes_(ShareBytes(&parameters_, state_, 0, 1)) {
+        bytes_(ShareBytes(parameters_, state_, 0, 1)) {
     InitialiseParameters(/*seed=*/1, config, &parameters_);
     state_.Reset(parameters_);
   }
@@ -94,8 +94,8 @@ class Bench {
         });
       }));
       std::unique_ptr<TrainerSnapshot> snapshot;
-      stall.push_back(Seconds(
-          [&] { snapshot = CopyState(&parameters_, state_, i, 0, 1, &pool_, &parallel_); }));
+      stall.push_back(
+          Seconds([&] { snapshot = CopyState(parameters_, state_, i, 0, 1, &pool_, &parallel_); }));
     }
     const std::string state = absl::StrFormat("checkpoint, state of %.0f MB", bytes_ / 1e6);
     PrintFigure({state + ": training stalled", Median(stall) / Median(plain), "x",
@@ -111,7 +111,7 @@ class Bench {
     const std::unique_ptr<CheckpointStore> store = CheckpointsOfRun(Env::Real(), run_dir);
     RETURN_IF_ERROR(store->Create());
     const std::unique_ptr<TrainerSnapshot> snapshot =
-        CopyState(&parameters_, state_, 0, 0, 1, &pool_, &parallel_);
+        CopyState(parameters_, state_, 0, 0, 1, &pool_, &parallel_);
     FloatBuffer plain_bytes(bytes_ / 4);
     std::memcpy(plain_bytes.data(), parameters_.weight(), parameters_.size() * sizeof(float));
     std::vector<double> plain, share;

@@ -86,25 +86,24 @@ void Optimizer::Update(int64_t step, double learning_rate, double gradient_norm,
                  kept.average + at);
     });
   }
-  UpdateMatrices(matrices, learning_rate, adamw, parameters, state);
+  UpdateMatrices(matrices, learning_rate, adamw, *parameters, weights, state);
 }
 
 void Optimizer::UpdateMatrices(const std::vector<size_t>& indices, double learning_rate,
-                               const AdamWStep& step, ParameterStore* parameters,
-                               OptimizerState* state) {
+                               const AdamWStep& step, const ParameterStore& parameters,
+                               float* weights, OptimizerState* state) {
   if (indices.empty()) return;
   std::vector<int64_t> work;  // of the iterations: the larger side times the square of the smaller
   for (const size_t index : indices) {
-    const ParameterSlot& slot = parameters->slots()[index];
+    const ParameterSlot& slot = parameters.slots()[index];
     work.push_back(slot.size * std::min(slot.spec.shape[0], slot.spec.shape[1]));
   }
   const std::vector<int> threads = AssignShares(work, parallel_->parts());
-  float* const weights = parameters->MutableWeights();
   const auto update = [&](size_t index, FloatBuffer* buffer) {
-    const ParameterSlot& slot = parameters->slots()[index];
+    const ParameterSlot& slot = parameters.slots()[index];
     const SlotState& kept = state->slots()[index];
     float* const direction = buffer->Reserve(slot.size);
-    MuonMomentumRows(parameters->gradient() + slot.offset, slot.size, step.gradient_scale,
+    MuonMomentumRows(parameters.gradient() + slot.offset, slot.size, step.gradient_scale,
                      static_cast<float>(spec_.momentum), kept.m, direction);
     orthogonalise_(direction, slot.spec.shape[0], slot.spec.shape[1]);
     const MuonStep muon = {static_cast<float>(learning_rate),

@@ -52,9 +52,10 @@ class Optimizer {
   // flat arrays are split over threads.
   void Split(int64_t size, const std::function<void(int64_t first, int64_t count)>& body);
 
-  // Muon of the parameters at `indices` of the table.
+  // Muon of the parameters at `indices` of the table. `weights`: of all parameters.
   void UpdateMatrices(const std::vector<size_t>& indices, double learning_rate,
-                      const AdamWStep& step, ParameterStore* parameters, OptimizerState* state);
+                      const AdamWStep& step, const ParameterStore& parameters, float* weights,
+                      OptimizerState* state);
 
   const RunSpec spec_;
   const Orthogonalise orthogonalise_;

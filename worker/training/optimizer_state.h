@@ -28,13 +28,16 @@ struct SlotState {
 };
 
 // One tensor of the state as it stands in a checkpoint.
-struct StateTensor {
+template <typename Byte>
+struct StateTensorOf {
   std::string name;  // "weight/…", "adam_m/…": docs/formats/checkpoint.md
   DType dtype;
   std::vector<int64_t> shape;
-  uint8_t* data;
+  Byte* data;
   int64_t bytes;
 };
+using StateTensor = StateTensorOf<const uint8_t>;
+using MutableStateTensor = StateTensorOf<uint8_t>;
 
 // Owned by the trainer; not thread-safe. Holds no LibTorch type.
 class OptimizerState {
@@ -63,8 +66,11 @@ class OptimizerState {
 };
 
 // Every tensor of parameter `index`, the weight first; those alone that are kept here.
-std::vector<StateTensor> StateTensors(ParameterStore* parameters, const OptimizerState& state,
+std::vector<StateTensor> StateTensors(const ParameterStore& parameters, const OptimizerState& state,
                                       size_t index);
+// The same to write: as ParameterStore::MutableWeights.
+std::vector<MutableStateTensor> MutableStateTensors(ParameterStore* parameters,
+                                                    OptimizerState* state, size_t index);
 
 // Rank that updates and writes each parameter (all tensors of it): model/parameter_shares.h.
 std::vector<int> AssignShares(const std::vector<ParameterSlot>& slots, int world_size);

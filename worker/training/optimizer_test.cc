@@ -80,7 +80,7 @@ std::string HashAfterUpdates(const RunSpec& spec, int threads) {
       parameters.gradient()[i] = std::sin(static_cast<float>(i * step));
     optimizer.Update(step, 0.01, GradientNorm(parameters, &parallel), &parameters, &state);
   }
-  return *HashState(&parameters, state, std::vector<int>(parameters.slots().size(), 0), nullptr);
+  return *HashState(parameters, state, std::vector<int>(parameters.slots().size(), 0), nullptr);
 }
 
 TEST(Optimizer, DoesNotDependOnTheNumberOfThreads) {
@@ -174,7 +174,7 @@ TEST(OptimizerState, ShardedKeepsEveryParameterOnOneRankAloneAndLittleElse) {
         keepers[i] += state.slots()[i].kept;
         EXPECT_EQ(state.slots()[i].kept, owners[i] == rank);
         // The weight is everywhere, the rest with its keeper.
-        EXPECT_EQ(StateTensors(&parameters, state, i).size() > 1, owners[i] == rank);
+        EXPECT_EQ(StateTensors(parameters, state, i).size() > 1, owners[i] == rank);
       }
     }
     EXPECT_EQ(keepers, std::vector<int>(keepers.size(), 1));
@@ -190,7 +190,7 @@ TEST(OptimizerState, EightBitMomentsTakeAQuarterAndTheirScales) {
     int64_t sum = 0;
     for (size_t i = 0; i < parameters.slots().size(); ++i) {
       if ((parameters.slots()[i].spec.shape.size() == 2) != matrices) continue;
-      for (const StateTensor& t : StateTensors(&parameters, state, i))
+      for (const StateTensor& t : StateTensors(parameters, state, i))
         sum += t.name.substr(0, 5) == "adam_" ? t.bytes : 0;
     }
     return sum;

@@ -15,10 +15,10 @@ namespace tritter {
 namespace {
 
 // The tensors of the parameters that `rank` writes.
-std::vector<StateTensor> OwnTensors(ParameterStore* parameters, const OptimizerState& state,
+std::vector<StateTensor> OwnTensors(const ParameterStore& parameters, const OptimizerState& state,
                                     int rank, int world_size) {
   std::vector<StateTensor> tensors;
-  const std::vector<int> owners = AssignShares(parameters->slots(), world_size);
+  const std::vector<int> owners = AssignShares(parameters.slots(), world_size);
   for (size_t i = 0; i < owners.size(); ++i) {
     if (owners[i] != rank) continue;
     for (StateTensor& tensor : StateTensors(parameters, state, i))
@@ -60,7 +60,7 @@ class Snapshot : public TrainerSnapshot {
 
 }  // namespace
 
-int64_t ShareBytes(ParameterStore* parameters, const OptimizerState& state, int rank,
+int64_t ShareBytes(const ParameterStore& parameters, const OptimizerState& state, int rank,
                    int world_size) {
   int64_t bytes = 0;
   for (const StateTensor& tensor : OwnTensors(parameters, state, rank, world_size))
@@ -68,9 +68,9 @@ int64_t ShareBytes(ParameterStore* parameters, const OptimizerState& state, int 
   return bytes;
 }
 
-std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
-                                           int64_t step, int rank, int world_size, CopyPool* pool,
-                                           ParallelRows* parallel) {
+std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters,
+                                           const OptimizerState& state, int64_t step, int rank,
+                                           int world_size, CopyPool* pool, ParallelRows* parallel) {
   std::vector<StateTensor> tensors = OwnTensors(parameters, state, rank, world_size);
   std::vector<absl::Span<const uint8_t>> pieces;
   for (const StateTensor& tensor : tensors)
@@ -81,10 +81,9 @@ std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const Opt
 
 absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
                        OptimizerState* state) {
-  parameters->MutableWeights();  // they are written through the tensors below
-  std::map<std::string, StateTensor> missing;
+  std::map<std::string, MutableStateTensor> missing;
   for (size_t i = 0; i < parameters->slots().size(); ++i) {
-    for (StateTensor& tensor : StateTensors(parameters, *state, i))
+    for (MutableStateTensor& tensor : MutableStateTensors(parameters, state, i))
       missing.emplace(tensor.name, std::move(tensor));
   }
   for (const ManifestFile& file : checkpoint.manifest().files) {
@@ -104,7 +103,7 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
                          " does not belong to the model and optimiser of this run; was it written "
                          "with another configuration?"));
       }
-      const StateTensor& want = wanted->second;
+      const MutableStateTensor& want = wanted->second;
       ASSIGN_OR_RETURN(TensorView tensor, share->Get(name));
       if (tensor.dtype != want.dtype || tensor.shape != want.shape) {
         return absl::FailedPreconditionError(
@@ -124,9 +123,9 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> HashState(ParameterStore* parameters, const OptimizerState& state,
+absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const OptimizerState& state,
                                       const std::vector<int>& owners, Collective* collective) {
-  std::vector<Sha256Digest> digests(parameters->slots().size());
+  std::vector<Sha256Digest> digests(parameters.slots().size());
   for (size_t i = 0; i < digests.size(); ++i) {
     if (!state.slots()[i].kept) continue;
     Sha256Hasher hasher;

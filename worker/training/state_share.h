@@ -19,13 +19,13 @@
 namespace tritter {
 
 // Of weights, moments and averages of the parameters that `rank` writes (AssignShares).
-int64_t ShareBytes(ParameterStore* parameters, const OptimizerState& state, int rank,
+int64_t ShareBytes(const ParameterStore& parameters, const OptimizerState& state, int rank,
                    int world_size);
 
 // Copies them, into memory of the pool.
-std::unique_ptr<TrainerSnapshot> CopyState(ParameterStore* parameters, const OptimizerState& state,
-                                           int64_t step, int rank, int world_size, CopyPool* pool,
-                                           ParallelRows* parallel);
+std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters,
+                                           const OptimizerState& state, int64_t step, int rank,
+                                           int world_size, CopyPool* pool, ParallelRows* parallel);
 
 // Reads every weight, and what `state` keeps, from the shares of a checkpoint. Errors: those of the
 // files; NotFound (a tensor that no share has); FailedPrecondition (a tensor of another shape or
@@ -35,7 +35,7 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
 
 // SHA-256 of the SHA-256 of every parameter's weight, moments and average. A sharded state (one
 // that does not keep all) is hashed by all ranks together, each its own part, to the same value.
-absl::StatusOr<std::string> HashState(ParameterStore* parameters, const OptimizerState& state,
+absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const OptimizerState& state,
                                       const std::vector<int>& owners, Collective* collective);
 
 // Each owner's ranges of `flat` (in the order of the parameters, `owners` by slot) reach every

@@ -96,7 +96,7 @@ class CpuTrainer : public Trainer {
     const LinearFactory linears = BitLinearFactory(context_);
     ASSIGN_OR_RETURN(network_, Network::Create(context_, linears));
     ASSIGN_OR_RETURN(loss_, NextTokenLoss(context_, linears, {.z_loss = spec_.z_loss}));
-    copies_.Reserve(ShareBytes(&parameters_, state_, options_.collective->rank(),
+    copies_.Reserve(ShareBytes(parameters_, state_, options_.collective->rank(),
                                options_.collective->world_size()));
     return absl::OkStatus();
   }
@@ -140,13 +140,13 @@ class CpuTrainer : public Trainer {
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
-                           return CopyState(
-                               &parameters_, state_, step_, options_.collective->rank(),
-                               options_.collective->world_size(), &copies_, &parallel_);
+                           return CopyState(parameters_, state_, step_, options_.collective->rank(),
+                                            options_.collective->world_size(), &copies_,
+                                            &parallel_);
                          });
   }
   absl::StatusOr<std::string> StateHash() override {
-    return HashState(&parameters_, state_, owners_, options_.collective);
+    return HashState(parameters_, state_, owners_, options_.collective);
   }
   std::string description() const override {
     const bool bf16 = products_.type() == GemmType::kBf16;

@@ -3,69 +3,39 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "kernels/reference/moment_map.h"
+#include <utility>
+
 #include "worker/training/newton_schulz.h"
 #include "worker/training/optimizer.h"
+#include "worker/training/state_layout.h"
 
 namespace tritter {
-namespace {
-
-// Parts of one array, handed out in order.
-class Parts {
- public:
-  at::Tensor Take(int64_t size) {
-    used_ += size;
-    return all_.defined() ? all_.narrow(0, used_ - size, size) : at::Tensor();
-  }
-  // What was taken before counts only: from now on parts are of memory.
-  at::Tensor Allocate(const at::TensorOptions& options) {
-    all_ = at::zeros({used_}, options);
-    used_ = 0;
-    return all_;
-  }
-
- private:
-  at::Tensor all_;
-  int64_t used_ = 0;
-};
-
-}  // namespace
-
 DeviceOptimizer::DeviceOptimizer(const RunSpec& spec, const std::vector<ParameterSlot>& slots,
                                  const std::vector<int>& owners, int rank,
                                  const TensorKernels* kernels, const at::Device& place)
     : spec_(spec), slots_(slots), kernels_(kernels) {
-  Parts average, m, v, codes, scales;
-  // Twice: the sizes, then the places.
-  for (const bool allocated : {false, true}) {
-    if (allocated) {
-      const auto floats = at::device(place).dtype(at::kFloat);
-      average_ = average.Allocate(floats);
-      m_ = m.Allocate(floats);
-      v_ = v.Allocate(floats);
-      scales_ = scales.Allocate(floats);
-      codes_ = codes.Allocate(at::device(place).dtype(at::kByte));
-    }
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      const int64_t size = slots_[i].size, blocks = MomentBlocks(size);
-      Kept kept;
-      kept.group = GroupOf(spec_, slots_[i].spec);
-      kept.kept = owners[i] == rank;
-      if (kept.kept) {
-        kept.average = average.Take(size);
-        if (kept.group.moments_8bit) {
-          kept.moments8.m_codes = codes.Take(size);
-          kept.moments8.m_scales = scales.Take(blocks);
-          kept.moments8.root_codes = codes.Take(size);
-          kept.moments8.root_scales = scales.Take(blocks);
-        } else {
-          kept.m = m.Take(size);
-          if (kept.group.optimizer == OptimizerKind::kAdamW) kept.v = v.Take(size);
-        }
-      }
-      keeps_all_ = keeps_all_ && kept.kept;
-      if (allocated) kept_.push_back(std::move(kept));
-    }
+  StateLayout layout = LayoutOf(spec_, slots_, owners, rank);
+  keeps_all_ = layout.keeps_all;
+  const auto floats = at::device(place).dtype(at::kFloat);
+  average_ = at::zeros({layout.average}, floats);
+  m_ = at::zeros({layout.m}, floats);
+  v_ = at::zeros({layout.v}, floats);
+  scales_ = at::zeros({layout.scales}, floats);
+  codes_ = at::zeros({layout.codes}, at::device(place).dtype(at::kByte));
+  const auto part = [](const at::Tensor& array, int64_t first, int64_t size) {
+    return first < 0 ? at::Tensor() : array.narrow(0, first, size);
+  };
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    StatePlaces& places = layout.slots[i];
+    const int64_t size = slots_[i].size, blocks = MomentBlocks(size);
+    kept_.push_back(
+        {std::move(places.group),
+         places.kept,
+         part(average_, places.average, size),
+         part(m_, places.m, size),
+         part(v_, places.v, size),
+         {part(codes_, places.m_codes, size), part(scales_, places.m_scales, blocks),
+          part(codes_, places.root_codes, size), part(scales_, places.root_scales, blocks)}});
   }
 }
 

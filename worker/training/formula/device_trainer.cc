@@ -151,7 +151,7 @@ class DeviceTrainer final : public Trainer {
                            HostState host = NewHostState();
                            Download(&host);
                            ParallelRows one(1);
-                           return CopyState(&host.parameters, host.optimizer, step_,
+                           return CopyState(host.parameters, host.optimizer, step_,
                                             options_.collective->rank(),
                                             options_.collective->world_size(), &copies_, &one);
                          });
@@ -160,7 +160,7 @@ class DeviceTrainer final : public Trainer {
   absl::StatusOr<std::string> StateHash() override {
     HostState host = NewHostState();
     Download(&host);
-    return HashState(&host.parameters, host.optimizer, owners_, options_.collective);
+    return HashState(host.parameters, host.optimizer, owners_, options_.collective);
   }
 
   std::string description() const override {
