@@ -175,6 +175,18 @@ std::string TimeTable(const RunReportInputs& in) {
   return out + "\n";
 }
 
+// How many evaluations there were, and the seconds they took.
+std::pair<int64_t, double> EvaluationTime(const RunReportInputs& in) {
+  int64_t evaluations = 0, step = -1;
+  double seconds = 0;
+  for (const v1::EvaluationPoint& e : in.evaluations) {
+    evaluations += e.step() != step;
+    step = e.step();
+    seconds += e.seconds();
+  }
+  return {evaluations, seconds};
+}
+
 std::string TrainingTable(const RunReportInputs& in) {
   const RunSpec& s = in.spec;
   const ScheduleSpec& lr = s.schedule;
@@ -186,6 +198,8 @@ std::string TrainingTable(const RunReportInputs& in) {
   row("model", absl::StrCat(s.model.preset.empty() ? "own sizes" : s.model.preset, ", ",
                             FamilyName(s.model.family), ", ",
                             Count(static_cast<double>(in.parameters)), " parameters"));
+  if (!s.extend_run.empty())
+    row("goes on from", absl::StrCat("run ", s.extend_run, ", step ", s.extend_step));
   row("steps", absl::StrCat(s.steps, " of ", s.global_batch, " sequences of ", s.sequence_length,
                             " tokens: ", Count(static_cast<double>(TokensOf(s))), " tokens"));
   row("optimiser", absl::StrFormat("%s, weight decay %g, clipping at %g", s.optimizer,
@@ -203,6 +217,11 @@ std::string TrainingTable(const RunReportInputs& in) {
     row("speed",
         absl::StrFormat("%s tokens/s over %.0f s of training",
                         Count(static_cast<double>(in.run.reported_tokens()) / seconds), seconds));
+  }
+  if (const auto [evaluations, took] = EvaluationTime(in); took > 0) {
+    row("evaluation",
+        absl::StrFormat("%.3g s in %d evaluation%s of held-out text, beside the training", took,
+                        evaluations, evaluations == 1 ? "" : "s"));
   }
   row("started, finished",
       absl::StrCat(When(in.run.started_ms()), ", ", When(in.run.finished_ms())));

@@ -45,6 +45,7 @@ RunReportInputs Inputs() {
         e.set_loss(std::log(4.0));
         e.set_bits_per_byte(step == 100 ? 2.125 : 3.0);
         e.set_raw_bytes(1000);
+        e.set_seconds(0.75);
         in.evaluations.push_back(e);
       }
     }
@@ -62,10 +63,19 @@ TEST(RunReport, SaysWhatTheRunWasAndWhatCameOfIt) {
         // A quarter of 80 steps; 100 of 1000 tokens each.
         "| plays | 20.0 % | 20.0 k | 1 | 0 |", "| verse | 80.0 % | 80.0 k | 3 | 1 |",
         "weight in the decay, from step 80", "The end\n", "The ''' | x\n", "850.0 k parameters",
-        "steps: 100"}) {
+        "| evaluation | 6 s in 2 evaluations of held-out text", "steps: 100"}) {
     EXPECT_THAT(page, HasSubstr(part));
   }
   EXPECT_THAT(page, Not(HasSubstr("3.0000"))) << "only the last evaluation is in the table";
+}
+
+TEST(RunReport, AnExtendedRunSaysFromWhereItGoesOn) {
+  RunReportInputs in = Inputs();
+  EXPECT_THAT(ReportPage(in), Not(HasSubstr("goes on from")));
+  in.spec.extend_run = "r-0";
+  in.spec.extend_step = 40;
+  EXPECT_THAT(ReportPage(in), HasSubstr("| goes on from | run r-0, step 40 |"));
+  EXPECT_THAT(ModelCard(in), HasSubstr("| goes on from | run r-0, step 40 |"));
 }
 
 TEST(RunReport, CurvesShowLossHeldOutLossAndLearningRate) {
