@@ -198,6 +198,37 @@ TEST_F(RunsTest, APausedRunFreesItsWorkersAndGoesOnWhereItWas) {
   EXPECT_THAT(w->trained(), SizeIs(100));  // nothing twice, nothing skipped
 }
 
+TEST_F(RunsTest, TheTimeLeftHasTheEvaluationsInIt) {
+  const std::string id = Submit(RunYaml("first", 40, 1, "evaluation: {every: 10}\n"));
+  FakeAgent* w = AddWorker("w");
+  w->step_seconds = 0.5;
+  w->evaluation_seconds = 3;
+  RoundsUntil([&] { return Get(id).step() == 8; });
+  EXPECT_EQ(Get(id).eta_seconds(), 16.0) << "no evaluation is known yet";
+  RoundsUntil([&] { return Get(id).step() == 20; });
+  EXPECT_EQ(Get(id).eta_seconds(), 20 * 0.5 + 2 * 3.0);
+}
+
+TEST_F(RunsTest, ASpeedIsOneOfTheLiveEpoch) {
+  const std::string id = Submit(RunYaml("first", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  w->step_seconds = 0.5;
+  RoundsUntil([&] { return Get(id).step() >= 10; });
+  EXPECT_EQ(Get(id).tokens_per_second(), 4096.0);
+  EXPECT_OK(coordinator_->Pause(id));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_PAUSED; });
+  EXPECT_EQ(Get(id).tokens_per_second(), 0);
+  w->step_seconds = 0.25;
+  EXPECT_OK(coordinator_->Resume(id));
+  RoundsUntil([&] { return Get(id).members_size() == 1; });
+  EXPECT_TRUE(Get(id).has_last_metrics());
+  EXPECT_EQ(Get(id).tokens_per_second(), 0) << "no step yet";
+  EXPECT_EQ(Get(id).eta_seconds(), 0);
+  const int64_t at = Get(id).step();
+  RoundsUntil([&] { return Get(id).step() > at; });
+  EXPECT_EQ(Get(id).tokens_per_second(), 8192.0);
+}
+
 TEST_F(RunsTest, ACompletedRunLeavesAReportItsCurvesAndAModelCard) {
   const std::string id = Submit(RunYaml("first", 100, 1));
   AddWorker("w");

@@ -1,8 +1,38 @@
 #include "coordinator/run_entry.h"
 
-#include <algorithm>
-
 namespace tritter {
+namespace {
+
+// Of the last steps of the live epoch: those before it say nothing of the workers that it has.
+struct Pace {
+  int64_t steps = 0;
+  double seconds = 0, tokens = 0;
+};
+
+Pace PaceOf(const RunEntry& run) {
+  constexpr int64_t kWindow = 20;  // steps
+  Pace pace;
+  if (!run.epoch.has_value()) return pace;
+  for (auto it = run.recent_metrics.rbegin(); it != run.recent_metrics.rend(); ++it) {
+    const v1::StepMetrics& m = it->second;
+    if (m.epoch() != run.epoch->record.epoch || pace.steps == kWindow) break;
+    ++pace.steps;
+    pace.seconds += m.step_seconds();
+    pace.tokens += static_cast<double>(m.tokens());
+  }
+  return pace;
+}
+
+// Of the newest evaluation, all sources and weights. 0: none is known.
+double EvaluationSeconds(const RunEntry& run) {
+  double seconds = 0;
+  for (const auto& [sequence, point] : run.recent_evaluations) {
+    if (point.step() == run.recent_evaluations.back().second.step()) seconds += point.seconds();
+  }
+  return seconds;
+}
+
+}  // namespace
 
 int EpochEntry::RankOf(const std::string& worker) const {
   for (size_t i = 0; i < record.members.size(); ++i) {
@@ -40,6 +70,15 @@ void RunEntry::RewindTo(int64_t step) {
   }
 }
 
+double SecondsUntil(const RunEntry& run, int64_t to) {
+  const Pace pace = PaceOf(run);
+  const int64_t at = run.record.step;
+  if (pace.seconds <= 0 || to <= at) return 0;
+  const int64_t evaluations = CountDue(at, to, run.spec.evaluate_every, run.spec.steps);
+  return static_cast<double>(to - at) * pace.seconds / static_cast<double>(pace.steps) +
+         static_cast<double>(evaluations) * EvaluationSeconds(run);
+}
+
 v1::Run DescribeRun(const RunEntry& run) {
   const RunRecord& r = run.record;
   v1::Run out;
@@ -74,19 +113,10 @@ v1::Run DescribeRun(const RunEntry& run) {
   for (const auto& [source, point] : run.last_evaluation) *out.add_last_evaluation() = point;
   for (const v1::Artifact& artifact : run.artifacts) *out.add_artifacts() = artifact;
   if (!run.recent_metrics.empty()) *out.mutable_last_metrics() = run.recent_metrics.back().second;
-  if (run.epoch.has_value() && !run.recent_metrics.empty()) {
-    constexpr size_t kWindow = 20;  // steps
-    double seconds = 0, tokens = 0;
-    const size_t n = std::min(kWindow, run.recent_metrics.size());
-    for (size_t i = run.recent_metrics.size() - n; i < run.recent_metrics.size(); ++i) {
-      seconds += run.recent_metrics[i].second.step_seconds();
-      tokens += static_cast<double>(run.recent_metrics[i].second.tokens());
-    }
-    if (seconds > 0) {
-      out.set_tokens_per_second(tokens / seconds);
-      out.set_eta_seconds(static_cast<double>(r.total_steps - r.step) * seconds /
-                          static_cast<double>(n));
-    }
+  const Pace pace = PaceOf(run);
+  if (pace.seconds > 0) {
+    out.set_tokens_per_second(pace.tokens / pace.seconds);
+    out.set_eta_seconds(SecondsUntil(run, r.total_steps));
   }
   return out;
 }

@@ -92,6 +92,10 @@ struct RunEntry {
 
 inline constexpr size_t kRecentMetrics = 512;
 
+// How long the live epoch takes up to step `to`: steps as fast as its last 20, each evaluation as
+// long as the newest. 0 when it has made no step yet.
+double SecondsUntil(const RunEntry& run, int64_t to);
+
 // The message people see. Without last_evaluation and the like when there are none.
 v1::Run DescribeRun(const RunEntry& run);
 

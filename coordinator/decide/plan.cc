@@ -86,6 +86,12 @@ std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t
   return out;
 }
 
+int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total) {
+  const int64_t regular = every > 0 && end > first ? end / every - first / every : 0;
+  const bool last = first < total && total <= end && (every <= 0 || total % every != 0);
+  return regular + last;
+}
+
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
                                        int64_t micro_batch) {
   std::vector<v1::RankShare> out;

@@ -46,6 +46,9 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {
 // (`total`) is due.
 std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t total);
 
+// How many those are.
+int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total);
+
 // Positions of the global batch by rank: contiguous, equal up to one.
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
                                        int64_t micro_batch);

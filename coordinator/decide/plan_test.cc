@@ -198,5 +198,17 @@ TEST(EqualShares, CoverTheBatchContiguously) {
   }
 }
 
+TEST(CountDue, CountsTheStepsDue) {
+  for (const int64_t every : {0, 1, 7, 100}) {
+    for (const int64_t first : {0, 6, 7, 99, 100}) {
+      for (const int64_t end : {0, 7, 50, 99, 100}) {
+        EXPECT_EQ(CountDue(first, end, every, 100),
+                  static_cast<int64_t>(StepsDue(first, end, every, 100).size()))
+            << first << " " << end << " " << every;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tritter

@@ -159,6 +159,7 @@ absl::Status FakeAgent::Train() {
       e->set_bits_per_byte(2.0);
       e->set_loss(held_out_loss ? held_out_loss(step_) : 1.0 / static_cast<double>(step_));
       e->set_tokens(1000);
+      e->set_seconds(evaluation_seconds);
     }
   }
   absl::Status reported = api_->Report(report);

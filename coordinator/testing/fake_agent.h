@@ -68,6 +68,7 @@ class FakeAgent {
   bool draining = false;
   bool lie_about_hashes = false;  // of its shares
   double step_seconds = 1.0;
+  double evaluation_seconds = 0;
   std::function<double(int64_t step)> held_out_loss;  // unset: falls with every step
 
  private:
