@@ -1,5 +1,6 @@
 // Runs as people see them: submit, look at, pause, resume, cancel.
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
 
@@ -222,9 +224,25 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent i
   RunRecord next = run->record;
   next.intent = intent;
   if (run->epoch.has_value()) {
+    const EpochEntry& epoch = *run->epoch;
+    PlanInputs in;
+    in.spec = &run->spec;
+    in.from_step = epoch.planned_end();
+    in.committed_step = run->committed_step();
+    in.checkpoint_ordered = epoch.OrdersCheckpoint(in.from_step);
+    const int64_t last = StopStep(in);
     next.state = stopping;
-    next.reason = absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step,
-                               "; a checkpoint is taken at the end of the plan in hand");
+    next.reason =
+        absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step,
+                     last <= run->committed_step()
+                         ? "; it stops before its next step"
+                         : absl::StrCat("; it stops with a checkpoint after step ", last));
+    if (const double seconds = SecondsUntil(*run, last); seconds > 0) {
+      absl::StrAppend(&next.reason, ", about ", Seconds(absl::Seconds(std::ceil(seconds))),
+                      " later");
+    }
+    if (pause && last >= next.total_steps)
+      absl::StrAppend(&next.reason, ": the last of all, the run is then complete");
     return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling);
   }
   const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),

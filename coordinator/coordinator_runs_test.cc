@@ -198,6 +198,35 @@ TEST_F(RunsTest, APausedRunFreesItsWorkersAndGoesOnWhereItWas) {
   EXPECT_THAT(w->trained(), SizeIs(100));  // nothing twice, nothing skipped
 }
 
+TEST_F(RunsTest, APauseSaysAfterWhichStepItTakesEffect) {
+  const std::string id = Submit(RunYaml("first", 1000, 1, "checkpoint: {every: 500}\n"));
+  FakeAgent* w = AddWorker("w");
+  w->step_seconds = 2;
+  RoundsUntil([&] { return w->plans.size() == 1 && Get(id).step() == 5; });
+  // The first plan has 8 steps and no checkpoint: one more step is made for that.
+  EXPECT_EQ(coordinator_->Pause(id)->reason(),
+            "pause asked for at step 5; it stops with a checkpoint after step 9, about 8 s later");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_PAUSED; });
+  EXPECT_EQ(Get(id).reason(), "paused at step 9");
+}
+
+TEST_F(RunsTest, ACancelBeforeTheFirstPlanSaysThatNoStepIsMade) {
+  const std::string id = Submit(RunYaml("first", 1000, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).members_size() == 1; });
+  EXPECT_EQ(coordinator_->Cancel(id, false)->reason(),
+            "cancel asked for at step 0; it stops before its next step");
+}
+
+TEST_F(RunsTest, APauseInTheLastPlanSaysThatTheRunThenIsComplete) {
+  const std::string id = Submit(RunYaml("first", 8, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() == 5; });
+  EXPECT_THAT(coordinator_->Pause(id)->reason(),
+              AllOf(HasSubstr("after step 8"), HasSubstr("the run is then complete")));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+}
+
 TEST_F(RunsTest, TheTimeLeftHasTheEvaluationsInIt) {
   const std::string id = Submit(RunYaml("first", 40, 1, "evaluation: {every: 10}\n"));
   FakeAgent* w = AddWorker("w");

@@ -73,6 +73,10 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   return plan;
 }
 
+bool Complete(const PlanInputs& in) { return in.from_step >= in.spec->steps; }
+
+bool Saved(const PlanInputs& in) { return in.committed_step == in.from_step || in.from_step == 0; }
+
 }  // namespace
 
 std::string AttemptName(uint64_t epoch) { return absl::StrCat("e", epoch); }
@@ -90,6 +94,11 @@ int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total) {
   const int64_t regular = every > 0 && end > first ? end / every - first / every : 0;
   const bool last = first < total && total <= end && (every <= 0 || total % every != 0);
   return regular + last;
+}
+
+int64_t StopStep(const PlanInputs& in) {
+  const bool here = Complete(in) || Saved(in) || in.checkpoint_ordered;
+  return here ? in.from_step : in.from_step + 1;
 }
 
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
@@ -111,9 +120,8 @@ std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
 
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   PlanDecision out;
-  const bool complete = in.from_step >= in.spec->steps;
-  const bool saved = in.committed_step == in.from_step || in.from_step == 0;
-  if (complete || (!in.stop.empty() && (saved || in.checkpoint_ordered))) {
+  const bool complete = Complete(in), saved = Saved(in);
+  if (complete || (!in.stop.empty() && StopStep(in) == in.from_step)) {
     const std::string why =
         complete ? absl::StrCat("all ", in.spec->steps, " steps are done") : in.stop;
     if (saved) {

@@ -42,6 +42,10 @@ struct PlanDecision {
 
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {});
 
+// The step after which an epoch ends that is asked to stop now and whose plans reach up to
+// in.from_step: what DecideNextPlan comes to (in.stop is not looked at).
+int64_t StopStep(const PlanInputs& in);
+
 // Steps s with first < s <= end at which something done every `every` steps and at the end
 // (`total`) is due.
 std::vector<int64_t> StepsDue(int64_t first, int64_t end, int64_t every, int64_t total);

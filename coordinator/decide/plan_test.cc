@@ -198,6 +198,20 @@ TEST(EqualShares, CoverTheBatchContiguously) {
   }
 }
 
+TEST(StopStep, IsWhereTheNextPlansEnd) {
+  const RunSpec spec = Spec();
+  PlanInputs in = Inputs(spec, 40);
+  in.start_step = in.committed_step = 32;
+  EXPECT_EQ(StopStep(in), 41) << "one more step, which is saved";
+  in.checkpoint_ordered = true;
+  EXPECT_EQ(StopStep(in), 40);
+  in.checkpoint_ordered = false;
+  in.committed_step = 40;
+  EXPECT_EQ(StopStep(in), 40);
+  EXPECT_EQ(StopStep(Inputs(spec, 0)), 0);
+  EXPECT_EQ(StopStep(Inputs(spec, 1000)), 1000);
+}
+
 TEST(CountDue, CountsTheStepsDue) {
   for (const int64_t every : {0, 1, 7, 100}) {
     for (const int64_t first : {0, 6, 7, 99, 100}) {
