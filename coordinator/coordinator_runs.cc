@@ -11,6 +11,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/extension.h"
 #include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
@@ -28,6 +29,19 @@ constexpr int64_t kMaxListedEvaluations = 5000;
 absl::Status SpecError(absl::string_view message) {
   return TypedError(absl::StatusCode::kInvalidArgument, v1::ErrorDetail::INVALID_RUN_SPEC, message,
                     "");
+}
+
+// What can be done with a run that has ended for good.
+std::string InsteadOfResume(const RunEntry& run, const std::string& name) {
+  const int64_t last = LastExtensibleStep(run.spec);
+  const bool extensible = !run.checkpoints.empty() && run.checkpoints.front().step() <= last;
+  const std::string extend =
+      extensible ? absl::StrCat("`tritterctl extend ", name,
+                                " --steps N` goes on from one of its checkpoints, as a new run")
+                 : "";
+  if (run.record.state != v1::RUN_STATE_CANCELLED) return extend;
+  return absl::StrCat(extend, extend.empty() ? "" : "; ", "`tritterctl submit ",
+                      JoinPath(run.record.run_dir, "spec.yaml"), "` begins it anew");
 }
 
 }  // namespace
@@ -274,7 +288,7 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
                       absl::StrCat("cannot resume run ", name, ": ", run->spec_error), "");
   }
   if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
-    return WrongStateError(name, "resume", StateName(state));
+    return WrongStateError(name, "resume", StateName(state), InsteadOfResume(*run, name));
   }
   RunRecord next = run->record;
   next.intent = Intent::kRun;

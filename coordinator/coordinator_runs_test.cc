@@ -258,6 +258,23 @@ TEST_F(RunsTest, ASpeedIsOneOfTheLiveEpoch) {
   EXPECT_EQ(Get(id).tokens_per_second(), 8192.0);
 }
 
+TEST_F(RunsTest, AResumeOfARunThatHasEndedSaysWhatCanBeDone) {
+  const std::string begun = Submit(RunYaml("first", 100, 1));
+  EXPECT_OK(coordinator_->Cancel(begun, false));
+  const std::string folder = Get(begun).run_dir();
+  EXPECT_EQ(coordinator_->Resume("first").status().message(),
+            absl::StrCat("cannot resume run first: it is cancelled; `tritterctl submit ", folder,
+                         "/spec.yaml` begins it anew"));
+  const std::string id = Submit(RunYaml("second", 100, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  EXPECT_OK(coordinator_->Cancel(id, true));
+  EXPECT_THAT(coordinator_->Resume(id).status(),
+              StatusIs(Code::kFailedPrecondition,
+                       AllOf(HasSubstr(absl::StrCat("`tritterctl extend ", id, " --steps N`")),
+                             HasSubstr("/spec.yaml` begins it anew"))));
+}
+
 TEST_F(RunsTest, ACompletedRunLeavesAReportItsCurvesAndAModelCard) {
   const std::string id = Submit(RunYaml("first", 100, 1));
   AddWorker("w");

@@ -82,11 +82,12 @@ absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t cu
 }
 
 absl::Status WrongStateError(absl::string_view run, absl::string_view action,
-                             absl::string_view state) {
+                             absl::string_view state, absl::string_view hint) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::WRONG_STATE);
   detail.set_field("state");
   detail.set_actual(std::string(state));
+  detail.set_hint(std::string(hint));
   return TypedError(absl::StatusCode::kFailedPrecondition, detail,
                     absl::StrCat("cannot ", action, " run ", run, ": it is ", state));
 }

@@ -22,9 +22,9 @@ absl::Status UnknownWorkerError(absl::string_view worker);
 absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current);
 absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,
                              absl::string_view why);
-// `action` e.g. "pause"; `state` e.g. "completed".
+// `action` e.g. "pause"; `state` e.g. "completed"; `hint`: what can be done instead.
 absl::Status WrongStateError(absl::string_view run, absl::string_view action,
-                             absl::string_view state);
+                             absl::string_view state, absl::string_view hint = "");
 absl::Status CheckpointRejectedError(absl::string_view field, absl::string_view actual,
                                      absl::string_view expected, absl::string_view message);
 
