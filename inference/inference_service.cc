@@ -16,7 +16,10 @@ namespace {
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 constexpr int64_t kDefaultMaxTokens = 128;
 
-v1::ErrorDetail DetailOf(const absl::Status& status) {
+enum class Asked { kScore, kOther };
+
+v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
+  const bool score = asked == Asked::kScore;
   v1::ErrorDetail detail;
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
@@ -27,12 +30,14 @@ v1::ErrorDetail DetailOf(const absl::Status& status) {
       break;
     case absl::StatusCode::kResourceExhausted:
       detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
-      detail.set_hint("try again later, or ask for fewer tokens");
+      detail.set_hint(score ? "try again later, or score a shorter text"
+                            : "try again later, or ask for fewer tokens");
       break;
     case absl::StatusCode::kOutOfRange:
       detail.set_reason(v1::ErrorDetail::CONTEXT_EXCEEDED);
-      detail.set_field("max_tokens");
-      detail.set_hint("shorten the prompt or lower max_tokens");
+      detail.set_field(score ? "input" : "max_tokens");
+      detail.set_hint(score ? "score a shorter text, or this one in parts"
+                            : "shorten the prompt or lower max_tokens");
       break;
     default:
       break;
@@ -40,10 +45,10 @@ v1::ErrorDetail DetailOf(const absl::Status& status) {
   return detail;
 }
 
-grpc::Status ToGrpc(const absl::Status& status) {
+grpc::Status ToGrpc(const absl::Status& status, Asked asked = Asked::kOther) {
   if (status.ok()) return grpc::Status::OK;
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
-                      DetailOf(status).SerializeAsString());
+                      DetailOf(status, asked).SerializeAsString());
 }
 
 std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
@@ -186,7 +191,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
                                         const v1::ScoreRequest* request,
                                         v1::ScoreResponse* response) {
   const CallSlot slot(this);
-  if (!slot.status().ok()) return ToGrpc(slot.status());
+  if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   ScoreParams params;
   if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
@@ -196,7 +201,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   params.timeout = TimeLeft(*context);
   const auto scores =
       engine_->Score(std::move(params), [context] { return context->IsCancelled(); });
-  if (!scores.ok()) return ToGrpc(scores.status());
+  if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
   double total = 0;
   for (const PositionScore& s : *scores) {
     v1::ScoredToken* token = response->add_tokens();

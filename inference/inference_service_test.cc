@@ -194,6 +194,21 @@ TEST_F(InferenceServiceTest, ScoresAndTokenizes) {
   EXPECT_EQ(ids.tokenizer_hash(), ByteTokenizer().hash());
 }
 
+TEST_F(InferenceServiceTest, ATextThatIsTooLongToScoreIsToldSo) {
+  Start();
+  grpc::ClientContext context;
+  v1::ScoreRequest request;
+  request.set_text(std::string(256, 'a'));  // and the beginning
+  v1::ScoreResponse scores;
+  const grpc::Status status = stub_->Score(&context, request, &scores);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  v1::ErrorDetail detail;
+  ASSERT_TRUE(detail.ParseFromString(status.error_details()));
+  EXPECT_EQ(detail.reason(), v1::ErrorDetail::CONTEXT_EXCEEDED);
+  EXPECT_EQ(detail.field(), "input");
+  EXPECT_EQ(detail.hint(), "score a shorter text, or this one in parts");
+}
+
 TEST_F(InferenceServiceTest, DescribesTheModel) {
   Start();
   grpc::ClientContext context;
