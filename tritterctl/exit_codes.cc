@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "tritterctl/error_detail.h"
 
 namespace tritter {
@@ -54,7 +55,12 @@ int LocalExitCode(const absl::Status& status) {
 }
 
 std::string ErrorText(const absl::Status& status) {
-  std::string text = absl::StrCat("tritterctl: ", status.message());
+  const auto detail = ErrorDetailOf(status);
+  const std::string hint = detail ? detail->hint() : "";
+  // Servers say it in the message too, for those who do not read details.
+  absl::string_view message = status.message();
+  if (!hint.empty()) message = absl::StripSuffix(message, absl::StrCat("; ", hint));
+  std::string text = absl::StrCat("tritterctl: ", message);
   if (absl::IsUnimplemented(status) && status.message().empty()) {
     absl::StrAppend(&text,
                     "a server answers there, but it does not know this call\nhint: is it the ",
@@ -63,9 +69,7 @@ std::string ErrorText(const absl::Status& status) {
   } else if (status.message().empty()) {
     absl::StrAppend(&text, absl::StatusCodeToString(status.code()), ", without a message");
   }
-  if (const auto detail = ErrorDetailOf(status); detail && !detail->hint().empty()) {
-    absl::StrAppend(&text, "\nhint: ", detail->hint());
-  }
+  if (!hint.empty()) absl::StrAppend(&text, "\nhint: ", hint);
   return text;
 }
 

@@ -41,6 +41,14 @@ TEST(ErrorText, ShowsTheHintOfTheDetail) {
   EXPECT_EQ(ErrorDetailOf(status)->reason(), v1::ErrorDetail::UNKNOWN_RUN);
 }
 
+TEST(ErrorText, SaysAHintOnceThatTheMessageEndsWith) {
+  v1::ErrorDetail detail;
+  detail.set_hint("list the runs");
+  absl::Status status = absl::NotFoundError("no run \"x\"; list the runs");
+  AttachErrorDetail(detail.SerializeAsString(), &status);
+  EXPECT_EQ(ErrorText(status), "tritterctl: no run \"x\"\nhint: list the runs");
+}
+
 TEST(ErrorText, BytesThatAreNoDetailAreDropped) {
   absl::Status status = absl::InternalError("x");
   AttachErrorDetail("\xff\xff\xff", &status);
