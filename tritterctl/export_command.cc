@@ -52,7 +52,7 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
     return FailLocal(absl::InvalidArgumentError(
         absl::StrCat("--masters: is for format hf, actual ", arguments.options.format)));
   }
-  std::fprintf(stderr, "exporting %s\n", folder.c_str());
+  if (!context.quiet) std::fprintf(stderr, "exporting %s\n", folder.c_str());
   const absl::StatusOr<ExportResult> result =
       ExportCheckpoint(context.env, folder, arguments.file, arguments.options);
   if (!result.ok()) return FailLocal(result.status());

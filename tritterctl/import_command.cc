@@ -30,7 +30,7 @@ int Import(const CommandContext& context, const ImportArguments& arguments) {
       OpenForeignWeights(context.env, arguments.from);
   if (source.ok() && arguments.ternary) source = AsTernary(*std::move(source));
   if (!source.ok()) return FailLocal(source.status());
-  std::fprintf(stderr, "importing %s\n", arguments.from.c_str());
+  if (!context.quiet) std::fprintf(stderr, "importing %s\n", arguments.from.c_str());
   ExportOptions options;
   options.format = arguments.format;
   const absl::StatusOr<ExportResult> result =

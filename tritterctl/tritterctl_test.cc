@@ -355,10 +355,15 @@ TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
                         "--max-shard-size", "20kB", "-o", "json"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("\"kind\": \"hf\""));
+  EXPECT_THAT(outcome.err, StartsWith("exporting "));
   EXPECT_TRUE(Env::Real()->Exists(folder + "/model.safetensors.index.json"));
   EXPECT_THAT(Tritterctl({"verify", folder}).out, HasSubstr("valid hf: family bitnet"));
-  outcome = Tritterctl({"import", folder, "--file", tpack});
+  outcome = Tritterctl({"import", folder, "--file", tpack, "--quiet"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+  outcome = Tritterctl({"export", checkpoint, "--file", tpack, "-q"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
   EXPECT_THAT(Tritterctl({"verify", tpack}).out, HasSubstr("run random step 40"));
   // A second export does not mix with the first; --masters is of one format.
   EXPECT_THAT(Tritterctl({"export", checkpoint, "--format", "hf", "--file", folder}).err,
