@@ -209,7 +209,7 @@ absl::Status CheckPackable(const ModelConfig& c) {
   };
   for (const Limit& limit : limits) {
     if (limit.met) continue;
-    return absl::UnimplementedError(
+    return absl::InvalidArgumentError(
         absl::StrCat(limit.key, " ", limit.actual, " cannot be packed, expected ", limit.expected));
   }
   return absl::OkStatus();

@@ -79,8 +79,7 @@ absl::StatusOr<ModelConfig> PresetConfig(absl::string_view name);
 // head_dim is given, D even, V >= 264, sinks need a window, …
 absl::Status ValidateConfig(const ModelConfig& config);
 // Whether the packed form (.tpack) that the inference engine serves holds such a network. Errors:
-// InvalidArgument (family bitnet with granularity row), Unimplemented, each naming the switch, its
-// value and the expected one.
+// InvalidArgument naming the switch, its value and the expected one.
 absl::Status CheckPackable(const ModelConfig& config);
 // Reads a `model:` mapping (preset, family and any field; an explicit field always wins). Problems
 // are added to the document at their key; the result is then meaningless.

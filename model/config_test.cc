@@ -162,7 +162,7 @@ TEST(CheckPackable, NamesTheSwitchThatIsNotServed) {
     ModelConfig config = nano;
     c.change(&config);
     EXPECT_THAT(CheckPackable(config),
-                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(c.message)));
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
   }
   ASSERT_OK_AND_ASSIGN(ModelConfig bitnet, PresetConfig("bitnet-2B"));
   EXPECT_OK(CheckPackable(nano));

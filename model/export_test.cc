@@ -197,7 +197,7 @@ TEST(CheckExportable, FamilyBitnetNeedsOneScaleAMatrix) {
   EXPECT_OK(CheckExportable(config, {}));
   config.weight_rule = WeightRule::kThreshold;
   EXPECT_THAT(CheckExportable(config, {}),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("safetensors")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("safetensors")));
 }
 
 TEST_F(ExportTest, RefusesMissingAndDivergedTensors) {

@@ -378,6 +378,15 @@ TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
   RandomWeights plain(config, 2);
   const std::string dense = TempPath("dense.safetensors");
   ASSERT_OK(ExportWeights(Env::Real(), &plain, dense, {"safetensors"}).status());
+  // What a container cannot hold is a wrong use of it, whichever it is.
+  const std::string other = TempPath("plain");
+  ASSERT_OK(Env::Real()->RemoveTree(other));
+  EXPECT_EQ(Tritterctl({"import", dense, "--format", "checkpoint", "--file", other}).code, 0);
+  for (const char* format : {"tpack", "hf"}) {
+    outcome = Tritterctl({"export", other, "--format", format, "--file", TempPath("no")});
+    EXPECT_EQ(outcome.code, 2) << format;
+    EXPECT_THAT(outcome.err, HasSubstr("weight_rule none cannot be packed")) << format;
+  }
   outcome = Tritterctl({"import", dense, "--ternary", "--file", tpack});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("weight_rule: absmean"));
