@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/nearest_word.h"
 #include "common/version.h"
 
 namespace tritter {
@@ -28,6 +30,26 @@ void NameTwinsWhenCalled(CLI::App* app) {
     command->preparse_callback([command](size_t) { NameTwins(command); });
     NameTwinsWhenCalled(command);
   }
+}
+
+// What to say when a word that is none stands where a command is expected; empty when it is not
+// that which is wrong.
+std::string UnknownCommand(const CLI::App* app) {
+  const std::vector<std::string> rest = app->remaining(/*recurse=*/true);
+  std::string path = app->get_name();
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    absl::StrAppend(&path, " ", app->get_name());
+  }
+  if (app->get_require_subcommand_min() == 0 || rest.empty() || absl::StartsWith(rest[0], "-"))
+    return "";
+  std::vector<std::string> known;
+  for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(command->get_name());
+  const std::string nearest = NearestWord(rest[0], known);
+  return absl::StrCat(path, ": no command is called `", rest[0], "`",
+                      nearest.empty() ? "" : absl::StrCat(" (did you mean `", nearest, "`?)"),
+                      "\nhint: ", path, " --help lists the commands\n");
 }
 
 }  // namespace
@@ -145,6 +167,11 @@ std::optional<int> ParseFlags(CommandLine* line, int argc, const char* const* ar
     app->parse(argc, argv);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
+    const std::string unknown = error.get_exit_code() == 0 ? "" : UnknownCommand(app);
+    if (!unknown.empty()) {
+      std::cerr << unknown;
+      return kExitUsage;
+    }
     // CLI11 prints help and version itself, and gives each kind of error a code of its own.
     return app->exit(error, std::cout, std::cerr) == 0 ? 0 : kExitUsage;
   }

@@ -95,7 +95,8 @@ void AddCommonFlags(CommandLine* line, LogFlags* log);
 // Every flag gets its TRITTER_ twin (EnvName), those of commands too; the command line wins over
 // the twin, and twins of commands that are not called are not looked at.
 // Nothing when main should go on; else what main returns: 0 after --help or --version (printed on
-// stdout), kExitUsage after an error (on stderr, with a pointer to --help).
+// stdout), kExitUsage after an error (on stderr, with a pointer to --help; an unknown command with
+// the one that may have been meant).
 std::optional<int> ParseFlags(CommandLine* line, int argc, const char* const* argv);
 
 }  // namespace tritter

@@ -1,8 +1,10 @@
+#include "common/nearest_word.h"
+
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 #include "absl/strings/ascii.h"
-#include "common/yaml.h"
 
 namespace tritter {
 namespace {

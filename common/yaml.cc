@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/nearest_word.h"
 #include "common/status_macros.h"
 #include "common/yaml_scalar.h"
 #include "common/yaml_tree.h"

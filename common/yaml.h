@@ -104,7 +104,4 @@ class YamlDocument {
   std::shared_ptr<yaml_internal::State> state_;
 };
 
-// The candidate nearest to `word` by edit distance, when near enough to be a misspelling; else "".
-std::string NearestWord(absl::string_view word, absl::Span<const std::string> candidates);
-
 }  // namespace tritter

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/nearest_word.h"
 #include "common/random.h"
 #include "common/testing/status_matchers.h"
 #include "common/yaml.h"

@@ -3,7 +3,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/yaml.h"
+#include "common/nearest_word.h"
 
 namespace tritter {
 namespace {

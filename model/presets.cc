@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/yaml.h"
+#include "common/nearest_word.h"
 #include "model/config.h"
 
 namespace tritter {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/env.h"
+#include "common/nearest_word.h"
 #include "common/status_macros.h"
 #include "model/data_mix.h"
 #include "model/run_spec_keys.h"

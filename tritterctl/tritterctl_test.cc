@@ -22,6 +22,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 struct Outcome {
@@ -108,6 +109,24 @@ TEST(Usage, EveryOptionOfEveryCommandHasItsTwin) {
   }
   EXPECT_GE(commands, 20);
   EXPECT_GE(options, 40);
+}
+
+TEST(Usage, AnUnknownCommandIsNamedWithTheNearestOne) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"exprot"}, {"exprot", "r", "--file", "x"}, {"-q", "exprot"}}) {
+    const Outcome o = Tritterctl(arguments);
+    EXPECT_EQ(o.code, 2);
+    EXPECT_EQ(o.err,
+              "tritterctl: no command is called `exprot` (did you mean `export`?)\n"
+              "hint: tritterctl --help lists the commands\n");
+  }
+  EXPECT_THAT(Tritterctl({"frobnicate"}).err, StartsWith("tritterctl: no command is called "
+                                                         "`frobnicate`\nhint: "));
+  EXPECT_THAT(
+      Tritterctl({"get", "rums"}).err,
+      StartsWith("tritterctl get: no command is called `rums` (did you mean `runs`?)\nhint: "
+                 "tritterctl get --help"));
+  EXPECT_THAT(Tritterctl({}).err, Not(HasSubstr("no command is called")));
 }
 
 TEST(Usage, ATwinIsTakenByItsCommandAlone) {
