@@ -14,6 +14,9 @@
 
 namespace tritter {
 
+// A file's first 8 bytes; no terminator there.
+inline constexpr char kTpackMagic[] = "TRITPACK";
+
 struct TpackProvenance {
   std::string run_id;
   int64_t step = 0;

@@ -15,7 +15,6 @@
 
 namespace tritter {
 
-inline constexpr char kTpackMagic[] = "TRITPACK";  // 8 bytes, no terminator in the file
 inline constexpr uint32_t kTpackVersion = 1;
 inline constexpr uint64_t kTpackPreambleBytes = 64;
 inline constexpr uint64_t kTpackAlignment = 64;

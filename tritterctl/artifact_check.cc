@@ -2,7 +2,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
+#include "curation/shard_format.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
 #include "model/import.h"
@@ -79,24 +81,86 @@ absl::StatusOr<ArtifactCheck> CheckShards(Env* env, const std::string& folder) {
        {"tokenizer_hash", manifest.tokenizer_hash}}};
 }
 
+// A single shard; the hash that it should have stands in the manifest beside it.
+absl::StatusOr<ArtifactCheck> CheckShard(Env* env, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, env->MapFile(path));
+  const absl::Span<const uint8_t> bytes = file->bytes();
+  ASSIGN_OR_RETURN(const ShardHeader header, DecodeShardHeader(bytes, path));
+  const absl::StatusOr<ShardManifest> manifest = ReadShardManifest(env, Dirname(path));
+  bool listed = false;
+  for (const SplitEntry* split :
+       {manifest.ok() ? &manifest->train : nullptr, manifest.ok() ? &manifest->heldout : nullptr}) {
+    if (split == nullptr) continue;
+    for (const ShardEntry& entry : split->shards) {
+      if (entry.file != Basename(path)) continue;
+      listed = true;
+      const std::string actual =
+          Sha256Hex(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+      if (actual == entry.sha256) continue;
+      return absl::DataLossError(absl::StrCat(path, ": SHA-256: expected ", entry.sha256,
+                                              " (manifest), actual ", actual,
+                                              "; run curation again"));
+    }
+  }
+  return ArtifactCheck{
+      "shard",
+      absl::StrCat(header.tokens, " tokens, ", header.documents, " documents, ",
+                   FormatBytes(static_cast<double>(bytes.size())),
+                   listed ? "" : " (no manifest beside it names its hash: header and size only)"),
+      {{"tokens", header.tokens},
+       {"documents", header.documents},
+       {"raw_bytes", header.raw_bytes},
+       {"bytes", bytes.size()},
+       {"hash_verified", listed}}};
+}
+
+constexpr char kKnownKinds[] =
+    "known are files .tpack, .safetensors (or its index) and .shard, and folders of shards, a "
+    "checkpoint, a run or a Hugging Face model";
+
+// By its first bytes, and by its name where those are damaged.
+absl::StatusOr<ArtifactCheck> CheckFile(Env* env, const std::string& path) {
+  if (absl::EndsWith(path, ".safetensors") || absl::EndsWith(path, kSafetensorsIndexEnding))
+    return CheckSafetensors(env, path);
+  std::string head;
+  {
+    ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, env->MapFile(path));
+    const absl::Span<const uint8_t> bytes = file->bytes().subspan(0, 8);
+    head.assign(bytes.begin(), bytes.end());
+  }
+  if (head == kTpackMagic || absl::EndsWith(path, ".tpack")) return CheckTpack(env, path);
+  if (head == absl::string_view(kShardMagic, sizeof(kShardMagic)) || absl::EndsWith(path, ".shard"))
+    return CheckShard(env, path);
+  if (Basename(path) == kShardManifestName) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": a manifest lists what belongs to its folder; verify that: tritterctl ", "verify ",
+        Dirname(path)));
+  }
+  if (absl::EndsWith(path, ".yaml")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a configuration is checked by tritterctl validate; of what verify ",
+                     "reads, ", kKnownKinds));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": nothing that verify can read; ", kKnownKinds));
+}
+
 }  // namespace
 
 absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
   if (!env->Exists(path))
     return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
-  if (!env->IsDirectory(path)) {
-    if (absl::EndsWith(path, ".safetensors") || absl::EndsWith(path, kSafetensorsIndexEnding))
-      return CheckSafetensors(env, path);
-    return CheckTpack(env, path);
-  }
+  if (!env->IsDirectory(path)) return CheckFile(env, path);
   if (env->Exists(JoinPath(path, "config.json"))) return CheckHuggingFace(env, path);
-  if (const std::string manifest = JoinPath(path, "manifest.json"); !env->Exists(manifest)) {
-    return absl::NotFoundError(absl::StrCat(
-        manifest,
-        ": missing; expected a finished folder of shards, a committed checkpoint, a run "
-        "or a Hugging Face folder"));
+  if (env->Exists(JoinPath(path, kShardManifestName))) return CheckShards(env, path);
+  ASSIGN_OR_RETURN(const std::vector<std::string> files, env->ListDir(path));
+  for (const std::string& file : files) {
+    if (absl::EndsWith(file, ".shard"))
+      return absl::NotFoundError(absl::StrCat(JoinPath(path, kShardManifestName),
+                                              ": missing; expected a finished folder of shards"));
   }
-  return CheckShards(env, path);
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": nothing that verify can read; ", kKnownKinds));
 }
 
 }  // namespace tritter

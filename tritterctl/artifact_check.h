@@ -1,5 +1,5 @@
 // Reads a file or folder of ours from end to end and says whether it is whole: .tpack,
-// .safetensors or its index, a shard folder, a Hugging Face folder. Checkpoints:
+// .safetensors or its index, a shard or a folder of them, a Hugging Face folder. Checkpoints:
 // checkpoint_check.h.
 #pragma once
 
@@ -12,12 +12,13 @@
 namespace tritter {
 
 struct ArtifactCheck {
-  std::string kind;     // "tpack", "safetensors", "shards", "hf"
+  std::string kind;     // "tpack", "safetensors", "shard", "shards", "hf"
   std::string summary;  // one line of what is in it
   OrderedJson facts;
 };
 
-// Errors: NotFound, DataLoss (file, offset, expected, actual), InvalidArgument (nothing of ours).
+// Errors: NotFound, DataLoss (file, offset, expected, actual), InvalidArgument (of no
+// kind that is known: told which are).
 absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path);
 
 }  // namespace tritter

@@ -21,6 +21,7 @@ namespace tritter {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -342,12 +343,22 @@ TEST(Curate, MakesShardsThatVerifyAndADamagedOneDoesNot) {
   EXPECT_THAT(Tritterctl({"verify", out}).out, HasSubstr("valid shards"));
 
   const std::string shard = JoinPath(out, json["train"]["shards"][0]["file"].get<std::string>());
+  EXPECT_THAT(Tritterctl({"verify", shard}).out,
+              AllOf(HasSubstr("valid shard: "), EndsWith("MB\n")));
+  const std::string alone = Write("alone.bin", *Env::Real()->ReadFile(shard));
+  EXPECT_THAT(Tritterctl({"verify", alone}).out, HasSubstr("header and size only"));
+  const Outcome manifest = Tritterctl({"verify", JoinPath(out, "manifest.json")});
+  EXPECT_EQ(manifest.code, 2);
+  EXPECT_THAT(manifest.err, HasSubstr("verify that: tritterctl verify " + out));
   std::string bytes = *Env::Real()->ReadFile(shard);
   bytes[5000] ^= 1;
   ASSERT_OK(WriteFileAtomically(Env::Real(), shard, bytes));
   const Outcome damaged = Tritterctl({"verify", out});
   EXPECT_EQ(damaged.code, 1);
   EXPECT_THAT(damaged.err, AllOf(HasSubstr(shard), HasSubstr("expected")));
+  EXPECT_EQ(Tritterctl({"verify", shard}).code, 1);
+  ASSERT_OK(Env::Real()->RemoveFile(JoinPath(out, "manifest.json")));
+  EXPECT_EQ(Tritterctl({"verify", out}).code, 5);
 }
 
 TEST(Curate, SaysWhatIsWrong) {
@@ -355,6 +366,21 @@ TEST(Curate, SaysWhatIsWrong) {
   EXPECT_EQ(Tritterctl({"curate", "examples/shakespeare/input.txt"}).code, 2);
   EXPECT_EQ(Tritterctl({"verify", "/nowhere"}).code, 5);
   EXPECT_EQ(Tritterctl({"verify", Write("x.tpack", "not a model")}).code, 1);
+}
+
+TEST(Verify, WhatItCannotReadIsAWrongUseThatNamesTheKindsKnown) {
+  const std::string folder = TempPath("folder");
+  ASSERT_OK(Env::Real()->CreateDirs(folder));
+  for (const std::string& path :
+       {Write("notes.txt", "not a model"), Write("empty", ""), folder, Write("run.yaml", "a: 1")}) {
+    const Outcome o = Tritterctl({"verify", path});
+    EXPECT_EQ(o.code, 2) << o.err;
+    EXPECT_THAT(
+        o.err, AllOf(HasSubstr("known are files .tpack, .safetensors"), Not(HasSubstr("damaged"))));
+  }
+  EXPECT_THAT(Tritterctl({"verify", Write("run.yaml", "a: 1")}).err,
+              HasSubstr("tritterctl validate"));
+  EXPECT_EQ(Tritterctl({"verify", Write("x.shard", "TRITSHR")}).code, 1);
 }
 
 TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
