@@ -115,6 +115,22 @@ TEST_F(LocalCommandTest, AFailedRunOfTheFolderIsResumed) {
                             HasSubstr("demo (r-1): completed")));
 }
 
+TEST_F(LocalCommandTest, ARunOfAnotherConfigurationInTheFolderIsPausedAndTold) {
+  ASSERT_OK(env_->CreateDirs(dir_ + "/coordinator"));
+  ASSERT_OK(WriteFileAtomically(env_, dir_ + "/coordinator/earlier", "name: before\n"));
+  Finish();
+  const auto local = Start();
+  const auto exit = local->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  const std::string output = local->ReadOutput();
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << output;
+  EXPECT_THAT(output, HasSubstr(absl::StrCat(
+                          "this folder has run r-0, paused at step 40 of 100; the configuration "
+                          "differs in name (was before, is demo): a new run begins; go on with the "
+                          "earlier one by tritterctl local /runs/r-0/spec.yaml --dir ",
+                          dir_, "\n")));
+}
+
 TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
   for (const int signal : {SIGINT, SIGTERM}) {
     ASSERT_OK(env_->RemoveTree(dir_));

@@ -4,6 +4,7 @@
 #include "common/sha256.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "tritterctl/local/run_difference.h"
 #include "tritterctl/run_view.h"
 #include "tritterctl/watch.h"
 
@@ -47,6 +48,49 @@ absl::StatusOr<v1::SubmitRunResponse> SubmitOrFind(LocalCluster* cluster, Clock*
                                                    dir, "; choose another --dir"));
 }
 
+// The folder may hold runs of other configurations. One that is not finished would be trained
+// first: it is paused. What is there already, and how to go on with it, is told.
+absl::Status SetOthersAside(LocalCluster* cluster, Clock* clock, RunApi* client,
+                            const LocalRunResult& result, const std::string& dir,
+                            ProgressPrinter* progress) {
+  ASSIGN_OR_RETURN(const v1::ListRunsResponse runs,
+                   RetryWhileAway(cluster, clock, [&] { return client->ListRuns(0); }));
+  bool newest = true;
+  for (v1::Run other : runs.runs()) {  // newest first
+    if (other.run_id() == result.run.run_id()) continue;
+    const bool training = !IsTerminal(other.state()) && other.state() != v1::RUN_STATE_PAUSED &&
+                          other.state() != v1::RUN_STATE_EXPORTING;
+    if (training) {
+      absl::StatusOr<v1::Run> paused =
+          RetryWhileAway(cluster, clock, [&] { return client->PauseRun(other.run_id()); });
+      // It may have ended just now.
+      if (!paused.ok() && !absl::IsFailedPrecondition(paused.status())) return paused.status();
+      if (paused.ok()) other = *std::move(paused);
+    }
+    const bool tell = newest && !result.found;
+    newest = false;
+    if (!tell && !training) continue;
+    std::string text =
+        absl::StrCat("this folder has run ", other.run_id(), ", ", StateName(other.state()),
+                     " at step ", other.step(), " of ", other.total_steps());
+    if (tell) {
+      const std::vector<std::string> keys =
+          DifferingKeys(other.spec_yaml(), result.run.spec_yaml());
+      absl::StrAppend(&text,
+                      keys.empty()
+                          ? ", of the same configuration"
+                          : absl::StrCat("; the configuration differs in ", DifferenceText(keys)),
+                      ": a new run begins");
+    }
+    if (!IsTerminal(other.state()) || other.state() == v1::RUN_STATE_FAILED) {
+      absl::StrAppend(&text, "; go on with the earlier one by tritterctl local ",
+                      JoinPath(other.run_dir(), "spec.yaml"), " --dir ", dir);
+    }
+    progress->Message(text);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt) {
@@ -65,6 +109,7 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
   result.run = submitted.run();
   result.found = submitted.repeated();
   const std::string id = result.run.run_id();
+  RETURN_IF_ERROR(SetOthersAside(cluster, clock, client.get(), result, dir, progress));
   if (result.run.state() == v1::RUN_STATE_COMPLETED) {
     progress->Message(absl::StrCat("run ", id, " is complete already"));
   } else if (result.found) {

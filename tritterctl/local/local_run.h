@@ -24,7 +24,8 @@ struct LocalRunResult {
 // before.
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt);
 
-// Submits (or finds) the run, follows it to its end while the cluster is kept alive. Errors:
+// Submits (or finds) the run, follows it to its end while the cluster is kept alive. Other runs of
+// the folder are paused meanwhile; a new one beside them is said to be new, and in what. Errors:
 // Cancelled (SIGINT, SIGTERM: the run stays as it is), those of the cluster and of the coordinator.
 absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect,
                                             Clock* clock, const RunFile& file,

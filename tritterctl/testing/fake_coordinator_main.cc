@@ -1,5 +1,7 @@
 // A coordinator for tests of `tritterctl local`: one run that is running until the file
 // <data-dir>/finish exists. With <data-dir>/failed at the start it is there already, and failed.
+// With <data-dir>/earlier there is another one, of the configuration in that file, which is
+// training.
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -26,6 +28,13 @@ int main(int argc, char** argv) {
     run.set_reason("no space left on device");
     coordinator.SetRun(run);
     coordinator.RememberSubmission();
+  }
+  if (const auto yaml = Env::Real()->ReadFile(JoinPath(data_dir, "earlier")); yaml.ok()) {
+    v1::Run run = DemoRun();
+    run.set_run_id("r-0");
+    run.set_run_dir("/runs/r-0");
+    run.set_spec_yaml(*yaml);
+    coordinator.SetEarlierRun(run);
   }
   if (!WriteFileAtomically(
            Env::Real(), ready_file,

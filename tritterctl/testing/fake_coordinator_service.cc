@@ -72,6 +72,11 @@ void FakeCoordinator::SetEvents(const std::vector<v1::Event>& events) {
   events_ = events;
 }
 
+void FakeCoordinator::SetEarlierRun(const v1::Run& run) {
+  MutexLock lock(&mu_);
+  earlier_ = run;
+}
+
 void FakeCoordinator::RememberSubmission() {
   MutexLock lock(&mu_);
   remembers_ = true;
@@ -141,6 +146,7 @@ grpc::Status FakeCoordinator::ListRuns(grpc::ServerContext*, const v1::ListRunsR
                                        v1::ListRunsResponse* response) {
   MutexLock lock(&mu_);
   *response->add_runs() = run_;
+  if (earlier_.has_value()) *response->add_runs() = *earlier_;
   return grpc::Status::OK;
 }
 
@@ -168,6 +174,14 @@ grpc::Status FakeCoordinator::WatchRun(grpc::ServerContext* context,
 
 grpc::Status FakeCoordinator::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* r,
                                        v1::Run* run) {
+  {
+    MutexLock lock(&mu_);
+    if (earlier_.has_value() && r->run() == earlier_->run_id()) {
+      earlier_->set_state(v1::RUN_STATE_PAUSED);
+      *run = *earlier_;
+      return grpc::Status::OK;
+    }
+  }
   return Move(r->run(), v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSED, run);
 }
 grpc::Status FakeCoordinator::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* r,

@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   void SetEvents(const std::vector<v1::Event>& events);
   // Every submission is a repeat from now on.
   void RememberSubmission();
+  // A second run, older than the first: listed, and can be paused.
+  void SetEarlierRun(const v1::Run& run);
   int watches();  // WatchRun calls so far
 
  private:
@@ -62,6 +65,7 @@ class FakeCoordinator final : public v1::RunService::Service {
   Mutex mu_;
   CondVar changed_;
   v1::Run run_ GUARDED_BY(mu_);
+  std::optional<v1::Run> earlier_ GUARDED_BY(mu_);
   int64_t version_ GUARDED_BY(mu_) = 0;
   int watches_ GUARDED_BY(mu_) = 0;
   bool stopping_ GUARDED_BY(mu_) = false;
