@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/gemm.h"
 
 namespace tritter {
 namespace {
@@ -142,6 +143,8 @@ InferencePlan PlanStreamed(const ModelConfig& config, const DeviceSpec& device,
 }
 
 }  // namespace
+
+std::string AutoPrecision(bool cpu) { return !cpu || HasBf16Gemm() ? "bf16" : "fp32"; }
 
 double TrainingFlopsPerToken(const ModelConfig& c, int64_t length) {
   const double attention = 6.0 * static_cast<double>(c.layers) * static_cast<double>(length) *

@@ -70,6 +70,10 @@ struct DevicePlan {
 DevicePlan MakeDevicePlan(const ModelConfig& config, const DeviceSpec& device,
                           const DevicePlanOptions& options);
 
+// What `precision: auto` of a run trains in, "fp32" or "bf16": on a GPU always the same; on a CPU
+// its instructions decide, and this machine's are asked.
+std::string AutoPrecision(bool cpu);
+
 // Operations of training on one token of a sequence: 6 per matrix parameter and 6 · L · N · D per
 // layer for causal attention.
 double TrainingFlopsPerToken(const ModelConfig& config, int64_t length);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/testing/status_matchers.h"
+#include "kernels/gemm.h"
 
 namespace tritter {
 namespace {
@@ -74,6 +75,11 @@ TEST(MakeDevicePlan, WorkersShareTheMomentsAndTheWork) {
   EXPECT_EQ(shared.memory.weights, alone.memory.weights);
   EXPECT_NEAR(shared.hours, Training(Make("7B", "A100"), kSmall).hours / 8, 1e-6);
   EXPECT_EQ(Make("7B", "A100").training.size(), plan.training.size() - 2);
+}
+
+TEST(AutoPrecision, IsThatOfGpusOrOfThisProcessor) {
+  EXPECT_EQ(AutoPrecision(/*cpu=*/false), "bf16");
+  EXPECT_EQ(AutoPrecision(/*cpu=*/true), HasBf16Gemm() ? "bf16" : "fp32");
 }
 
 TEST(MakeDevicePlan, MainMemoryHoldsTheProcessToo) {

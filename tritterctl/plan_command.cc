@@ -160,13 +160,24 @@ std::vector<std::string> InferenceRow(const char* name, const InferencePlan& p, 
               : "-"};
 }
 
+// What a run does that leaves it to the machine, and who makes a step.
+std::string ChoicesText(bool cpu, int64_t workers) {
+  return absl::StrCat("precision: auto is ", absl::AsciiStrToUpper(AutoPrecision(cpu)),
+                      cpu ? " on this machine's processor" : " on a GPU", "\nworkers: ",
+                      workers > 1
+                          ? absl::StrCat(workers, " share a step, each takes its part of the batch")
+                          : "1 makes the whole step",
+                      "\n\n");
+}
+
 std::string PlanText(const PlanArguments& a, const ModelConfig& config, const DevicePlan& plan,
-                     bool speeds) {
+                     bool cpu, bool speeds) {
   std::string out =
-      absl::StrFormat("%s: %s parameters, on %s: %s of it are safe to use%s\n\n", a.preset,
+      absl::StrFormat("%s: %s parameters, on %s: %s of it are safe to use%s\n", a.preset,
                       FormatCount(static_cast<double>(ParameterCount(config))), a.device,
                       FormatBytes(static_cast<double>(plan.budget_bytes)),
                       a.workers > 1 ? absl::StrCat(" by each of ", a.workers, " workers") : "");
+  out += ChoicesText(cpu, a.workers);
   std::vector<std::vector<std::string>> rows;
   for (const TrainingPlan& training : plan.training) rows.push_back(TrainingRow(training, speeds));
   rows.push_back(InferenceRow("inference, resident", plan.resident, speeds));
@@ -208,11 +219,13 @@ int Plan(const CommandContext& context, const PlanArguments& a) {
                             {"device", device->name},
                             {"parameters", ParameterCount(*config)},
                             {"budget_bytes", plan.budget_bytes},
+                            {"auto_precision", AutoPrecision(options.cpu)},
+                            {"workers", a.workers},
                             {"training", training},
                             {"resident_inference", InferenceJson(plan.resident, speeds)},
                             {"streamed_inference", InferenceJson(plan.streamed, speeds)}};
   return PrintAnswer(
-      context, json, [&] { return PlanText(a, *config, plan, speeds); },
+      context, json, [&] { return PlanText(a, *config, plan, options.cpu, speeds); },
       [&] {
         std::string fitting;
         for (const TrainingPlan& p : plan.training) {

@@ -21,6 +21,7 @@ namespace tritter {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -443,13 +444,18 @@ TEST(Plan, SaysWhatFitsOfWhatAndWhere) {
   EXPECT_THAT(outcome.out,
               AllOf(HasSubstr("12.7 GB of it are safe to use"),
                     HasSubstr("full training, BF16, 8-bit moments: needs"), HasSubstr("moments 12"),
-                    HasSubstr("inference, resident"), HasSubstr("only the memory is known")));
+                    HasSubstr("inference, resident"), HasSubstr("only the memory is known"),
+                    HasSubstr("precision: auto is BF16 on a GPU\nworkers: 1 makes the whole")));
   outcome = Tritterctl({"plan", "--preset", "nano", "--device", "cpu,24GB", "-o", "json"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("21600000000"), HasSubstr("\"process\": 1")));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("21600000000"), HasSubstr("\"process\": 1"),
+                                 HasSubstr("\"workers\": 1")));
+  EXPECT_THAT(Tritterctl({"plan", "--preset", "nano", "--device", "cpu,24GB"}).out,
+              ContainsRegex("precision: auto is (FP32|BF16) on this machine's processor\n"));
   outcome = Tritterctl({"plan", "--preset", "7B", "--device", "H100", "--workers", "8"});
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("are safe to use by each of 8 workers"),
-                                 HasSubstr("8-bit moments, shared by 8 workers")));
+                                 HasSubstr("8-bit moments, shared by 8 workers"),
+                                 HasSubstr("workers: 8 share a step")));
   EXPECT_THAT(Tritterctl({"plan", "--preset", "7B", "--device", "16GB,beos"}).err,
               HasSubstr("no device is called `beos`"));
   EXPECT_THAT(Tritterctl({"plan", "--preset", "7B", "--device", "cpu"}).err,
