@@ -60,12 +60,12 @@ void ForwardPass::Run(absl::Span<const ForwardRow> rows,
 
 void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   count_ = static_cast<int64_t>(rows.size());
-  x8_stride_ = (std::max({config_.hidden, query_, config_.ffn}) + 63) / 64 * 64;
   Grow(x_, count_ * config_.hidden);
   Grow(qkv_, count_ * (query_ + 2 * key_));
   Grow(heads_, count_ * query_);
   Grow(inner_, count_ * config_.ffn);
-  Grow(x8_, count_ * x8_stride_);
+  Grow(x8_, count_ * ((std::max({config_.hidden, query_, config_.ffn}) + 15) / 16 * 16));
+  Grow(sums_, count_);
   Grow(inv_, count_);
   logit_rows_.clear();
   int64_t positions = 0;
@@ -115,50 +115,54 @@ void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int wo
 
 void ForwardPass::Quantise(const std::vector<float>& x, int64_t width, const float* norm,
                            int worker) {
+  const int64_t columns = (width + 15) / 16 * 16;
+  std::vector<int8_t>& x8 = scratch_[worker].x8;
+  Grow(x8, columns);
   const auto mine = pool_->Share(count_, worker);
-  const int64_t rows = mine.end - mine.begin;
-  const float* from = x.data() + mine.begin * width;
-  int8_t* x8 = x8_.data() + mine.begin * x8_stride_;
-  float* inv = inv_.data() + mine.begin;
-  if (norm != nullptr) {
-    RmsNormQuantiseRows(from, norm, eps_, rows, width, x8, x8_stride_, inv);
-  } else {
-    QuantiseRows(from, rows, width, x8, x8_stride_, inv);
+  for (int64_t t = mine.begin; t < mine.end; ++t) {
+    const float* from = x.data() + t * width;
+    if (norm != nullptr) {
+      RmsNormQuantiseRows(from, norm, eps_, 1, width, x8.data(), columns, &inv_[t]);
+    } else {
+      QuantiseRows(from, 1, width, x8.data(), columns, &inv_[t]);
+    }
+    ArrangeToken(x8.data(), columns, t, count_, x8_.data(), sums_.data());
   }
 }
 
-// Multiplies the quantised rows with blocks [first_block, end_block) of m and hands over each
-// token's part: use(token, acc, first row, number of rows).
-template <typename Use>
-void ForwardPass::ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block,
-                          std::vector<int32_t>& acc, const Use& use) const {
-  const int64_t step = std::clamp<int64_t>(kAccumulators / (16 * count_), 4, 64);
-  for (int64_t block = first_block; block < end_block; block += step) {
-    const int64_t blocks = std::min(step, end_block - block), stride = blocks * 16,
-                  row = block * 16;
-    const int64_t rows = std::min(stride, m.rows - row);
-    Grow(acc, count_ * stride);
-    // Blocks of rows follow each other: a run of them is a matrix of its own.
-    kernel_->gemm(m.tiled + row * m.input_stride() / 4, rows, m.cols, x8_.data(), x8_stride_,
-                  count_, acc.data(), stride, 0, blocks);
-    for (int64_t t = 0; t < count_; ++t) use(t, acc.data() + t * stride, row, rows);
-  }
+// Row blocks whose accumulators stay in the cache until they are dequantised.
+int64_t ForwardPass::BlocksAtOnce() const {
+  return std::clamp<int64_t>(kAccumulators / (16 * count_), 8, 64);
+}
+
+// The quantised rows times blocks [block, block + blocks) of m, into acc.
+DequantiseTile ForwardPass::Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
+                                     std::vector<int32_t>* acc) const {
+  const int64_t stride = blocks * 16, row = block * 16;
+  Grow(*acc, count_ * stride);
+  kernel_->gemm(m.tiled, m.rows, m.cols, {x8_.data(), sums_.data(), count_}, acc->data(), stride,
+                block, block + blocks);
+  return {acc->data(),
+          stride,
+          count_,
+          std::min(stride, m.rows - row),
+          m.scales + (m.per_row ? row : 0),
+          m.per_row,
+          inv_.data()};
 }
 
 void ForwardPass::Qkv(const LayerWeights& w, int worker) {
-  const int64_t width = query_ + 2 * key_;
+  const int64_t width = query_ + 2 * key_, step = BlocksAtOnce();
   const std::pair<const TernaryMatrix*, int64_t> parts[] = {
       {&w.q, 0}, {&w.k, query_}, {&w.v, query_ + key_}};
   const auto mine = pool_->Share(w.q.blocks() + w.k.blocks() + w.v.blocks(), worker);
   int64_t begin = 0;  // of this matrix, in blocks of all three
   for (const auto& [m, column] : parts) {
-    const int64_t first = std::max(mine.begin, begin) - begin,
-                  end = std::min(mine.end, begin + m->blocks()) - begin;
-    ForRows(*m, first, end, scratch_[worker].acc,
-            [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-              DequantiseRow(acc, m->scales + (m->per_row ? row : 0), m->per_row, inv_[t], rows,
-                            &qkv_[t * width + column + row]);
-            });
+    const int64_t end = std::min(mine.end, begin + m->blocks()) - begin;
+    for (int64_t block = std::max(mine.begin, begin) - begin; block < end; block += step) {
+      DequantiseInto(Multiply(*m, block, std::min(step, end - block), &scratch_[worker].acc), false,
+                     &qkv_[column + block * 16], width);
+    }
     begin += m->blocks();
   }
 }
@@ -197,32 +201,23 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
 
 void ForwardPass::AddToResidual(const TernaryMatrix& m, int worker) {
   const auto mine = pool_->Share(m.blocks(), worker);
-  WorkerScratch& s = scratch_[worker];
-  ForRows(m, mine.begin, mine.end, s.acc,
-          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-            Grow(s.a, rows);
-            DequantiseRow(acc, m.scales + (m.per_row ? row : 0), m.per_row, inv_[t], rows,
-                          s.a.data());
-            AddRow(s.a.data(), rows, &x_[t * config_.hidden + row]);
-          });
+  const int64_t step = BlocksAtOnce();
+  for (int64_t block = mine.begin; block < mine.end; block += step) {
+    DequantiseInto(Multiply(m, block, std::min(step, mine.end - block), &scratch_[worker].acc),
+                   true, &x_[block * 16], config_.hidden);
+  }
 }
 
 void ForwardPass::GateUp(const LayerWeights& w, int worker) {
   const auto mine = pool_->Share(w.gate.blocks(), worker);
+  const int64_t step = BlocksAtOnce();
   WorkerScratch& s = scratch_[worker];
-  ForRows(w.gate, mine.begin, mine.end, s.acc,
-          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-            DequantiseRow(acc, w.gate.scales + (w.gate.per_row ? row : 0), w.gate.per_row, inv_[t],
-                          rows, &inner_[t * config_.ffn + row]);
-          });
-  ForRows(w.up, mine.begin, mine.end, s.acc,
-          [&](int64_t t, const int32_t* acc, int64_t row, int64_t rows) {
-            Grow(s.b, rows);
-            DequantiseRow(acc, w.up.scales + (w.up.per_row ? row : 0), w.up.per_row, inv_[t], rows,
-                          s.b.data());
-            float* gate = &inner_[t * config_.ffn + row];
-            Relu2Mul(gate, s.b.data(), rows, gate);
-          });
+  for (int64_t block = mine.begin; block < mine.end; block += step) {
+    const int64_t blocks = std::min(step, mine.end - block);
+    const DequantiseTile gate = Multiply(w.gate, block, blocks, &s.acc),
+                         up = Multiply(w.up, block, blocks, &s.up_acc);
+    DequantiseGated(gate, up, &inner_[block * 16], config_.ffn);
+  }
 }
 
 void ForwardPass::FinalNorm(int worker) {

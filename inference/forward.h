@@ -12,6 +12,7 @@
 #include "inference/packed_model.h"
 #include "inference/rope_cache.h"
 #include "inference/thread_pool.h"
+#include "kernels/float_ops.h"
 
 namespace tritter {
 
@@ -46,16 +47,17 @@ class ForwardPass {
 
  private:
   struct WorkerScratch {
-    std::vector<int32_t> acc;
-    std::vector<float> a, b, scores;
+    std::vector<int32_t> acc, up_acc;
+    std::vector<float> scores;
+    std::vector<int8_t> x8;  // one quantised row
   };
 
   void Prepare(absl::Span<const ForwardRow> rows);
   void RunWorker(absl::Span<const ForwardRow> rows, int worker);
   void Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker);
-  template <typename Use>
-  void ForRows(const TernaryMatrix& m, int64_t first_block, int64_t end_block,
-               std::vector<int32_t>& acc, const Use& use) const;
+  DequantiseTile Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
+                          std::vector<int32_t>* acc) const;
+  int64_t BlocksAtOnce() const;
   void Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker);
   void Qkv(const LayerWeights& w, int worker);
   void AddToResidual(const TernaryMatrix& m, int worker);
@@ -74,14 +76,14 @@ class ForwardPass {
   const int64_t query_, key_, vocab_;  // widths N·D, K·D, V
   const float eps_;
 
-  int64_t count_ = 0;         // rows of this batch, T
-  std::vector<float> x_;      // residual [T, H]
-  std::vector<float> qkv_;    // [T, query | key | key]
-  std::vector<float> heads_;  // attention output [T, query]
-  std::vector<float> inner_;  // relu²·up [T, I]
-  std::vector<int8_t> x8_;    // quantised input of the next product [T, x8_stride_]
-  std::vector<float> inv_;    // [T]
-  int64_t x8_stride_ = 0;
+  int64_t count_ = 0;          // rows of this batch, T
+  std::vector<float> x_;       // residual [T, H]
+  std::vector<float> qkv_;     // [T, query | key | key]
+  std::vector<float> heads_;   // attention output [T, query]
+  std::vector<float> inner_;   // relu²·up [T, I]
+  std::vector<int8_t> x8_;     // quantised input of the next product, arranged
+  std::vector<int32_t> sums_;  // [T]
+  std::vector<float> inv_;     // [T]
   RopeCache rope_;
   std::vector<int64_t> logit_rows_;
   std::vector<float> final_;   // [logit rows, H]

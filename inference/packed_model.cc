@@ -180,7 +180,8 @@ absl::Status CheckBlock(const TernaryMatrix& matrix, int64_t block, const Ternar
   std::vector<int8_t> x(static_cast<size_t>(stride), 0);
   for (int64_t c = 0; c < matrix.cols; ++c) x[c] = static_cast<int8_t>((c * 73 + 41) % 256 - 128);
   std::vector<int32_t> actual(kTileRows, 0);
-  kernel.gemm(tiled, rows, matrix.cols, x.data(), stride, 1, actual.data(), kTileRows, 0, 1);
+  MultiplyRows(kernel, tiled, rows, matrix.cols, x.data(), stride, 1, actual.data(), kTileRows, 0,
+               1);
 
   std::vector<uint8_t> logical(static_cast<size_t>(rows * LogicalRowBytes(matrix.cols)));
   std::vector<int8_t> codes(static_cast<size_t>(rows * matrix.cols));

@@ -53,6 +53,7 @@ class PackedModel {
   const float* embedding() const { return embedding_; }  // [V, H]
   const float* norm() const { return norm_; }            // [H]
   const float* head() const { return head_; }            // [V, H]; the embedding when tied
+  int64_t head_bytes() const { return config().vocab * config().hidden * 4; }  // read by a token
 
  private:
   explicit PackedModel(std::unique_ptr<TpackFile> file) : file_(std::move(file)) {}

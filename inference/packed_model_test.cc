@@ -20,11 +20,9 @@ TpackTensorToWrite Tensor(const std::string& name) {
 }
 
 // A kernel that is wrong in one row, as a mixed-up layout would be.
-void BrokenGemm(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x, int64_t x_stride,
-                int64_t tokens, int32_t* y, int64_t y_stride, int64_t first_block,
-                int64_t end_block) {
-  ScalarTernaryKernel().gemm(tiled, rows, cols, x, x_stride, tokens, y, y_stride, first_block,
-                             end_block);
+void BrokenGemm(const uint8_t* tiled, int64_t rows, int64_t cols, const ArrangedActivations& x,
+                int32_t* y, int64_t y_stride, int64_t first_block, int64_t end_block) {
+  ScalarTernaryKernel().gemm(tiled, rows, cols, x, y, y_stride, first_block, end_block);
   y[3] += 1;
 }
 

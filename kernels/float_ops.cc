@@ -49,6 +49,13 @@ void DequantiseRow(const int32_t* acc, const float* scales, bool per_row, float 
                    float* y) {
   Best().dequantise_row(acc, scales, per_row, inv, n, y);
 }
+void DequantiseInto(const DequantiseTile& tile, bool add, float* y, int64_t y_stride) {
+  Best().dequantise_into(tile, add, y, y_stride);
+}
+void DequantiseGated(const DequantiseTile& gate, const DequantiseTile& up, float* h,
+                     int64_t h_stride) {
+  Best().dequantise_gated(gate, up, h, h_stride);
+}
 void AddRow(const float* x, int64_t n, float* y) { Best().add_row(x, n, y); }
 void RopeInPlace(float* x, const float* cos, const float* sin, int64_t d) {
   Best().rope_in_place(x, cos, sin, d);

@@ -33,6 +33,21 @@ void QuantiseRows(const float* x, int64_t rows, int64_t n, int8_t* x8, int64_t x
 // scale for all rows when !per_row. n results.
 void DequantiseRow(const int32_t* acc, const float* scales, bool per_row, float inv, int64_t n,
                    float* y);
+// The epilogues of a ternary product over acc [tokens, acc_stride], `rows` results a token, each
+// the bits of DequantiseRow and what follows it. scales: [rows], or [1] when !per_row; inv
+// [tokens].
+struct DequantiseTile {
+  const int32_t* acc;
+  int64_t acc_stride, tokens, rows;
+  const float* scales;
+  bool per_row;
+  const float* inv;
+};
+// y [tokens, y_stride]: set, or added to.
+void DequantiseInto(const DequantiseTile& tile, bool add, float* y, int64_t y_stride);
+// h = relu(gate)^2 * up. h [tokens, h_stride].
+void DequantiseGated(const DequantiseTile& gate, const DequantiseTile& up, float* h,
+                     int64_t h_stride);
 // y += x, n elements.
 void AddRow(const float* x, int64_t n, float* y);
 
@@ -84,6 +99,8 @@ struct FloatOps {
   decltype(&tritter::RmsNormQuantiseRows) rms_norm_quantise_rows;
   decltype(&tritter::QuantiseRows) quantise_rows;
   decltype(&tritter::DequantiseRow) dequantise_row;
+  decltype(&tritter::DequantiseInto) dequantise_into;
+  decltype(&tritter::DequantiseGated) dequantise_gated;
   decltype(&tritter::AddRow) add_row;
   decltype(&tritter::RopeInPlace) rope_in_place;
   decltype(&tritter::Relu2Mul) relu2_mul;

@@ -68,6 +68,32 @@ Outputs RunAll(const FloatOps& ops, uint32_t seed) {
   out.Add(y);
   ops.add_row(x.data(), n, y.data());
   out.Add(y);
+  {  // the fused epilogues are the plain ones, one after the other
+    const int64_t tokens = size(3);
+    std::vector<int32_t> a(tokens * (n + 3)), b(tokens * (n + 3));
+    for (int32_t& v : a) v = static_cast<int32_t>(rng() % 100000) - 50000;
+    for (int32_t& v : b) v = static_cast<int32_t>(rng() % 100000) - 50000;
+    const Floats invs = RandomFloats(rng, tokens);
+    for (const bool per_row : {true, false}) {
+      const DequantiseTile gate = {a.data(), n + 3, tokens, n, w.data(), per_row, invs.data()},
+                           up = {b.data(), n + 3, tokens, n, w.data(), !per_row, invs.data()};
+      Floats set(tokens * n), added = RandomFloats(rng, tokens * n), gated(tokens * n);
+      Floats wanted_set = set, wanted_added = added, wanted_gated = gated, second(n);
+      ops.dequantise_into(gate, false, set.data(), n);
+      ops.dequantise_into(gate, true, added.data(), n);
+      ops.dequantise_gated(gate, up, gated.data(), n);
+      for (int64_t t = 0; t < tokens; ++t) {
+        ops.dequantise_row(&a[t * (n + 3)], w.data(), per_row, invs[t], n, &wanted_set[t * n]);
+        ops.add_row(&wanted_set[t * n], n, &wanted_added[t * n]);
+        ops.dequantise_row(&b[t * (n + 3)], w.data(), !per_row, invs[t], n, second.data());
+        ops.relu2_mul(&wanted_set[t * n], second.data(), n, &wanted_gated[t * n]);
+      }
+      EXPECT_TRUE(SameBits(set, wanted_set));
+      EXPECT_TRUE(SameBits(added, wanted_added));
+      EXPECT_TRUE(SameBits(gated, wanted_gated));
+      out.Add(gated);
+    }
+  }
   ops.relu2_mul(x.data(), w.data(), n, y.data());
   out.Add(y);
   const Floats wide = RandomFloats(rng, n, 40.0f);

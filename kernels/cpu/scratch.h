@@ -8,7 +8,7 @@
 
 namespace tritter {
 
-inline constexpr int64_t kKernelScratchBytes = 592 << 10;
+inline constexpr int64_t kKernelScratchBytes = 256 << 10;
 
 // This thread's buffer of kKernelScratchBytes, aligned to 64. Contents are whatever the last user
 // left.

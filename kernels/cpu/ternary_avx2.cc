@@ -15,7 +15,6 @@ namespace tritter {
 namespace {
 
 constexpr int64_t kTileCols = 16, kTileBytes = 64;
-constexpr int64_t kMaxTokens = 256;  // tokens whose sums are held at a time
 constexpr int64_t kWidenTiles = 8;
 
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -29,15 +28,9 @@ inline __m256i Broadcast4(const int8_t* p) {
   return _mm256_set1_epi32(word);
 }
 
-int32_t SumOf(const int8_t* x, int64_t n) {
-  int32_t sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
-  return sum;
-}
-
-// One row block, T tokens.
+// One row block, T tokens of a group of `group` tokens: x and sums of the first of them.
 template <int T>
-void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t x_stride,
+void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t group,
                    const int32_t* sums, int32_t* y, int64_t y_stride) {
   const __m256i three = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
   __m256i wide[T][2];
@@ -46,7 +39,7 @@ void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t
     const int64_t tiles = Min(col_tiles, kWidenTiles);
     __m256i narrow[T][2];
     for (int t = 0; t < T; ++t) narrow[t][0] = narrow[t][1] = _mm256_setzero_si256();
-    for (int64_t tile = 0; tile < tiles; ++tile, w += kTileBytes, x += kTileCols) {
+    for (int64_t tile = 0; tile < tiles; ++tile, w += kTileBytes, x += kTileCols * group) {
       const __m256i top = Load(w), bottom = Load(w + 32);
 #pragma clang loop unroll(full)
       for (int part = 0; part < 4; ++part) {
@@ -54,7 +47,7 @@ void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t
         const __m256i bottom_codes = _mm256_and_si256(_mm256_srli_epi32(bottom, 2 * part), three);
 #pragma clang loop unroll(full)
         for (int t = 0; t < T; ++t) {
-          const __m256i b = Broadcast4(x + t * x_stride + 4 * part);
+          const __m256i b = Broadcast4(x + 4 * (part * group + t));
           narrow[t][0] = _mm256_add_epi16(narrow[t][0], _mm256_maddubs_epi16(top_codes, b));
           narrow[t][1] = _mm256_add_epi16(narrow[t][1], _mm256_maddubs_epi16(bottom_codes, b));
         }
@@ -76,23 +69,20 @@ void MultiplyBlock(const uint8_t* w, int64_t col_tiles, const int8_t* x, int64_t
 
 }  // namespace
 
-void TernaryGemmAvx2(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x,
-                     int64_t x_stride, int64_t tokens, int32_t* y, int64_t y_stride,
-                     int64_t first_block, int64_t end_block) {
+void TernaryGemmAvx2(const uint8_t* tiled, int64_t rows, int64_t cols, const ArrangedActivations& x,
+                     int32_t* y, int64_t y_stride, int64_t first_block, int64_t end_block) {
   static_cast<void>(rows);  // padding rows hold code 1 and come out as 0
   constexpr decltype(&MultiplyBlock<1>) kBlockFns[] = {nullptr, MultiplyBlock<1>, MultiplyBlock<2>,
                                                        MultiplyBlock<3>, MultiplyBlock<4>};
-  const int64_t col_tiles = (cols + kTileCols - 1) / kTileCols;
-  int32_t sums[kMaxTokens];
-  for (int64_t from = 0; from < tokens; from += kMaxTokens) {
-    const int64_t count = Min(kMaxTokens, tokens - from);
-    for (int64_t t = 0; t < count; ++t) sums[t] = SumOf(x + (from + t) * x_stride, cols);
-    for (int64_t block = first_block; block < end_block; ++block) {
-      const uint8_t* w = tiled + block * col_tiles * kTileBytes;
-      for (int64_t t = 0; t < count; t += 4) {
-        const int64_t n = Min(4, count - t);
-        kBlockFns[n](w, col_tiles, x + (from + t) * x_stride, x_stride, sums + t,
-                     y + (from + t) * y_stride + 16 * block, y_stride);
+  const int64_t col_tiles = (cols + kTileCols - 1) / kTileCols, columns = col_tiles * kTileCols;
+  for (int64_t block = first_block; block < end_block; ++block) {
+    const uint8_t* w = tiled + block * col_tiles * kTileBytes;
+    for (int64_t g = 0; g < TokenGroups(x.tokens); ++g) {
+      const int64_t first = FirstOfGroup(x.tokens, g), size = FirstOfGroup(x.tokens, g + 1) - first;
+      for (int64_t t = 0; t < size; t += 4) {
+        kBlockFns[Min(4, size - t)](
+            w, col_tiles, x.x + first * columns + 4 * t, size, x.sums + first + t,
+            y + (first + t) * y_stride + 16 * (block - first_block), y_stride);
       }
     }
   }

@@ -7,13 +7,10 @@
 // groups are 1, 4, 16
 //   and 64 times too large and have an accumulator each, shifted back at the end: one load, four
 //   ands and four products a tile. Four row blocks at a time share the broadcasts.
-// - 2 to kMaxGroup tokens: codes are made once in registers and used for all tokens of 2 row blocks
-// (up to 24
-//   accumulators). Activations are first copied to [column group][token] order, so that broadcasts
-//   come from one stream.
-// - More: groups of up to kMaxGroup tokens; the codes of 2 row blocks x kPanelCols columns are
-// unpacked once into L2 and
-//   used by every group.
+// - Up to kPackedGroups groups of tokens: codes are made in registers and used for all tokens of 2
+// row blocks (up to 24 accumulators).
+// - More: the codes of kSetBlocks row blocks x kPanelCols columns are unpacked once into the second
+// cache and used by every group.
 #include "kernels/cpu/ternary_avx512_vnni.h"
 
 #include <immintrin.h>
@@ -24,16 +21,17 @@ namespace tritter {
 namespace {
 
 constexpr int64_t kTileCols = 16, kTileBytes = 64;
-constexpr int64_t kMaxGroup = 12;    // tokens whose accumulators for 2 row blocks fit the registers
-constexpr int64_t kMaxTokens = 264;  // tokens packed at a time
-constexpr int64_t kPanelCols =
-    2048;  // columns of an unpacked panel; with the packed tokens it fits half a MiB of L2
+constexpr int64_t kMaxGroup = kTokenGroup;  // accumulators of 2 row blocks fit the registers
+constexpr int64_t kPackedGroups = 3;        // up to here codes are made anew for every group
+constexpr int64_t kPanelCols = 2048;        // of what is unpacked: a group's part fits 32 KiB
+constexpr int64_t kSetBlocks = 8;           // row blocks unpacked together
 constexpr int64_t kPrefetchBytes =
     512;  // two streams alone do not keep memory busy: 20 % at 2 to 8 tokens
 constexpr int64_t kSingleChunk =
     262144;  // columns before a 64-fold accumulator could overflow: 6144 * cols < 2^31
 
-static_assert(kMaxTokens * kPanelCols + 32 * kPanelCols <= kKernelScratchBytes);
+static_assert(kSetBlocks * 16 * kPanelCols <= kKernelScratchBytes);
+static_assert(kMaxGroup == 12);
 
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline __m512i Load(const void* p) { return _mm512_loadu_si512(p); }
@@ -43,19 +41,6 @@ inline __m512i Broadcast4(const int8_t* p) {
   int32_t word;
   __builtin_memcpy(&word, p, 4);
   return _mm512_set1_epi32(word);
-}
-
-// n a multiple of 16.
-int32_t SumOf(const int8_t* x, int64_t n) {
-  const __m512i ones = _mm512_set1_epi8(1);
-  __m512i sum = _mm512_setzero_si512();
-  int64_t i = 0;
-  for (; i + 64 <= n; i += 64) sum = _mm512_dpbusd_epi32(sum, ones, Load(x + i));
-  for (; i < n; i += 16) {
-    const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i));
-    sum = _mm512_dpbusd_epi32(sum, ones, _mm512_zextsi128_si512(part));
-  }
-  return _mm512_reduce_add_epi32(sum);
 }
 
 // One token, R row blocks that lie `block_bytes` apart.
@@ -95,18 +80,18 @@ void MultiplyOne(const uint8_t* w, int64_t block_bytes, int64_t col_tiles, const
   for (int r = 0; r < R; ++r) Store(y + 16 * r, total[r]);
 }
 
-void GemvBlocks(const uint8_t* tiled, int64_t col_tiles, const int8_t* x, int32_t* y, int64_t first,
-                int64_t end) {
-  const int32_t sum = SumOf(x, col_tiles * kTileCols);
+void GemvBlocks(const uint8_t* tiled, int64_t col_tiles, const int8_t* x, int32_t sum, int32_t* y,
+                int64_t blocks) {
   const int64_t bytes = col_tiles * kTileBytes;
-  int64_t block = first;
-  for (; block + 4 <= end; block += 4)
+  int64_t block = 0;
+  for (; block + 4 <= blocks; block += 4)
     MultiplyOne<4>(tiled + block * bytes, bytes, col_tiles, x, sum, y + 16 * block);
-  if (block + 2 <= end) {
+  if (block + 2 <= blocks) {
     MultiplyOne<2>(tiled + block * bytes, bytes, col_tiles, x, sum, y + 16 * block);
     block += 2;
   }
-  if (block < end) MultiplyOne<1>(tiled + block * bytes, bytes, col_tiles, x, sum, y + 16 * block);
+  if (block < blocks)
+    MultiplyOne<1>(tiled + block * bytes, bytes, col_tiles, x, sum, y + 16 * block);
 }
 
 // What a group of tokens is multiplied with: R row blocks, `tiles` column tiles.
@@ -115,8 +100,8 @@ struct Operands {
   int64_t block_bytes;  // from one row block to the next (packed tiles)
   int64_t tiles;
   const int8_t* x;      // [4 * tiles][T] groups of four activations
-  const int32_t* sums;  // [T] sums of the activations in x
-  bool add;             // to what y holds, else y is set
+  const int32_t* sums;  // [T] sums of the tokens' activations, over all columns
+  bool add;             // to what y holds (columns before these); else y is set
   int32_t* y;
   int64_t y_stride;
 };
@@ -129,9 +114,7 @@ void MultiplyGroup(const Operands& o) {
   for (int t = 0; t < T; ++t) {
     const __m512i start = _mm512_set1_epi32(-o.sums[t]);
 #pragma clang loop unroll(full)
-    for (int r = 0; r < R; ++r) {
-      acc[r][t] = o.add ? _mm512_add_epi32(Load(o.y + t * o.y_stride + 16 * r), start) : start;
-    }
+    for (int r = 0; r < R; ++r) acc[r][t] = o.add ? Load(o.y + t * o.y_stride + 16 * r) : start;
   }
   const __m512i three = _mm512_set1_epi8(3);
   const int64_t block_bytes = o.block_bytes;
@@ -192,18 +175,6 @@ constexpr GroupFn kGroupFns[2][2][kMaxGroup + 1] = {
     {TRITTER_GROUP_FNS(1, true), TRITTER_GROUP_FNS(2, true)}};
 #undef TRITTER_GROUP_FNS
 
-// x [tokens, x_stride] from some column on -> packed [cols / 4][tokens] groups of four; sums of
-// those columns.
-void PackGroup(const int8_t* x, int64_t x_stride, int64_t tokens, int64_t cols, int8_t* packed,
-               int32_t* sums) {
-  for (int64_t t = 0; t < tokens; ++t) {
-    const int8_t* row = x + t * x_stride;
-    sums[t] = SumOf(row, cols);
-    int8_t* out = packed + 4 * t;
-    for (int64_t c = 0; c < cols; c += 4, out += 4 * tokens) __builtin_memcpy(out, row + c, 4);
-  }
-}
-
 // Tiles of R row blocks -> codes [4 * tiles][R][64].
 void UnpackPanel(const uint8_t* w, int64_t block_bytes, int64_t tiles, int64_t blocks,
                  uint8_t* codes) {
@@ -220,34 +191,44 @@ void UnpackPanel(const uint8_t* w, int64_t block_bytes, int64_t tiles, int64_t b
   }
 }
 
-// Up to kMaxTokens tokens, split evenly into groups.
-void GemmTokens(const uint8_t* tiled, int64_t col_tiles, const int8_t* x, int64_t x_stride,
-                int64_t tokens, int32_t* y, int64_t y_stride, int64_t first, int64_t end) {
-  const int64_t groups = (tokens + kMaxGroup - 1) / kMaxGroup;
-  const bool unpack = groups > 1;
-  const int64_t chunk_tiles =
-      unpack ? kPanelCols / kTileCols : kKernelScratchBytes / (tokens * kTileCols);
-  const int64_t block_bytes = col_tiles * kTileBytes;
-  uint8_t* const codes = KernelScratch();
-  int8_t* const packed = reinterpret_cast<int8_t*>(unpack ? codes + 32 * kPanelCols : codes);
-  int32_t sums[kMaxTokens];
-
-  for (int64_t tile = 0; tile < col_tiles; tile += chunk_tiles) {
-    const int64_t tiles = Min(chunk_tiles, col_tiles - tile), cols = tiles * kTileCols;
+// Groups of tokens that read packed tiles: they stay in the first cache from one group to the next.
+void MultiplyPacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedActivations& x,
+                    int64_t groups, int32_t* y, int64_t y_stride, int64_t blocks) {
+  const int64_t block_bytes = col_tiles * kTileBytes, columns = col_tiles * kTileCols;
+  for (int64_t block = 0; block < blocks; block += 2) {
+    const int64_t pair = Min(2, blocks - block);
     for (int64_t g = 0; g < groups; ++g) {
-      const int64_t from = g * tokens / groups, to = (g + 1) * tokens / groups;
-      PackGroup(x + from * x_stride + tile * kTileCols, x_stride, to - from, cols,
-                packed + from * cols, sums + from);
+      const int64_t from = FirstOfGroup(x.tokens, g), to = FirstOfGroup(x.tokens, g + 1);
+      kGroupFns[0][pair - 1][to - from]({tiled + block * block_bytes, block_bytes, col_tiles,
+                                         x.x + from * columns, x.sums + from, false,
+                                         y + from * y_stride + 16 * block, y_stride});
     }
-    for (int64_t block = first; block < end; block += 2) {
-      const int64_t blocks = Min(2, end - block);
-      const uint8_t* w = tiled + block * block_bytes + tile * kTileBytes;
-      if (unpack) UnpackPanel(w, block_bytes, tiles, blocks, codes);
+  }
+}
+
+// Many groups: the codes of kSetBlocks row blocks x kPanelCols columns are unpacked once, and every
+// group's activations come into the first cache once for all of them.
+void MultiplyUnpacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedActivations& x,
+                      int64_t groups, int32_t* y, int64_t y_stride, int64_t blocks) {
+  const int64_t block_bytes = col_tiles * kTileBytes, columns = col_tiles * kTileCols;
+  uint8_t* const codes = KernelScratch();
+  for (int64_t set = 0; set < blocks; set += kSetBlocks) {
+    const int64_t in_set = Min(kSetBlocks, blocks - set);
+    for (int64_t tile = 0; tile < col_tiles; tile += kPanelCols / kTileCols) {
+      const int64_t tiles = Min(kPanelCols / kTileCols, col_tiles - tile);
+      const uint8_t* const w = tiled + set * block_bytes + tile * kTileBytes;
+      for (int64_t block = 0; block < in_set; block += 2) {
+        UnpackPanel(w + block * block_bytes, block_bytes, tiles, Min(2, in_set - block),
+                    codes + block * 16 * kPanelCols);
+      }
       for (int64_t g = 0; g < groups; ++g) {
-        const int64_t from = g * tokens / groups, to = (g + 1) * tokens / groups;
-        kGroupFns[unpack][blocks - 1][to - from]({unpack ? codes : w, block_bytes, tiles,
-                                                  packed + from * cols, sums + from, tile > 0,
-                                                  y + from * y_stride + 16 * block, y_stride});
+        const int64_t from = FirstOfGroup(x.tokens, g), to = FirstOfGroup(x.tokens, g + 1);
+        for (int64_t block = 0; block < in_set; block += 2) {
+          kGroupFns[1][Min(2, in_set - block) - 1][to - from](
+              {codes + block * 16 * kPanelCols, 0, tiles,
+               x.x + from * columns + tile * kTileCols * (to - from), x.sums + from, tile > 0,
+               y + from * y_stride + 16 * (set + block), y_stride});
+        }
       }
     }
   }
@@ -255,17 +236,19 @@ void GemmTokens(const uint8_t* tiled, int64_t col_tiles, const int8_t* x, int64_
 
 }  // namespace
 
-void TernaryGemmAvx512Vnni(const uint8_t* tiled, int64_t rows, int64_t cols, const int8_t* x,
-                           int64_t x_stride, int64_t tokens, int32_t* y, int64_t y_stride,
+void TernaryGemmAvx512Vnni(const uint8_t* tiled, int64_t rows, int64_t cols,
+                           const ArrangedActivations& x, int32_t* y, int64_t y_stride,
                            int64_t first_block, int64_t end_block) {
   static_cast<void>(rows);  // padding rows hold code 1 and come out as 0
-  const int64_t col_tiles = (cols + kTileCols - 1) / kTileCols;
-  if (tokens == 1) return GemvBlocks(tiled, col_tiles, x, y, first_block, end_block);
-  const int64_t parts = (tokens + kMaxTokens - 1) / kMaxTokens;
-  for (int64_t p = 0; p < parts; ++p) {
-    const int64_t from = p * tokens / parts, to = (p + 1) * tokens / parts;
-    GemmTokens(tiled, col_tiles, x + from * x_stride, x_stride, to - from, y + from * y_stride,
-               y_stride, first_block, end_block);
+  const int64_t col_tiles = (cols + kTileCols - 1) / kTileCols, blocks = end_block - first_block;
+  tiled += first_block * col_tiles * kTileBytes;
+  const int64_t groups = TokenGroups(x.tokens);
+  if (x.tokens == 1) {
+    GemvBlocks(tiled, col_tiles, x.x, x.sums[0], y, blocks);
+  } else if (groups <= kPackedGroups) {
+    MultiplyPacked(tiled, col_tiles, x, groups, y, y_stride, blocks);
+  } else {
+    MultiplyUnpacked(tiled, col_tiles, x, groups, y, y_stride, blocks);
   }
 }
 

@@ -130,8 +130,8 @@ void ServingForward::Multiply(const Matrix& w, int64_t tokens, float* y) const {
     const TernaryKernel& kernel = BestTernaryKernel();
     parallel_->Run(blocks, [&](int, int64_t first, int64_t end) {
       if (first < end) {
-        kernel.gemm(w.tiles.data(), w.out, w.in, input_.x8.data(), x_stride, tokens, acc.data(),
-                    stride, first, end);
+        MultiplyRows(kernel, w.tiles.data(), w.out, w.in, input_.x8.data(), x_stride, tokens,
+                     acc.data() + first * kTileRows, stride, first, end);
       }
     });
     for (int64_t t = 0; t < tokens; ++t)
