@@ -14,7 +14,7 @@ std::vector<const FloatOps*> SupportedFloatOps() {
   std::vector<const FloatOps*> ops = {&kBaselineFloatOps};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) ops.push_back(&kAvx2FloatOps);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ops.push_back(&kAvx2FloatOps);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     ops.push_back(&kAvx512FloatOps);
@@ -68,20 +68,10 @@ void AttendRow(const float* q, const float* k, const float* v, int64_t kv_stride
                int64_t d, float* scratch, float* out) {
   Best().attend_row(q, k, v, kv_stride, positions, d, scratch, out);
 }
-void AttendPages(const float* q, const float* const* pages, int64_t offset, int64_t positions,
-                 int64_t d, float* scratch, float* out) {
-  Best().attend_pages(q, pages, offset, positions, d, scratch, out);
-}
 float DotRow(const float* a, const float* b, int64_t n) { return Best().dot_row(a, b, n); }
 void DotRows(const float* w, int64_t rows, const float* x, int64_t x_stride, int64_t tokens,
              int64_t n, float* y, int64_t y_stride) {
   Best().dot_rows(w, rows, x, x_stride, tokens, n, y, y_stride);
-}
-
-void KvStore(const float* k, const float* v, int64_t d, int64_t slot, float* page) {
-  for (int64_t i = 0; i < d; ++i) page[i * kKvPagePositions + slot] = k[i];
-  float* values = page + kKvPagePositions * d + slot * d;
-  for (int64_t i = 0; i < d; ++i) values[i] = v[i];
 }
 
 void RopeTable(double theta, int64_t d, int64_t first_position, int64_t positions, float* cos,

@@ -5,9 +5,9 @@
 // threads.
 //
 // How the bits are kept equal: every reduction runs in 16 lanes (element i goes to lane i mod 16)
-// that are folded in halves at the end, every operation is one IEEE single-precision operation (no
-// fused multiply-add), and exp is our own polynomial. The same source is compiled for the baseline,
-// AVX2 and AVX-512 and chosen at run time.
+// that are folded in halves at the end, every operation is one IEEE single-precision operation (fused
+// multiply-adds only where the source says so: attention), and exp is our own polynomial. The same
+// source is compiled for the baseline, AVX2 and AVX-512 and chosen at run time.
 #pragma once
 
 #include <cstdint>
@@ -68,21 +68,10 @@ void ExpRow(const float* x, int64_t n, float* y);
 // Attention of one query head over `positions` >= 1 keys of one KV head: softmax(q.k / sqrt(d)) v,
 // numerically stable. Order: score_p = (sum over i in sequence of q_i * k_pi) * (1/sqrt(d));
 // weights exp(score - max); their sum in 16 lanes; out_i = (sum over p in sequence of weight_p *
-// v_pi) * (1/sum). Key p is k + p * kv_stride (likewise v). `scratch` [positions rounded up to 16].
+// v_pi) * (1/sum), both sums of products by fused multiply-adds. Key p is k + p * kv_stride (likewise v). `scratch` [positions rounded up to 16].
 // out [d], not q.
 void AttendRow(const float* q, const float* k, const float* v, int64_t kv_stride, int64_t positions,
                int64_t d, float* scratch, float* out);
-
-// The same attention, bit for bit, over a paged cache. A page holds kKvPagePositions positions of
-// one KV head: keys transposed [d][16], then values [16][d]; KvPageFloats(d) floats.
-inline constexpr int64_t kKvPagePositions = 16;
-inline int64_t KvPageFloats(int64_t d) { return 2 * kKvPagePositions * d; }
-// Writes k and v [d] into slot (0..15) of a page.
-void KvStore(const float* k, const float* v, int64_t d, int64_t slot, float* page);
-// Position p is slot p mod 16 of the page at pages[p / 16] + offset (offset in floats: one
-// allocation may hold the pages of many layers and heads). scratch as above.
-void AttendPages(const float* q, const float* const* pages, int64_t offset, int64_t positions,
-                 int64_t d, float* scratch, float* out);
 
 // dot of two rows: 16 lanes folded in halves.
 float DotRow(const float* a, const float* b, int64_t n);
@@ -106,7 +95,6 @@ struct FloatOps {
   decltype(&tritter::Relu2Mul) relu2_mul;
   decltype(&tritter::ExpRow) exp_row;
   decltype(&tritter::AttendRow) attend_row;
-  decltype(&tritter::AttendPages) attend_pages;
   decltype(&tritter::DotRow) dot_row;
   decltype(&tritter::DotRows) dot_rows;
 };

@@ -262,32 +262,6 @@ TEST(FloatOps, AttentionMatchesItsFormula) {
   }
 }
 
-TEST(FloatOps, PagedAttentionHasTheBitsOfTheContiguousForm) {
-  std::mt19937 rng(4);
-  for (int64_t d : {2, 20, 32, 128}) {
-    for (int64_t positions : {1, 16, 17, 64, 65, 143}) {
-      const Floats q = RandomFloats(rng, d, 2.0f), k = RandomFloats(rng, positions * d),
-                   v = RandomFloats(rng, positions * d);
-      const int64_t blocks = (positions + 15) / 16, offset = 7;
-      // What lies in unused slots must not matter.
-      std::vector<Floats> memory(blocks, Floats(offset + KvPageFloats(d), std::nanf("")));
-      std::vector<const float*> pages;
-      for (const Floats& m : memory) pages.push_back(m.data());
-      for (int64_t p = 0; p < positions; ++p) {
-        KvStore(&k[p * d], &v[p * d], d, p % 16, memory[p / 16].data() + offset);
-      }
-      Floats scratch(blocks * 16), expected(d), actual(d);
-      AttendRow(q.data(), k.data(), v.data(), d, positions, d, scratch.data(), expected.data());
-      for (const FloatOps* ops : SupportedFloatOps()) {
-        ops->attend_pages(q.data(), pages.data(), offset, positions, d, scratch.data(),
-                          actual.data());
-        EXPECT_TRUE(SameBits(expected, actual))
-            << ops->name << " d " << d << " positions " << positions;
-      }
-    }
-  }
-}
-
 TEST(FloatOps, HugeScoresStayFinite) {
   const Floats q(4, 1e18f), k = {1e18f, 1e18f, 1e18f, 1e18f, 0, 0, 0, 0},
                             v = {1, 2, 3, 4, 9, 9, 9, 9};

@@ -1,0 +1,38 @@
+// Where things lie in a page of the KV cache, for the code that writes pages and the one that reads
+// them (kernels/kv_cache.h). static: every unit its own, none compiled for a wider instruction set
+// is shared.
+//
+// FP32  keys [d][16 positions], values [16][d], floats.
+// BF16  keys [pairs of dimensions][16][2], values [16][blocks of 32 dimensions][16][2]: lane i of a
+//       word holds dimensions 32b + i and 32b + 16 + i, so that one shift and one mask give sixteen
+//       neighbours each. d is padded to a multiple of 32.
+// INT4  keys [8 dimensions][16 positions] words of eight codes, the first in the lowest bits;
+// values
+//       [2 halves of 8 positions][d] words of eight codes, one a position; then four arrays of FP16
+//       [groups][16 positions]: scales and minima of the keys, then of the values. d is padded to a
+//       multiple of 32.
+#pragma once
+
+#include <cstdint>
+
+namespace tritter {
+
+constexpr int64_t kKvGroup = 32;  // dimensions that share an INT4 scale
+
+static inline int64_t KvGroups(int64_t d) { return (d + kKvGroup - 1) / kKvGroup; }
+static inline int64_t KvPadded(int64_t d) { return KvGroups(d) * kKvGroup; }
+
+struct Int4Page {
+  int64_t value_codes, key_scales, key_minima, value_scales, value_minima, end;  // bytes
+};
+static inline Int4Page Int4PageOf(int64_t d) {
+  const int64_t codes = KvPadded(d) * 16 / 2, numbers = KvGroups(d) * 16 * 2;
+  return {codes,
+          2 * codes,
+          2 * codes + numbers,
+          2 * codes + 2 * numbers,
+          2 * codes + 3 * numbers,
+          2 * codes + 4 * numbers};
+}
+
+}  // namespace tritter
