@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile
                      ", this server has only the byte tokenizer ", tokenizer.hash()));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model, PackedModel::Load(std::move(file), *kernel));
-  const int64_t page_bytes = KvPageLayout(model->config()).page_bytes();
+  const int64_t page_bytes = KvPageLayout(model->config(), options.kv_format).page_bytes;
   if (options.max_kv_bytes < page_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("the KV cache may take ", options.max_kv_bytes, " bytes, one page of ",
@@ -39,12 +39,11 @@ Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
       tokenizer_(tokenizer),
       kernel_(kernel),
       pool_(options.threads),
-      forward_(model_.get(), kernel, &pool_),
-      pages_(KvPageLayout(model_->config()).page_floats,
-             options.max_kv_bytes / KvPageLayout(model_->config()).page_bytes()),
+      forward_(model_.get(), kernel, &pool_, options.kv_format),
+      pages_(forward_.layout().page_bytes, options.max_kv_bytes / forward_.layout().page_bytes),
       scheduler_(options.scheduler, &forward_, &pages_, &pool_, options.clock) {
   limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
-             KvPageLayout(model_->config()).page_bytes()};
+             forward_.layout().page_bytes};
   stats_.kv_pages_total = limits_.kv_pages;
   stats_.kv_page_bytes = limits_.kv_page_bytes;
   thread_ = std::thread([this] { Loop(); });

@@ -25,6 +25,7 @@ struct EngineOptions {
   int64_t max_kv_bytes = int64_t{1} << 30;
   int64_t max_queue = 64;  // requests that wait; one more is refused at once
   SchedulerOptions scheduler;
+  KvFormat kv_format = KvFormat::kF32;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   Clock* clock = Clock::Real();
 };

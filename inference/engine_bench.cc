@@ -57,11 +57,11 @@ absl::StatusOr<std::unique_ptr<TpackFile>> OpenBenchModel(const std::string& pat
 // The bare forward pass: no scheduler, no sampler.
 class Bare {
  public:
-  Bare(const PackedModel* model, int threads)
+  Bare(const PackedModel* model, int threads, KvFormat format = KvFormat::kF32)
       : model_(model),
         pool_(threads),
-        forward_(model, &BestTernaryKernel(), &pool_),
-        pages_(KvPageLayout(model->config()).page_floats, 4096) {}
+        forward_(model, &BestTernaryKernel(), &pool_, format),
+        pages_(forward_.layout().page_bytes, 4096) {}
 
   // Seconds of one step of `sequences` sequences, each with `rows` new positions at `depth`.
   double Step(int64_t sequences, int64_t rows, int64_t depth) {
@@ -94,7 +94,7 @@ class Bare {
   ThreadPool pool_;
   ForwardPass forward_;
   KvPagePool pages_;
-  std::vector<std::vector<float*>> tables_;
+  std::vector<std::vector<uint8_t*>> tables_;
 };
 
 struct Limits {
@@ -150,10 +150,22 @@ void BenchBare(const PackedModel& model, int threads, const Limits& limits,
     }
   }
   if (wanted("depth")) {
-    for (int64_t at = 0; at < 2048; at += 512) bare.Step(1, 512, at);
-    const double deep = bare.Median(1, 1, 2040, 20);
-    PrintFigure({absl::StrCat("decode at depth 2048 against depth 16", on), shallow / deep, "x", "",
-                 threads == 2 ? ">= 0.85" : ""});
+    double bf16 = 0;
+    for (const auto& [format, name] : {std::pair{KvFormat::kF32, "FP32"},
+                                       {KvFormat::kBf16, "BF16"},
+                                       {KvFormat::kInt4, "INT4"}}) {
+      Bare deep(&model, threads, format);
+      for (int64_t at = 0; at < 2048; at += 512) deep.Step(1, 512, at);
+      const double seconds = deep.Median(1, 1, 2040, 30);
+      if (format == KvFormat::kBf16) bf16 = seconds;
+      const bool bar = threads == 2 && format == KvFormat::kInt4;
+      PrintFigure({absl::StrCat("decode at depth 2048 against depth 16, KV ", name, on),
+                   shallow / seconds, "x", "", bar ? ">= 0.85" : ""});
+      if (format == KvFormat::kInt4) {
+        PrintFigure({absl::StrCat("decode at depth 2048, KV INT4 against BF16", on), bf16 / seconds,
+                     "x", "", bar ? ">= 1" : ""});
+      }
+    }
   }
 }
 

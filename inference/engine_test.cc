@@ -196,7 +196,7 @@ TEST(Engine, RefusesAtOnceWhenTheQueueIsFull) {
 
 TEST(Engine, WaitsForKvMemoryAndRefusesWhatNeverFits) {
   EngineOptions options;
-  const int64_t page = KvPageLayout(TinyConfig()).page_bytes();
+  const int64_t page = KvPageLayout(TinyConfig(), KvFormat::kF32).page_bytes;
   options.max_kv_bytes = 3 * page;
   auto engine = MakeEngine(options);
   EXPECT_THAT(
@@ -289,7 +289,7 @@ TEST(Engine, ManyRandomRequestsWithCancellationsLeaveNothingBehind) {
   options.threads = 2;
   options.max_queue = 1000;
   options.scheduler.max_batch = 16;
-  options.max_kv_bytes = 40 * KvPageLayout(TinyConfig()).page_bytes();
+  options.max_kv_bytes = 40 * KvPageLayout(TinyConfig(), KvFormat::kF32).page_bytes;
   auto engine = MakeEngine(options);
   auto observer = std::make_shared<CountingObserver>();
   engine->SetObserver(observer);

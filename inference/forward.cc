@@ -21,12 +21,12 @@ void Grow(std::vector<T>& v, int64_t n) {
 }  // namespace
 
 ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
-                         int64_t logit_floats)
+                         KvFormat kv_format, int64_t logit_floats)
     : model_(model),
       config_(model->config()),
       kernel_(kernel),
       pool_(pool),
-      layout_(config_),
+      layout_(config_, kv_format),
       query_(config_.heads * config_.head_dim),
       key_(config_.kv_heads * config_.head_dim),
       vocab_(config_.vocab),
@@ -77,10 +77,31 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
     rope_.Ensure(row.position);
     if (row.wants_logits) logit_rows_.push_back(t);
   }
-  for (WorkerScratch& s : scratch_) Grow(s.scores, (positions + 15) / 16 * 16);
+  for (WorkerScratch& s : scratch_) Grow(s.attention, KvScratchFloats(config_.head_dim, positions));
+  BundleRows(rows);
   const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
   Grow(final_, wanted * config_.hidden);
   Grow(logits_, std::min(wanted, logits_part_) * vocab_);
+}
+
+// Rows whose queries of one KV head attend together: with few heads a head several neighbouring
+// positions, and never so many that a thread would have nothing to do.
+void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows) {
+  const int64_t group = config_.heads / config_.kv_heads;
+  queries_ = std::clamp<int64_t>(count_ * config_.heads / pool_->threads(), 1, kMaxQueries);
+  const int64_t most = std::max<int64_t>(1, queries_ / group);
+  bundles_.clear();
+  for (int64_t t = 0; t < count_; ++t) {
+    if (!bundles_.empty()) {
+      Bundle& last = bundles_.back();
+      if (last.count < most && rows[t].pages == rows[t - 1].pages &&
+          rows[t].position == rows[t - 1].position + 1) {
+        ++last.count;
+        continue;
+      }
+    }
+    bundles_.push_back({t, 1});
+  }
 }
 
 void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
@@ -180,8 +201,8 @@ void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeight
     const int64_t position = rows[t].position;
     RopeInPlace(vector, rope_.Cos(position), rope_.Sin(position), d);
     if (is_key) {
-      float* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
-      KvStore(vector, vector + key_, d, position % kKvPagePositions,
+      uint8_t* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
+      KvStore(layout_.format, vector, vector + key_, d, position % kKvPagePositions,
               page + layout_.Offset(layer, head - config_.heads));
     }
   }
@@ -189,13 +210,26 @@ void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeight
 
 void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
   const int64_t d = config_.head_dim, group = config_.heads / config_.kv_heads;
+  const int64_t parts = (group + queries_ - 1) / queries_;  // of a KV head's group
+  const int64_t per_bundle = config_.kv_heads * parts,
+                items = static_cast<int64_t>(bundles_.size()) * per_bundle;
   // Interleaved: later rows of a prompt see more positions, so that contiguous parts would be
   // uneven.
-  for (int64_t item = worker; item < count_ * config_.heads; item += pool_->threads()) {
-    const int64_t t = item / config_.heads, head = item % config_.heads;
-    AttendPages(&qkv_[t * (query_ + 2 * key_) + head * d], rows[t].pages->data(),
-                layout_.Offset(layer, head / group), rows[t].position + 1, d,
-                scratch_[worker].scores.data(), &heads_[t * query_ + head * d]);
+  for (int64_t item = worker; item < items; item += pool_->threads()) {
+    const Bundle& bundle = bundles_[static_cast<size_t>(item / per_bundle)];
+    const int64_t kv_head = item % per_bundle / parts, part = item % parts;
+    const int64_t first_head = kv_head * group + part * group / parts,
+                  end_head = kv_head * group + (part + 1) * group / parts;
+    KvQueries queries = {0, qkv_.data(), heads_.data(), {}, {}, {}};
+    for (int64_t t = bundle.first; t < bundle.first + bundle.count; ++t) {
+      for (int64_t head = first_head; head < end_head; ++head, ++queries.count) {
+        queries.q_at[queries.count] = t * (query_ + 2 * key_) + head * d;
+        queries.out_at[queries.count] = t * query_ + head * d;
+        queries.seen[queries.count] = rows[t].position + 1;
+      }
+    }
+    AttendKv({layout_.format, rows[bundle.first].pages->data(), layout_.Offset(layer, kv_head), d},
+             queries, scratch_[worker].attention.data());
   }
 }
 

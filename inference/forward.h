@@ -21,7 +21,7 @@ namespace tritter {
 struct ForwardRow {
   int32_t token = 0;
   int64_t position = 0;
-  const std::vector<float*>* pages =
+  const std::vector<uint8_t*>* pages =
       nullptr;  // page table of the row's sequence, covers `position`
   bool wants_logits = false;
 };
@@ -32,7 +32,9 @@ class ForwardPass {
  public:
   // `logit_floats` bounds the memory of logits: 64 MiB, or one row when that is more.
   ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
-              int64_t logit_floats = int64_t{16} << 20);
+              KvFormat kv_format, int64_t logit_floats = int64_t{16} << 20);
+
+  const KvPageLayout& layout() const { return layout_; }
 
   // Stores keys and values of every row and computes the logits of those that want them, part by
   // part: use(first, count) is called for rows [first, first + count) of those, in order, and
@@ -48,11 +50,12 @@ class ForwardPass {
  private:
   struct WorkerScratch {
     std::vector<int32_t> acc, up_acc;
-    std::vector<float> scores;
+    std::vector<float> attention;
     std::vector<int8_t> x8;  // one quantised row
   };
 
   void Prepare(absl::Span<const ForwardRow> rows);
+  void BundleRows(absl::Span<const ForwardRow> rows);
   void RunWorker(absl::Span<const ForwardRow> rows, int worker);
   void Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker);
   DequantiseTile Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
@@ -76,6 +79,13 @@ class ForwardPass {
   const int64_t query_, key_, vocab_;  // widths N·D, K·D, V
   const float eps_;
 
+  // Rows [first, first + count) of one sequence at neighbouring positions, whose queries attend
+  // together.
+  struct Bundle {
+    int64_t first, count;
+  };
+  std::vector<Bundle> bundles_;
+  int64_t queries_ = 1;        // at most so many of one KV head attend together
   int64_t count_ = 0;          // rows of this batch, T
   std::vector<float> x_;       // residual [T, H]
   std::vector<float> qkv_;     // [T, query | key | key]

@@ -22,17 +22,17 @@ std::vector<int32_t> Tokens(int64_t count, int32_t start) {
 struct Fixture {
   explicit Fixture(const ModelConfig& config, int threads,
                    const TernaryKernel* kernel = &BestTernaryKernel(),
-                   int64_t logit_floats = int64_t{1} << 20)
+                   int64_t logit_floats = int64_t{1} << 20, KvFormat format = KvFormat::kF32)
       : file(MemoryTpack::Random(config, 5)),
         model(*PackedModel::Load(MemoryTpack::Random(config, 5), *kernel)),
         pool(threads),
-        forward(model.get(), kernel, &pool, logit_floats),
-        pages(KvPageLayout(config).page_floats, 64) {}
+        forward(model.get(), kernel, &pool, format, logit_floats),
+        pages(forward.layout().page_bytes, 64) {}
 
   // Logits of all tokens, computed in chunks of the given sizes (the last one repeats).
   std::vector<std::vector<float>> Run(const std::vector<int32_t>& tokens,
                                       const std::vector<int64_t>& chunks) {
-    std::vector<float*> table;
+    std::vector<uint8_t*> table;
     (void)*pages.Take(KvPagesFor(static_cast<int64_t>(tokens.size())), &table);
     std::vector<std::vector<float>> logits;
     for (size_t at = 0, chunk = 0; at < tokens.size(); ++chunk) {
@@ -91,7 +91,7 @@ TEST(ForwardPass, RowsOfOtherSequencesDoNotChangeABit) {
   Fixture f(TinyConfig(), 2);
   const std::vector<int32_t> a = Tokens(20, 1), b = Tokens(33, 100);
   const auto expected_a = f.Run(a, {20}), expected_b = f.Run(b, {33});
-  std::vector<float*> table_a, table_b;
+  std::vector<uint8_t*> table_a, table_b;
   (void)*f.pages.Take(2, &table_a);
   (void)*f.pages.Take(3, &table_b);
   size_t at_a = 0, at_b = 0;
@@ -120,7 +120,7 @@ TEST(ForwardPass, GivesLogitsOnlyForRowsThatWantThem) {
   Fixture f(TinyConfig(), 1);
   const std::vector<int32_t> tokens = Tokens(5, 8);
   const auto expected = f.Run(tokens, {5});
-  std::vector<float*> table;
+  std::vector<uint8_t*> table;
   (void)*f.pages.Take(1, &table);
   std::vector<ForwardRow> rows;
   for (int64_t i = 0; i < 5; ++i) rows.push_back({tokens[i], i, &table, i == 2 || i == 4});

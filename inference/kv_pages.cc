@@ -4,20 +4,20 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/float_ops.h"
 
 namespace tritter {
 
-KvPageLayout::KvPageLayout(const ModelConfig& config)
-    : kv_heads(config.kv_heads),
-      head_floats(KvPageFloats(config.head_dim)),
-      page_floats(config.layers * config.kv_heads * head_floats) {}
+KvPageLayout::KvPageLayout(const ModelConfig& config, KvFormat format)
+    : format(format),
+      kv_heads(config.kv_heads),
+      head_bytes(KvPageBytes(format, config.head_dim)),
+      page_bytes(config.layers * config.kv_heads * head_bytes) {}
 
 int64_t KvPagesFor(int64_t positions) {
   return (positions + kKvPagePositions - 1) / kKvPagePositions;
 }
 
-void KvPagePool::FreeMemory::operator()(float* p) const { std::free(p); }
+void KvPagePool::FreeMemory::operator()(uint8_t* p) const { std::free(p); }
 
 void* KvPagePool::FromSystem(size_t bytes) {
   void* page = std::aligned_alloc(64, bytes);
@@ -25,9 +25,9 @@ void* KvPagePool::FromSystem(size_t bytes) {
   return page;
 }
 
-absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<float*>* table) {
+absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<uint8_t*>* table) {
   if (count > free_pages()) return false;
-  const size_t bytes = (static_cast<size_t>(page_floats_) * sizeof(float) + 63) / 64 * 64;
+  const size_t bytes = (static_cast<size_t>(page_bytes_) + 63) / 64 * 64;
   while (static_cast<int64_t>(free_.size()) < count) {
     void* page = allocate_(bytes);
     if (page == nullptr) {
@@ -37,8 +37,8 @@ absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<float*>* table)
                        " pages are there; start the server with a smaller "
                        "--max-kv-memory, or free some memory"));
     }
-    memory_.emplace_back(static_cast<float*>(page));
-    free_.push_back(static_cast<float*>(page));
+    memory_.emplace_back(static_cast<uint8_t*>(page));
+    free_.push_back(static_cast<uint8_t*>(page));
   }
   table->insert(table->end(), free_.end() - count, free_.end());
   free_.resize(free_.size() - static_cast<size_t>(count));
@@ -46,7 +46,7 @@ absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<float*>* table)
   return true;
 }
 
-void KvPagePool::Return(std::vector<float*>* table) {
+void KvPagePool::Return(std::vector<uint8_t*>* table) {
   used_ -= static_cast<int64_t>(table->size());
   free_.insert(free_.end(), table->begin(), table->end());
   table->clear();

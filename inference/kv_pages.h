@@ -8,22 +8,23 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/kv_cache.h"
 #include "model/config.h"
 
 namespace tritter {
 
-// Where the keys and values of one (layer, KV head) lie inside a page, in floats (layout:
-// kernels/float_ops.h).
+// Where the keys and values of one (layer, KV head) lie inside a page, in bytes (layout:
+// kernels/kv_cache.h).
 struct KvPageLayout {
-  explicit KvPageLayout(const ModelConfig& config);
+  KvPageLayout(const ModelConfig& config, KvFormat format);
   int64_t Offset(int64_t layer, int64_t kv_head) const {
-    return (layer * kv_heads + kv_head) * head_floats;
+    return (layer * kv_heads + kv_head) * head_bytes;
   }
-  int64_t page_bytes() const { return page_floats * static_cast<int64_t>(sizeof(float)); }
 
+  KvFormat format;
   int64_t kv_heads;
-  int64_t head_floats;
-  int64_t page_floats;
+  int64_t head_bytes;
+  int64_t page_bytes;
 };
 int64_t KvPagesFor(int64_t positions);  // rounded up
 
@@ -34,8 +35,8 @@ class KvPagePool {
   using Allocate = void* (*)(size_t bytes);
   static void* FromSystem(size_t bytes);
 
-  KvPagePool(int64_t page_floats, int64_t max_pages, Allocate allocate = &FromSystem)
-      : page_floats_(page_floats), max_pages_(max_pages), allocate_(allocate) {}
+  KvPagePool(int64_t page_bytes, int64_t max_pages, Allocate allocate = &FromSystem)
+      : page_bytes_(page_bytes), max_pages_(max_pages), allocate_(allocate) {}
   KvPagePool(const KvPagePool&) = delete;
   KvPagePool& operator=(const KvPagePool&) = delete;
 
@@ -44,18 +45,18 @@ class KvPagePool {
   int64_t used_pages() const { return used_; }
   // Appends `count` pages to `table`; false (and nothing done) when that many are not free.
   // ResourceExhausted, and nothing done, when the system has no memory for a page.
-  absl::StatusOr<bool> Take(int64_t count, std::vector<float*>* table);
-  void Return(std::vector<float*>* table);  // empties it
+  absl::StatusOr<bool> Take(int64_t count, std::vector<uint8_t*>* table);
+  void Return(std::vector<uint8_t*>* table);  // empties it
 
  private:
   struct FreeMemory {
-    void operator()(float* p) const;
+    void operator()(uint8_t* p) const;
   };
-  const int64_t page_floats_, max_pages_;
+  const int64_t page_bytes_, max_pages_;
   const Allocate allocate_;
   int64_t used_ = 0;
-  std::vector<std::unique_ptr<float, FreeMemory>> memory_;
-  std::vector<float*> free_;
+  std::vector<std::unique_ptr<uint8_t, FreeMemory>> memory_;
+  std::vector<uint8_t*> free_;
 };
 
 }  // namespace tritter

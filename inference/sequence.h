@@ -47,8 +47,8 @@ class Sequence {
   FinishReason finish_reason() const { return finish_reason_; }
   const RequestUsage& usage() const { return usage_; }  // complete after Finish
 
-  int64_t computed = 0;       // positions whose keys and values are stored
-  std::vector<float*> pages;  // taken by the scheduler, which gives them back
+  int64_t computed = 0;         // positions whose keys and values are stored
+  std::vector<uint8_t*> pages;  // taken by the scheduler, which gives them back
 
  private:
   bool EndsText(int32_t token) const;

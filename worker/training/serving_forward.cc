@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/float_ops.h"
+#include "kernels/kv_cache.h"
 #include "kernels/packing.h"
 #include "kernels/quantise.h"
 #include "kernels/ternary_gemm.h"
@@ -154,23 +155,28 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
   if (config_.attention != AttentionMode::kCausal) return AttendVisible(tokens, q, k, v, out);
   // Keys and values of each head in pages, the form in which the engine keeps them.
   const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions,
-                page = KvPageFloats(d);
-  pages_.assign(kv * pages * page, 0.0f);
-  std::vector<const float*> page_of(kv * pages);
+                page = KvPageBytes(KvFormat::kF32, d), group = n / kv;
+  pages_.resize(kv * pages * page);
+  std::vector<const uint8_t*> page_of(kv * pages);
   for (int64_t h = 0; h < kv; ++h) {
     for (int64_t p = 0; p < pages; ++p) page_of[h * pages + p] = &pages_[(h * pages + p) * page];
     for (int64_t t = 0; t < tokens; ++t) {
       const int64_t at = (t * kv + h) * d;
-      KvStore(k + at, v + at, d, t % kKvPagePositions,
+      KvStore(KvFormat::kF32, k + at, v + at, d, t % kKvPagePositions,
               &pages_[(h * pages + t / kKvPagePositions) * page]);
     }
   }
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
-    std::vector<float> scratch(RoundUp(tokens, 16));
+    std::vector<float> scratch(KvScratchFloats(d, tokens));
     for (int64_t t = first; t < end; ++t) {
-      for (int64_t h = 0; h < n; ++h) {
-        const int64_t at = (t * n + h) * d;
-        AttendPages(q + at, &page_of[h / (n / kv) * pages], 0, t + 1, d, scratch.data(), out + at);
+      for (int64_t h = 0; h < n;) {
+        const int64_t kv_head = h / group;
+        KvQueries queries = {0, q, out, {}, {}, {}};
+        for (; h < (kv_head + 1) * group && queries.count < kMaxQueries; ++h, ++queries.count) {
+          queries.q_at[queries.count] = queries.out_at[queries.count] = (t * n + h) * d;
+          queries.seen[queries.count] = t + 1;
+        }
+        AttendKv({KvFormat::kF32, &page_of[kv_head * pages], 0, d}, queries, scratch.data());
       }
     }
   });

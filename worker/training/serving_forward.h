@@ -80,7 +80,8 @@ class ServingForward {
   Matrix head_;
   Input input_;
   std::vector<float> x_, h_, q_, k_, v_, attended_, gate_, up_, f_;  // rows of the call at work
-  std::vector<float> cos_, sin_, pages_;
+  std::vector<float> cos_, sin_;
+  std::vector<uint8_t> pages_;
   int64_t rope_positions_ = 0;
   std::vector<int32_t> document_start_;  // of the call at work
 };
