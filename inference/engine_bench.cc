@@ -119,7 +119,7 @@ void BenchBare(const PackedModel& model, int threads, const Limits& limits,
   const ModelConfig& c = model.config();
   const std::string on = absl::StrCat(", ", threads, threads == 1 ? " thread" : " threads");
   const double weights = static_cast<double>(TernaryWeights(c));
-  const double bytes = weights / 4 + static_cast<double>(model.head_bytes());
+  const double bytes = weights / 4 + static_cast<double>(model.head().bytes());
   double shallow = 0;
   if (wanted("decode") || wanted("depth")) {
     shallow = bare.Median(1, 1, 16, 40);

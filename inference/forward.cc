@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/float_ops.h"
+#include "kernels/row_quantised.h"
 
 namespace tritter {
 namespace {
@@ -32,6 +33,7 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
       vocab_(config_.vocab),
       eps_(static_cast<float>(config_.norm_eps)),
       rope_(config_.rope_theta, config_.head_dim),
+      split_head_(RowFormatOf(model->head().type).has_value()),
       logits_part_(std::max<int64_t>(logit_floats / config_.vocab, 1)),
       scratch_(static_cast<size_t>(pool->threads())) {}
 
@@ -71,8 +73,7 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   int64_t positions = 0;
   for (int64_t t = 0; t < count_; ++t) {
     const ForwardRow& row = rows[t];
-    std::memcpy(&x_[t * config_.hidden], model_->embedding() + row.token * config_.hidden,
-                static_cast<size_t>(config_.hidden) * sizeof(float));
+    model_->embedding().Row(row.token, &x_[t * config_.hidden]);
     positions = std::max(positions, row.position + 1);
     rope_.Ensure(row.position);
     if (row.wants_logits) logit_rows_.push_back(t);
@@ -81,6 +82,10 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   BundleRows(rows);
   const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
   Grow(final_, wanted * config_.hidden);
+  if (split_head_) {
+    Grow(hi_, wanted * SplitStride(config_.hidden));
+    Grow(lo_, wanted * SplitStride(config_.hidden));
+  }
   Grow(logits_, std::min(wanted, logits_part_) * vocab_);
 }
 
@@ -255,18 +260,39 @@ void ForwardPass::GateUp(const LayerWeights& w, int worker) {
 }
 
 void ForwardPass::FinalNorm(int worker) {
-  const int64_t h = config_.hidden;
+  const int64_t h = config_.hidden, stride = SplitStride(h);
   const auto mine = pool_->Share(static_cast<int64_t>(logit_rows_.size()), worker);
   for (int64_t i = mine.begin; i < mine.end; ++i) {
     RmsNormRows(&x_[logit_rows_[i] * h], model_->norm(), eps_, 1, h, &final_[i * h]);
+    if (split_head_)
+      inv_[i] = SplitActivations(&final_[i * h], h, &hi_[i * stride], &lo_[i * stride]);
   }
 }
 
 void ForwardPass::Head(int64_t first, int64_t count, int worker) {
-  const int64_t h = config_.hidden;
+  const RowMatrix& head = model_->head();
+  const int64_t h = config_.hidden, stride = SplitStride(h);
   const auto columns = pool_->Share(vocab_, worker);
-  DotRows(model_->head() + columns.begin * h, columns.end - columns.begin, &final_[first * h], h,
-          count, h, logits_.data() + columns.begin, vocab_);
+  const uint8_t* const data = head.data + columns.begin * head.row_bytes();
+  const int64_t rows = columns.end - columns.begin;
+  float* const out = logits_.data() + columns.begin;
+  if (const auto format = RowFormatOf(head.type)) {
+    MultiplyQuantisedRows(*format, data, head.scales + columns.begin, rows, h,
+                          {&hi_[first * stride], &lo_[first * stride], &inv_[first], count}, out,
+                          vocab_);
+  } else if (head.type == TpackType::kF32) {
+    DotRows(reinterpret_cast<const float*>(data), rows, &final_[first * h], h, count, h, out,
+            vocab_);
+  } else {
+    constexpr int64_t kRows = 8;  // expanded, they stay in the first cache
+    std::vector<float>& tile = scratch_[worker].rows;
+    Grow(tile, kRows * h);
+    for (int64_t r = 0; r < rows; r += kRows) {
+      const int64_t n = std::min(kRows, rows - r);
+      for (int64_t i = 0; i < n; ++i) head.Row(columns.begin + r + i, &tile[i * h]);
+      DotRows(tile.data(), n, &final_[first * h], h, count, h, out + r, vocab_);
+    }
+  }
 }
 
 }  // namespace tritter

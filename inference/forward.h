@@ -50,7 +50,7 @@ class ForwardPass {
  private:
   struct WorkerScratch {
     std::vector<int32_t> acc, up_acc;
-    std::vector<float> attention;
+    std::vector<float> attention, rows;
     std::vector<int8_t> x8;  // one quantised row
   };
 
@@ -96,10 +96,12 @@ class ForwardPass {
   std::vector<float> inv_;     // [T]
   RopeCache rope_;
   std::vector<int64_t> logit_rows_;
-  std::vector<float> final_;   // [logit rows, H]
-  const int64_t logits_part_;  // most rows of logits at a time
-  int64_t logits_first_ = 0;   // first row of those in logits_
-  std::vector<float> logits_;  // [rows of a part, V]
+  std::vector<float> final_;     // [logit rows, H]
+  const bool split_head_;        // whether the head multiplies activations in two digits
+  std::vector<int8_t> hi_, lo_;  // [logit rows, SplitStride(H)]
+  const int64_t logits_part_;    // most rows of logits at a time
+  int64_t logits_first_ = 0;     // first row of those in logits_
+  std::vector<float> logits_;    // [rows of a part, V]
   std::vector<WorkerScratch> scratch_;
 };
 

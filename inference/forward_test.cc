@@ -2,6 +2,8 @@
 #include "inference/forward.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -22,9 +24,10 @@ std::vector<int32_t> Tokens(int64_t count, int32_t start) {
 struct Fixture {
   explicit Fixture(const ModelConfig& config, int threads,
                    const TernaryKernel* kernel = &BestTernaryKernel(),
-                   int64_t logit_floats = int64_t{1} << 20, KvFormat format = KvFormat::kF32)
+                   int64_t logit_floats = int64_t{1} << 20, KvFormat format = KvFormat::kF32,
+                   const TpackTensorToWrite* head = nullptr)
       : file(MemoryTpack::Random(config, 5)),
-        model(*PackedModel::Load(MemoryTpack::Random(config, 5), *kernel)),
+        model(Load(config, *kernel, head)),
         pool(threads),
         forward(model.get(), kernel, &pool, format, logit_floats),
         pages(forward.layout().page_bytes, 64) {}
@@ -60,6 +63,13 @@ struct Fixture {
     return logits;
   }
 
+  static std::unique_ptr<PackedModel> Load(const ModelConfig& config, const TernaryKernel& kernel,
+                                           const TpackTensorToWrite* head) {
+    auto file = MemoryTpack::Random(config, 5);
+    if (head != nullptr) file->Add(*head);
+    return *PackedModel::Load(std::move(file), kernel);
+  }
+
   int64_t largest_part = 0;  // rows of logits held at a time
   std::unique_ptr<MemoryTpack> file;
   std::unique_ptr<PackedModel> model;
@@ -84,6 +94,76 @@ TEST(ForwardPass, ChunksThreadsAndKernelsDoNotChangeABit) {
   EXPECT_EQ(Fixture(TinyConfig(), 3).Run(tokens, {16, 7, 1, 20}), expected);
   for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
     EXPECT_EQ(Fixture(TinyConfig(), 2, kernel).Run(tokens, {9}), expected) << kernel->name;
+  }
+}
+
+TEST(ForwardPass, OtherKvFormatsAreNearAndDoNotDependOnChunksOrThreadsEither) {
+  const std::vector<int32_t> tokens = Tokens(50, 11);
+  const auto exact = Fixture(TinyConfig(), 1).Run(tokens, {50});
+  for (const auto& [format, bound] : {std::pair{KvFormat::kBf16, 0.1}, {KvFormat::kInt4, 0.5}}) {
+    const auto run = [&, format = format](int threads, const std::vector<int64_t>& chunks) {
+      return Fixture(TinyConfig(), threads, &BestTernaryKernel(), 1 << 20, format)
+          .Run(tokens, chunks);
+    };
+    const auto expected = run(1, {50});
+    EXPECT_EQ(run(1, {1}), expected);
+    EXPECT_EQ(run(2, {50}), expected);
+    EXPECT_EQ(run(3, {16, 7, 1, 20}), expected);
+    double error = 0, power = 0;
+    for (size_t t = 0; t < exact.size(); ++t) {
+      for (size_t i = 0; i < exact[t].size(); ++i) {
+        error += std::pow(expected[t][i] - exact[t][i], 2);
+        power += std::pow(exact[t][i], 2);
+      }
+    }
+    EXPECT_GT(error, 0);
+    EXPECT_LT(std::sqrt(error / power), bound);
+  }
+}
+
+// A quantised head against the same numbers in F32: the activations' two digits are all that
+// differs.
+TEST(ForwardPass, QuantisedHeadsGiveTheLogitsOfTheirValues) {
+  const std::vector<int32_t> tokens = Tokens(37, 3);
+  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
+    const std::string name = config.tied_embeddings ? "embed.weight" : "head.weight";
+    const auto file = MemoryTpack::Random(config, 5);
+    const TpackTensor plain = *file->Get(name);
+    const int64_t rows = plain.shape[0], cols = plain.shape[1];
+    const float* const values = reinterpret_cast<const float*>(plain.data.data());
+    for (const TpackType type : {TpackType::kRowInt8, TpackType::kRowInt4, TpackType::kBF16}) {
+      TpackTensorToWrite head{name, plain.shape, type, {}, {}},
+          expanded{name, plain.shape, TpackType::kF32, {}, {}};
+      std::vector<float> back(cols);
+      for (int64_t r = 0; r < rows; ++r) {
+        if (const auto format = RowFormatOf(type)) {
+          std::vector<uint8_t> codes(QuantisedRowBytes(*format, cols));
+          head.scales.push_back(QuantiseRowCodes(*format, values + r * cols, cols, codes.data()));
+          ExpandRow(*format, codes.data(), head.scales.back(), cols, back.data());
+          head.data.append(codes.begin(), codes.end());
+        } else {
+          for (int64_t c = 0; c < cols; ++c) {
+            const char* const bytes = reinterpret_cast<const char*>(&values[r * cols + c]);
+            head.data.append(bytes + 2, 2);  // cut off: a BF16 number
+            std::memset(&back[c], 0, 2);
+            std::memcpy(reinterpret_cast<char*>(&back[c]) + 2, bytes + 2, 2);
+          }
+        }
+        expanded.data.append(reinterpret_cast<const char*>(back.data()), cols * sizeof(float));
+      }
+      const auto run = [&](int threads, const TpackTensorToWrite& with) {
+        return Fixture(config, threads, &BestTernaryKernel(), 100 * 270, KvFormat::kF32, &with)
+            .Run(tokens, {20});
+      };
+      const auto expected = run(1, expanded), actual = run(1, head);
+      EXPECT_EQ(run(3, head), actual);
+      if (type == TpackType::kBF16) EXPECT_EQ(actual, expected);
+      for (size_t t = 0; t < expected.size(); ++t) {
+        const float largest = *std::max_element(expected[t].begin(), expected[t].end());
+        for (size_t i = 0; i < expected[t].size(); ++i)
+          ASSERT_NEAR(actual[t][i], expected[t][i], 1e-3 * largest) << static_cast<int>(type);
+      }
+    }
   }
 }
 

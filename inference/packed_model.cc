@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "kernels/packing.h"
+#include "kernels/row_quantised.h"
 
 namespace tritter {
 namespace {
@@ -64,7 +65,7 @@ absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(std::unique_ptr<T
 absl::Status PackedModel::LoadTensors() {
   const ModelConfig& c = config();
   const int64_t query = c.heads * c.head_dim, key = c.kv_heads * c.head_dim;
-  RETURN_IF_ERROR(LoadFloats("embed.weight", {c.vocab, c.hidden}, &embedding_));
+  RETURN_IF_ERROR(LoadRows("embed.weight", c.vocab, c.hidden, &embedding_));
   layers_.resize(static_cast<size_t>(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) {
     LayerWeights& w = layers_[static_cast<size_t>(i)];
@@ -92,7 +93,7 @@ absl::Status PackedModel::LoadTensors() {
     head_ = embedding_;
     return absl::OkStatus();
   }
-  return LoadFloats("head.weight", {c.vocab, c.hidden}, &head_);
+  return LoadRows("head.weight", c.vocab, c.hidden, &head_);
 }
 
 absl::StatusOr<TpackTensor> PackedModel::Tensor(const std::string& name,
@@ -111,34 +112,60 @@ absl::Status PackedModel::LoadFloats(const std::string& name, const std::vector<
   ASSIGN_OR_RETURN(const TpackTensor tensor, Tensor(name, shape));
   int64_t count = 1;
   for (int64_t n : shape) count *= n;
-  const int64_t width = tensor.type == TpackType::kF32    ? 4
-                        : tensor.type == TpackType::kBF16 ? 2
-                                                          : 1;
-  const bool known = tensor.type == TpackType::kF32 || tensor.type == TpackType::kBF16 ||
-                     tensor.type == TpackType::kRowInt8;
-  const bool scales_fit =
-      tensor.type != TpackType::kRowInt8 || static_cast<int64_t>(tensor.scales.size()) == shape[0];
-  if (!known || !scales_fit || static_cast<int64_t>(tensor.data.size()) != count * width) {
-    return absl::DataLossError(
-        absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
-                     tensor.data.size(), " bytes and ", tensor.scales.size(), " scales, expected ",
-                     count, " plain values (F32, BF16 or row-wise INT8)"));
+  const bool f32 = tensor.type == TpackType::kF32;
+  if ((!f32 && tensor.type != TpackType::kBF16) ||
+      static_cast<int64_t>(tensor.data.size()) != count * (f32 ? 4 : 2)) {
+    return absl::DataLossError(absl::StrCat(
+        "tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
+        tensor.data.size(), " bytes, expected ", count, " plain values (F32 or BF16)"));
   }
   const uint8_t* data = tensor.data.data();
-  if (tensor.type == TpackType::kF32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) {
+  if (f32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) {
     *out = reinterpret_cast<const float*>(data);
     return absl::OkStatus();
   }
   std::vector<float> values(static_cast<size_t>(count));
-  const int64_t row = count / shape[0];
   for (int64_t i = 0; i < count; ++i) {
-    if (tensor.type == TpackType::kF32) std::memcpy(&values[i], data + i * 4, 4);
-    if (tensor.type == TpackType::kBF16) values[i] = Bf16ToFloat(data + i * 2);
-    if (tensor.type == TpackType::kRowInt8)
-      values[i] = static_cast<float>(static_cast<int8_t>(data[i])) * tensor.scales[i / row];
+    if (f32) std::memcpy(&values[i], data + i * 4, 4);
+    if (!f32) values[i] = Bf16ToFloat(data + i * 2);
   }
   converted_.push_back(std::move(values));
   *out = converted_.back().data();
+  return absl::OkStatus();
+}
+
+int64_t RowMatrix::row_bytes() const {
+  if (const auto format = RowFormatOf(type)) return QuantisedRowBytes(*format, cols);
+  return cols * (type == TpackType::kBF16 ? 2 : 4);
+}
+
+void RowMatrix::Row(int64_t row, float* out) const {
+  const uint8_t* from = data + row * row_bytes();
+  if (const auto format = RowFormatOf(type))
+    return ExpandRow(*format, from, scales[row], cols, out);
+  if (type == TpackType::kF32) {
+    std::memcpy(out, from, static_cast<size_t>(cols) * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < cols; ++i) out[i] = Bf16ToFloat(from + i * 2);
+}
+
+absl::Status PackedModel::LoadRows(const std::string& name, int64_t rows, int64_t cols,
+                                   RowMatrix* out) {
+  ASSIGN_OR_RETURN(const TpackTensor tensor, Tensor(name, {rows, cols}));
+  *out = {rows, cols, tensor.type, tensor.data.data(), tensor.scales.data()};
+  const bool by_row = RowFormatOf(tensor.type).has_value();
+  const int64_t scales = by_row ? rows : 0;
+  const bool known = by_row || tensor.type == TpackType::kF32 || tensor.type == TpackType::kBF16;
+  if (!known || static_cast<int64_t>(tensor.data.size()) != out->bytes() ||
+      static_cast<int64_t>(tensor.scales.size()) != scales ||
+      reinterpret_cast<uintptr_t>(tensor.data.data()) % alignof(float) != 0) {
+    return absl::DataLossError(
+        absl::StrCat("tensor ", name, " of type ", static_cast<uint32_t>(tensor.type), " has ",
+                     tensor.data.size(), " bytes and ", tensor.scales.size(),
+                     " scales, expected rows in F32, BF16 or row-wise INT8 or INT4, ", rows, " of ",
+                     cols, " values"));
+  }
   return absl::OkStatus();
 }
 

@@ -26,6 +26,18 @@ struct TernaryMatrix {
   int64_t input_stride() const { return (cols + 15) / 16 * 16; }  // int8 row, padded
 };
 
+// Embedding or output head [rows, cols]: F32, BF16 or row-wise INT8 or INT4, as the file has it.
+struct RowMatrix {
+  int64_t rows = 0, cols = 0;
+  TpackType type = TpackType::kF32;
+  const uint8_t* data = nullptr;
+  const float* scales = nullptr;  // [rows] of a row-wise type
+
+  int64_t row_bytes() const;
+  int64_t bytes() const { return rows * row_bytes(); }
+  void Row(int64_t row, float* out) const;  // out [cols]
+};
+
 struct LayerWeights {
   const float* norm_in = nullptr;        // [H]
   TernaryMatrix q, k, v, o;              // [N·D, H], [K·D, H], [K·D, H], [H, N·D]
@@ -50,10 +62,9 @@ class PackedModel {
   const ModelConfig& config() const { return file_->config(); }
   TpackFile& file() const { return *file_; }
   const LayerWeights& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
-  const float* embedding() const { return embedding_; }  // [V, H]
-  const float* norm() const { return norm_; }            // [H]
-  const float* head() const { return head_; }            // [V, H]; the embedding when tied
-  int64_t head_bytes() const { return config().vocab * config().hidden * 4; }  // read by a token
+  const RowMatrix& embedding() const { return embedding_; }  // [V, H]
+  const float* norm() const { return norm_; }                // [H]
+  const RowMatrix& head() const { return head_; }            // [V, H]; the embedding when tied
 
  private:
   explicit PackedModel(std::unique_ptr<TpackFile> file) : file_(std::move(file)) {}
@@ -61,14 +72,14 @@ class PackedModel {
   absl::StatusOr<TpackTensor> Tensor(const std::string& name, const std::vector<int64_t>& shape);
   absl::Status LoadFloats(const std::string& name, const std::vector<int64_t>& shape,
                           const float** out);
+  absl::Status LoadRows(const std::string& name, int64_t rows, int64_t cols, RowMatrix* out);
   absl::Status LoadTernary(const std::string& name, int64_t rows, int64_t cols, TernaryMatrix* out);
 
   std::unique_ptr<TpackFile> file_;
   std::vector<LayerWeights> layers_;
-  const float* embedding_ = nullptr;
+  RowMatrix embedding_, head_;
   const float* norm_ = nullptr;
-  const float* head_ = nullptr;
-  std::vector<std::vector<float>> converted_;  // tensors the file stores in another type than F32
+  std::vector<std::vector<float>> converted_;  // norms the file stores in another type than F32
   std::vector<std::vector<uint8_t>> tiled_copies_;  // tensors the file stores in the logical form
 };
 

@@ -50,7 +50,12 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteForm(Env* env, WeightSource* so
                                                       const ExportOptions& options) {
   RETURN_IF_ERROR(env->RemoveTree(folder));  // of an export that did not end
   RETURN_IF_ERROR(env->CreateDirs(folder));
-  if (options.format == "tpack") return WriteTpackForm(env, source, folder, Basename(path));
+  if (options.format == "tpack") {
+    const TpackType head = options.head == "int8"   ? TpackType::kRowInt8
+                           : options.head == "int4" ? TpackType::kRowInt4
+                                                    : TpackType::kF32;
+    return WriteTpackForm(env, source, folder, Basename(path), head);
+  }
   if (options.format == "hf")
     return WriteHfForm(env, source, folder, !options.masters, options.max_shard_bytes);
   return WriteSafetensorsForm(env, source, folder, StemOf(path), options.max_shard_bytes);
@@ -97,6 +102,14 @@ std::string HashOfAll(std::vector<WrittenSetFile> files) {
 }  // namespace
 
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options) {
+  if (options.head != "f32" && options.head != "int8" && options.head != "int4") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("output head '", options.head, "', expected f32, int8 or int4"));
+  }
+  if (options.head != "f32" && options.format != "tpack") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "an output head in ", options.head, " is for format tpack, actual ", options.format));
+  }
   if (options.format == "safetensors") return absl::OkStatus();
   if (options.format != "tpack" && options.format != "hf") {
     return absl::InvalidArgumentError(

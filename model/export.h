@@ -17,6 +17,7 @@ namespace tritter {
 struct ExportOptions {
   std::string format = "tpack";  // "tpack", "safetensors", "hf"
   bool raw = false;              // raw instead of averaged weights
+  std::string head = "f32";      // tpack: the output head as "f32", "int8" or "int4"
   // hf: FP32 master weights instead of ternary codes and scales.
   bool masters = false;
   uint64_t max_shard_bytes = kDefaultMaxShardBytes;  // safetensors, hf

@@ -139,11 +139,25 @@ absl::StatusOr<std::vector<TensorToWrite>> HfTensors(WeightSource* source, bool 
   return tensors;
 }
 
+TpackTensorToWrite PackRows(const ParameterSpec& parameter, absl::Span<const float> values,
+                            TpackType type, RowFormat format) {
+  const int64_t rows = parameter.shape[0], cols = parameter.shape[1],
+                bytes = QuantisedRowBytes(format, cols);
+  TpackTensorToWrite tensor{parameter.name, parameter.shape, type, {}, {}};
+  tensor.data.resize(static_cast<size_t>(rows * bytes));
+  for (int64_t r = 0; r < rows; ++r) {
+    tensor.scales.push_back(QuantiseRowCodes(format, &values[static_cast<size_t>(r * cols)], cols,
+                                             reinterpret_cast<uint8_t*>(&tensor.data[r * bytes])));
+  }
+  return tensor;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSource* source,
                                                            const std::string& folder,
-                                                           const std::string& name) {
+                                                           const std::string& name,
+                                                           TpackType head) {
   const std::string path = JoinPath(folder, name);
   const WeightOrigin& from = source->origin();
   const ModelConfig& config = source->config();
@@ -152,10 +166,13 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSourc
   ASSIGN_OR_RETURN(std::unique_ptr<TpackWriter> writer,
                    TpackWriter::Create(env, path, config, from.tokenizer_hash, provenance));
   const bool per_row = config.granularity == ScaleGranularity::kRow;
+  const std::string head_name = config.tied_embeddings ? "embed.weight" : "head.weight";
   for (const ParameterSpec& parameter : ParameterTable(config)) {
     ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
     if (parameter.kind == ParameterKind::kTernary) {
       RETURN_IF_ERROR(writer->Add(PackTernary(parameter, values, per_row)));
+    } else if (const auto format = RowFormatOf(head); format && parameter.name == head_name) {
+      RETURN_IF_ERROR(writer->Add(PackRows(parameter, values, head, *format)));
     } else {
       const absl::Span<const uint8_t> bytes = AsBytes(values);
       RETURN_IF_ERROR(writer->Add({parameter.name,

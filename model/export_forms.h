@@ -8,14 +8,16 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/safetensors_set.h"
+#include "model/tpack.h"
 #include "model/weight_source.h"
 
 namespace tritter {
 
-// `folder`/`name`. Returns the files that were written.
+// `folder`/`name`, the output head as `head` (F32 or row-wise). Returns the files that were
+// written.
 absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSource* source,
                                                            const std::string& folder,
-                                                           const std::string& name);
+                                                           const std::string& name, TpackType head);
 // `folder`/`stem`.safetensors, or shards and their index.
 absl::StatusOr<std::vector<WrittenSetFile>> WriteSafetensorsForm(Env* env, WeightSource* source,
                                                                  const std::string& folder,

@@ -97,6 +97,42 @@ class ExportTest : public ::testing::Test {
   std::string left_out_, poisoned_;
 };
 
+TEST_F(ExportTest, TheHeadIsQuantisedByRowsWhenAskedFor) {
+  WriteCheckpoint(&env_);
+  for (const auto& [name, type] :
+       {std::pair{"int8", TpackType::kRowInt8}, {"int4", TpackType::kRowInt4}}) {
+    ExportOptions options;
+    options.head = name;
+    ASSERT_OK(ExportCheckpoint(&env_, kFolder, "/out/m.tpack", options).status());
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<TpackFile> file,
+                         TpackFile::Open(&env_, "/out/m.tpack"));
+    for (const ParameterSpec& parameter : ParameterTable(config_)) {
+      if (parameter.kind == ParameterKind::kTernary) continue;
+      ASSERT_OK_AND_ASSIGN(const TpackTensor tensor, file->Get(parameter.name));
+      if (parameter.kind != ParameterKind::kHead) {
+        EXPECT_EQ(tensor.type, TpackType::kF32) << parameter.name;
+        continue;
+      }
+      ASSERT_EQ(tensor.type, type);
+      const std::vector<float> want = Values("ema/", parameter);
+      const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
+      std::vector<uint8_t> codes(QuantisedRowBytes(*RowFormatOf(type), cols));
+      for (int64_t r = 0; r < rows; ++r) {
+        EXPECT_EQ(tensor.scales[r],
+                  QuantiseRowCodes(*RowFormatOf(type), &want[r * cols], cols, codes.data()));
+        EXPECT_EQ(std::memcmp(&tensor.data[r * codes.size()], codes.data(), codes.size()), 0);
+      }
+    }
+  }
+  ExportOptions options;
+  options.head = "int3";
+  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/out/m.tpack", options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("int3")));
+  options = {.format = "safetensors", .head = "int8"};
+  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/out/m.safetensors", options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is for format tpack")));
+}
+
 TEST_F(ExportTest, TpackHoldsTheQuantisedAverages) {
   WriteCheckpoint(&env_);
   ASSERT_OK_AND_ASSIGN(const ExportResult result,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/env.h"
+#include "kernels/row_quantised.h"
 #include "model/config.h"
 
 namespace tritter {
@@ -30,15 +32,23 @@ enum class TpackType : uint32_t {
   kBF16 = 1,
   kTernaryTile16x16 = 2,
   kTernaryLogical = 3,
-  kRowInt8 = 4
+  kRowInt8 = 4,
+  kRowInt4 = 5  // kernels/row_quantised.h
 };
+
+// Of a row-wise type; nothing for the others.
+inline std::optional<RowFormat> RowFormatOf(TpackType type) {
+  if (type == TpackType::kRowInt8) return RowFormat::kInt8;
+  if (type == TpackType::kRowInt4) return RowFormat::kInt4;
+  return std::nullopt;
+}
 
 struct TpackTensor {
   std::string name;            // names of model/config.h ParameterTable
   std::vector<int64_t> shape;  // logical shape; matrices [out, in]
   TpackType type;
   absl::Span<const uint8_t> data;  // codes (tiled form padded) or plain values
-  absl::Span<const float> scales;  // ternary: [rows] or [1]; row int8: [rows]; else empty
+  absl::Span<const float> scales;  // ternary: [rows] or [1]; row-wise: [rows]; else empty
 };
 
 // Open checks magic, version, every length against the file before any allocation, and header and

@@ -78,8 +78,8 @@ absl::Status DecodeEntry(ByteCursor* in, TpackEntry* entry) {
   uint32_t type = 0, rank = 0;
   RETURN_IF_ERROR(in->U32("tensor type", &type));
   RETURN_IF_ERROR(in->U32("tensor rank", &rank));
-  if (type > static_cast<uint32_t>(TpackType::kRowInt8))
-    return in->Bad("tensor type", "0 to 4", type);
+  if (type > static_cast<uint32_t>(TpackType::kRowInt4))
+    return in->Bad("tensor type", "0 to 5", type);
   if (rank < 1 || rank > kMaxRank) return in->Bad("tensor rank", "1 or 2", rank);
   entry->type = static_cast<TpackType>(type);
   entry->shape.resize(rank);
@@ -188,6 +188,8 @@ const char* TpackTypeName(TpackType type) {
       return "ternary logical";
     case TpackType::kRowInt8:
       return "row-wise INT8";
+    case TpackType::kRowInt4:
+      return "row-wise INT4";
   }
   return "unknown";
 }
@@ -199,7 +201,7 @@ absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const Parame
   const bool matrix = parameter.shape.size() == 2;
   const bool fits = parameter.kind == ParameterKind::kTernary
                         ? ternary
-                        : plain || (type == TpackType::kRowInt8 && matrix);
+                        : plain || (RowFormatOf(type).has_value() && matrix);
   if (!fits || (ternary && !matrix)) {
     return absl::InvalidArgumentError(absl::StrCat(parameter.name, " [",
                                                    absl::StrJoin(parameter.shape, ", "),
@@ -220,7 +222,9 @@ absl::StatusOr<TpackSizes> ExpectedSizes(const ModelConfig& config, const Parame
     case TpackType::kTernaryLogical:
       return TpackSizes{static_cast<uint64_t>(rows * LogicalRowBytes(cols)), ternary_scales};
     case TpackType::kRowInt8:
-      return TpackSizes{elements, static_cast<uint64_t>(rows)};
+    case TpackType::kRowInt4:
+      return TpackSizes{static_cast<uint64_t>(rows * QuantisedRowBytes(*RowFormatOf(type), cols)),
+                        static_cast<uint64_t>(rows)};
   }
   return absl::InvalidArgumentError(absl::StrCat("tensor type ", static_cast<uint32_t>(type)));
 }

@@ -138,7 +138,7 @@ absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& wh
         absl::StrFormat("%s: %s: byte %d: expected ternary codes 0 to 2 (padding 1), found 0x%02x",
                         where, tensor.name, bad, tensor.data[bad]));
   }
-  const bool above_zero = tensor.type != TpackType::kRowInt8;
+  const bool above_zero = !RowFormatOf(tensor.type).has_value();
   for (size_t i = 0; i < tensor.scales.size(); ++i) {
     const float scale = tensor.scales[i];
     if (!std::isfinite(scale) || (above_zero && scale <= 0)) {

@@ -99,6 +99,11 @@ void AddExportCommand(CommandLine* app, CommandContext* context) {
       "format hf: FP32 master weights, to be trained further, instead of packed ternary "
       "codes");
   command
+      ->AddFlag("--head", &arguments->options.head,
+                "tpack: the output head (with tied embeddings these too) in f32, or with a scale a "
+                "row in int8 or int4, which is read whole for every token")
+      .OneOf({"f32", "int8", "int4"});
+  command
       ->AddFlag("--max-shard-size", &arguments->options.max_shard_bytes,
                 "safetensors, hf: bytes of one file (5GB, 500MiB); more makes several and an index")
       .Positive()
