@@ -74,6 +74,14 @@ GenerateParams RandomRequest(uint64_t number) {
     p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
   if (random.Below(3) > 0)
     p.sampling = {.temperature = 0.9, .top_p = 0.95, .top_k = 50, .seed = number};
+  if (random.Below(3) == 0) p.sampling.min_p = 0.05;
+  if (random.Below(3) == 0) p.sampling.repetition_penalty = 1.3;
+  if (random.Below(3) == 0) {
+    p.sampling.presence_penalty = 0.5;
+    p.sampling.frequency_penalty = 0.25;
+  }
+  if (random.Below(3) == 0) p.sampling.logit_bias = {{static_cast<int32_t>(random.Below(270)), 3}};
+  if (random.Below(3) == 0) p.logprobs = static_cast<int64_t>(random.Below(5));
   return p;
 }
 

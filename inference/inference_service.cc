@@ -78,10 +78,18 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engi
   p.sampling.temperature = r.sampling().temperature();
   p.sampling.top_p = r.sampling().top_p() == 0 ? 1 : r.sampling().top_p();
   p.sampling.top_k = r.sampling().top_k();
+  p.sampling.min_p = r.sampling().min_p();
   p.sampling.seed = r.sampling().seed();
+  p.sampling.repetition_penalty =
+      r.sampling().repetition_penalty() == 0 ? 1 : r.sampling().repetition_penalty();
+  p.sampling.presence_penalty = r.sampling().presence_penalty();
+  p.sampling.frequency_penalty = r.sampling().frequency_penalty();
+  for (const auto& [id, bias] : r.sampling().logit_bias())
+    p.sampling.logit_bias.push_back({id, bias});
   p.stop.assign(r.stop().begin(), r.stop().end());
   p.stop_ids.assign(r.stop_ids().begin(), r.stop_ids().end());
   p.ignore_eos = r.ignore_eos();
+  if (r.has_logprobs()) p.logprobs = r.logprobs();
   return p;
 }
 
@@ -103,10 +111,23 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_REASON_UNSPECIFIED;
 }
 
+void ToProto(const PositionScore& score, v1::ScoredToken* token) {
+  token->set_id(score.id);
+  token->set_logprob(score.logprob);
+  token->set_logit_stddev(score.logit_stddev);
+  for (const Candidate& c : score.top) {
+    v1::Candidate* candidate = token->add_top();
+    candidate->set_id(c.id);
+    candidate->set_logit(c.logit);
+    candidate->set_logprob(c.logprob);
+  }
+}
+
 v1::GenerateResponse ToProto(const GenerateEvent& event) {
   v1::GenerateResponse response;
   response.set_text(event.text);
   for (int32_t id : event.tokens) response.add_token_ids(id);
+  for (const PositionScore& s : event.logprobs) ToProto(s, response.add_logprobs());
   if (event.finish == FinishReason::kNone) return response;
   response.set_finish_reason(ToProto(event.finish));
   v1::Usage* usage = response.mutable_usage();
@@ -204,16 +225,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
   double total = 0;
   for (const PositionScore& s : *scores) {
-    v1::ScoredToken* token = response->add_tokens();
-    token->set_id(s.id);
-    token->set_logprob(s.logprob);
-    token->set_logit_stddev(s.logit_stddev);
-    for (const Candidate& c : s.top) {
-      v1::Candidate* candidate = token->add_top();
-      candidate->set_id(c.id);
-      candidate->set_logit(c.logit);
-      candidate->set_logprob(c.logprob);
-    }
+    ToProto(s, response->add_tokens());
     total += s.logprob;
   }
   response->set_total_logprob(total);

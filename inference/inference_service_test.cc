@@ -3,6 +3,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <set>
+
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/testing/tiny_models.h"
@@ -37,6 +39,7 @@ class InferenceServiceTest : public ::testing::Test {
     grpc::Status status;
     std::string text;
     std::vector<int32_t> ids;
+    std::vector<v1::ScoredToken> logprobs;
     v1::GenerateResponse last;
   };
   Streamed Generate(const v1::GenerateRequest& request) {
@@ -47,6 +50,7 @@ class InferenceServiceTest : public ::testing::Test {
     while (reader->Read(&r)) {
       s.text += r.text();
       s.ids.insert(s.ids.end(), r.token_ids().begin(), r.token_ids().end());
+      s.logprobs.insert(s.logprobs.end(), r.logprobs().begin(), r.logprobs().end());
       s.last = r;
     }
     s.status = reader->Finish();
@@ -108,6 +112,36 @@ TEST_F(InferenceServiceTest, SamplingParametersReachTheEngine) {
   const Streamed stopped = Generate(r);
   EXPECT_EQ(stopped.last.finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_LE(stopped.ids.size(), 3u);
+}
+
+TEST_F(InferenceServiceTest, PenaltiesBiasAndLogProbabilitiesReachTheEngine) {
+  Start();
+  v1::GenerateRequest r = Request("x", 12);
+  r.set_logprobs(3);
+  const Streamed plain = Generate(r);
+  std::vector<int32_t> scored;
+  ASSERT_EQ(plain.logprobs.size(), 12u);
+  for (const v1::ScoredToken& t : plain.logprobs) {
+    scored.push_back(t.id());
+    ASSERT_EQ(t.top_size(), 3);
+    EXPECT_EQ(t.top(0).id(), t.id()) << "greedy";
+    EXPECT_EQ(t.top(0).logprob(), t.logprob());
+  }
+  EXPECT_EQ(scored, plain.ids);
+  v1::Sampling* sampling = r.mutable_sampling();
+  (*sampling->mutable_logit_bias())[77] = 100;
+  EXPECT_EQ(Generate(r).ids, std::vector<int32_t>(12, 77));
+  sampling->set_frequency_penalty(2);
+  sampling->set_presence_penalty(2);
+  sampling->set_repetition_penalty(100);
+  const Streamed varied = Generate(r);
+  EXPECT_EQ(varied.ids[0], 77);
+  EXPECT_GT(std::set<int32_t>(varied.ids.begin(), varied.ids.end()).size(), 6u);
+  sampling->set_min_p(1.5);
+  EXPECT_THAT(Generate(r).status.error_message(), HasSubstr("sampling.min_p is 1.5"));
+  r = Request("x", 5);
+  r.set_logprobs(21);
+  EXPECT_THAT(Generate(r).status.error_message(), HasSubstr("logprobs is 21"));
 }
 
 TEST_F(InferenceServiceTest, ErrorsHaveACodeAndATypedReason) {

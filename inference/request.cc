@@ -18,6 +18,12 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
   return absl::OkStatus();
 }
 
+absl::Status CheckCandidates(absl::string_view field, int64_t count) {
+  if (count >= 0 && count <= kMaxCandidates) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", count, ", allowed are 0 to ", kMaxCandidates));
+}
+
 absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
   const int64_t pages = KvPagesFor(positions);
   if (pages <= limits.kv_pages) return absl::OkStatus();
@@ -38,7 +44,8 @@ absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits&
     return absl::InvalidArgumentError(
         absl::StrCat("max_tokens is ", params.max_tokens, ", allowed are 1 and more"));
   }
-  RETURN_IF_ERROR(ValidateSampling(params.sampling));
+  RETURN_IF_ERROR(ValidateSampling(params.sampling, limits.vocabulary));
+  RETURN_IF_ERROR(CheckCandidates("logprobs", params.logprobs.value_or(0)));
   if (params.stop.size() > kMaxStopStrings) {
     return absl::InvalidArgumentError(absl::StrCat(
         "stop has ", params.stop.size(), " strings, at most ", kMaxStopStrings, " are allowed"));
@@ -70,10 +77,7 @@ absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limit
         absl::StrCat("input has ", count, " tokens, scoring needs at least 2"));
   }
   RETURN_IF_ERROR(CheckIds("tokens.ids", params.tokens, limits.vocabulary));
-  if (params.top < 0 || params.top > kMaxScoreCandidates) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top is ", params.top, ", allowed are 0 to ", kMaxScoreCandidates));
-  }
+  RETURN_IF_ERROR(CheckCandidates("top", params.top));
   if (count > limits.context) {
     return absl::OutOfRangeError(absl::StrCat("input of ", count,
                                               " tokens exceeds the model's context of ",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 
 namespace tritter {
 
+inline constexpr int64_t kMaxCandidates = 20;
+
 struct GenerateParams {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 128;
@@ -18,6 +21,8 @@ struct GenerateParams {
   std::vector<std::string> stop;  // found across token borders, not part of the text
   std::vector<int32_t> stop_ids;  // beside eos
   bool ignore_eos = false;        // eos is then a token like any other
+  // Log-probabilities of every generated token and of that many candidates, 0 to kMaxCandidates.
+  std::optional<int64_t> logprobs;
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline
 };
 
@@ -43,6 +48,7 @@ struct GenerateEvent {
   std::string text;  // whole UTF-8 characters
   std::vector<int32_t>
       tokens;  // every generated token; text may lag behind while it could become a stop string
+  std::vector<PositionScore> logprobs;        // one per token, when they were asked for
   FinishReason finish = FinishReason::kNone;  // set in the last event
   RequestUsage usage;                         // complete in the last event
   absl::Status error;  // with kFailed: Internal (logits that are no numbers), ResourceExhausted
@@ -50,10 +56,9 @@ struct GenerateEvent {
 
 struct ScoreParams {
   std::vector<int32_t> tokens;  // at least two
-  int64_t top = 0;              // candidates per position, 0 to kMaxScoreCandidates
+  int64_t top = 0;              // candidates per position, 0 to kMaxCandidates
   absl::Duration timeout = absl::InfiniteDuration();
 };
-inline constexpr int64_t kMaxScoreCandidates = 20;
 inline constexpr size_t kMaxStopStrings = 16, kMaxStopBytes = 256, kMaxStopIds = 64;
 
 // What a model can take.

@@ -4,19 +4,28 @@
 #include <utility>
 
 namespace tritter {
+namespace {
 
-void RequestChannel::Append(absl::string_view text, int32_t token) {
+void AppendTo(std::vector<PositionScore>* to, std::vector<PositionScore> scores) {
+  to->insert(to->end(), std::make_move_iterator(scores.begin()),
+             std::make_move_iterator(scores.end()));
+}
+
+}  // namespace
+
+void RequestChannel::Append(absl::string_view text, int32_t token,
+                            std::vector<PositionScore> logprobs) {
   MutexLock lock(&mu_);
   event_.text.append(text.data(), text.size());
   event_.tokens.push_back(token);
+  AppendTo(&event_.logprobs, std::move(logprobs));
   fresh_ = true;
   changed_.NotifyAll();
 }
 
 void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
   MutexLock lock(&mu_);
-  scores_.insert(scores_.end(), std::make_move_iterator(scores.begin()),
-                 std::make_move_iterator(scores.end()));
+  AppendTo(&scores_, std::move(scores));
 }
 
 void RequestChannel::Finish(absl::string_view last_text, FinishReason reason,

@@ -16,7 +16,7 @@ namespace tritter {
 class RequestChannel {
  public:
   // Writer.
-  void Append(absl::string_view text, int32_t token);
+  void Append(absl::string_view text, int32_t token, std::vector<PositionScore> logprobs);
   void AppendScores(std::vector<PositionScore> scores);
   void Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage,
               const absl::Status& error = absl::OkStatus());

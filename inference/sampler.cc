@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/random.h"
+#include "common/status_macros.h"
 #include "kernels/float_ops.h"
 
 namespace tritter {
@@ -30,9 +32,43 @@ std::vector<int32_t> AllIds(size_t n) {
   return ids;
 }
 
+// Steps 1 to 4 of docs/numerics.md in place.
+void AdjustLogits(const SamplingParams& params, const TokenCounts& counts, const TokenMask* allowed,
+                  absl::Span<float> logits) {
+  // Sums and products stay numbers.
+  const auto finite = [](float x) {
+    constexpr float kMost = std::numeric_limits<float>::max();
+    return std::clamp(x, -kMost, kMost);
+  };
+  for (const LogitBias& b : params.logit_bias) {
+    float& l = logits[static_cast<size_t>(b.id)];
+    l = finite(l + static_cast<float>(b.bias));
+  }
+  if (params.uses_counts()) {
+    const float repetition = static_cast<float>(params.repetition_penalty);
+    for (const auto& [id, generated] : counts) {  // each by itself: the order does not matter
+      float& l = logits[static_cast<size_t>(id)];
+      l = finite(l > 0 ? l / repetition : l * repetition);
+      if (generated == 0) continue;
+      const double off = params.presence_penalty + params.frequency_penalty * generated;
+      l = finite(l - static_cast<float>(off));
+    }
+  }
+  if (allowed == nullptr) return;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!allowed->Has(static_cast<int32_t>(i))) logits[i] = -std::numeric_limits<float>::infinity();
+  }
+}
+
+absl::Status CheckRange(absl::string_view name, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();  // not of NaN
+  return absl::InvalidArgumentError(
+      absl::StrCat("sampling.", name, " is ", value, ", allowed are ", low, " to ", high));
+}
+
 }  // namespace
 
-absl::Status ValidateSampling(const SamplingParams& params) {
+absl::Status ValidateSampling(const SamplingParams& params, int64_t vocabulary) {
   if (!(params.temperature >= 0 && params.temperature <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat("sampling.temperature is ", params.temperature,
                                                    ", allowed are 0 (greedy) to 100"));
@@ -44,6 +80,23 @@ absl::Status ValidateSampling(const SamplingParams& params) {
   if (params.top_k < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("sampling.top_k is ", params.top_k, ", allowed are 0 (no limit) and more"));
+  }
+  RETURN_IF_ERROR(CheckRange("min_p", params.min_p, 0, 1));
+  RETURN_IF_ERROR(CheckRange("repetition_penalty", params.repetition_penalty, 0.01, 100));
+  RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2, 2));
+  RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2, 2));
+  if (params.logit_bias.size() > kMaxLogitBiases) {
+    return absl::InvalidArgumentError(absl::StrCat("sampling.logit_bias has ",
+                                                   params.logit_bias.size(), " ids, at most ",
+                                                   kMaxLogitBiases, " are allowed"));
+  }
+  for (const LogitBias& b : params.logit_bias) {
+    if (b.id < 0 || b.id >= vocabulary) {
+      return absl::InvalidArgumentError(absl::StrCat("sampling.logit_bias names token ", b.id,
+                                                     ", the model's token ids are 0 to ",
+                                                     vocabulary - 1));
+    }
+    RETURN_IF_ERROR(CheckRange(absl::StrCat("logit_bias[", b.id, "]"), b.bias, -100, 100));
   }
   return absl::OkStatus();
 }
@@ -67,7 +120,14 @@ absl::Status CheckFinite(absl::Span<const float> logits, int64_t position) {
       logits[id], "; check the model with: tritterctl verify, or export an earlier checkpoint"));
 }
 
-int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position) {
+int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position,
+               const TokenCounts& counts, const TokenMask* allowed) {
+  std::vector<float> adjusted;
+  if (allowed != nullptr || params.uses_counts() || !params.logit_bias.empty()) {
+    adjusted.assign(logits.begin(), logits.end());
+    AdjustLogits(params, counts, allowed, absl::MakeSpan(adjusted));
+    logits = adjusted;
+  }
   const int32_t best = Greedy(logits);
   if (params.temperature == 0 || params.top_k == 1) return best;
   // Weights relative to the best token; float, with our own exp, so that every machine gets the
@@ -77,7 +137,16 @@ int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int
   for (size_t i = 0; i < weights.size(); ++i) weights[i] = (logits[i] - logits[best]) * inverse;
   ExpRow(weights.data(), static_cast<int64_t>(weights.size()), weights.data());
 
-  std::vector<int32_t> ids = AllIds(logits.size());
+  std::vector<int32_t> ids;
+  const auto kept = [&](int32_t id) {
+    if (weights[id] >= params.min_p) ids.push_back(id);
+  };
+  if (allowed != nullptr) {
+    allowed->ForEach(kept);
+  } else {
+    ids.reserve(weights.size());
+    for (size_t i = 0; i < weights.size(); ++i) kept(static_cast<int32_t>(i));
+  }
   if (params.top_k > 0 && params.top_k < static_cast<int64_t>(ids.size())) {
     ids = Largest(logits, std::move(ids), static_cast<size_t>(params.top_k));
   }

@@ -49,7 +49,9 @@ void Scheduler::ReadLogits(Work& w, int64_t first, int64_t count) const {
       w.scores.push_back(
           ScorePosition(logits, s.tokens()[static_cast<size_t>(next)], s.score_candidates()));
     } else {
-      w.token = Sample(logits, s.sampling(), next);
+      w.token = Sample(logits, s.sampling(), next, s.counts());
+      if (s.logprobs().has_value())
+        w.scores.push_back(ScorePosition(logits, w.token, *s.logprobs()));
     }
   }
 }
@@ -111,7 +113,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
       s.AcceptScores(std::move(w.scores), after);
     } else if (complete) {
       const int64_t length = s.length();
-      s.Accept(w.token, after);
+      s.Accept(w.token, std::move(w.scores), after);
       report->generated_tokens += s.length() - length;
       if (s.token_gap().has_value()) report->inter_token.push_back(*s.token_gap());
     }

@@ -16,7 +16,10 @@ Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channe
       decoder_(tokenizer),
       matcher_(params_.stop),
       submitted_(now),
-      deadline_(now + params_.timeout) {}
+      deadline_(now + params_.timeout) {
+  if (!params_.sampling.uses_counts()) return;
+  for (const int32_t id : tokens_) counts_.try_emplace(id, 0);
+}
 
 Sequence::Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel,
                    const Tokenizer* tokenizer, absl::Duration now)
@@ -42,7 +45,7 @@ bool Sequence::EndsText(int32_t token) const {
          params_.stop_ids.end();
 }
 
-void Sequence::Accept(int32_t token, absl::Duration now) {
+void Sequence::Accept(int32_t token, std::vector<PositionScore> logprobs, absl::Duration now) {
   if (first_ != absl::InfiniteDuration()) token_gap_ = now - last_;
   first_ = std::min(first_, now);
   last_ = now;
@@ -51,7 +54,8 @@ void Sequence::Accept(int32_t token, absl::Duration now) {
     return;
   }
   tokens_.push_back(token);
-  channel_->Append(matcher_.Push(decoder_.Push(token)), token);
+  if (params_.sampling.uses_counts()) ++counts_[token];
+  channel_->Append(matcher_.Push(decoder_.Push(token)), token, std::move(logprobs));
   if (matcher_.found()) {
     Finish(FinishReason::kStop, now);
   } else if (length() - prompt_tokens_ >= params_.max_tokens) {

@@ -24,6 +24,8 @@ class Sequence {
   bool scoring() const { return scoring_; }
   int64_t score_candidates() const { return score_candidates_; }
   const SamplingParams& sampling() const { return params_.sampling; }
+  const std::optional<int64_t>& logprobs() const { return params_.logprobs; }
+  const TokenCounts& counts() const { return counts_; }  // kept where the sampling uses them
   const std::vector<int32_t>& tokens() const { return tokens_; }  // prompt and what was generated
   int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
   // Positions that are computed for the whole request, at most: what its pages must hold.
@@ -35,7 +37,7 @@ class Sequence {
   FinishReason Interruption(absl::Duration now) const;  // cancelled or over time, else kNone
   void Admitted(absl::Duration now) { admitted_ = now; }
   // Takes the next token; the request may be finished by it.
-  void Accept(int32_t token, absl::Duration now);
+  void Accept(int32_t token, std::vector<PositionScore> logprobs, absl::Duration now);
   void AcceptScores(std::vector<PositionScore> scores, absl::Duration now);
   void Finish(FinishReason reason, absl::Duration now);
   void Fail(absl::Status error, absl::Duration now);  // Finish with kFailed
@@ -58,6 +60,7 @@ class Sequence {
   GenerateParams params_;
   const int64_t prompt_tokens_;
   std::vector<int32_t> tokens_;
+  TokenCounts counts_;
   std::shared_ptr<RequestChannel> channel_;
   StreamingDecoder decoder_;
   StopMatcher matcher_;
