@@ -42,7 +42,8 @@ Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
       forward_(model_.get(), kernel, &pool_),
       pages_(KvPageLayout(model_->config()).page_floats,
              options.max_kv_bytes / KvPageLayout(model_->config()).page_bytes()),
-      scheduler_(options.scheduler, &forward_, &pages_, &pool_, options.clock) {
+      prefixes_(&pages_, options.prefix_reuse),
+      scheduler_(options.scheduler, &forward_, &prefixes_, &pool_, options.clock) {
   limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
              KvPageLayout(model_->config()).page_bytes()};
   stats_.kv_pages_total = limits_.kv_pages;
@@ -130,9 +131,11 @@ void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, Step
     MutexLock lock(&mu_);
     stats_.queued = report.queued = static_cast<int64_t>(queue_.size());
     stats_.active = report.active = scheduler_.active();
-    stats_.kv_pages_used = report.kv_pages_used = pages_.used_pages();
+    stats_.kv_pages_used = report.kv_pages_used = prefixes_.used_pages();
+    stats_.kv_pages_cached = prefixes_.idle_pages();
     for (const auto& s : finished) {
       stats_.prompt_tokens += s->usage().prompt_tokens;
+      stats_.cached_prompt_tokens += s->usage().cached_prompt_tokens;
       stats_.generated_tokens += s->usage().generated_tokens;
       ++stats_.finished[static_cast<size_t>(s->finish_reason())];
     }

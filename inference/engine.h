@@ -13,6 +13,7 @@
 #include "common/mutex.h"
 #include "inference/engine_observer.h"
 #include "inference/packed_model.h"
+#include "inference/prefix_cache.h"
 #include "inference/request.h"
 #include "inference/request_channel.h"
 #include "inference/scheduler.h"
@@ -23,7 +24,8 @@ namespace tritter {
 struct EngineOptions {
   int threads = 1;
   int64_t max_kv_bytes = int64_t{1} << 30;
-  int64_t max_queue = 64;  // requests that wait; one more is refused at once
+  int64_t max_queue = 64;    // requests that wait; one more is refused at once
+  bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   Clock* clock = Clock::Real();
@@ -51,8 +53,9 @@ class Generation {
 // Figures since the start, and the present state.
 struct EngineStats {
   int64_t queued = 0, active = 0;
-  int64_t kv_pages_used = 0, kv_pages_total = 0, kv_page_bytes = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
+  // Used: by requests at work. Cached: of past ones, kept for prefix reuse, given up when needed.
+  int64_t kv_pages_used = 0, kv_pages_cached = 0, kv_pages_total = 0, kv_page_bytes = 0;
+  int64_t prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
   std::array<int64_t, 6> finished{};  // by FinishReason
 };
 
@@ -101,6 +104,7 @@ class Engine {
   ThreadPool pool_;
   ForwardPass forward_;
   KvPagePool pages_;
+  PrefixCache prefixes_;
   Scheduler scheduler_;
 
   mutable Mutex mu_;

@@ -25,6 +25,7 @@ std::unique_ptr<Engine> MakeEngine(EngineOptions options = {}, ModelConfig confi
 struct Result {
   std::string text;
   std::vector<int32_t> tokens;
+  std::vector<PositionScore> logprobs;
   FinishReason finish = FinishReason::kNone;
   RequestUsage usage;
 };
@@ -36,6 +37,7 @@ Result Collect(Generation& generation) {
     if (!generation.Next(absl::InfiniteDuration(), &event)) continue;
     r.text += event.text;
     r.tokens.insert(r.tokens.end(), event.tokens.begin(), event.tokens.end());
+    r.logprobs.insert(r.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
     r.finish = event.finish;
     r.usage = event.usage;
   }
@@ -126,6 +128,65 @@ TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
       EXPECT_EQ(r.text, alone[i].text);
     }
   }
+}
+
+TEST(Engine, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
+  EngineOptions options;
+  options.prefix_reuse = false;
+  auto plain = MakeEngine(options);
+  options.prefix_reuse = true;
+  options.threads = 2;
+  options.scheduler.prefill_chunk = 11;
+  options.max_kv_bytes = 30 * KvPageLayout(TinyConfig()).page_bytes();
+  auto reusing = MakeEngine(options);
+  Philox random(21);
+  std::vector<GenerateParams> requests;
+  std::vector<std::vector<int32_t>> beginnings = {{}};
+  for (uint64_t i = 0; i < 120; ++i) {
+    GenerateParams p = RandomRequest(i);
+    p.prompt = beginnings[random.Below(beginnings.size())];
+    for (uint64_t n = 1 + random.Below(40); n > 0; --n)
+      p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
+    p.logprobs = 2;
+    if (p.prompt.size() < 150) beginnings.push_back(p.prompt);
+    requests.push_back(std::move(p));
+  }
+  int64_t cached = 0;
+  for (size_t first = 0; first < requests.size(); first += 6) {
+    std::vector<std::unique_ptr<Generation>> running;
+    for (size_t i = first; i < first + 6; ++i) {
+      ASSERT_OK_AND_ASSIGN(auto g, reusing->Generate(requests[i]));
+      running.push_back(std::move(g));
+    }
+    for (size_t i = first; i < first + 6; ++i) {
+      const Result r = Collect(*running[i - first]), alone = Generate(*plain, requests[i]);
+      EXPECT_EQ(r.tokens, alone.tokens) << i;
+      EXPECT_EQ(r.text, alone.text);
+      ASSERT_EQ(r.logprobs.size(), r.tokens.size());
+      for (size_t t = 0; t < r.tokens.size(); ++t) {
+        EXPECT_EQ(r.logprobs[t].logprob, alone.logprobs[t].logprob);
+        EXPECT_EQ(r.logprobs[t].top[1].logit, alone.logprobs[t].top[1].logit);
+      }
+      EXPECT_EQ(alone.usage.cached_prompt_tokens, 0);
+      EXPECT_LT(r.usage.cached_prompt_tokens, r.usage.prompt_tokens);
+      cached += r.usage.cached_prompt_tokens;
+    }
+  }
+  EXPECT_GT(cached, 1000);
+  const EngineStats stats = reusing->stats();
+  EXPECT_EQ(stats.cached_prompt_tokens, cached);
+  EXPECT_EQ(stats.kv_pages_used, 0);
+  EXPECT_GT(stats.kv_pages_cached, 0);
+  EXPECT_EQ(plain->stats().kv_pages_cached, 0);
+}
+
+TEST(Engine, WhatAnAnswerAddedIsFoundByTheNextTurn) {
+  auto engine = MakeEngine();
+  GenerateParams p = Params({1, 80, 90}, 40);
+  const Result first = Generate(*engine, p);
+  p.prompt.insert(p.prompt.end(), first.tokens.begin(), first.tokens.end());
+  p.prompt.push_back(99);
+  EXPECT_EQ(Generate(*engine, p).usage.cached_prompt_tokens, 32);  // of 42 that were computed
 }
 
 TEST(Engine, StopsAtAStopString) {

@@ -132,6 +132,7 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
   response.set_finish_reason(ToProto(event.finish));
   v1::Usage* usage = response.mutable_usage();
   usage->set_prompt_tokens(static_cast<int32_t>(event.usage.prompt_tokens));
+  usage->set_cached_prompt_tokens(static_cast<int32_t>(event.usage.cached_prompt_tokens));
   usage->set_generated_tokens(static_cast<int32_t>(event.usage.generated_tokens));
   usage->set_queue_seconds(absl::ToDoubleSeconds(event.usage.queued));
   usage->set_prefill_seconds(absl::ToDoubleSeconds(event.usage.prefill));

@@ -37,10 +37,11 @@ enum class FinishReason {
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
-  int64_t generated_tokens = 0;  // the token that ended the text (eos, stop id) is not counted
-  absl::Duration queued;         // submission to admission
-  absl::Duration prefill;        // admission to the first token
-  absl::Duration decode;         // first to last token
+  int64_t cached_prompt_tokens = 0;  // of those: taken from an earlier request, not computed
+  int64_t generated_tokens = 0;      // the token that ended the text (eos, stop id) is not counted
+  absl::Duration queued;             // submission to admission
+  absl::Duration prefill;            // admission to the first token
+  absl::Duration decode;             // first to last token
 };
 
 // Everything that came since the last event.

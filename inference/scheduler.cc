@@ -7,10 +7,10 @@ namespace tritter {
 
 bool Scheduler::Admit(std::unique_ptr<Sequence>& sequence) {
   if (active() >= options_.max_batch) return false;
-  const absl::StatusOr<bool> taken =
-      pages_->Take(KvPagesFor(sequence->max_positions()), &sequence->pages);
-  if (taken.ok() && !*taken) return false;
-  sequence->Admitted(clock_->Monotonic());
+  const absl::StatusOr<std::optional<int64_t>> taken =
+      pages_->Take(sequence->reusable(), sequence->max_positions(), &sequence->pages);
+  if (taken.ok() && !taken->has_value()) return false;
+  sequence->Admitted(taken.ok() ? **taken : 0, clock_->Monotonic());
   if (!taken.ok()) sequence->Fail(taken.status(), clock_->Monotonic());
   active_.push_back(std::move(sequence));
   return true;
@@ -87,7 +87,8 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     for (int64_t i = 0; i < w.positions; ++i) {
       const int64_t position = s.computed + i;
       const bool wants = s.scoring() || i + 1 == s.pending();
-      rows.push_back({s.tokens()[static_cast<size_t>(position)], position, &s.pages, wants});
+      rows.push_back(
+          {s.tokens()[static_cast<size_t>(position)], position, &s.pages.pages(), wants});
       logits += wants;
     }
     w.logits = logits - w.first_logits;
@@ -107,6 +108,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     const bool complete = w.positions == s.pending();
     (s.in_prefill() ? report->prompt_positions : report->decoding) += w.positions;
     s.computed += w.positions;
+    pages_->Share(s.tokens(), s.computed, &s.pages);
     if (!w.error.ok()) {
       s.Fail(w.error, after);
     } else if (s.scoring()) {

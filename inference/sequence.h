@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "inference/prefix_cache.h"
 #include "inference/request.h"
 #include "inference/request_channel.h"
 #include "inference/stop_matcher.h"
@@ -30,12 +31,22 @@ class Sequence {
   int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
   // Positions that are computed for the whole request, at most: what its pages must hold.
   int64_t max_positions() const { return prompt_tokens_ + (scoring_ ? 0 : params_.max_tokens); }
+  // The beginning whose keys and values may come from another request: where results are wanted
+  // must be computed.
+  absl::Span<const int32_t> reusable() const {
+    return absl::MakeConstSpan(tokens_).first(scoring_ ? 0
+                                                       : static_cast<size_t>(prompt_tokens_ - 1));
+  }
   // Positions to compute before the next result; more than one only in prefill.
   int64_t pending() const { return (scoring_ ? length() - 1 : length()) - computed; }
   bool in_prefill() const { return scoring_ || length() == prompt_tokens_; }
 
   FinishReason Interruption(absl::Duration now) const;  // cancelled or over time, else kNone
-  void Admitted(absl::Duration now) { admitted_ = now; }
+  // `known`: positions whose keys and values were there already.
+  void Admitted(int64_t known, absl::Duration now) {
+    computed = usage_.cached_prompt_tokens = known;
+    admitted_ = now;
+  }
   // Takes the next token; the request may be finished by it.
   void Accept(int32_t token, std::vector<PositionScore> logprobs, absl::Duration now);
   void AcceptScores(std::vector<PositionScore> scores, absl::Duration now);
@@ -49,8 +60,8 @@ class Sequence {
   FinishReason finish_reason() const { return finish_reason_; }
   const RequestUsage& usage() const { return usage_; }  // complete after Finish
 
-  int64_t computed = 0;       // positions whose keys and values are stored
-  std::vector<float*> pages;  // taken by the scheduler, which gives them back
+  int64_t computed = 0;      // positions whose keys and values are stored
+  PrefixCache::Table pages;  // filled by the scheduler, which gives them back
 
  private:
   bool EndsText(int32_t token) const;
