@@ -16,14 +16,13 @@ class TokenMask {
 
   void Clear() { std::fill(words_.begin(), words_.end(), uint64_t{0}); }
   void Add(int32_t id) { words_[Word(id)] |= uint64_t{1} << (id % 64); }
+  void Remove(int32_t id) { words_[Word(id)] &= ~(uint64_t{1} << (id % 64)); }
   void Add(const TokenMask& other) {
     for (size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
   }
   bool Has(int32_t id) const { return (words_[Word(id)] >> (id % 64) & 1) != 0; }
-  int64_t Count() const {
-    int64_t count = 0;
-    for (const uint64_t word : words_) count += std::popcount(word);
-    return count;
+  bool empty() const {
+    return std::all_of(words_.begin(), words_.end(), [](uint64_t word) { return word == 0; });
   }
   // use(id) for every id of the set, ascending.
   template <typename Use>
