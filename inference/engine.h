@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "inference/engine_observer.h"
+#include "inference/json_constraint.h"
 #include "inference/packed_model.h"
 #include "inference/prefix_cache.h"
 #include "inference/request.h"
@@ -69,12 +71,17 @@ class Engine {
                                                         const EngineOptions& options);
   ~Engine();
 
-  // Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
+  // Errors: those of ValidateGenerate and CompileJsonSchema; ResourceExhausted when the queue is
+  // full.
   absl::StatusOr<std::unique_ptr<Generation>> Generate(GenerateParams params);
   // Blocks; asks `cancelled` every few milliseconds. Errors: those of ValidateScore;
   // ResourceExhausted when the queue is full; Cancelled; DeadlineExceeded.
   absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params,
                                                    const std::function<bool()>& cancelled);
+
+  // Blocks as Score does; the inputs share the engine's steps. Errors: those of ValidateEmbed;
+  // Internal (hidden states that are no numbers); else as Score.
+  absl::StatusOr<Embeddings> Embed(EmbedParams params, const std::function<bool()>& cancelled);
 
   // Set once, before the first request.
   void SetObserver(std::shared_ptr<EngineObserver> observer);
@@ -88,6 +95,8 @@ class Engine {
  private:
   Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
          const TernaryKernel* kernel, const EngineOptions& options);
+  // Null for a format of plain text.
+  absl::StatusOr<std::unique_ptr<JsonConstraint>> MakeConstraint(const GenerateParams& params);
   absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
   void Loop();
   void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);
@@ -99,6 +108,8 @@ class Engine {
   const Tokenizer* const tokenizer_;
   const TernaryKernel* const kernel_;
   RequestLimits limits_;
+  std::once_flag vocabulary_made_;
+  std::shared_ptr<const JsonVocabulary> vocabulary_;  // made for the first constrained request
 
   // Of the scheduler thread.
   ThreadPool pool_;

@@ -51,16 +51,10 @@ grpc::Status ToGrpc(const absl::Status& status, Asked asked = Asked::kOther) {
                       DetailOf(status, asked).SerializeAsString());
 }
 
-std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
-  std::vector<int32_t> ids = tokenizer.Encode(text);
-  ids.insert(ids.begin(), kBosId);
-  return ids;
-}
-
 absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engine& engine) {
   GenerateParams p;
   if (r.has_text()) {
-    p.prompt = WithBos(engine.tokenizer(), r.text());
+    p.prompt = engine.tokenizer().EncodePrompt(r.text());
   } else if (r.has_tokens()) {
     p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
   } else {
@@ -90,6 +84,40 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engi
   p.stop_ids.assign(r.stop_ids().begin(), r.stop_ids().end());
   p.ignore_eos = r.ignore_eos();
   if (r.has_logprobs()) p.logprobs = r.logprobs();
+  if (r.json_object()) p.format = OutputFormat::kJsonObject;
+  if (r.has_json_schema()) {
+    p.format = OutputFormat::kJsonSchema;
+    p.json_schema = r.json_schema();
+  }
+  return p;
+}
+
+absl::StatusOr<EmbedParams> ToParams(const v1::EmbedRequest& r, const Engine& engine) {
+  EmbedParams p;
+  for (int i = 0; i < r.inputs_size(); ++i) {
+    const v1::EmbedInput& input = r.inputs(i);
+    if (input.has_text()) {
+      p.inputs.push_back(engine.tokenizer().EncodePrompt(input.text()));
+    } else if (input.has_tokens()) {
+      p.inputs.emplace_back(input.tokens().ids().begin(), input.tokens().ids().end());
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("inputs[", i, "] has nothing in it; set `text` or `tokens`"));
+    }
+  }
+  switch (r.pooling()) {
+    case v1::POOLING_UNSPECIFIED:
+    case v1::POOLING_MEAN:
+      p.pooling = EmbedParams::Pooling::kMean;
+      break;
+    case v1::POOLING_LAST:
+      p.pooling = EmbedParams::Pooling::kLast;
+      break;
+    default:
+      return absl::InvalidArgumentError(absl::StrCat("pooling is ", static_cast<int>(r.pooling()),
+                                                     ", known are POOLING_MEAN and POOLING_LAST"));
+  }
+  p.normalise = r.normalise();
   return p;
 }
 
@@ -203,8 +231,10 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  if (request->add_bos()) response->add_ids(kBosId);
-  for (int32_t id : engine_->tokenizer().Encode(request->text())) response->add_ids(id);
+  const Tokenizer& tokenizer = engine_->tokenizer();
+  for (int32_t id : request->add_bos() ? tokenizer.EncodePrompt(request->text())
+                                       : tokenizer.Encode(request->text()))
+    response->add_ids(id);
   response->set_tokenizer_hash(engine_->tokenizer().hash());
   return grpc::Status::OK;
 }
@@ -216,7 +246,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   ScoreParams params;
-  if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
+  if (request->has_text()) params.tokens = engine_->tokenizer().EncodePrompt(request->text());
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
@@ -230,6 +260,25 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
     total += s.logprob;
   }
   response->set_total_logprob(total);
+  return grpc::Status::OK;
+}
+
+grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
+                                        const v1::EmbedRequest* request,
+                                        v1::EmbedResponse* response) {
+  const CallSlot slot(this);
+  if (!slot.status().ok()) return ToGrpc(slot.status());
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  absl::StatusOr<EmbedParams> params = ToParams(*request, *engine_);
+  if (!params.ok()) return ToGrpc(params.status());
+  params->timeout = TimeLeft(*context);
+  const absl::StatusOr<Embeddings> embeddings =
+      engine_->Embed(*std::move(params), [context] { return context->IsCancelled(); });
+  if (!embeddings.ok()) return ToGrpc(embeddings.status());
+  for (const std::vector<float>& v : embeddings->vectors)
+    response->add_embeddings()->mutable_values()->Assign(v.begin(), v.end());
+  response->set_dimensions(static_cast<int32_t>(engine_->model().config().hidden));
+  response->set_prompt_tokens(static_cast<int32_t>(embeddings->prompt_tokens));
   return grpc::Status::OK;
 }
 

@@ -243,6 +243,57 @@ TEST_F(InferenceServiceTest, ATextThatIsTooLongToScoreIsToldSo) {
   EXPECT_EQ(detail.hint(), "score a shorter text, or this one in parts");
 }
 
+TEST_F(InferenceServiceTest, EmbedsTextsAndTokens) {
+  Start();
+  v1::EmbedRequest request;
+  request.add_inputs()->set_text("abc");
+  v1::TokenIds* ids = request.add_inputs()->mutable_tokens();
+  for (const int32_t id : {int32_t{kBosId}, 8 + 'a', 8 + 'b', 8 + 'c'}) ids->add_ids(id);
+  request.set_pooling(v1::POOLING_LAST);
+  request.set_normalise(true);
+  const auto embed = [&](v1::EmbedResponse* response) {
+    grpc::ClientContext context;
+    return stub_->Embed(&context, request, response);
+  };
+  v1::EmbedResponse last, mean;
+  ASSERT_TRUE(embed(&last).ok());
+  request.set_pooling(v1::POOLING_UNSPECIFIED);
+  ASSERT_TRUE(embed(&mean).ok());
+  ASSERT_EQ(last.embeddings_size(), 2);
+  EXPECT_EQ(last.dimensions(), 40);
+  EXPECT_EQ(last.prompt_tokens(), 8);
+  ASSERT_EQ(last.embeddings(0).values_size(), 40);
+  double squares = 0;
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(last.embeddings(0).values(i), last.embeddings(1).values(i));
+    squares += last.embeddings(0).values(i) * last.embeddings(0).values(i);
+  }
+  EXPECT_NEAR(squares, 1, 1e-5);
+  EXPECT_NE(last.embeddings(0).values(0), mean.embeddings(0).values(0));
+  request.add_inputs();
+  EXPECT_THAT(embed(&last).error_message(), HasSubstr("inputs[2] has nothing in it"));
+  request.clear_inputs();
+  EXPECT_EQ(embed(&last).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(InferenceServiceTest, ConstrainsTheTextToJson) {
+  Start();
+  v1::GenerateRequest r = Request("x", 60);
+  for (const char c : {' ', '\n', '\t', '\r'})  // which this random model is fond of
+    (*r.mutable_sampling()->mutable_logit_bias())[kFirstByteId + c] = -100;
+  r.set_json_schema(R"({"type":"array","items":{"const":17},"minItems":2,"maxItems":2})");
+  Streamed s = Generate(r);
+  EXPECT_EQ(s.last.finish_reason(), v1::FINISH_REASON_STOP) << s.text;
+  EXPECT_EQ(s.text, "[17,17]");
+  r.set_json_object(true);
+  s = Generate(r);
+  EXPECT_EQ(s.text[0], '{');
+  r.set_json_schema(R"({"type":"string","pattern":"x"})");
+  s = Generate(r);
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(s.status.error_message(), HasSubstr("json_schema: #/pattern: not supported"));
+}
+
 TEST_F(InferenceServiceTest, DescribesTheModel) {
   Start();
   grpc::ClientContext context;

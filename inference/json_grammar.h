@@ -43,7 +43,7 @@ struct JsonNode {
 // Every node can be written to its end in finitely many bytes.
 struct JsonGrammar {
   std::vector<JsonNode> nodes;
-  int32_t root;
+  int32_t root = 0;
 };
 
 // InvalidArgument naming the path inside the schema (as in "#/properties/age/minimum") of what is

@@ -14,6 +14,12 @@ namespace tritter {
 
 inline constexpr int64_t kMaxCandidates = 20;
 
+enum class OutputFormat {
+  kText,
+  kJsonObject,  // a JSON object of any content
+  kJsonSchema,  // what GenerateParams::json_schema allows
+};
+
 struct GenerateParams {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 128;
@@ -23,6 +29,10 @@ struct GenerateParams {
   bool ignore_eos = false;        // eos is then a token like any other
   // Log-probabilities of every generated token and of that many candidates, 0 to kMaxCandidates.
   std::optional<int64_t> logprobs;
+  // JSON: ids that end a text are then chosen only when it is complete; stop strings and max_tokens
+  // may still cut it. docs/reference/constrained_output.md.
+  OutputFormat format = OutputFormat::kText;
+  std::string json_schema;
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline
 };
 
@@ -55,6 +65,19 @@ struct GenerateEvent {
   absl::Status error;  // with kFailed: Internal (logits that are no numbers), ResourceExhausted
 };
 
+struct EmbedParams {
+  enum class Pooling { kMean, kLast };
+  std::vector<std::vector<int32_t>> inputs;  // 1 to kMaxEmbedInputs, each at least one token
+  Pooling pooling = Pooling::kMean;          // of the hidden states behind the final norm
+  bool normalise = false;                    // to length 1
+  absl::Duration timeout = absl::InfiniteDuration();  // of all of them
+};
+inline constexpr size_t kMaxEmbedInputs = 2048;
+struct Embeddings {
+  std::vector<std::vector<float>> vectors;  // one per input, [hidden]
+  int64_t prompt_tokens = 0;                // of all inputs
+};
+
 struct ScoreParams {
   std::vector<int32_t> tokens;  // at least two
   int64_t top = 0;              // candidates per position, 0 to kMaxCandidates
@@ -71,6 +94,7 @@ struct RequestLimits {
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
 // ResourceExhausted when the KV memory could never hold the request, with the arithmetic.
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits);
+absl::Status ValidateEmbed(const EmbedParams& params, const RequestLimits& limits);
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits);
 
 }  // namespace tritter

@@ -28,6 +28,11 @@ void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
   AppendTo(&scores_, std::move(scores));
 }
 
+void RequestChannel::SetEmbedding(std::vector<float> embedding) {
+  MutexLock lock(&mu_);
+  embedding_ = std::move(embedding);
+}
+
 void RequestChannel::Finish(absl::string_view last_text, FinishReason reason,
                             const RequestUsage& usage, const absl::Status& error) {
   MutexLock lock(&mu_);
@@ -52,6 +57,11 @@ bool RequestChannel::Next(absl::Duration timeout, GenerateEvent* event) {
 std::vector<PositionScore> RequestChannel::TakeScores() {
   MutexLock lock(&mu_);
   return std::exchange(scores_, {});
+}
+
+std::vector<float> RequestChannel::TakeEmbedding() {
+  MutexLock lock(&mu_);
+  return std::exchange(embedding_, {});
 }
 
 }  // namespace tritter

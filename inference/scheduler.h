@@ -43,12 +43,13 @@ class Scheduler {
  private:
   struct Work {
     Sequence* sequence;
-    int64_t positions;     // computed in this step
-    int64_t first_logits;  // row of the logits
-    int64_t logits;        // how many rows
-    int32_t token = 0;     // sampled
-    absl::Status error;    // of the logits
-    std::vector<PositionScore> scores;
+    int64_t positions;                     // computed in this step
+    int64_t first_logits;                  // row of the logits
+    int64_t logits;                        // how many rows
+    int64_t first_hidden = 0, hidden = 0;  // the same of hidden states
+    int32_t token = 0;                     // sampled
+    absl::Status error = {};               // of the logits
+    std::vector<PositionScore> scores = {};
   };
   std::vector<std::unique_ptr<Sequence>> TakeFinished();
   void DealOut(std::vector<Work>* work);

@@ -23,7 +23,8 @@ struct GenerateArguments {
   double repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   uint64_t seed = 0;
   std::vector<std::string> stop, logit_bias;
-  bool ignore_eos = false;
+  std::string json_schema;
+  bool ignore_eos = false, json = false;
 };
 
 absl::Status AddBias(const std::string& flag, v1::Sampling* sampling) {
@@ -38,7 +39,7 @@ absl::Status AddBias(const std::string& flag, v1::Sampling* sampling) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::GenerateRequest> MakeRequest(const GenerateArguments& a) {
+absl::StatusOr<v1::GenerateRequest> MakeRequest(const GenerateArguments& a, Env* env) {
   v1::GenerateRequest request;
   request.set_model(a.model);
   request.set_text(a.prompt);
@@ -56,6 +57,12 @@ absl::StatusOr<v1::GenerateRequest> MakeRequest(const GenerateArguments& a) {
   for (const std::string& s : a.stop) request.add_stop(s);
   request.set_ignore_eos(a.ignore_eos);
   if (a.logprobs >= 0) request.set_logprobs(a.logprobs);
+  if (a.json && !a.json_schema.empty())
+    return absl::InvalidArgumentError("--json and --json-schema: give one of them");
+  if (a.json) request.set_json_object(true);
+  if (!a.json_schema.empty()) {
+    ASSIGN_OR_RETURN(*request.mutable_json_schema(), env->ReadFile(a.json_schema));
+  }
   return request;
 }
 
@@ -65,7 +72,7 @@ int Generate(const CommandContext& context, const GenerateArguments& arguments) 
     return FailLocal(absl::InvalidArgumentError(
         "--logprobs: a text has no place for them; ask for all of the answer with -o json"));
   }
-  const absl::StatusOr<v1::GenerateRequest> request = MakeRequest(arguments);
+  const absl::StatusOr<v1::GenerateRequest> request = MakeRequest(arguments, context.env);
   if (!request.ok()) return FailLocal(request.status());
   const std::unique_ptr<InferenceApi> client = context.connect_inference(arguments.server);
   v1::GenerateResponse whole;
@@ -155,6 +162,11 @@ void AddGenerateCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--logprobs", &a->logprobs,
                 "with -o json: log-probabilities of every token and of so many candidates")
       .Between(0, 20)
+      .HideDefault();
+  command->AddFlag("--json", &a->json, "the text is a JSON object").HideDefault();
+  command
+      ->AddFlag("--json-schema", &a->json_schema,
+                "file with a JSON Schema; the text is JSON that it allows")
       .HideDefault();
   command->AddFlag("--ignore-eos", &a->ignore_eos, "go on behind the end of a document");
   command->AddFlag("--timeout", &a->timeout_seconds, "seconds; then exit 7; 0 means for ever")

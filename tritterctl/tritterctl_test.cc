@@ -334,6 +334,10 @@ TEST(Generate, StreamsTheTextAndNothingElse) {
               HasSubstr("--logit-bias 17: expected a token id"));
   EXPECT_THAT(Tritterctl({"generate", "x", "--logprobs", "2"}).err, HasSubstr("-o json"));
   EXPECT_EQ(Tritterctl({"generate", "x", "--min-p", "1.5"}).code, 2);
+  EXPECT_THAT(Tritterctl({"generate", "x", "--json", "--json-schema", "s"}).err,
+              HasSubstr("give one of them"));
+  EXPECT_THAT(Tritterctl({"generate", "x", "--json-schema", "/nowhere/s.json"}).err,
+              HasSubstr("/nowhere/s.json"));
   EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "a", "--logit-bias", "17:-100",
                         "--logprobs", "2", "-o", "json"})
                 .code,
