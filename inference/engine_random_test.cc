@@ -69,7 +69,7 @@ TEST(EngineRandom, TenThousandRequestsLeaveNothingBehindAndGetTheTextTheyGetAlon
   options.scheduler.max_batch = 20;
   options.scheduler.prefill_chunk = 48;
   constexpr int64_t kPages = 70;  // fewer than wanted: requests wait, idle pages are given up
-  options.max_kv_bytes = kPages * KvPageLayout(OneLayer()).page_bytes();
+  options.max_kv_bytes = kPages * KvPageBytes(OneLayer());
   auto engine = MakeEngine(options, OneLayer());
   std::vector<Result> results(kRequests);
   std::vector<std::thread> clients;
@@ -161,6 +161,44 @@ TEST(EngineRandom, ADeadlineEndsARequestBeforeItsNextToken) {
   const Result r = Generate(*engine, p);
   EXPECT_EQ(r.finish, FinishReason::kDeadline);
   EXPECT_EQ(r.tokens.size(), 5u);
+}
+
+// What every step brought.
+class Steps : public EngineObserver {
+ public:
+  void OnStep(const StepReport& report) override { reports.push_back(report); }
+  void OnFinish(const RequestUsage&, FinishReason) override {}
+  void OnRefused() override {}
+  std::vector<StepReport> reports;  // of the scheduler thread; complete when requests have ended
+};
+
+TEST(EngineRandom, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
+  EngineOptions options;
+  options.scheduler.prefill_chunk = 8;
+  options.scheduler.prefill_quantum = 4;
+  auto steps = std::make_shared<Steps>();
+  std::vector<Result> results;
+  {
+    auto engine = MakeEngine(options);
+    engine->SetObserver(steps);
+    std::vector<std::unique_ptr<Generation>> running;
+    running.push_back(*engine->Generate(Params({1, 2, 3}, 200)));
+    GenerateEvent event;
+    ASSERT_TRUE(running[0]->Next(absl::InfiniteDuration(), &event));  // it decodes
+    for (int i = 0; i < 2; ++i)
+      running.push_back(*engine->Generate(Params(std::vector<int32_t>(240, 40 + i), 2)));
+    running.push_back(*engine->Generate(Params({1, 80, 90}, 2)));
+    for (size_t i = 1; i < running.size(); ++i) results.push_back(Collect(*running[i]));
+    running[0]->Cancel();
+    Collect(*running[0]);
+  }
+  int64_t prefill_steps = 0;
+  for (const StepReport& r : steps->reports) {
+    EXPECT_LE(r.prompt_positions, 8);
+    if (r.prompt_positions == 0 || prefill_steps++ == 0) continue;
+    EXPECT_GE(r.decoding, 1) << "the first request goes on in every step";
+  }
+  EXPECT_GE(prefill_steps, 2 * 240 / 8);
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ TEST(Engine, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
   options.prefix_reuse = true;
   options.threads = 2;
   options.scheduler.prefill_chunk = 11;
-  options.max_kv_bytes = 30 * KvPageLayout(TinyConfig()).page_bytes();
+  options.max_kv_bytes = 30 * KvPageBytes();
   auto reusing = MakeEngine(options);
   Philox random(21);
   std::vector<GenerateParams> requests;

@@ -37,7 +37,7 @@ void PrefixCache::Unlink(Block* block) {
 void PrefixCache::Evict() {
   Block* block = oldest_;
   Unlink(block);
-  std::vector<float*> page = {block->page};
+  std::vector<KvPage> page = {block->page};
   pool_->Return(&page);
   blocks_.erase(Name(block->name));  // a copy: the name goes with the block
 }
@@ -80,7 +80,7 @@ void PrefixCache::Share(absl::Span<const int32_t> tokens, int64_t computed, Tabl
     if (block == nullptr) {
       block = std::make_unique<Block>(Block{next_id_++, name, table->pages_[i], 1});
     } else {
-      std::vector<float*> page = {std::exchange(table->pages_[i], block->page)};
+      std::vector<KvPage> page = {std::exchange(table->pages_[i], block->page)};
       pool_->Return(&page);
       Hold(block.get());
     }
@@ -89,7 +89,7 @@ void PrefixCache::Share(absl::Span<const int32_t> tokens, int64_t computed, Tabl
 }
 
 void PrefixCache::Return(Table* table) {
-  std::vector<float*> own(table->pages_.begin() + static_cast<int64_t>(table->blocks_.size()),
+  std::vector<KvPage> own(table->pages_.begin() + static_cast<int64_t>(table->blocks_.size()),
                           table->pages_.end());
   pool_->Return(&own);
   for (size_t i = table->blocks_.size(); i > 0; --i) LetGo(table->blocks_[i - 1]);

@@ -22,6 +22,8 @@
 
 namespace tritter {
 
+using KvPage = float*;  // what the pool gives; nothing here looks inside
+
 // Owned by the engine; used by its scheduler thread alone. All pages of the pool are taken and
 // given back through it.
 class PrefixCache {
@@ -31,11 +33,11 @@ class PrefixCache {
   // The page table of one request.
   class Table {
    public:
-    const std::vector<float*>& pages() const { return pages_; }
+    const std::vector<KvPage>& pages() const { return pages_; }
 
    private:
     friend class PrefixCache;
-    std::vector<float*> pages_;   // the first belong to blocks_, the others to this request alone
+    std::vector<KvPage> pages_;   // the first belong to blocks_, the others to this request alone
     std::vector<Block*> blocks_;  // held
   };
 
@@ -73,7 +75,7 @@ class PrefixCache {
   struct Block {
     uint64_t id;
     Name name;
-    float* page;
+    KvPage page;
     int64_t holders;
     Block *older = nullptr, *newer = nullptr;  // while nobody holds it
   };

@@ -146,7 +146,7 @@ TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
     int64_t positions, computed;
     PrefixCache::Table table;
   };
-  std::map<float*, Ids> written;
+  std::map<KvPage, Ids> written;
   const auto text_to = [](const Ids& ids, int64_t end) {
     return Ids(ids.begin(), ids.begin() + end);
   };
@@ -188,7 +188,7 @@ TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
         running.erase(running.begin() + static_cast<int64_t>(i));
       }
     }
-    std::set<float*> held;
+    std::set<KvPage> held;
     for (const auto& r : running) held.insert(r->table.pages().begin(), r->table.pages().end());
     ASSERT_EQ(cache.used_pages(), static_cast<int64_t>(held.size()));
   }

@@ -52,7 +52,7 @@ int Main(int argc, char** argv) {
   app.AddFlag("--most-growth", &most_growth, "kB that the process may grow").Positive();
   if (const std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
   EngineOptions options;
-  options.max_kv_bytes = 100 * KvPageLayout(TinyConfig()).page_bytes();
+  options.max_kv_bytes = 100 * KvPageBytes();
   const std::unique_ptr<Engine> engine = MakeEngine(options);
   const int64_t warm = std::min(2000, requests);  // every size has been met, every page made
   Serve(*engine, 0, warm);

@@ -13,6 +13,8 @@ std::unique_ptr<Engine> MakeEngine(const EngineOptions& options, const ModelConf
   return *std::move(engine);
 }
 
+int64_t KvPageBytes(const ModelConfig& config) { return KvPageLayout(config).page_bytes(); }
+
 Result Collect(Generation& generation) {
   Result r;
   GenerateEvent event;

@@ -13,6 +13,8 @@ namespace tritter {
 std::unique_ptr<Engine> MakeEngine(const EngineOptions& options = {},
                                    const ModelConfig& config = TinyConfig());
 
+int64_t KvPageBytes(const ModelConfig& config = TinyConfig());
+
 struct Result {
   std::string text;
   std::vector<int32_t> tokens;
