@@ -16,10 +16,11 @@ namespace {
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 constexpr int64_t kDefaultMaxTokens = 128;
 
-enum class Asked { kScore, kOther };
+enum class Asked { kScore, kEmbed, kOther };
 
 v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
-  const bool score = asked == Asked::kScore;
+  const bool generate = asked == Asked::kOther;
+  const std::string what = asked == Asked::kEmbed ? "embed" : "score";
   v1::ErrorDetail detail;
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
@@ -30,14 +31,14 @@ v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
       break;
     case absl::StatusCode::kResourceExhausted:
       detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
-      detail.set_hint(score ? "try again later, or score a shorter text"
-                            : "try again later, or ask for fewer tokens");
+      detail.set_hint(generate ? "try again later, or ask for fewer tokens"
+                               : absl::StrCat("try again later, or ", what, " a shorter text"));
       break;
     case absl::StatusCode::kOutOfRange:
       detail.set_reason(v1::ErrorDetail::CONTEXT_EXCEEDED);
-      detail.set_field(score ? "input" : "max_tokens");
-      detail.set_hint(score ? "score a shorter text, or this one in parts"
-                            : "shorten the prompt or lower max_tokens");
+      detail.set_field(generate ? "max_tokens" : asked == Asked::kEmbed ? "inputs" : "input");
+      detail.set_hint(generate ? "shorten the prompt or lower max_tokens"
+                               : absl::StrCat(what, " a shorter text, or this one in parts"));
       break;
     default:
       break;
@@ -267,14 +268,14 @@ grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
                                         const v1::EmbedRequest* request,
                                         v1::EmbedResponse* response) {
   const CallSlot slot(this);
-  if (!slot.status().ok()) return ToGrpc(slot.status());
+  if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kEmbed);
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   absl::StatusOr<EmbedParams> params = ToParams(*request, *engine_);
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context);
   const absl::StatusOr<Embeddings> embeddings =
       engine_->Embed(*std::move(params), [context] { return context->IsCancelled(); });
-  if (!embeddings.ok()) return ToGrpc(embeddings.status());
+  if (!embeddings.ok()) return ToGrpc(embeddings.status(), Asked::kEmbed);
   for (const std::vector<float>& v : embeddings->vectors)
     response->add_embeddings()->mutable_values()->Assign(v.begin(), v.end());
   response->set_dimensions(static_cast<int32_t>(engine_->model().config().hidden));

@@ -274,6 +274,13 @@ TEST_F(InferenceServiceTest, EmbedsTextsAndTokens) {
   EXPECT_THAT(embed(&last).error_message(), HasSubstr("inputs[2] has nothing in it"));
   request.clear_inputs();
   EXPECT_EQ(embed(&last).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.add_inputs()->set_text(std::string(256, 'a'));
+  const grpc::Status status = embed(&last);
+  EXPECT_EQ(ReasonOf(status), v1::ErrorDetail::CONTEXT_EXCEEDED);
+  v1::ErrorDetail detail;
+  ASSERT_TRUE(detail.ParseFromString(status.error_details()));
+  EXPECT_EQ(detail.field(), "inputs");
+  EXPECT_EQ(detail.hint(), "embed a shorter text, or this one in parts");
 }
 
 TEST_F(InferenceServiceTest, ConstrainsTheTextToJson) {
