@@ -201,6 +201,10 @@ class Compiler {
   }
 
   static bool HasType(const Json& value, const Json& type) {
+    if (type.is_array()) {
+      return std::any_of(type.begin(), type.end(),
+                         [&](const Json& one) { return !one.is_array() && HasType(value, one); });
+    }
     if (type == "object") return value.is_object();
     if (type == "array") return value.is_array();
     if (type == "string") return value.is_string();
