@@ -286,7 +286,7 @@ TEST_F(InferenceServiceTest, EmbedsTextsAndTokens) {
 TEST_F(InferenceServiceTest, ConstrainsTheTextToJson) {
   Start();
   v1::GenerateRequest r = Request("x", 60);
-  for (const char c : {' ', '\n', '\t', '\r'})  // which this random model is fond of
+  for (const char c : {' ', '\n'})  // which this random model is fond of
     (*r.mutable_sampling()->mutable_logit_bias())[kFirstByteId + c] = -100;
   r.set_json_schema(R"({"type":"array","items":{"const":17},"minItems":2,"maxItems":2})");
   Streamed s = Generate(r);

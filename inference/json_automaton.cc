@@ -228,7 +228,11 @@ class JsonAutomaton::Stepper {
   // Whether the byte is whitespace, which is then dealt with.
   bool Whitespace(JsonStack& s) {
     if (!IsWhitespace(byte_)) return false;
-    if (whitespace_ < kMaxWhitespace) {
+    const bool blank = byte_ == ' ' || byte_ == '\t';
+    if (whitespace_ == 0 && (byte_ == ' ' || byte_ == '\n')) {
+      to_->whitespace = byte_ == ' ' ? -1 : 1;
+      Keep(s);
+    } else if (whitespace_ > 0 && whitespace_ <= kMaxIndent && blank) {
       to_->whitespace = whitespace_ + 1;
       Keep(s);
     }

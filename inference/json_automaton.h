@@ -24,14 +24,16 @@ using JsonStack = absl::InlinedVector<JsonFrame, 8>;
 
 struct JsonState {
   std::vector<JsonStack> stacks;  // distinct readings of what was written
-  int32_t whitespace = 0;         // bytes of it in a row, between the parts of a value
+  // Between the parts of a value: 0 none, -1 one space, n a newline and n - 1 blanks.
+  int32_t whitespace = 0;
 };
 
 // Immutable, thread-safe.
 class JsonAutomaton {
  public:
-  // So many at most between two parts of a value: a text cannot be whitespace for ever.
-  static constexpr int32_t kMaxWhitespace = 40;
+  // Between two parts of a value stand one space, or a newline and so many blanks, or nothing: room
+  // for indented JSON, and none for a model that is fond of blanks.
+  static constexpr int32_t kMaxIndent = 32;
   // More readings than these are not followed; those that are can all be written to their end.
   static constexpr size_t kMaxReadings = 256;
   // Values of any content nest no deeper.

@@ -27,14 +27,8 @@ void JsonConstraint::Accept(int32_t id) {
 void JsonConstraint::Allow() {
   allowed_.Clear();
   vocabulary_->AddAllowed(*automaton_, state_, &allowed_);
-  const bool ends = complete();
-  for (const int32_t id : end_ids_) {
-    if (ends) {
-      allowed_.Add(id);
-    } else {
-      allowed_.Remove(id);
-    }
-  }
+  if (!complete()) return;
+  for (const int32_t id : end_ids_) allowed_.Add(id);
 }
 
 }  // namespace tritter

@@ -14,7 +14,8 @@ namespace tritter {
 // Belongs to one request; not thread-safe.
 class JsonConstraint {
  public:
-  // `end_ids` end the text: they are allowed when it is complete, and only then.
+  // `end_ids` end the text: they are allowed when it is complete, and before that only for the sake
+  // of their bytes, which those of a tokenizer do not have.
   JsonConstraint(std::shared_ptr<const JsonAutomaton> automaton,
                  std::shared_ptr<const JsonVocabulary> vocabulary, std::vector<int32_t> end_ids);
 

@@ -231,14 +231,15 @@ TEST(JsonConstraint, AllowsExactlyTheTokensWhoseBytesMayFollow) {
   }
 }
 
-TEST(JsonConstraint, IdsThatEndTheTextWaitUntilItIsComplete) {
+TEST(JsonConstraint, WhatEndsTheTextIsAllowedWhenItIsComplete) {
   const ListTokenizer tokenizer = TestTokenizer();
   const auto tokens = std::make_shared<JsonVocabulary>(tokenizer, tokenizer.vocabulary());
   ASSERT_OK_AND_ASSIGN(JsonGrammar grammar, CompileJsonSchema(R"({"type":"integer"})"));
   const auto automaton = std::make_shared<JsonAutomaton>(std::move(grammar));
   const int32_t one = '1' + 1;
   JsonConstraint stops_at_one(automaton, tokens, {kEnd, one});
-  EXPECT_FALSE(stops_at_one.allowed().Has(one)) << "it would end the text before its first digit";
+  EXPECT_FALSE(stops_at_one.allowed().Has(kEnd));
+  EXPECT_TRUE(stops_at_one.allowed().Has(one)) << "for its bytes";
   stops_at_one.Accept('2' + 1);
   EXPECT_TRUE(stops_at_one.allowed().Has(one));
   EXPECT_TRUE(stops_at_one.allowed().Has(kEnd));

@@ -29,7 +29,7 @@ TEST(JsonGrammar, AllowsWhatTheSchemaAllows) {
   const std::vector<Case> cases = {
       {R"({"type":"integer"})",
        {"0", "-12", " 7", "123456789012345678"},
-       {"", "-", " \n"},
+       {"", "-", "\n \t"},
        {"01", "1.0", "1e3", "+1", "1234567890123456789", "\"1\"", "1 "}},
       {R"({"type":"number"})",
        {"0", "-0.5", "1e5", "2.5E-07", "10"},
@@ -49,7 +49,7 @@ TEST(JsonGrammar, AllowsWhatTheSchemaAllows) {
        {"\"a", "n"},
        {R"("b")", "2", "123", R"({"x": [1]})", "1,"}},
       {R"({"type":["string","null"],"enum":["a",null]})", {R"("a")", "null"}, {}, {"1"}},
-      {R"({"const":"x"})", {R"("x")", R"(  "x")"}, {}, {R"("y")"}},
+      {R"({"const":"x"})", {R"("x")", "\n  \"x\""}, {}, {R"("y")"}},
       {R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":2})",
        {"[1]", "[ 1 , 2 ]", "[12,3\n]"},
        {"[", "[1", "[1,"},
@@ -114,8 +114,11 @@ TEST(JsonGrammar, AnyObjectIsAnObjectOfAnyContent) {
 
 TEST(JsonGrammar, WhitespaceIsBounded) {
   const JsonAutomaton automaton(AnyJsonObject());
-  EXPECT_EQ(Read(automaton, "{" + std::string(40, ' ') + "}"), Verdict::kComplete);
-  EXPECT_EQ(Read(automaton, "{" + std::string(41, ' ')), Verdict::kImpossible);
+  for (const std::string space : {"", " ", "\n", "\n\t", "\n                                "})
+    EXPECT_EQ(Read(automaton, "{" + space + "}"), Verdict::kComplete);
+  for (const std::string space : {"  ", " \n", "\t", "\r\n", "\n\n"})
+    EXPECT_EQ(Read(automaton, "{" + space), Verdict::kImpossible);
+  EXPECT_EQ(Read(automaton, "{\n" + std::string(33, ' ')), Verdict::kImpossible);
 }
 
 TEST(JsonGrammar, RefusesWhatItDoesNotSupportWithItsPath) {

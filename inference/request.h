@@ -29,8 +29,8 @@ struct GenerateParams {
   bool ignore_eos = false;        // eos is then a token like any other
   // Log-probabilities of every generated token and of that many candidates, 0 to kMaxCandidates.
   std::optional<int64_t> logprobs;
-  // JSON: ids that end a text are then chosen only when it is complete; stop strings and max_tokens
-  // may still cut it. docs/reference/constrained_output.md.
+  // JSON: the tokenizer's ids that end a text are then chosen only when it is complete; stop
+  // strings, stop ids and max_tokens may still cut it. docs/reference/constrained_output.md.
   OutputFormat format = OutputFormat::kText;
   std::string json_schema;
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline

@@ -16,7 +16,6 @@ class TokenMask {
 
   void Clear() { std::fill(words_.begin(), words_.end(), uint64_t{0}); }
   void Add(int32_t id) { words_[Word(id)] |= uint64_t{1} << (id % 64); }
-  void Remove(int32_t id) { words_[Word(id)] &= ~(uint64_t{1} << (id % 64)); }
   void Add(const TokenMask& other) {
     for (size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
   }
