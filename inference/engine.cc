@@ -1,5 +1,6 @@
 #include "inference/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,8 +9,23 @@
 namespace tritter {
 namespace {
 
-// How often a blocked Score asks whether its caller has gone.
+// How often a blocked call asks whether its caller has gone.
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
+constexpr int64_t kEmbeddingsAtOnce = 16;
+
+// Until a request that is asked for as a whole has ended.
+absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
+                     const std::function<bool()>& cancelled) {
+  GenerateEvent event;
+  while (!channel->Next(kCancelPoll, &event)) {
+    if (cancelled()) channel->Cancel();
+  }
+  if (event.finish == FinishReason::kCancelled)
+    return absl::CancelledError(absl::StrCat(what, " was cancelled"));
+  if (event.finish == FinishReason::kDeadline)
+    return absl::DeadlineExceededError(absl::StrCat(what, " did not end within its deadline"));
+  return event.error;
+}
 
 }  // namespace
 
@@ -41,7 +57,8 @@ Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
       pool_(options.threads),
       forward_(model_.get(), kernel, &pool_, options.kv_format),
       pages_(forward_.layout().page_bytes, options.max_kv_bytes / forward_.layout().page_bytes),
-      scheduler_(options.scheduler, &forward_, &pages_, &pool_, options.clock) {
+      prefixes_(&pages_, options.prefix_reuse),
+      scheduler_(options.scheduler, &forward_, &prefixes_, &pool_, options.clock) {
   limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
              forward_.layout().page_bytes};
   stats_.kv_pages_total = limits_.kv_pages;
@@ -73,11 +90,37 @@ absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<JsonConstraint>> Engine::MakeConstraint(
+    const GenerateParams& params) {
+  if (params.format == OutputFormat::kText) return nullptr;
+  JsonGrammar grammar;
+  if (params.format == OutputFormat::kJsonObject) {
+    grammar = AnyJsonObject();
+  } else {
+    ASSIGN_OR_RETURN(grammar, CompileJsonSchema(params.json_schema));
+  }
+  std::call_once(vocabulary_made_, [this] {
+    vocabulary_ = std::make_shared<JsonVocabulary>(*tokenizer_, limits_.vocabulary);
+  });
+  std::vector<int32_t> end_ids = params.stop_ids;
+  for (const int32_t id : tokenizer_->end_ids()) {
+    if (!params.ignore_eos && id < limits_.vocabulary) end_ids.push_back(id);
+  }
+  auto constraint = std::make_unique<JsonConstraint>(
+      std::make_shared<JsonAutomaton>(std::move(grammar)), vocabulary_, std::move(end_ids));
+  if (constraint->allowed().empty()) {
+    return absl::FailedPreconditionError(
+        "no token of the model's vocabulary begins such JSON; leave the output format out");
+  }
+  return constraint;
+}
+
 absl::StatusOr<std::unique_ptr<Generation>> Engine::Generate(GenerateParams params) {
   RETURN_IF_ERROR(ValidateGenerate(params, limits_));
+  ASSIGN_OR_RETURN(std::unique_ptr<JsonConstraint> constraint, MakeConstraint(params));
   auto channel = std::make_shared<RequestChannel>();
-  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
-                                                     options_.clock->Monotonic())));
+  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(
+      std::move(params), channel, tokenizer_, std::move(constraint), options_.clock->Monotonic())));
   return std::make_unique<Generation>(std::move(channel));
 }
 
@@ -87,16 +130,38 @@ absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params,
   auto channel = std::make_shared<RequestChannel>();
   RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
                                                      options_.clock->Monotonic())));
-  GenerateEvent event;
-  while (!channel->Next(kCancelPoll, &event)) {
-    if (cancelled()) channel->Cancel();
-  }
-  if (event.finish == FinishReason::kCancelled)
-    return absl::CancelledError("scoring was cancelled");
-  if (event.finish == FinishReason::kDeadline)
-    return absl::DeadlineExceededError("scoring did not end within its deadline");
-  if (event.finish == FinishReason::kFailed) return event.error;
+  RETURN_IF_ERROR(WaitFor(channel.get(), "scoring", cancelled));
   return channel->TakeScores();
+}
+
+absl::StatusOr<Embeddings> Engine::Embed(EmbedParams params,
+                                         const std::function<bool()>& cancelled) {
+  RETURN_IF_ERROR(ValidateEmbed(params, limits_));
+  const absl::Duration deadline = options_.clock->Monotonic() + params.timeout;
+  const size_t count = params.inputs.size();
+  const size_t at_once =
+      static_cast<size_t>(std::clamp<int64_t>(options_.max_queue, 1, kEmbeddingsAtOnce));
+  std::vector<std::shared_ptr<RequestChannel>> channels;
+  Embeddings result;
+  absl::Status status;
+  while (status.ok() && result.vectors.size() < count) {
+    while (status.ok() && channels.size() < std::min(count, result.vectors.size() + at_once)) {
+      const absl::Duration now = options_.clock->Monotonic();
+      params.timeout = deadline - now;
+      result.prompt_tokens += static_cast<int64_t>(params.inputs[channels.size()].size());
+      auto channel = std::make_shared<RequestChannel>();
+      status =
+          Enqueue(std::make_unique<Sequence>(params, channels.size(), channel, tokenizer_, now));
+      if (status.ok()) channels.push_back(std::move(channel));
+    }
+    if (!status.ok()) break;
+    RequestChannel* next = channels[result.vectors.size()].get();
+    status = WaitFor(next, "the embedding", cancelled);
+    if (status.ok()) result.vectors.push_back(next->TakeEmbedding());
+  }
+  for (const auto& channel : channels) channel->Cancel();  // nothing, to those that have ended
+  if (!status.ok()) return status;
+  return result;
 }
 
 void Engine::SetObserver(std::shared_ptr<EngineObserver> observer) {
@@ -129,9 +194,11 @@ void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, Step
     MutexLock lock(&mu_);
     stats_.queued = report.queued = static_cast<int64_t>(queue_.size());
     stats_.active = report.active = scheduler_.active();
-    stats_.kv_pages_used = report.kv_pages_used = pages_.used_pages();
+    stats_.kv_pages_used = report.kv_pages_used = prefixes_.used_pages();
+    stats_.kv_pages_cached = prefixes_.idle_pages();
     for (const auto& s : finished) {
       stats_.prompt_tokens += s->usage().prompt_tokens;
+      stats_.cached_prompt_tokens += s->usage().cached_prompt_tokens;
       stats_.generated_tokens += s->usage().generated_tokens;
       ++stats_.finished[static_cast<size_t>(s->finish_reason())];
     }

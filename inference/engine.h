@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -12,7 +13,9 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "inference/engine_observer.h"
+#include "inference/json_constraint.h"
 #include "inference/packed_model.h"
+#include "inference/prefix_cache.h"
 #include "inference/request.h"
 #include "inference/request_channel.h"
 #include "inference/scheduler.h"
@@ -23,7 +26,8 @@ namespace tritter {
 struct EngineOptions {
   int threads = 1;
   int64_t max_kv_bytes = int64_t{1} << 30;
-  int64_t max_queue = 64;  // requests that wait; one more is refused at once
+  int64_t max_queue = 64;    // requests that wait; one more is refused at once
+  bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   KvFormat kv_format = KvFormat::kF32;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
@@ -52,8 +56,9 @@ class Generation {
 // Figures since the start, and the present state.
 struct EngineStats {
   int64_t queued = 0, active = 0;
-  int64_t kv_pages_used = 0, kv_pages_total = 0, kv_page_bytes = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
+  // Used: by requests at work. Cached: of past ones, kept for prefix reuse, given up when needed.
+  int64_t kv_pages_used = 0, kv_pages_cached = 0, kv_pages_total = 0, kv_page_bytes = 0;
+  int64_t prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, steps = 0, refused = 0;
   std::array<int64_t, 6> finished{};  // by FinishReason
 };
 
@@ -67,12 +72,17 @@ class Engine {
                                                         const EngineOptions& options);
   ~Engine();
 
-  // Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
+  // Errors: those of ValidateGenerate and CompileJsonSchema; ResourceExhausted when the queue is
+  // full.
   absl::StatusOr<std::unique_ptr<Generation>> Generate(GenerateParams params);
   // Blocks; asks `cancelled` every few milliseconds. Errors: those of ValidateScore;
   // ResourceExhausted when the queue is full; Cancelled; DeadlineExceeded.
   absl::StatusOr<std::vector<PositionScore>> Score(ScoreParams params,
                                                    const std::function<bool()>& cancelled);
+
+  // Blocks as Score does; the inputs share the engine's steps. Errors: those of ValidateEmbed;
+  // Internal (hidden states that are no numbers); else as Score.
+  absl::StatusOr<Embeddings> Embed(EmbedParams params, const std::function<bool()>& cancelled);
 
   // Set once, before the first request.
   void SetObserver(std::shared_ptr<EngineObserver> observer);
@@ -86,6 +96,8 @@ class Engine {
  private:
   Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
          const TernaryKernel* kernel, const EngineOptions& options);
+  // Null for a format of plain text.
+  absl::StatusOr<std::unique_ptr<JsonConstraint>> MakeConstraint(const GenerateParams& params);
   absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
   void Loop();
   void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);
@@ -97,11 +109,14 @@ class Engine {
   const Tokenizer* const tokenizer_;
   const TernaryKernel* const kernel_;
   RequestLimits limits_;
+  std::once_flag vocabulary_made_;
+  std::shared_ptr<const JsonVocabulary> vocabulary_;  // made for the first constrained request
 
   // Of the scheduler thread.
   ThreadPool pool_;
   ForwardPass forward_;
   KvPagePool pages_;
+  PrefixCache prefixes_;
   Scheduler scheduler_;
 
   mutable Mutex mu_;

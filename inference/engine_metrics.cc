@@ -15,6 +15,7 @@ EngineMetrics::EngineMetrics(Registry* registry, const std::string& model,
       refused_(registry->GetCounter("tritter_requests_total", {{"outcome", "refused"}})),
       failed_(registry->GetCounter("tritter_requests_total", {{"outcome", "failed"}})),
       prompt_tokens_(registry->GetCounter("tritter_prompt_tokens_total")),
+      cached_tokens_(registry->GetCounter("tritter_cached_prompt_tokens_total")),
       generated_tokens_(registry->GetCounter("tritter_generated_tokens_total")),
       first_token_(registry->GetHistogram("tritter_time_to_first_token_seconds")),
       inter_token_(registry->GetHistogram("tritter_inter_token_seconds")),
@@ -52,6 +53,7 @@ void EngineMetrics::OnFinish(const RequestUsage& usage, FinishReason reason) {
       failed_.Increment();
       break;
   }
+  cached_tokens_.Increment(static_cast<double>(usage.cached_prompt_tokens));
   queue_.Observe(absl::ToDoubleSeconds(usage.queued));
 }
 

@@ -22,7 +22,7 @@ class EngineMetrics : public EngineObserver {
  private:
   const double page_bytes_;
   Gauge running_, waiting_, kv_used_;
-  Counter ok_, cancelled_, refused_, failed_, prompt_tokens_, generated_tokens_;
+  Counter ok_, cancelled_, refused_, failed_, prompt_tokens_, cached_tokens_, generated_tokens_;
   Histogram first_token_, inter_token_, queue_, batch_;
 };
 

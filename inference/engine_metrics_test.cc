@@ -35,7 +35,9 @@ TEST(EngineMetrics, CountsStepsAndOutcomes) {
   step.generated_tokens = 3;
   step.inter_token = {absl::Milliseconds(5), absl::Milliseconds(6)};
   metrics.OnStep(step);
-  metrics.OnFinish({}, FinishReason::kStop);
+  RequestUsage usage;
+  usage.cached_prompt_tokens = 16;
+  metrics.OnFinish(usage, FinishReason::kStop);
   metrics.OnFinish({}, FinishReason::kLength);
   metrics.OnFinish({}, FinishReason::kCancelled);
   metrics.OnFinish({}, FinishReason::kDeadline);
@@ -46,6 +48,7 @@ TEST(EngineMetrics, CountsStepsAndOutcomes) {
   EXPECT_THAT(text, HasSubstr("tritter_kv_cache_used_bytes 4096"));
   EXPECT_THAT(text, HasSubstr("tritter_generated_tokens_total 3"));
   EXPECT_THAT(text, HasSubstr("tritter_prompt_tokens_total 7"));
+  EXPECT_THAT(text, HasSubstr("tritter_cached_prompt_tokens_total 16"));
   EXPECT_THAT(text, HasSubstr("tritter_inter_token_seconds_count 2"));
   EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"ok\"} 2"));
   EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"cancelled\"} 1"));

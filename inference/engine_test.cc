@@ -3,58 +3,20 @@
 #include <atomic>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "common/random.h"
 #include "common/testing/fake_clock.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "inference/testing/engine_requests.h"
+#include "inference/testing/list_tokenizer.h"
 #include "inference/testing/reference_model.h"
-#include "inference/testing/tiny_models.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::unique_ptr<Engine> MakeEngine(EngineOptions options = {}, ModelConfig config = TinyConfig()) {
-  auto engine = Engine::Create(MemoryTpack::Random(config, 5), options);
-  EXPECT_OK(engine.status());
-  return *std::move(engine);
-}
-
-struct Result {
-  std::string text;
-  std::vector<int32_t> tokens;
-  FinishReason finish = FinishReason::kNone;
-  RequestUsage usage;
-};
-
-Result Collect(Generation& generation) {
-  Result r;
-  GenerateEvent event;
-  while (r.finish == FinishReason::kNone) {
-    if (!generation.Next(absl::InfiniteDuration(), &event)) continue;
-    r.text += event.text;
-    r.tokens.insert(r.tokens.end(), event.tokens.begin(), event.tokens.end());
-    r.finish = event.finish;
-    r.usage = event.usage;
-  }
-  return r;
-}
-
-Result Generate(Engine& engine, GenerateParams params) {
-  auto generation = engine.Generate(std::move(params));
-  EXPECT_OK(generation.status());
-  return generation.ok() ? Collect(**generation) : Result{};
-}
-
-GenerateParams Params(std::vector<int32_t> prompt, int64_t max_tokens) {
-  GenerateParams p;
-  p.prompt = std::move(prompt);
-  p.max_tokens = max_tokens;
-  p.ignore_eos = true;
-  return p;
-}
 
 struct CountingObserver : EngineObserver {
   void OnStep(const StepReport& report) override {
@@ -65,17 +27,6 @@ struct CountingObserver : EngineObserver {
   void OnRefused() override {}
   std::atomic<int64_t> finished{0}, generated{0}, most_active{0};
 };
-
-// A random request, the same for the same number.
-GenerateParams RandomRequest(uint64_t number) {
-  Philox random(MixKey(77, number));
-  GenerateParams p = Params({kBosId}, 1 + static_cast<int64_t>(random.Below(30)));
-  for (uint64_t n = random.Below(70); n > 0; --n)
-    p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
-  if (random.Below(3) > 0)
-    p.sampling = {.temperature = 0.9, .top_p = 0.95, .top_k = 50, .seed = number};
-  return p;
-}
 
 TEST(Engine, GreedyTextEqualsTheReference) {
   for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
@@ -91,33 +42,100 @@ TEST(Engine, GreedyTextEqualsTheReference) {
 }
 
 TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
-  constexpr int kRequests = 10;
+  constexpr uint64_t kRequests = 40;
   std::vector<Result> alone;
-  auto single = MakeEngine();
-  for (int i = 0; i < kRequests; ++i) alone.push_back(Generate(*single, RandomRequest(i)));
+  EngineOptions plain;
+  plain.prefix_reuse = false;
+  auto single = MakeEngine(plain);
+  for (uint64_t i = 0; i < kRequests; ++i) alone.push_back(Generate(*single, RandomRequest(i)));
   struct Case {
     int threads;
-    int64_t chunk;
+    int64_t chunk, quantum, batch;
   };
-  for (const auto& [threads, chunk] : {Case{1, 1}, Case{1, 7}, Case{2, 7}, Case{2, 128}}) {
+  for (const Case& c : {Case{1, 1, 3, 7}, Case{1, 7, 3, 40}, Case{2, 7, 2, 5}, Case{2, 128, 5, 30},
+                        Case{3, 20, 20, 3}}) {
     EngineOptions options;
-    options.threads = threads;
-    options.scheduler.prefill_chunk = chunk;
-    options.scheduler.prefill_quantum = chunk == 128 ? 5 : 3;
-    options.scheduler.max_batch = 7;
+    options.threads = c.threads;
+    options.scheduler.prefill_chunk = c.chunk;
+    options.scheduler.prefill_quantum = c.quantum;
+    options.scheduler.max_batch = c.batch;
     auto engine = MakeEngine(options);
     std::vector<std::unique_ptr<Generation>> running;
-    for (int i = 0; i < kRequests; ++i) {
+    for (uint64_t i = 0; i < kRequests; ++i) {
       ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(RandomRequest(i)));
       running.push_back(std::move(g));
     }
-    for (int i = 0; i < kRequests; ++i) {
+    for (uint64_t i = 0; i < kRequests; ++i) {
       const Result r = Collect(*running[i]);
-      EXPECT_EQ(r.tokens, alone[i].tokens)
-          << "request " << i << ", " << threads << " threads, chunk " << chunk;
-      EXPECT_EQ(r.text, alone[i].text);
+      const std::string name =
+          absl::StrCat("request ", i, ", ", c.threads, " threads, chunk ", c.chunk);
+      EXPECT_EQ(r.tokens, alone[i].tokens) << name;
+      EXPECT_EQ(r.text, alone[i].text) << name;
+      EXPECT_EQ(r.finish, alone[i].finish) << name;
+      ASSERT_EQ(r.logprobs.size(), alone[i].logprobs.size()) << name;
+      for (size_t t = 0; t < r.logprobs.size(); ++t)
+        EXPECT_EQ(r.logprobs[t].logprob, alone[i].logprobs[t].logprob) << name;
     }
   }
+}
+
+TEST(Engine, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
+  EngineOptions options;
+  options.prefix_reuse = false;
+  auto plain = MakeEngine(options);
+  options.prefix_reuse = true;
+  options.threads = 2;
+  options.scheduler.prefill_chunk = 11;
+  options.max_kv_bytes = 30 * KvPageBytes();
+  auto reusing = MakeEngine(options);
+  Philox random(21);
+  std::vector<GenerateParams> requests;
+  std::vector<std::vector<int32_t>> beginnings = {{}};
+  for (uint64_t i = 0; i < 120; ++i) {
+    GenerateParams p = RandomRequest(i);
+    p.prompt = beginnings[random.Below(beginnings.size())];
+    for (uint64_t n = 1 + random.Below(40); n > 0; --n)
+      p.prompt.push_back(static_cast<int32_t>(random.Below(270)));
+    p.logprobs = 2;
+    if (p.prompt.size() < 150) beginnings.push_back(p.prompt);
+    requests.push_back(std::move(p));
+  }
+  int64_t cached = 0;
+  for (size_t first = 0; first < requests.size(); first += 6) {
+    std::vector<std::unique_ptr<Generation>> running;
+    for (size_t i = first; i < first + 6; ++i) {
+      ASSERT_OK_AND_ASSIGN(auto g, reusing->Generate(requests[i]));
+      running.push_back(std::move(g));
+    }
+    for (size_t i = first; i < first + 6; ++i) {
+      const Result r = Collect(*running[i - first]), alone = Generate(*plain, requests[i]);
+      EXPECT_EQ(r.tokens, alone.tokens) << i;
+      EXPECT_EQ(r.text, alone.text);
+      ASSERT_EQ(r.logprobs.size(), r.tokens.size());
+      for (size_t t = 0; t < r.tokens.size(); ++t) {
+        EXPECT_EQ(r.logprobs[t].logprob, alone.logprobs[t].logprob);
+        EXPECT_EQ(r.logprobs[t].top[1].logit, alone.logprobs[t].top[1].logit);
+      }
+      EXPECT_EQ(alone.usage.cached_prompt_tokens, 0);
+      EXPECT_LT(r.usage.cached_prompt_tokens, r.usage.prompt_tokens);
+      cached += r.usage.cached_prompt_tokens;
+    }
+  }
+  EXPECT_GT(cached, 1000);
+  const EngineStats stats = reusing->stats();
+  EXPECT_EQ(stats.cached_prompt_tokens, cached);
+  EXPECT_EQ(stats.kv_pages_used, 0);
+  EXPECT_GT(stats.kv_pages_cached, 0);
+  EXPECT_EQ(plain->stats().kv_pages_cached, 0);
+}
+
+TEST(Engine, WhatAnAnswerAddedIsFoundByTheNextTurn) {
+  auto engine = MakeEngine();
+  GenerateParams p = Params({1, 80, 90}, 40);
+  const Result first = Generate(*engine, p);
+  p.prompt.insert(p.prompt.end(), first.tokens.begin(), first.tokens.end());
+  p.prompt.push_back(99);
+  EXPECT_EQ(Generate(*engine, p).usage.cached_prompt_tokens, 32);  // of 42 that were computed
 }
 
 TEST(Engine, StopsAtAStopString) {
@@ -145,6 +163,20 @@ TEST(Engine, StopsAtAStopIdAndAtEosWithoutCountingIt) {
   EXPECT_EQ(stopped.finish, FinishReason::kStop);
   EXPECT_EQ(stopped.usage.generated_tokens, first);
   EXPECT_EQ(stopped.tokens, std::vector<int32_t>(free.tokens.begin(), free.tokens.begin() + first));
+}
+
+TEST(Sequence, EndsWithTheIdsThatTheTokenizerNames) {
+  const ListTokenizer tokenizer({"a", "b", "c", "", ""}, {3, 4});
+  for (const int32_t token : {kEosId, 3, 4}) {
+    for (const bool ignore : {false, true}) {
+      GenerateParams p = Params({1}, 5);
+      p.ignore_eos = ignore;
+      Sequence s(p, std::make_shared<RequestChannel>(), &tokenizer, nullptr, absl::ZeroDuration());
+      s.Accept(token, {}, absl::ZeroDuration());
+      EXPECT_EQ(s.finish_reason(),
+                token == kEosId || ignore ? FinishReason::kNone : FinishReason::kStop);
+    }
+  }
 }
 
 TEST(Engine, StreamedTextIsWholeCharactersOnly) {

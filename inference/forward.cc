@@ -40,14 +40,15 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
 void ForwardPass::Run(absl::Span<const ForwardRow> rows,
                       absl::FunctionRef<void(int64_t first, int64_t count)> use) {
   Prepare(rows);
-  const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
+  const int64_t wanted = logits_wanted_;
   const auto part = [&](int64_t first) { return std::min(logits_part_, wanted - first); };
   logits_first_ = 0;
   pool_->Run([&](int worker) {
     for (int64_t layer = 0; layer < config_.layers; ++layer) Layer(rows, layer, worker);
-    if (wanted == 0) return;
+    if (final_rows_.empty()) return;
     pool_->Barrier();
     FinalNorm(worker);
+    if (wanted == 0) return;
     pool_->Barrier();
     Head(0, part(0), worker);
   });
@@ -69,24 +70,27 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   Grow(x8_, count_ * ((std::max({config_.hidden, query_, config_.ffn}) + 15) / 16 * 16));
   Grow(sums_, count_);
   Grow(inv_, count_);
-  logit_rows_.clear();
+  final_rows_.clear();
   int64_t positions = 0;
   for (int64_t t = 0; t < count_; ++t) {
     const ForwardRow& row = rows[t];
     model_->embedding().Row(row.token, &x_[t * config_.hidden]);
     positions = std::max(positions, row.position + 1);
     rope_.Ensure(row.position);
-    if (row.wants_logits) logit_rows_.push_back(t);
+    if (row.wants_logits) final_rows_.push_back(t);
+  }
+  logits_wanted_ = static_cast<int64_t>(final_rows_.size());
+  for (int64_t t = 0; t < count_; ++t) {
+    if (rows[t].wants_hidden) final_rows_.push_back(t);
   }
   for (WorkerScratch& s : scratch_) Grow(s.attention, KvScratchFloats(config_.head_dim, positions));
   BundleRows(rows);
-  const int64_t wanted = static_cast<int64_t>(logit_rows_.size());
-  Grow(final_, wanted * config_.hidden);
+  Grow(final_, static_cast<int64_t>(final_rows_.size()) * config_.hidden);
   if (split_head_) {
-    Grow(hi_, wanted * SplitStride(config_.hidden));
-    Grow(lo_, wanted * SplitStride(config_.hidden));
+    Grow(hi_, logits_wanted_ * SplitStride(config_.hidden));
+    Grow(lo_, logits_wanted_ * SplitStride(config_.hidden));
   }
-  Grow(logits_, std::min(wanted, logits_part_) * vocab_);
+  Grow(logits_, std::min(logits_wanted_, logits_part_) * vocab_);
 }
 
 // Rows whose queries of one KV head attend together: with few heads a head several neighbouring
@@ -261,10 +265,10 @@ void ForwardPass::GateUp(const LayerWeights& w, int worker) {
 
 void ForwardPass::FinalNorm(int worker) {
   const int64_t h = config_.hidden, stride = SplitStride(h);
-  const auto mine = pool_->Share(static_cast<int64_t>(logit_rows_.size()), worker);
+  const auto mine = pool_->Share(static_cast<int64_t>(final_rows_.size()), worker);
   for (int64_t i = mine.begin; i < mine.end; ++i) {
-    RmsNormRows(&x_[logit_rows_[i] * h], model_->norm(), eps_, 1, h, &final_[i * h]);
-    if (split_head_)
+    RmsNormRows(&x_[final_rows_[i] * h], model_->norm(), eps_, 1, h, &final_[i * h]);
+    if (split_head_ && i < logits_wanted_)
       inv_[i] = SplitActivations(&final_[i * h], h, &hi_[i * stride], &lo_[i * stride]);
   }
 }

@@ -24,6 +24,7 @@ struct ForwardRow {
   const std::vector<uint8_t*>* pages =
       nullptr;  // page table of the row's sequence, covers `position`
   bool wants_logits = false;
+  bool wants_hidden = false;
 };
 
 // Owned by the engine; Run is called from its scheduler thread alone. Buffers grow to the largest
@@ -45,6 +46,13 @@ class ForwardPass {
   absl::Span<const float> Logits(int64_t i) const {
     return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>((i - logits_first_) * vocab_),
                                                 static_cast<size_t>(vocab_));
+  }
+
+  // [hidden], behind the final norm, of the i-th row that wants it; until the next Run.
+  absl::Span<const float> Hidden(int64_t i) const {
+    return absl::MakeConstSpan(final_).subspan(
+        static_cast<size_t>((logits_wanted_ + i) * config_.hidden),
+        static_cast<size_t>(config_.hidden));
   }
 
  private:
@@ -95,10 +103,11 @@ class ForwardPass {
   std::vector<int32_t> sums_;  // [T]
   std::vector<float> inv_;     // [T]
   RopeCache rope_;
-  std::vector<int64_t> logit_rows_;
-  std::vector<float> final_;     // [logit rows, H]
+  std::vector<int64_t> final_rows_;  // rows that want logits, then those that want hidden states
+  int64_t logits_wanted_ = 0;
+  std::vector<float> final_;     // [final rows, H]
   const bool split_head_;        // whether the head multiplies activations in two digits
-  std::vector<int8_t> hi_, lo_;  // [logit rows, SplitStride(H)]
+  std::vector<int8_t> hi_, lo_;  // [rows that want logits, SplitStride(H)]
   const int64_t logits_part_;    // most rows of logits at a time
   int64_t logits_first_ = 0;     // first row of those in logits_
   std::vector<float> logits_;    // [rows of a part, V]

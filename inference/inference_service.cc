@@ -16,10 +16,11 @@ namespace {
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 constexpr int64_t kDefaultMaxTokens = 128;
 
-enum class Asked { kScore, kOther };
+enum class Asked { kScore, kEmbed, kOther };
 
 v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
-  const bool score = asked == Asked::kScore;
+  const bool generate = asked == Asked::kOther;
+  const std::string what = asked == Asked::kEmbed ? "embed" : "score";
   v1::ErrorDetail detail;
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
@@ -30,14 +31,14 @@ v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
       break;
     case absl::StatusCode::kResourceExhausted:
       detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
-      detail.set_hint(score ? "try again later, or score a shorter text"
-                            : "try again later, or ask for fewer tokens");
+      detail.set_hint(generate ? "try again later, or ask for fewer tokens"
+                               : absl::StrCat("try again later, or ", what, " a shorter text"));
       break;
     case absl::StatusCode::kOutOfRange:
       detail.set_reason(v1::ErrorDetail::CONTEXT_EXCEEDED);
-      detail.set_field(score ? "input" : "max_tokens");
-      detail.set_hint(score ? "score a shorter text, or this one in parts"
-                            : "shorten the prompt or lower max_tokens");
+      detail.set_field(generate ? "max_tokens" : asked == Asked::kEmbed ? "inputs" : "input");
+      detail.set_hint(generate ? "shorten the prompt or lower max_tokens"
+                               : absl::StrCat(what, " a shorter text, or this one in parts"));
       break;
     default:
       break;
@@ -51,16 +52,10 @@ grpc::Status ToGrpc(const absl::Status& status, Asked asked = Asked::kOther) {
                       DetailOf(status, asked).SerializeAsString());
 }
 
-std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
-  std::vector<int32_t> ids = tokenizer.Encode(text);
-  ids.insert(ids.begin(), kBosId);
-  return ids;
-}
-
 absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engine& engine) {
   GenerateParams p;
   if (r.has_text()) {
-    p.prompt = WithBos(engine.tokenizer(), r.text());
+    p.prompt = engine.tokenizer().EncodePrompt(r.text());
   } else if (r.has_tokens()) {
     p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
   } else {
@@ -78,10 +73,52 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engi
   p.sampling.temperature = r.sampling().temperature();
   p.sampling.top_p = r.sampling().top_p() == 0 ? 1 : r.sampling().top_p();
   p.sampling.top_k = r.sampling().top_k();
+  p.sampling.min_p = r.sampling().min_p();
   p.sampling.seed = r.sampling().seed();
+  p.sampling.repetition_penalty =
+      r.sampling().repetition_penalty() == 0 ? 1 : r.sampling().repetition_penalty();
+  p.sampling.presence_penalty = r.sampling().presence_penalty();
+  p.sampling.frequency_penalty = r.sampling().frequency_penalty();
+  for (const auto& [id, bias] : r.sampling().logit_bias())
+    p.sampling.logit_bias.push_back({id, bias});
   p.stop.assign(r.stop().begin(), r.stop().end());
   p.stop_ids.assign(r.stop_ids().begin(), r.stop_ids().end());
   p.ignore_eos = r.ignore_eos();
+  if (r.has_logprobs()) p.logprobs = r.logprobs();
+  if (r.json_object()) p.format = OutputFormat::kJsonObject;
+  if (r.has_json_schema()) {
+    p.format = OutputFormat::kJsonSchema;
+    p.json_schema = r.json_schema();
+  }
+  return p;
+}
+
+absl::StatusOr<EmbedParams> ToParams(const v1::EmbedRequest& r, const Engine& engine) {
+  EmbedParams p;
+  for (int i = 0; i < r.inputs_size(); ++i) {
+    const v1::EmbedInput& input = r.inputs(i);
+    if (input.has_text()) {
+      p.inputs.push_back(engine.tokenizer().EncodePrompt(input.text()));
+    } else if (input.has_tokens()) {
+      p.inputs.emplace_back(input.tokens().ids().begin(), input.tokens().ids().end());
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("inputs[", i, "] has nothing in it; set `text` or `tokens`"));
+    }
+  }
+  switch (r.pooling()) {
+    case v1::POOLING_UNSPECIFIED:
+    case v1::POOLING_MEAN:
+      p.pooling = EmbedParams::Pooling::kMean;
+      break;
+    case v1::POOLING_LAST:
+      p.pooling = EmbedParams::Pooling::kLast;
+      break;
+    default:
+      return absl::InvalidArgumentError(absl::StrCat("pooling is ", static_cast<int>(r.pooling()),
+                                                     ", known are POOLING_MEAN and POOLING_LAST"));
+  }
+  p.normalise = r.normalise();
   return p;
 }
 
@@ -103,14 +140,28 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_REASON_UNSPECIFIED;
 }
 
+void ToProto(const PositionScore& score, v1::ScoredToken* token) {
+  token->set_id(score.id);
+  token->set_logprob(score.logprob);
+  token->set_logit_stddev(score.logit_stddev);
+  for (const Candidate& c : score.top) {
+    v1::Candidate* candidate = token->add_top();
+    candidate->set_id(c.id);
+    candidate->set_logit(c.logit);
+    candidate->set_logprob(c.logprob);
+  }
+}
+
 v1::GenerateResponse ToProto(const GenerateEvent& event) {
   v1::GenerateResponse response;
   response.set_text(event.text);
   for (int32_t id : event.tokens) response.add_token_ids(id);
+  for (const PositionScore& s : event.logprobs) ToProto(s, response.add_logprobs());
   if (event.finish == FinishReason::kNone) return response;
   response.set_finish_reason(ToProto(event.finish));
   v1::Usage* usage = response.mutable_usage();
   usage->set_prompt_tokens(static_cast<int32_t>(event.usage.prompt_tokens));
+  usage->set_cached_prompt_tokens(static_cast<int32_t>(event.usage.cached_prompt_tokens));
   usage->set_generated_tokens(static_cast<int32_t>(event.usage.generated_tokens));
   usage->set_queue_seconds(absl::ToDoubleSeconds(event.usage.queued));
   usage->set_prefill_seconds(absl::ToDoubleSeconds(event.usage.prefill));
@@ -181,8 +232,10 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  if (request->add_bos()) response->add_ids(kBosId);
-  for (int32_t id : engine_->tokenizer().Encode(request->text())) response->add_ids(id);
+  const Tokenizer& tokenizer = engine_->tokenizer();
+  for (int32_t id : request->add_bos() ? tokenizer.EncodePrompt(request->text())
+                                       : tokenizer.Encode(request->text()))
+    response->add_ids(id);
   response->set_tokenizer_hash(engine_->tokenizer().hash());
   return grpc::Status::OK;
 }
@@ -194,7 +247,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   ScoreParams params;
-  if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
+  if (request->has_text()) params.tokens = engine_->tokenizer().EncodePrompt(request->text());
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
@@ -204,19 +257,29 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
   double total = 0;
   for (const PositionScore& s : *scores) {
-    v1::ScoredToken* token = response->add_tokens();
-    token->set_id(s.id);
-    token->set_logprob(s.logprob);
-    token->set_logit_stddev(s.logit_stddev);
-    for (const Candidate& c : s.top) {
-      v1::Candidate* candidate = token->add_top();
-      candidate->set_id(c.id);
-      candidate->set_logit(c.logit);
-      candidate->set_logprob(c.logprob);
-    }
+    ToProto(s, response->add_tokens());
     total += s.logprob;
   }
   response->set_total_logprob(total);
+  return grpc::Status::OK;
+}
+
+grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
+                                        const v1::EmbedRequest* request,
+                                        v1::EmbedResponse* response) {
+  const CallSlot slot(this);
+  if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kEmbed);
+  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  absl::StatusOr<EmbedParams> params = ToParams(*request, *engine_);
+  if (!params.ok()) return ToGrpc(params.status());
+  params->timeout = TimeLeft(*context);
+  const absl::StatusOr<Embeddings> embeddings =
+      engine_->Embed(*std::move(params), [context] { return context->IsCancelled(); });
+  if (!embeddings.ok()) return ToGrpc(embeddings.status(), Asked::kEmbed);
+  for (const std::vector<float>& v : embeddings->vectors)
+    response->add_embeddings()->mutable_values()->Assign(v.begin(), v.end());
+  response->set_dimensions(static_cast<int32_t>(engine_->model().config().hidden));
+  response->set_prompt_tokens(static_cast<int32_t>(embeddings->prompt_tokens));
   return grpc::Status::OK;
 }
 

@@ -20,7 +20,8 @@ struct ServedModel {
 // grpc-status-details-bin.
 class InferenceRpcService final : public v1::InferenceService::Service {
  public:
-  // max_calls: Generate and Score calls at a time; one more is refused with RESOURCE_EXHAUSTED.
+  // max_calls: Generate, Score and Embed calls at a time; one more is refused with
+  // RESOURCE_EXHAUSTED.
   InferenceRpcService(Engine* engine, ServedModel served, int max_calls, Clock* clock)
       : engine_(engine), served_(std::move(served)), max_calls_(max_calls), clock_(clock) {}
 
@@ -30,6 +31,8 @@ class InferenceRpcService final : public v1::InferenceService::Service {
                         v1::TokenizeResponse* response) override;
   grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request,
                      v1::ScoreResponse* response) override;
+  grpc::Status Embed(grpc::ServerContext* context, const v1::EmbedRequest* request,
+                     v1::EmbedResponse* response) override;
   grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
                         v1::ModelInfo* response) override;
 

@@ -3,6 +3,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <set>
+
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/testing/tiny_models.h"
@@ -37,6 +39,7 @@ class InferenceServiceTest : public ::testing::Test {
     grpc::Status status;
     std::string text;
     std::vector<int32_t> ids;
+    std::vector<v1::ScoredToken> logprobs;
     v1::GenerateResponse last;
   };
   Streamed Generate(const v1::GenerateRequest& request) {
@@ -47,6 +50,7 @@ class InferenceServiceTest : public ::testing::Test {
     while (reader->Read(&r)) {
       s.text += r.text();
       s.ids.insert(s.ids.end(), r.token_ids().begin(), r.token_ids().end());
+      s.logprobs.insert(s.logprobs.end(), r.logprobs().begin(), r.logprobs().end());
       s.last = r;
     }
     s.status = reader->Finish();
@@ -108,6 +112,36 @@ TEST_F(InferenceServiceTest, SamplingParametersReachTheEngine) {
   const Streamed stopped = Generate(r);
   EXPECT_EQ(stopped.last.finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_LE(stopped.ids.size(), 3u);
+}
+
+TEST_F(InferenceServiceTest, PenaltiesBiasAndLogProbabilitiesReachTheEngine) {
+  Start();
+  v1::GenerateRequest r = Request("x", 12);
+  r.set_logprobs(3);
+  const Streamed plain = Generate(r);
+  std::vector<int32_t> scored;
+  ASSERT_EQ(plain.logprobs.size(), 12u);
+  for (const v1::ScoredToken& t : plain.logprobs) {
+    scored.push_back(t.id());
+    ASSERT_EQ(t.top_size(), 3);
+    EXPECT_EQ(t.top(0).id(), t.id()) << "greedy";
+    EXPECT_EQ(t.top(0).logprob(), t.logprob());
+  }
+  EXPECT_EQ(scored, plain.ids);
+  v1::Sampling* sampling = r.mutable_sampling();
+  (*sampling->mutable_logit_bias())[77] = 100;
+  EXPECT_EQ(Generate(r).ids, std::vector<int32_t>(12, 77));
+  sampling->set_frequency_penalty(2);
+  sampling->set_presence_penalty(2);
+  sampling->set_repetition_penalty(100);
+  const Streamed varied = Generate(r);
+  EXPECT_EQ(varied.ids[0], 77);
+  EXPECT_GT(std::set<int32_t>(varied.ids.begin(), varied.ids.end()).size(), 6u);
+  sampling->set_min_p(1.5);
+  EXPECT_THAT(Generate(r).status.error_message(), HasSubstr("sampling.min_p is 1.5"));
+  r = Request("x", 5);
+  r.set_logprobs(21);
+  EXPECT_THAT(Generate(r).status.error_message(), HasSubstr("logprobs is 21"));
 }
 
 TEST_F(InferenceServiceTest, ErrorsHaveACodeAndATypedReason) {
@@ -207,6 +241,64 @@ TEST_F(InferenceServiceTest, ATextThatIsTooLongToScoreIsToldSo) {
   EXPECT_EQ(detail.reason(), v1::ErrorDetail::CONTEXT_EXCEEDED);
   EXPECT_EQ(detail.field(), "input");
   EXPECT_EQ(detail.hint(), "score a shorter text, or this one in parts");
+}
+
+TEST_F(InferenceServiceTest, EmbedsTextsAndTokens) {
+  Start();
+  v1::EmbedRequest request;
+  request.add_inputs()->set_text("abc");
+  v1::TokenIds* ids = request.add_inputs()->mutable_tokens();
+  for (const int32_t id : {int32_t{kBosId}, 8 + 'a', 8 + 'b', 8 + 'c'}) ids->add_ids(id);
+  request.set_pooling(v1::POOLING_LAST);
+  request.set_normalise(true);
+  const auto embed = [&](v1::EmbedResponse* response) {
+    grpc::ClientContext context;
+    return stub_->Embed(&context, request, response);
+  };
+  v1::EmbedResponse last, mean;
+  ASSERT_TRUE(embed(&last).ok());
+  request.set_pooling(v1::POOLING_UNSPECIFIED);
+  ASSERT_TRUE(embed(&mean).ok());
+  ASSERT_EQ(last.embeddings_size(), 2);
+  EXPECT_EQ(last.dimensions(), 40);
+  EXPECT_EQ(last.prompt_tokens(), 8);
+  ASSERT_EQ(last.embeddings(0).values_size(), 40);
+  double squares = 0;
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(last.embeddings(0).values(i), last.embeddings(1).values(i));
+    squares += last.embeddings(0).values(i) * last.embeddings(0).values(i);
+  }
+  EXPECT_NEAR(squares, 1, 1e-5);
+  EXPECT_NE(last.embeddings(0).values(0), mean.embeddings(0).values(0));
+  request.add_inputs();
+  EXPECT_THAT(embed(&last).error_message(), HasSubstr("inputs[2] has nothing in it"));
+  request.clear_inputs();
+  EXPECT_EQ(embed(&last).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.add_inputs()->set_text(std::string(256, 'a'));
+  const grpc::Status status = embed(&last);
+  EXPECT_EQ(ReasonOf(status), v1::ErrorDetail::CONTEXT_EXCEEDED);
+  v1::ErrorDetail detail;
+  ASSERT_TRUE(detail.ParseFromString(status.error_details()));
+  EXPECT_EQ(detail.field(), "inputs");
+  EXPECT_EQ(detail.hint(), "embed a shorter text, or this one in parts");
+}
+
+TEST_F(InferenceServiceTest, ConstrainsTheTextToJson) {
+  Start();
+  v1::GenerateRequest r = Request("x", 60);
+  for (const char c : {' ', '\n'})  // which this random model is fond of
+    (*r.mutable_sampling()->mutable_logit_bias())[kFirstByteId + c] = -100;
+  r.set_json_schema(R"({"type":"array","items":{"const":17},"minItems":2,"maxItems":2})");
+  Streamed s = Generate(r);
+  EXPECT_EQ(s.last.finish_reason(), v1::FINISH_REASON_STOP) << s.text;
+  EXPECT_EQ(s.text, "[17,17]");
+  r.set_json_object(true);
+  s = Generate(r);
+  EXPECT_EQ(s.text[0], '{');
+  r.set_json_schema(R"({"type":"string","pattern":"x"})");
+  s = Generate(r);
+  EXPECT_EQ(s.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(s.status.error_message(), HasSubstr("json_schema: #/pattern: not supported"));
 }
 
 TEST_F(InferenceServiceTest, DescribesTheModel) {

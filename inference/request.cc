@@ -18,6 +18,19 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, in
   return absl::OkStatus();
 }
 
+absl::Status CheckCandidates(absl::string_view field, int64_t count) {
+  if (count >= 0 && count <= kMaxCandidates) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", count, ", allowed are 0 to ", kMaxCandidates));
+}
+
+absl::Status CheckContext(absl::string_view name, int64_t count, const RequestLimits& limits) {
+  if (count <= limits.context) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat(name, " of ", count,
+                                            " tokens exceeds the model's context of ",
+                                            limits.context, " positions"));
+}
+
 absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
   const int64_t pages = KvPagesFor(positions);
   if (pages <= limits.kv_pages) return absl::OkStatus();
@@ -38,7 +51,8 @@ absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits&
     return absl::InvalidArgumentError(
         absl::StrCat("max_tokens is ", params.max_tokens, ", allowed are 1 and more"));
   }
-  RETURN_IF_ERROR(ValidateSampling(params.sampling));
+  RETURN_IF_ERROR(ValidateSampling(params.sampling, limits.vocabulary));
+  RETURN_IF_ERROR(CheckCandidates("logprobs", params.logprobs.value_or(0)));
   if (params.stop.size() > kMaxStopStrings) {
     return absl::InvalidArgumentError(absl::StrCat(
         "stop has ", params.stop.size(), " strings, at most ", kMaxStopStrings, " are allowed"));
@@ -63,6 +77,26 @@ absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits&
   return CheckMemory(prompt + params.max_tokens, limits);
 }
 
+absl::Status ValidateEmbed(const EmbedParams& params, const RequestLimits& limits) {
+  if (params.inputs.empty() || params.inputs.size() > kMaxEmbedInputs) {
+    return absl::InvalidArgumentError(absl::StrCat("inputs has ", params.inputs.size(),
+                                                   " texts, allowed are 1 to ", kMaxEmbedInputs));
+  }
+  for (size_t i = 0; i < params.inputs.size(); ++i) {
+    const std::vector<int32_t>& tokens = params.inputs[i];
+    const std::string name = absl::StrCat("inputs[", i, "]");
+    const int64_t count = static_cast<int64_t>(tokens.size());
+    if (count == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, " is empty; give at least one token (bos will do)"));
+    }
+    RETURN_IF_ERROR(CheckIds(absl::StrCat(name, ".tokens.ids"), tokens, limits.vocabulary));
+    RETURN_IF_ERROR(CheckContext(name, count, limits));
+    RETURN_IF_ERROR(CheckMemory(count, limits));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits) {
   const int64_t count = static_cast<int64_t>(params.tokens.size());
   if (count < 2) {
@@ -70,15 +104,8 @@ absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limit
         absl::StrCat("input has ", count, " tokens, scoring needs at least 2"));
   }
   RETURN_IF_ERROR(CheckIds("tokens.ids", params.tokens, limits.vocabulary));
-  if (params.top < 0 || params.top > kMaxScoreCandidates) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top is ", params.top, ", allowed are 0 to ", kMaxScoreCandidates));
-  }
-  if (count > limits.context) {
-    return absl::OutOfRangeError(absl::StrCat("input of ", count,
-                                              " tokens exceeds the model's context of ",
-                                              limits.context, " positions"));
-  }
+  RETURN_IF_ERROR(CheckCandidates("top", params.top));
+  RETURN_IF_ERROR(CheckContext("input", count, limits));
   return CheckMemory(count, limits);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,14 @@
 
 namespace tritter {
 
+inline constexpr int64_t kMaxCandidates = 20;
+
+enum class OutputFormat {
+  kText,
+  kJsonObject,  // a JSON object of any content
+  kJsonSchema,  // what GenerateParams::json_schema allows
+};
+
 struct GenerateParams {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 128;
@@ -18,6 +27,12 @@ struct GenerateParams {
   std::vector<std::string> stop;  // found across token borders, not part of the text
   std::vector<int32_t> stop_ids;  // beside eos
   bool ignore_eos = false;        // eos is then a token like any other
+  // Log-probabilities of every generated token and of that many candidates, 0 to kMaxCandidates.
+  std::optional<int64_t> logprobs;
+  // JSON: the tokenizer's ids that end a text are then chosen only when it is complete; stop
+  // strings, stop ids and max_tokens may still cut it. docs/reference/constrained_output.md.
+  OutputFormat format = OutputFormat::kText;
+  std::string json_schema;
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline
 };
 
@@ -32,10 +47,11 @@ enum class FinishReason {
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
-  int64_t generated_tokens = 0;  // the token that ended the text (eos, stop id) is not counted
-  absl::Duration queued;         // submission to admission
-  absl::Duration prefill;        // admission to the first token
-  absl::Duration decode;         // first to last token
+  int64_t cached_prompt_tokens = 0;  // of those: taken from an earlier request, not computed
+  int64_t generated_tokens = 0;      // the token that ended the text (eos, stop id) is not counted
+  absl::Duration queued;             // submission to admission
+  absl::Duration prefill;            // admission to the first token
+  absl::Duration decode;             // first to last token
 };
 
 // Everything that came since the last event.
@@ -43,17 +59,30 @@ struct GenerateEvent {
   std::string text;  // whole UTF-8 characters
   std::vector<int32_t>
       tokens;  // every generated token; text may lag behind while it could become a stop string
+  std::vector<PositionScore> logprobs;        // one per token, when they were asked for
   FinishReason finish = FinishReason::kNone;  // set in the last event
   RequestUsage usage;                         // complete in the last event
   absl::Status error;  // with kFailed: Internal (logits that are no numbers), ResourceExhausted
 };
 
+struct EmbedParams {
+  enum class Pooling { kMean, kLast };
+  std::vector<std::vector<int32_t>> inputs;  // 1 to kMaxEmbedInputs, each at least one token
+  Pooling pooling = Pooling::kMean;          // of the hidden states behind the final norm
+  bool normalise = false;                    // to length 1
+  absl::Duration timeout = absl::InfiniteDuration();  // of all of them
+};
+inline constexpr size_t kMaxEmbedInputs = 2048;
+struct Embeddings {
+  std::vector<std::vector<float>> vectors;  // one per input, [hidden]
+  int64_t prompt_tokens = 0;                // of all inputs
+};
+
 struct ScoreParams {
   std::vector<int32_t> tokens;  // at least two
-  int64_t top = 0;              // candidates per position, 0 to kMaxScoreCandidates
+  int64_t top = 0;              // candidates per position, 0 to kMaxCandidates
   absl::Duration timeout = absl::InfiniteDuration();
 };
-inline constexpr int64_t kMaxScoreCandidates = 20;
 inline constexpr size_t kMaxStopStrings = 16, kMaxStopBytes = 256, kMaxStopIds = 64;
 
 // What a model can take.
@@ -65,6 +94,7 @@ struct RequestLimits {
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
 // ResourceExhausted when the KV memory could never hold the request, with the arithmetic.
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits);
+absl::Status ValidateEmbed(const EmbedParams& params, const RequestLimits& limits);
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits);
 
 }  // namespace tritter

@@ -4,19 +4,33 @@
 #include <utility>
 
 namespace tritter {
+namespace {
 
-void RequestChannel::Append(absl::string_view text, int32_t token) {
+void AppendTo(std::vector<PositionScore>* to, std::vector<PositionScore> scores) {
+  to->insert(to->end(), std::make_move_iterator(scores.begin()),
+             std::make_move_iterator(scores.end()));
+}
+
+}  // namespace
+
+void RequestChannel::Append(absl::string_view text, int32_t token,
+                            std::vector<PositionScore> logprobs) {
   MutexLock lock(&mu_);
   event_.text.append(text.data(), text.size());
   event_.tokens.push_back(token);
+  AppendTo(&event_.logprobs, std::move(logprobs));
   fresh_ = true;
   changed_.NotifyAll();
 }
 
 void RequestChannel::AppendScores(std::vector<PositionScore> scores) {
   MutexLock lock(&mu_);
-  scores_.insert(scores_.end(), std::make_move_iterator(scores.begin()),
-                 std::make_move_iterator(scores.end()));
+  AppendTo(&scores_, std::move(scores));
+}
+
+void RequestChannel::SetEmbedding(std::vector<float> embedding) {
+  MutexLock lock(&mu_);
+  embedding_ = std::move(embedding);
 }
 
 void RequestChannel::Finish(absl::string_view last_text, FinishReason reason,
@@ -43,6 +57,11 @@ bool RequestChannel::Next(absl::Duration timeout, GenerateEvent* event) {
 std::vector<PositionScore> RequestChannel::TakeScores() {
   MutexLock lock(&mu_);
   return std::exchange(scores_, {});
+}
+
+std::vector<float> RequestChannel::TakeEmbedding() {
+  MutexLock lock(&mu_);
+  return std::exchange(embedding_, {});
 }
 
 }  // namespace tritter

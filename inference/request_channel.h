@@ -16,8 +16,9 @@ namespace tritter {
 class RequestChannel {
  public:
   // Writer.
-  void Append(absl::string_view text, int32_t token);
+  void Append(absl::string_view text, int32_t token, std::vector<PositionScore> logprobs);
   void AppendScores(std::vector<PositionScore> scores);
+  void SetEmbedding(std::vector<float> embedding);
   void Finish(absl::string_view last_text, FinishReason reason, const RequestUsage& usage,
               const absl::Status& error = absl::OkStatus());
 
@@ -25,6 +26,7 @@ class RequestChannel {
   // time.
   bool Next(absl::Duration timeout, GenerateEvent* event);
   std::vector<PositionScore> TakeScores();
+  std::vector<float> TakeEmbedding();
   // The scheduler notices before its next step.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
@@ -36,6 +38,7 @@ class RequestChannel {
   bool fresh_ GUARDED_BY(mu_) = false;
   GenerateEvent event_ GUARDED_BY(mu_);
   std::vector<PositionScore> scores_ GUARDED_BY(mu_);
+  std::vector<float> embedding_ GUARDED_BY(mu_);
 };
 
 }  // namespace tritter

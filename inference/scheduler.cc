@@ -7,18 +7,17 @@ namespace tritter {
 
 bool Scheduler::Admit(std::unique_ptr<Sequence>& sequence) {
   if (active() >= options_.max_batch) return false;
-  const absl::StatusOr<bool> taken =
-      pages_->Take(KvPagesFor(sequence->max_positions()), &sequence->pages);
-  if (taken.ok() && !*taken) return false;
-  sequence->Admitted(clock_->Monotonic());
+  const absl::StatusOr<std::optional<int64_t>> taken =
+      pages_->Take(sequence->reusable(), sequence->max_positions(), &sequence->pages);
+  if (taken.ok() && !taken->has_value()) return false;
+  sequence->Admitted(taken.ok() ? **taken : 0, clock_->Monotonic());
   if (!taken.ok()) sequence->Fail(taken.status(), clock_->Monotonic());
   active_.push_back(std::move(sequence));
   return true;
 }
 
 void Scheduler::DealOut(std::vector<Work>* work) {
-  for (const auto& s : active_)
-    work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0, 0, {}, {}});
+  for (const auto& s : active_) work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0});
   int64_t budget = options_.prefill_chunk;
   bool dealt = true;
   while (budget > 0 && dealt) {
@@ -49,7 +48,10 @@ void Scheduler::ReadLogits(Work& w, int64_t first, int64_t count) const {
       w.scores.push_back(
           ScorePosition(logits, s.tokens()[static_cast<size_t>(next)], s.score_candidates()));
     } else {
-      w.token = Sample(logits, s.sampling(), next);
+      w.token = Sample(logits, s.sampling(), next, s.counts(), s.allowed());
+      s.Constrain(w.token);
+      if (s.logprobs().has_value())
+        w.scores.push_back(ScorePosition(logits, w.token, *s.logprobs()));
     }
   }
 }
@@ -78,17 +80,20 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   std::vector<Work> work;
   DealOut(&work);
   std::vector<ForwardRow> rows;
-  int64_t logits = 0;
+  int64_t logits = 0, hidden = 0;
   for (Work& w : work) {
     const Sequence& s = *w.sequence;
     w.first_logits = logits;
+    w.first_hidden = hidden;
     for (int64_t i = 0; i < w.positions; ++i) {
       const int64_t position = s.computed + i;
-      const bool wants = s.scoring() || i + 1 == s.pending();
-      rows.push_back({s.tokens()[static_cast<size_t>(position)], position, &s.pages, wants});
-      logits += wants;
+      const bool wants = s.wants_all() || i + 1 == s.pending();
+      rows.push_back({s.tokens()[static_cast<size_t>(position)], position, &s.pages.pages(),
+                      wants && !s.embedding(), wants && s.embedding()});
+      (s.embedding() ? hidden : logits) += wants;
     }
     w.logits = logits - w.first_logits;
+    w.hidden = hidden - w.first_hidden;
   }
   forward_->Run(rows, [&](int64_t first, int64_t count) {
     pool_->Run([&](int worker) {
@@ -105,13 +110,17 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     const bool complete = w.positions == s.pending();
     (s.in_prefill() ? report->prompt_positions : report->decoding) += w.positions;
     s.computed += w.positions;
+    pages_->Share(s.tokens(), s.computed, &s.pages);
     if (!w.error.ok()) {
       s.Fail(w.error, after);
+    } else if (s.embedding()) {
+      for (int64_t i = 0; i < w.hidden; ++i) s.AddHidden(forward_->Hidden(w.first_hidden + i));
+      if (complete) s.AcceptEmbedding(after);
     } else if (s.scoring()) {
       s.AcceptScores(std::move(w.scores), after);
     } else if (complete) {
       const int64_t length = s.length();
-      s.Accept(w.token, after);
+      s.Accept(w.token, std::move(w.scores), after);
       report->generated_tokens += s.length() - length;
       if (s.token_gap().has_value()) report->inter_token.push_back(*s.token_gap());
     }

@@ -12,7 +12,7 @@
 #include "common/clock.h"
 #include "inference/engine_observer.h"
 #include "inference/forward.h"
-#include "inference/kv_pages.h"
+#include "inference/prefix_cache.h"
 #include "inference/sequence.h"
 
 namespace tritter {
@@ -26,7 +26,7 @@ struct SchedulerOptions {
 // Owned by the engine; used by its scheduler thread alone.
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, ForwardPass* forward, KvPagePool* pages,
+  Scheduler(const SchedulerOptions& options, ForwardPass* forward, PrefixCache* pages,
             ThreadPool* pool, Clock* clock)
       : options_(options), forward_(forward), pages_(pages), pool_(pool), clock_(clock) {}
 
@@ -43,12 +43,13 @@ class Scheduler {
  private:
   struct Work {
     Sequence* sequence;
-    int64_t positions;     // computed in this step
-    int64_t first_logits;  // row of the logits
-    int64_t logits;        // how many rows
-    int32_t token = 0;     // sampled
-    absl::Status error;    // of the logits
-    std::vector<PositionScore> scores;
+    int64_t positions;                     // computed in this step
+    int64_t first_logits;                  // row of the logits
+    int64_t logits;                        // how many rows
+    int64_t first_hidden = 0, hidden = 0;  // the same of hidden states
+    int32_t token = 0;                     // sampled
+    absl::Status error = {};               // of the logits
+    std::vector<PositionScore> scores = {};
   };
   std::vector<std::unique_ptr<Sequence>> TakeFinished();
   void DealOut(std::vector<Work>* work);
@@ -57,7 +58,7 @@ class Scheduler {
 
   const SchedulerOptions options_;
   ForwardPass* const forward_;
-  KvPagePool* const pages_;
+  PrefixCache* const pages_;
   ThreadPool* const pool_;
   Clock* const clock_;
   std::vector<std::unique_ptr<Sequence>> active_;

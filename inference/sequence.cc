@@ -1,34 +1,50 @@
 #include "inference/sequence.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace tritter {
 
-Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel,
-                   const Tokenizer* tokenizer, absl::Duration now)
-    : scoring_(false),
-      score_candidates_(0),
-      params_(std::move(params)),
-      prompt_tokens_(static_cast<int64_t>(params_.prompt.size())),
-      tokens_(params_.prompt),
+Sequence::Sequence(Kind kind, std::vector<int32_t> tokens, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, absl::Duration now, absl::Duration timeout)
+    : kind_(kind),
+      tokens_(std::move(tokens)),
+      prompt_tokens_(static_cast<int64_t>(tokens_.size())),
       channel_(std::move(channel)),
-      decoder_(tokenizer),
-      matcher_(params_.stop),
-      submitted_(now),
-      deadline_(now + params_.timeout) {}
-
-Sequence::Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel,
-                   const Tokenizer* tokenizer, absl::Duration now)
-    : scoring_(true),
-      score_candidates_(params.top),
-      prompt_tokens_(static_cast<int64_t>(params.tokens.size())),
-      tokens_(std::move(params.tokens)),
-      channel_(std::move(channel)),
+      tokenizer_(tokenizer),
       decoder_(tokenizer),
       matcher_({}),
       submitted_(now),
-      deadline_(now + params.timeout) {}
+      deadline_(now + timeout) {}
+
+Sequence::Sequence(GenerateParams params, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, std::unique_ptr<JsonConstraint> constraint,
+                   absl::Duration now)
+    : Sequence(Kind::kGenerate, params.prompt, std::move(channel), tokenizer, now, params.timeout) {
+  params_ = std::move(params);
+  constraint_ = std::move(constraint);
+  matcher_ = StopMatcher(params_.stop);
+  if (!params_.sampling.uses_counts()) return;
+  for (const int32_t id : tokens_) counts_.try_emplace(id, 0);
+}
+
+Sequence::Sequence(ScoreParams params, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, absl::Duration now)
+    : Sequence(Kind::kScore, std::move(params.tokens), std::move(channel), tokenizer, now,
+               params.timeout) {
+  score_candidates_ = params.top;
+}
+
+Sequence::Sequence(const EmbedParams& params, size_t input, std::shared_ptr<RequestChannel> channel,
+                   const Tokenizer* tokenizer, absl::Duration now)
+    : Sequence(Kind::kEmbed, params.inputs[input], std::move(channel), tokenizer, now,
+               params.timeout) {
+  pooling_ = params.pooling;
+  normalise_ = params.normalise;
+}
 
 FinishReason Sequence::Interruption(absl::Duration now) const {
   if (channel_->cancelled()) return FinishReason::kCancelled;
@@ -37,12 +53,12 @@ FinishReason Sequence::Interruption(absl::Duration now) const {
 }
 
 bool Sequence::EndsText(int32_t token) const {
-  if (token == kEosId && !params_.ignore_eos) return true;
+  if (!params_.ignore_eos && tokenizer_->IsEnd(token)) return true;
   return std::find(params_.stop_ids.begin(), params_.stop_ids.end(), token) !=
          params_.stop_ids.end();
 }
 
-void Sequence::Accept(int32_t token, absl::Duration now) {
+void Sequence::Accept(int32_t token, std::vector<PositionScore> logprobs, absl::Duration now) {
   if (first_ != absl::InfiniteDuration()) token_gap_ = now - last_;
   first_ = std::min(first_, now);
   last_ = now;
@@ -51,12 +67,48 @@ void Sequence::Accept(int32_t token, absl::Duration now) {
     return;
   }
   tokens_.push_back(token);
-  channel_->Append(matcher_.Push(decoder_.Push(token)), token);
-  if (matcher_.found()) {
+  if (params_.sampling.uses_counts()) ++counts_[token];
+  channel_->Append(matcher_.Push(decoder_.Push(token)), token, std::move(logprobs));
+  if (matcher_.found() || (allowed() != nullptr && allowed()->empty() && constraint_->complete())) {
     Finish(FinishReason::kStop, now);
+  } else if (allowed() != nullptr && allowed()->empty()) {
+    Fail(absl::InternalError(absl::StrCat("after ", length() - prompt_tokens_,
+                                          " tokens no token of the vocabulary continues the JSON; ",
+                                          "leave the output format out with this model")),
+         now);
   } else if (length() - prompt_tokens_ >= params_.max_tokens) {
     Finish(FinishReason::kLength, now);
   }
+}
+
+void Sequence::Constrain(int32_t token) {
+  if (constraint_ != nullptr && !EndsText(token)) constraint_->Accept(token);
+}
+
+void Sequence::AddHidden(absl::Span<const float> hidden) {
+  pooled_.resize(hidden.size());
+  for (size_t i = 0; i < hidden.size(); ++i) pooled_[i] += hidden[i];  // in order of positions
+}
+
+void Sequence::AcceptEmbedding(absl::Duration now) {
+  double squares = 0;
+  const double count = wants_all() ? static_cast<double>(prompt_tokens_) : 1;
+  for (double& x : pooled_) {
+    x /= count;
+    squares += x * x;
+  }
+  if (!std::isfinite(squares)) {
+    Fail(absl::InternalError("the hidden states are no finite numbers; check the model with: "
+                             "tritterctl verify, or export an earlier checkpoint"),
+         now);
+    return;
+  }
+  const double length = normalise_ && squares > 0 ? std::sqrt(squares) : 1;
+  std::vector<float> embedding;
+  for (const double x : pooled_) embedding.push_back(static_cast<float>(x / length));
+  channel_->SetEmbedding(std::move(embedding));
+  first_ = last_ = now;
+  Finish(FinishReason::kStop, now);
 }
 
 void Sequence::AcceptScores(std::vector<PositionScore> scores, absl::Duration now) {

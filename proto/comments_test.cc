@@ -42,8 +42,11 @@ class Uncommented {
   void Message(const pb::Descriptor& message) {
     Check(message);
     for (int i = 0; i < message.field_count(); ++i) Check(*message.field(i));
-    for (int i = 0; i < message.oneof_decl_count(); ++i) Check(*message.oneof_decl(i));
-    for (int i = 0; i < message.nested_type_count(); ++i) Message(*message.nested_type(i));
+    // Of `optional` fields and maps protoc makes oneofs and messages that nobody wrote.
+    for (int i = 0; i < message.real_oneof_decl_count(); ++i) Check(*message.oneof_decl(i));
+    for (int i = 0; i < message.nested_type_count(); ++i) {
+      if (!message.nested_type(i)->options().map_entry()) Message(*message.nested_type(i));
+    }
     for (int i = 0; i < message.enum_type_count(); ++i) Enum(*message.enum_type(i));
   }
   void Enum(const pb::EnumDescriptor& type) {

@@ -3,10 +3,13 @@
 
 #include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "common/flags.h"
 #include "common/shutdown.h"
+#include "common/status_macros.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
 
@@ -15,39 +18,73 @@ namespace {
 
 struct GenerateArguments {
   std::string server = "127.0.0.1:8080", model, prompt;
-  int max_tokens = 128, top_k = 0;
-  double temperature = 0, top_p = 1, timeout_seconds = 0;
+  int max_tokens = 128, top_k = 0, logprobs = -1;
+  double temperature = 0, top_p = 1, min_p = 0, timeout_seconds = 0;
+  double repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   uint64_t seed = 0;
-  std::vector<std::string> stop;
-  bool ignore_eos = false;
+  std::vector<std::string> stop, logit_bias;
+  std::string json_schema;
+  bool ignore_eos = false, json = false;
 };
 
-v1::GenerateRequest MakeRequest(const GenerateArguments& a) {
+absl::Status AddBias(const std::string& flag, v1::Sampling* sampling) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(flag, absl::MaxSplits(':', 1));
+  int32_t id = 0;
+  double bias = 0;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &id) || !absl::SimpleAtod(parts[1], &bias)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--logit-bias ", flag, ": expected a token id and what to add, as in 17:-100"));
+  }
+  (*sampling->mutable_logit_bias())[id] = bias;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::GenerateRequest> MakeRequest(const GenerateArguments& a, Env* env) {
   v1::GenerateRequest request;
   request.set_model(a.model);
   request.set_text(a.prompt);
   request.set_max_tokens(a.max_tokens);
-  request.mutable_sampling()->set_temperature(a.temperature);
-  request.mutable_sampling()->set_top_p(a.top_p);
-  request.mutable_sampling()->set_top_k(a.top_k);
-  request.mutable_sampling()->set_seed(a.seed);
+  v1::Sampling* sampling = request.mutable_sampling();
+  sampling->set_temperature(a.temperature);
+  sampling->set_top_p(a.top_p);
+  sampling->set_top_k(a.top_k);
+  sampling->set_min_p(a.min_p);
+  sampling->set_seed(a.seed);
+  sampling->set_repetition_penalty(a.repetition_penalty);
+  sampling->set_presence_penalty(a.presence_penalty);
+  sampling->set_frequency_penalty(a.frequency_penalty);
+  for (const std::string& flag : a.logit_bias) RETURN_IF_ERROR(AddBias(flag, sampling));
   for (const std::string& s : a.stop) request.add_stop(s);
   request.set_ignore_eos(a.ignore_eos);
+  if (a.logprobs >= 0) request.set_logprobs(a.logprobs);
+  if (a.json && !a.json_schema.empty())
+    return absl::InvalidArgumentError("--json and --json-schema: give one of them");
+  if (a.json) request.set_json_object(true);
+  if (!a.json_schema.empty()) {
+    ASSIGN_OR_RETURN(*request.mutable_json_schema(), env->ReadFile(a.json_schema));
+  }
   return request;
 }
 
 int Generate(const CommandContext& context, const GenerateArguments& arguments) {
   const bool streamed = context.for_people() || context.format() == OutputFormat::kName;
+  if (streamed && arguments.logprobs >= 0) {
+    return FailLocal(absl::InvalidArgumentError(
+        "--logprobs: a text has no place for them; ask for all of the answer with -o json"));
+  }
+  const absl::StatusOr<v1::GenerateRequest> request = MakeRequest(arguments, context.env);
+  if (!request.ok()) return FailLocal(request.status());
   const std::unique_ptr<InferenceApi> client = context.connect_inference(arguments.server);
   v1::GenerateResponse whole;
   absl::Status written;
   const absl::Status status = client->Generate(
-      MakeRequest(arguments),
+      *request,
       arguments.timeout_seconds > 0 ? absl::Seconds(arguments.timeout_seconds)
                                     : absl::InfiniteDuration(),
       [&](const v1::GenerateResponse& part) {
         whole.set_text(whole.text() + part.text());
         whole.mutable_token_ids()->MergeFrom(part.token_ids());
+        whole.mutable_logprobs()->MergeFrom(part.logprobs());
         if (part.finish_reason() != v1::FINISH_REASON_UNSPECIFIED)
           whole.set_finish_reason(part.finish_reason());
         if (part.has_usage()) *whole.mutable_usage() = part.usage();
@@ -97,8 +134,39 @@ void AddGenerateCommand(CommandLine* app, CommandContext* context) {
   command->AddFlag("--top-k", &a->top_k, "sample from this many most likely tokens; 0 means all")
       .NonNegative()
       .HideDefault();
+  command
+      ->AddFlag("--min-p", &a->min_p,
+                "sample from tokens at least this share as likely as the most likely one")
+      .Between(0.0, 1.0)
+      .HideDefault();
+  command
+      ->AddFlag("--repetition-penalty", &a->repetition_penalty,
+                "above 1 makes tokens of prompt and text less likely")
+      .Between(0.01, 100.0);
+  command->AddFlag("--presence-penalty", &a->presence_penalty, "off the logit of every token made")
+      .Between(-2.0, 2.0)
+      .HideDefault();
+  command
+      ->AddFlag("--frequency-penalty", &a->frequency_penalty,
+                "off the logit of a token for each time it was made")
+      .Between(-2.0, 2.0)
+      .HideDefault();
+  command
+      ->AddFlag("--logit-bias", &a->logit_bias,
+                "ID:BIAS, added to a token's logit, -100 to 100; may be given more than once")
+      .HideDefault();
   command->AddFlag("--seed", &a->seed, "the same seed gives the same text");
   command->AddFlag("--stop", &a->stop, "end before this text; may be given more than once")
+      .HideDefault();
+  command
+      ->AddFlag("--logprobs", &a->logprobs,
+                "with -o json: log-probabilities of every token and of so many candidates")
+      .Between(0, 20)
+      .HideDefault();
+  command->AddFlag("--json", &a->json, "the text is a JSON object").HideDefault();
+  command
+      ->AddFlag("--json-schema", &a->json_schema,
+                "file with a JSON Schema; the text is JSON that it allows")
       .HideDefault();
   command->AddFlag("--ignore-eos", &a->ignore_eos, "go on behind the end of a document");
   command->AddFlag("--timeout", &a->timeout_seconds, "seconds; then exit 7; 0 means for ever")

@@ -329,6 +329,19 @@ TEST(Generate, StreamsTheTextAndNothingElse) {
       Tritterctl({"generate", "--server", server.address(), "--max-tokens", "2000", "x"}).code, 2);
   EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "--timeout", "0.2", "hang"}).code,
             7);
+  // Refused by itself, before the server is asked.
+  EXPECT_THAT(Tritterctl({"generate", "x", "--logit-bias", "17"}).err,
+              HasSubstr("--logit-bias 17: expected a token id"));
+  EXPECT_THAT(Tritterctl({"generate", "x", "--logprobs", "2"}).err, HasSubstr("-o json"));
+  EXPECT_EQ(Tritterctl({"generate", "x", "--min-p", "1.5"}).code, 2);
+  EXPECT_THAT(Tritterctl({"generate", "x", "--json", "--json-schema", "s"}).err,
+              HasSubstr("give one of them"));
+  EXPECT_THAT(Tritterctl({"generate", "x", "--json-schema", "/nowhere/s.json"}).err,
+              HasSubstr("/nowhere/s.json"));
+  EXPECT_EQ(Tritterctl({"generate", "--server", server.address(), "a", "--logit-bias", "17:-100",
+                        "--logprobs", "2", "-o", "json"})
+                .code,
+            0);
   EXPECT_THAT(Tritterctl({"score", "--server", server.address(), "abcd"}).out,
               HasSubstr("4 bytes, log-likelihood -4.0000 nats, 1.4427 bits/byte"));
 }

@@ -98,17 +98,22 @@ void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
   }
 }
 
-std::vector<std::vector<float>> ReferenceModel::Logits(absl::Span<const int32_t> tokens) {
+std::vector<ReferenceModel::Row> ReferenceModel::Hidden(absl::Span<const int32_t> tokens) {
   const int64_t hidden = config_.hidden;
   const Row embedding = Floats("embed.weight");
   std::vector<Row> x;
   for (int32_t token : tokens)
     x.emplace_back(&embedding[token * hidden], &embedding[token * hidden] + hidden);
   for (int64_t i = 0; i < config_.layers; ++i) Layer(i, &x);
-  const Row head = config_.tied_embeddings ? embedding : Floats("head.weight");
+  for (Row& row : x) row = Norm("norm", row);
+  return x;
+}
+
+std::vector<ReferenceModel::Row> ReferenceModel::Logits(absl::Span<const int32_t> tokens) {
+  const int64_t hidden = config_.hidden;
+  const Row head = Floats(config_.tied_embeddings ? "embed.weight" : "head.weight");
   std::vector<Row> logits;
-  for (const Row& row : x) {
-    const Row n = Norm("norm", row);
+  for (const Row& n : Hidden(tokens)) {
     Row out(config_.vocab);
     for (int64_t v = 0; v < config_.vocab; ++v)
       out[v] = DotRow(&head[v * hidden], n.data(), hidden);

@@ -17,6 +17,8 @@ class ReferenceModel {
   // themselves, summed in double: for comparisons with other programs alone.
   explicit ReferenceModel(TpackFile* file, bool quantise_activations = true)
       : file_(file), config_(file->config()), quantise_activations_(quantise_activations) {}
+  // Hidden states of every position behind the final norm, [tokens, H].
+  std::vector<Row> Hidden(absl::Span<const int32_t> tokens);
   // Logits of every position, [tokens, V].
   std::vector<std::vector<float>> Logits(absl::Span<const int32_t> tokens);
   // Greedy continuation, computed from scratch for every token.
