@@ -12,9 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kSpecialTokens[kFirstByteId] = {"<pad>",  "<bos>",  "<eos>",   "<unk>",
-                                                      "<text>", "<code>", "<image>", "<audio>"};
-
 std::string Utf8(int code_point) {  // below U+0800
   if (code_point < 0x80) return std::string(1, static_cast<char>(code_point));
   return {static_cast<char>(0xC0 | (code_point >> 6)),
@@ -37,7 +34,7 @@ std::array<std::string, 256> ByteLevelCharacters() {
 
 std::string HfByteTokenizerJson() {
   Json vocabulary = Json::object();
-  for (int32_t id = 0; id < kFirstByteId; ++id) vocabulary[kSpecialTokens[id]] = id;
+  for (int32_t id = 0; id < kFirstByteId; ++id) vocabulary[ByteTokenizer().SpecialText(id)] = id;
   int32_t id = kFirstByteId;
   for (const std::string& character : ByteLevelCharacters()) vocabulary[character] = id++;
   const Json byte_level = {{"type", "ByteLevel"},
@@ -69,10 +66,10 @@ std::string HfByteTokenizerJson() {
 std::string HfByteTokenizerConfigJson(const ModelConfig& config) {
   Json root;
   root["tokenizer_class"] = "PreTrainedTokenizerFast";
-  root["pad_token"] = kSpecialTokens[kPadId];
-  root["bos_token"] = kSpecialTokens[kBosId];
-  root["eos_token"] = kSpecialTokens[kEosId];
-  root["unk_token"] = kSpecialTokens[kUnkId];
+  root["pad_token"] = ByteTokenizer().SpecialText(kPadId);
+  root["bos_token"] = ByteTokenizer().SpecialText(kBosId);
+  root["eos_token"] = ByteTokenizer().SpecialText(kEosId);
+  root["unk_token"] = ByteTokenizer().SpecialText(kUnkId);
   root["split_special_tokens"] = true;
   root["clean_up_tokenization_spaces"] = false;
   root["add_prefix_space"] = false;

@@ -1,5 +1,7 @@
 #include "model/tokenizer.h"
 
+#include <algorithm>
+
 #include "common/sha256.h"
 #include "model/utf8.h"
 
@@ -11,6 +13,9 @@ constexpr char kByteDefinition[] =
     "tritter byte tokenizer 1: pad 0, bos 1, eos 2, unk 3, text 4, code 5, image 6, audio 7, byte "
     "b is 8 + b";
 
+constexpr absl::string_view kSpecialTokens[kFirstByteId] = {
+    "<pad>", "<bos>", "<eos>", "<unk>", "<text>", "<code>", "<image>", "<audio>"};
+
 class ByteTokenizerImpl : public Tokenizer {
  public:
   ByteTokenizerImpl() : hash_(Sha256Hex(kByteDefinition)) {}
@@ -21,6 +26,8 @@ class ByteTokenizerImpl : public Tokenizer {
     for (const char c : text) ids.push_back(kFirstByteId + static_cast<uint8_t>(c));
     return ids;
   }
+
+  std::vector<int32_t> EncodePlain(absl::string_view text) const override { return Encode(text); }
 
   std::string Decode(absl::Span<const int32_t> ids) const override {
     std::string text;
@@ -35,11 +42,35 @@ class ByteTokenizerImpl : public Tokenizer {
   int32_t vocabulary() const override { return kByteVocabulary; }
   const std::string& hash() const override { return hash_; }
 
+  std::optional<int32_t> bos_id() const override { return kBosId; }
+  const std::vector<int32_t>& end_ids() const override { return end_ids_; }
+
+  std::optional<int32_t> SpecialId(absl::string_view text) const override {
+    const auto* found = std::find(std::begin(kSpecialTokens), std::end(kSpecialTokens), text);
+    if (found == std::end(kSpecialTokens)) return std::nullopt;
+    return static_cast<int32_t>(found - std::begin(kSpecialTokens));
+  }
+
+  std::string SpecialText(int32_t id) const override {
+    return id >= 0 && id < kFirstByteId ? std::string(kSpecialTokens[id]) : "";
+  }
+
  private:
   const std::string hash_;
+  const std::vector<int32_t> end_ids_ = {kEosId};
 };
 
 }  // namespace
+
+bool Tokenizer::IsEnd(int32_t id) const {
+  return std::binary_search(end_ids().begin(), end_ids().end(), id);
+}
+
+std::vector<int32_t> Tokenizer::EncodePrompt(absl::string_view text) const {
+  std::vector<int32_t> ids = Encode(text);
+  if (const std::optional<int32_t> bos = bos_id()) ids.insert(ids.begin(), *bos);
+  return ids;
+}
 
 const Tokenizer& ByteTokenizer() {
   static const auto* tokenizer = new ByteTokenizerImpl;  // lives as long as the process

@@ -66,6 +66,38 @@ TEST(ByteTokenizer, HashIsStable) {
             "e10bc756206f70e655f178071f483310bd7a3991e63c7fee7083d2a021641fff");
 }
 
+TEST(ByteTokenizer, NamesItsSpecialTokens) {
+  const Tokenizer& tokenizer = ByteTokenizer();
+  EXPECT_EQ(tokenizer.bos_id(), kBosId);
+  EXPECT_EQ(tokenizer.end_ids(), std::vector<int32_t>{kEosId});
+  for (int32_t id = -1; id <= kByteVocabulary; ++id) {
+    EXPECT_EQ(tokenizer.IsEnd(id), id == kEosId) << id;
+    const std::string text = tokenizer.SpecialText(id);
+    EXPECT_EQ(text.empty(), id < 0 || id >= kFirstByteId) << id;
+    if (!text.empty()) EXPECT_EQ(tokenizer.SpecialId(text), id);
+  }
+  EXPECT_EQ(tokenizer.SpecialText(kEosId), "<eos>");
+  EXPECT_EQ(tokenizer.SpecialId("<|endoftext|>"), std::nullopt);
+  EXPECT_EQ(tokenizer.SpecialId(""), std::nullopt);
+}
+
+TEST(ByteTokenizer, SpecialTokensSpelledOutAreText) {
+  const std::vector<int32_t> eos = {8 + '<', 8 + 'e', 8 + 'o', 8 + 's', 8 + '>'};
+  EXPECT_EQ(ByteTokenizer().Encode("<eos>"), eos);
+  EXPECT_EQ(ByteTokenizer().EncodePlain("<eos>"), eos);
+}
+
+TEST(ByteTokenizer, APromptBeginsWithBos) {
+  EXPECT_EQ(ByteTokenizer().EncodePrompt("a"), (std::vector<int32_t>{kBosId, 8 + 'a'}));
+  EXPECT_EQ(ByteTokenizer().EncodePrompt(""), std::vector<int32_t>{kBosId});
+}
+
+TEST(ByteTokenizer, GivesTheBytesOfAToken) {
+  EXPECT_EQ(ByteTokenizer().TokenBytes(8 + 0xE2), "\xE2");
+  EXPECT_EQ(ByteTokenizer().TokenBytes(kEosId), "");
+  EXPECT_EQ(ByteTokenizer().TokenBytes(kByteVocabulary), "");
+}
+
 TEST(StreamingDecoder, HoldsBytesBackUntilTheSequenceIsWhole) {
   StreamingDecoder decoder(&ByteTokenizer());
   const std::string euro = "€";  // E2 82 AC
