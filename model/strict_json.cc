@@ -12,11 +12,17 @@ namespace tritter {
 
 using nlohmann::json;
 
+namespace {
+constexpr int kMaxDepth = 100;  // whoever walks through the values may recurse
+}  // namespace
+
 absl::StatusOr<json> ParseStrictJson(absl::string_view text, absl::string_view path) {
   if (!IsValidUtf8(text)) return absl::DataLossError(absl::StrCat(path, ": is not UTF-8"));
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   std::string twice;
-  const auto watch = [&](int, json::parse_event_t event, json& value) {
+  bool deep = false;
+  const auto watch = [&](int depth, json::parse_event_t event, json& value) {
+    deep |= depth > kMaxDepth;
     if (event == json::parse_event_t::object_start) {
       keys.emplace_back();
     } else if (event == json::parse_event_t::object_end) {
@@ -33,6 +39,9 @@ absl::StatusOr<json> ParseStrictJson(absl::string_view text, absl::string_view p
   } catch (const std::exception& e) {  // no memory, for one
     return absl::DataLossError(absl::StrCat(path, ": ", e.what()));
   }
+  if (deep)
+    return absl::DataLossError(
+        absl::StrCat(path, ": is nested deeper than ", kMaxDepth, " levels"));
   if (root.is_discarded())
     return absl::DataLossError(absl::StrCat(path, ": not JSON (truncated or damaged)"));
   if (!twice.empty())
