@@ -51,16 +51,10 @@ grpc::Status ToGrpc(const absl::Status& status, Asked asked = Asked::kOther) {
                       DetailOf(status, asked).SerializeAsString());
 }
 
-std::vector<int32_t> WithBos(const Tokenizer& tokenizer, const std::string& text) {
-  std::vector<int32_t> ids = tokenizer.Encode(text);
-  ids.insert(ids.begin(), kBosId);
-  return ids;
-}
-
 absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engine& engine) {
   GenerateParams p;
   if (r.has_text()) {
-    p.prompt = WithBos(engine.tokenizer(), r.text());
+    p.prompt = engine.tokenizer().EncodePrompt(r.text());
   } else if (r.has_tokens()) {
     p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
   } else {
@@ -181,9 +175,11 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  if (request->add_bos()) response->add_ids(kBosId);
-  for (int32_t id : engine_->tokenizer().Encode(request->text())) response->add_ids(id);
-  response->set_tokenizer_hash(engine_->tokenizer().hash());
+  const Tokenizer& tokenizer = engine_->tokenizer();
+  const std::optional<int32_t> bos = tokenizer.bos_id();
+  if (request->add_bos() && bos.has_value()) response->add_ids(*bos);
+  for (int32_t id : tokenizer.Encode(request->text())) response->add_ids(id);
+  response->set_tokenizer_hash(tokenizer.hash());
   return grpc::Status::OK;
 }
 
@@ -194,7 +190,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   ScoreParams params;
-  if (request->has_text()) params.tokens = WithBos(engine_->tokenizer(), request->text());
+  if (request->has_text()) params.tokens = engine_->tokenizer().EncodePrompt(request->text());
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
