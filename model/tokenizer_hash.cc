@@ -2,6 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "common/sha256.h"
 #include "model/tokenizer_definition.h"
 
@@ -26,6 +28,22 @@ const char* NameOf(SplitBehavior behavior) {
   return "";
 }
 
+// A text in JSON, as dump() writes it, without making a value of each of 100 000 tokens.
+void AppendQuoted(const std::string& text, std::string* out) {
+  out->push_back('"');
+  for (const char c : text) {
+    static constexpr absl::string_view kEscaped = "\"\\\b\f\n\r\t", kLetters = "\"\\bfnrt";
+    if (const size_t known = kEscaped.find(c); known != absl::string_view::npos) {
+      out->append({'\\', kLetters[known]});
+    } else if (static_cast<uint8_t>(c) < 0x20) {
+      absl::StrAppendFormat(out, "\\u%04x", c);
+    } else {
+      out->push_back(c);
+    }
+  }
+  out->push_back('"');
+}
+
 // One line of compact JSON; keys are in the order of their bytes.
 class Lines {
  public:
@@ -34,6 +52,7 @@ class Lines {
     hasher_.Update(line);
     hasher_.Update("\n");
   }
+  void AddWhole(const std::string& text) { hasher_.Update(text); }
   std::string Finish() { return Hex(hasher_.Finish()); }
 
  private:
@@ -71,9 +90,14 @@ std::string TokenizerDefinitionHash(const TokenizerDefinition& d) {
                    {"single_word", t.single_word},
                    {"special", t.special}});
   }
-  for (const auto& [token, id] : d.vocab)
-    lines.Add(absl::StrCat("[", json(token).dump(), ",", id, "]"));
-  for (const BpeMerge& m : d.merges) lines.Add(absl::StrCat("[", m.left, ",", m.right, "]"));
+  std::string many;
+  for (const auto& [token, id] : d.vocab) {
+    many += '[';
+    AppendQuoted(token, &many);
+    absl::StrAppend(&many, ",", id, "]\n");
+  }
+  for (const BpeMerge& m : d.merges) absl::StrAppend(&many, "[", m.left, ",", m.right, "]\n");
+  lines.AddWhole(many);
   return lines.Finish();
 }
 

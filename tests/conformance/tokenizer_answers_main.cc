@@ -56,7 +56,7 @@ absl::Status Bench(const std::string& path, const std::string& file, int repeat)
   size_t tokens = 0;
   for (int i = 0; i < repeat; ++i) {
     begin = Clock::Real()->Monotonic();
-    const std::vector<int32_t> ids = tokenizer->Encode(text);
+    const std::vector<int32_t> ids = tokenizer->EncodePlain(text);
     encode = std::min(encode, Seconds(begin));
     tokens = ids.size();
     begin = Clock::Real()->Monotonic();
