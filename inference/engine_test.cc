@@ -9,9 +9,9 @@
 #include "gtest/gtest.h"
 #include "inference/testing/reference_model.h"
 #include "inference/testing/tiny_models.h"
-#include "model/bpe_tokenizer.h"
-#include "model/testing/bpe_test_tokenizer.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
+#include "model/text/tokenizer_definition.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {

@@ -22,7 +22,7 @@
 #include "inference/engine_metrics.h"
 #include "inference/inference_service.h"
 #include "inference/serve_options.h"
-#include "model/open_tokenizer.h"
+#include "model/text/open_tokenizer.h"
 #include "model/tpack.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"

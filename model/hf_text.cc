@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "model/byte_level.h"
+#include "model/text/byte_level.h"
 #include "model/tokenizer.h"
 
 namespace tritter {

@@ -9,8 +9,8 @@
 #include "common/status_macros.h"
 #include "model/checkpoint_weights.h"
 #include "model/hf_format.h"
-#include "model/open_tokenizer.h"
 #include "model/tensor_values.h"
+#include "model/text/open_tokenizer.h"
 #include "model/tokenizer.h"
 
 namespace tritter {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "common/status_macros.h"
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 namespace tritter {
 namespace {

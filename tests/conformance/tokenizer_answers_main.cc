@@ -12,9 +12,9 @@
 #include "common/env.h"
 #include "common/flags.h"
 #include "common/status_macros.h"
-#include "model/bpe_tokenizer.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/tokenizer_definition.h"
 #include "model/tokenizer.h"
-#include "model/tokenizer_definition.h"
 
 namespace tritter {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "common/random.h"
 #include "common/testing/status_matchers.h"
-#include "model/bpe_tokenizer.h"
-#include "model/testing/bpe_test_tokenizer.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 namespace {

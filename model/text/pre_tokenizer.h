@@ -7,8 +7,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "model/token_pattern.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/token_pattern.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 

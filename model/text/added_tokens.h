@@ -7,7 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 

@@ -1,4 +1,4 @@
-#include "model/open_tokenizer.h"
+#include "model/text/open_tokenizer.h"
 
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,10 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
-#include "model/bpe_tokenizer.h"
 #include "model/hf_text.h"
 #include "model/strict_json.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 namespace {

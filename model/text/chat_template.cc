@@ -1,4 +1,4 @@
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 #include <algorithm>
 #include <map>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/template_functions.h"
+#include "model/text/template_functions.h"
 
 namespace tritter {
 namespace {

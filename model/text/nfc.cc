@@ -1,4 +1,4 @@
-#include "model/nfc.h"
+#include "model/text/nfc.h"
 
 #include <utf8proc.h>
 

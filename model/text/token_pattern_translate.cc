@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/token_pattern.h"
+#include "model/text/token_pattern.h"
 
 namespace tritter {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/template_syntax.h"
+#include "model/text/template_syntax.h"
 
 namespace tritter {
 namespace {

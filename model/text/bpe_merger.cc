@@ -1,4 +1,4 @@
-#include "model/bpe_merger.h"
+#include "model/text/bpe_merger.h"
 
 #include <algorithm>
 #include <functional>
@@ -7,7 +7,7 @@
 #include <queue>
 #include <utility>
 
-#include "model/byte_level.h"
+#include "model/text/byte_level.h"
 
 namespace tritter {
 namespace {

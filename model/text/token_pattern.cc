@@ -1,5 +1,5 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "model/token_pattern.h"
+#include "model/text/token_pattern.h"
 
 #include <pcre2.h>
 

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "model/template_syntax.h"
+#include "model/text/template_syntax.h"
 
 namespace tritter {
 

@@ -5,7 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "common/sha256.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "model/strict_json.h"
-#include "model/tokenizer_definition.h"
+#include "model/text/tokenizer_definition.h"
 
 namespace tritter {
 namespace {

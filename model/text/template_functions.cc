@@ -1,4 +1,4 @@
-#include "model/template_functions.h"
+#include "model/text/template_functions.h"
 
 #include <algorithm>
 #include <cmath>

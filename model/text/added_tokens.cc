@@ -1,4 +1,4 @@
-#include "model/added_tokens.h"
+#include "model/text/added_tokens.h"
 
 #include <utf8proc.h>
 

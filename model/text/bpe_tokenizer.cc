@@ -1,4 +1,4 @@
-#include "model/bpe_tokenizer.h"
+#include "model/text/bpe_tokenizer.h"
 
 #include <algorithm>
 #include <string>
@@ -7,11 +7,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/added_tokens.h"
-#include "model/bpe_merger.h"
-#include "model/byte_level.h"
-#include "model/nfc.h"
-#include "model/pre_tokenizer.h"
+#include "model/text/added_tokens.h"
+#include "model/text/bpe_merger.h"
+#include "model/text/byte_level.h"
+#include "model/text/nfc.h"
+#include "model/text/pre_tokenizer.h"
 #include "model/utf8.h"
 
 namespace tritter {

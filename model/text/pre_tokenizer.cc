@@ -1,4 +1,4 @@
-#include "model/pre_tokenizer.h"
+#include "model/text/pre_tokenizer.h"
 
 #include <algorithm>
 #include <string>

@@ -1,4 +1,4 @@
-#include "model/template_value.h"
+#include "model/text/template_value.h"
 
 #include <algorithm>
 #include <charconv>

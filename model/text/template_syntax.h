@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "model/template_value.h"
+#include "model/text/template_value.h"
 
 namespace tritter {
 

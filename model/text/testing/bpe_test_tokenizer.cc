@@ -1,10 +1,10 @@
-#include "model/testing/bpe_test_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
 
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "model/byte_level.h"
+#include "model/text/byte_level.h"
 
 namespace tritter {
 

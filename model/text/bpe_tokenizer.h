@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/text/tokenizer_definition.h"
 #include "model/tokenizer.h"
-#include "model/tokenizer_definition.h"
 
 namespace tritter {
 

@@ -1,4 +1,4 @@
-#include "model/token_pattern.h"
+#include "model/text/token_pattern.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

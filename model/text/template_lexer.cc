@@ -5,7 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "model/template_syntax.h"
+#include "model/text/template_syntax.h"
 #include "model/utf8.h"
 
 namespace tritter {

@@ -1,4 +1,4 @@
-#include "model/bpe_tokenizer.h"
+#include "model/text/bpe_tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,11 +10,11 @@
 
 #include "common/random.h"
 #include "common/testing/status_matchers.h"
-#include "model/added_tokens.h"
-#include "model/bpe_merger.h"
-#include "model/nfc.h"
-#include "model/pre_tokenizer.h"
-#include "model/testing/bpe_test_tokenizer.h"
+#include "model/text/added_tokens.h"
+#include "model/text/bpe_merger.h"
+#include "model/text/nfc.h"
+#include "model/text/pre_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
 
 namespace tritter {
 namespace {

@@ -1,4 +1,4 @@
-#include "model/open_tokenizer.h"
+#include "model/text/open_tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "model/hf_text.h"
-#include "model/testing/bpe_test_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
 
 namespace tritter {
 namespace {
