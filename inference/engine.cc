@@ -32,11 +32,16 @@ absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file,
                                                        const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
-  const Tokenizer& tokenizer = ByteTokenizer();
+  const Tokenizer& tokenizer = options.tokenizer != nullptr ? *options.tokenizer : ByteTokenizer();
   if (file->tokenizer_hash() != tokenizer.hash()) {
+    return absl::FailedPreconditionError(absl::StrCat("the model was trained with the tokenizer ",
+                                                      file->tokenizer_hash(), ", the one given is ",
+                                                      tokenizer.hash()));
+  }
+  if (tokenizer.vocabulary() > file->config().vocab) {
     return absl::FailedPreconditionError(
-        absl::StrCat("the model was trained with the tokenizer ", file->tokenizer_hash(),
-                     ", this server has only the byte tokenizer ", tokenizer.hash()));
+        absl::StrCat("the tokenizer has ids up to ", tokenizer.vocabulary() - 1,
+                     ", the model has a vocabulary of ", file->config().vocab));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model, PackedModel::Load(std::move(file), *kernel));
   const int64_t page_bytes = KvPageLayout(model->config(), options.kv_format).page_bytes;

@@ -32,6 +32,7 @@ struct EngineOptions {
   KvFormat kv_format = KvFormat::kF32;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   Clock* clock = Clock::Real();
+  std::shared_ptr<const Tokenizer> tokenizer;  // the model's; null: the byte tokenizer
 };
 
 // A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine
@@ -66,8 +67,8 @@ struct EngineStats {
 // request as cancelled.
 class Engine {
  public:
-  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer this build does not
-  // have; InvalidArgument when the KV memory does not hold one page.
+  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer that is not the
+  // model's; InvalidArgument when the KV memory does not hold one page.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<TpackFile> file,
                                                         const EngineOptions& options);
   ~Engine();

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/random.h"
 #include "common/testing/fake_clock.h"
 #include "common/testing/status_matchers.h"
@@ -163,13 +164,19 @@ TEST(EngineRandom, ADeadlineEndsARequestBeforeItsNextToken) {
   EXPECT_EQ(r.tokens.size(), 5u);
 }
 
-// What every step brought.
+// What every step brought. The engine waits behind its first one until `go_on`.
 class Steps : public EngineObserver {
  public:
-  void OnStep(const StepReport& report) override { reports.push_back(report); }
+  void OnStep(const StepReport& report) override {
+    reports.push_back(report);
+    if (reports.size() > 1) return;
+    first.Notify();
+    go_on.WaitForNotification();
+  }
   void OnFinish(const RequestUsage&, FinishReason) override {}
   void OnRefused() override {}
   std::vector<StepReport> reports;  // of the scheduler thread; complete when requests have ended
+  absl::Notification first, go_on;
 };
 
 TEST(EngineRandom, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
@@ -183,11 +190,11 @@ TEST(EngineRandom, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
     engine->SetObserver(steps);
     std::vector<std::unique_ptr<Generation>> running;
     running.push_back(*engine->Generate(Params({1, 2, 3}, 200)));
-    GenerateEvent event;
-    ASSERT_TRUE(running[0]->Next(absl::InfiniteDuration(), &event));  // it decodes
+    steps->first.WaitForNotification();  // from here on it decodes
     for (int i = 0; i < 2; ++i)
       running.push_back(*engine->Generate(Params(std::vector<int32_t>(240, 40 + i), 2)));
     running.push_back(*engine->Generate(Params({1, 80, 90}, 2)));
+    steps->go_on.Notify();
     for (size_t i = 1; i < running.size(); ++i) results.push_back(Collect(*running[i]));
     running[0]->Cancel();
     Collect(*running[0]);

@@ -11,6 +11,10 @@
 #include "inference/testing/engine_requests.h"
 #include "inference/testing/list_tokenizer.h"
 #include "inference/testing/reference_model.h"
+#include "inference/testing/tiny_models.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
+#include "model/text/tokenizer_definition.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {
@@ -349,6 +353,32 @@ TEST(Engine, DestructionEndsRunningRequestsAsCancelled) {
   engine.reset();
   const Result r = Collect(*g);
   EXPECT_TRUE(r.finish == FinishReason::kCancelled || r.usage.generated_tokens == 250);
+}
+
+TEST(Engine, SpeaksThroughTheTokenizerItIsGiven) {
+  ASSERT_OK_AND_ASSIGN(const TokenizerDefinition definition,
+                       ParseTokenizerJson(BpeTestTokenizer().dump(), "t"));
+  EngineOptions options;
+  ASSERT_OK_AND_ASSIGN(options.tokenizer, NewBpeTokenizer(definition, {}));
+  const std::string hash = options.tokenizer->hash();
+  ASSERT_OK_AND_ASSIGN(const auto engine,
+                       Engine::Create(MemoryTpack::Random(TinyConfig(), 5, hash), options));
+  EXPECT_EQ(&engine->tokenizer(), options.tokenizer.get());
+  const Result r = Generate(*engine, Params(engine->tokenizer().EncodePrompt("hello world"), 30));
+  StreamingDecoder decoder(options.tokenizer.get());
+  std::string text;
+  for (const int32_t id : r.tokens) text += decoder.Push(id);
+  EXPECT_EQ(r.text, text + decoder.Finish());
+  EXPECT_EQ(r.usage.prompt_tokens, 2);
+
+  EXPECT_THAT(
+      Engine::Create(MemoryTpack::Random(TinyConfig(), 5), options),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the one given is " + hash)));
+  ModelConfig small = TinyConfig();
+  small.vocab = 267;
+  EXPECT_THAT(Engine::Create(MemoryTpack::Random(small, 5, hash), options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("ids up to 267, the model has a vocabulary of 267")));
 }
 
 TEST(Engine, RefusesATokenizerItDoesNotHave) {

@@ -22,6 +22,7 @@
 #include "inference/engine_metrics.h"
 #include "inference/inference_service.h"
 #include "inference/serve_options.h"
+#include "model/text/open_tokenizer.h"
 #include "model/tpack.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"
@@ -35,7 +36,10 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const 
   const absl::Duration begin = Clock::Real()->Monotonic();
   ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(Env::Real(), path));
   if (o.verify) RETURN_IF_ERROR(file->VerifyAll());
+  ASSIGN_OR_RETURN(const OpenedTokenizer tokenizer,
+                   OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), o.tokenizer));
   EngineOptions options;
+  options.tokenizer = tokenizer.tokenizer;
   options.threads = o.threads > 0
                         ? o.threads
                         : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -45,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const 
   options.scheduler.prefill_chunk = o.prefill_chunk;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(std::move(file), options));
   LogInfo("model_loaded", {{"path", path},
+                           {"tokenizer", tokenizer.path.empty() ? "byte" : tokenizer.path},
                            {"parameters", ParameterCount(engine->model().config())},
                            {"kernel", engine->kernel().name},
                            {"cpu", CpuFeatures()},

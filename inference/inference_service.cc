@@ -233,10 +233,10 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
                                            v1::TokenizeResponse* response) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   const Tokenizer& tokenizer = engine_->tokenizer();
-  for (int32_t id : request->add_bos() ? tokenizer.EncodePrompt(request->text())
-                                       : tokenizer.Encode(request->text()))
-    response->add_ids(id);
-  response->set_tokenizer_hash(engine_->tokenizer().hash());
+  const std::optional<int32_t> bos = tokenizer.bos_id();
+  if (request->add_bos() && bos.has_value()) response->add_ids(*bos);
+  for (int32_t id : tokenizer.Encode(request->text())) response->add_ids(id);
+  response->set_tokenizer_hash(tokenizer.hash());
   return grpc::Status::OK;
 }
 

@@ -34,6 +34,9 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--model", &o->model, "packed model: PATH or PATH=name").Required();
+  app->AddFlag(
+      "--tokenizer", &o->tokenizer,
+      "tokenizer.json of the model; empty: NAME.tokenizer.json or tokenizer.json beside it");
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
   app->AddFlag("--metrics-listen", &o->metrics_listen,
                "address of /metrics; port 0 takes a free one; empty: none");

@@ -16,7 +16,8 @@ class App;
 namespace tritter {
 
 struct ServeOptions {
-  std::string model;  // PATH or PATH=name
+  std::string model;      // PATH or PATH=name
+  std::string tokenizer;  // "": looked for beside the model
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none

@@ -1,34 +1,16 @@
 #include "model/hf_text.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/text/byte_level.h"
 #include "model/tokenizer.h"
 
 namespace tritter {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string Utf8(int code_point) {  // below U+0800
-  if (code_point < 0x80) return std::string(1, static_cast<char>(code_point));
-  return {static_cast<char>(0xC0 | (code_point >> 6)),
-          static_cast<char>(0x80 | (code_point & 0x3F))};
-}
-
-// The ByteLevel form writes printable bytes of Latin-1 as themselves and the others, in their
-// order, as U+0100, U+0101, …
-std::array<std::string, 256> ByteLevelCharacters() {
-  std::array<std::string, 256> out;
-  int next = 0x100;
-  for (int b = 0; b < 256; ++b) {
-    const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-    out[b] = Utf8(printable ? b : next++);
-  }
-  return out;
-}
 
 }  // namespace
 

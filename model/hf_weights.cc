@@ -6,12 +6,11 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "model/checkpoint_weights.h"
 #include "model/hf_format.h"
-#include "model/hf_text.h"
 #include "model/tensor_values.h"
+#include "model/text/open_tokenizer.h"
 #include "model/tokenizer.h"
 
 namespace tritter {
@@ -139,8 +138,7 @@ absl::Status HfFolder::ReadOrigin(Env* env, const std::string& folder) {
   const std::string path = JoinPath(folder, "tokenizer.json");
   if (!env->Exists(path)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string tokenizer, env->ReadFile(path));
-  origin_.tokenizer_hash =
-      tokenizer == HfByteTokenizerJson() ? ByteTokenizer().hash() : Sha256Hex(tokenizer);
+  origin_.tokenizer_hash = HashOfTokenizerJson(tokenizer);
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 // JSON of files that others wrote (config.json, an index of shards): a key given twice, bytes that
-// are not UTF-8 and text behind the end are refused; any input gives a status.
+// are not UTF-8, nesting deeper than 100 and text behind the end are refused; any input gives a
+// status.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -30,8 +30,7 @@ class Tokenizer {
   virtual int32_t vocabulary() const = 0;       // every id is below; not each needs to be in use
   virtual const std::string& hash() const = 0;  // SHA-256 hex of its definition
 
-  virtual std::optional<int32_t> bos_id()
-      const = 0;  // stands before a prompt that is given as text
+  virtual std::optional<int32_t> bos_id() const = 0;        // what a prompt of text begins with
   virtual const std::vector<int32_t>& end_ids() const = 0;  // those that end a text, ascending
   // The special token with this text, and the text of a special token ("" of any other id).
   virtual std::optional<int32_t> SpecialId(absl::string_view text) const = 0;
@@ -40,8 +39,9 @@ class Tokenizer {
   bool IsEnd(int32_t id) const;
   // What `id` adds to a text: nothing for special ids. Not always whole UTF-8.
   std::string TokenBytes(int32_t id) const { return Decode({&id, 1}); }
-  // What a model is given for a prompt of text: bos, if there is one, then Encode's ids.
-  std::vector<int32_t> EncodePrompt(absl::string_view text) const;
+  // What a model is given for a prompt of text: bos, if there is one, then the ids of Encode;
+  // behind them what the tokenizer ends a prompt with, for most nothing.
+  virtual std::vector<int32_t> EncodePrompt(absl::string_view text) const;
 };
 // Lossless for any bytes: id = 8 + byte. A text spells out no special token: "<eos>" is five bytes.
 const Tokenizer& ByteTokenizer();

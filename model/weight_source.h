@@ -17,7 +17,7 @@ struct WeightOrigin {
   std::string weights;  // "averaged", "raw"
   // SHA-256 of the checkpoint's manifest; "" where the weights come from another form.
   std::string checkpoint_hash;
-  // ByteTokenizer().hash(), or the SHA-256 of a foreign tokenizer.json.
+  // ByteTokenizer().hash(), or that of a foreign tokenizer.json (HashOfTokenizerJson).
   std::string tokenizer_hash;
 };
 

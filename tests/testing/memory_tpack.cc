@@ -6,8 +6,10 @@
 
 namespace tritter {
 
-std::unique_ptr<MemoryTpack> MemoryTpack::Random(const ModelConfig& config, uint64_t seed) {
-  auto file = std::make_unique<MemoryTpack>(config, ByteTokenizer().hash());
+std::unique_ptr<MemoryTpack> MemoryTpack::Random(const ModelConfig& config, uint64_t seed,
+                                                 const std::string& tokenizer_hash) {
+  auto file = std::make_unique<MemoryTpack>(
+      config, tokenizer_hash.empty() ? ByteTokenizer().hash() : tokenizer_hash);
   for (const ParameterSpec& spec : ParameterTable(config))
     file->Add(RandomTensor(config, spec, seed));
   return file;

@@ -14,8 +14,9 @@ class MemoryTpack : public TpackFile {
  public:
   MemoryTpack(ModelConfig config, std::string tokenizer_hash)
       : config_(std::move(config)), tokenizer_hash_(std::move(tokenizer_hash)) {}
-  // A random model (RandomTensor) with the byte tokenizer.
-  static std::unique_ptr<MemoryTpack> Random(const ModelConfig& config, uint64_t seed);
+  // A random model (RandomTensor) with the byte tokenizer, or the one with this hash.
+  static std::unique_ptr<MemoryTpack> Random(const ModelConfig& config, uint64_t seed,
+                                             const std::string& tokenizer_hash = "");
 
   void Add(TpackTensorToWrite tensor);  // replaces one of the same name
   void Remove(const std::string& name) { tensors_.erase(name); }

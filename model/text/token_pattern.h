@@ -1,0 +1,55 @@
+// Regular expressions of tokenizer files. They are written for Oniguruma (Ruby's syntax); what
+// means the same in PCRE2 is translated, with Unicode's classes, and anything else is refused.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tritter {
+
+struct TextSpan {
+  size_t begin, end;  // bytes
+};
+
+// Immutable, thread-safe.
+class TokenPattern {
+ public:
+  // What one thread needs while it matches; to be used again and again.
+  class Scratch {
+   public:
+    Scratch();
+    ~Scratch();
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    void* data() const { return data_; }
+
+   private:
+    void* data_;
+  };
+
+  // Errors: InvalidArgument naming the construct and its offset: one that is not supported, an
+  // unbounded repetition of what repeats without bound itself (time exponential in the text), a
+  // pattern that matches the empty text.
+  static absl::StatusOr<TokenPattern> Compile(absl::string_view oniguruma);
+  static absl::StatusOr<TokenPattern> Literal(absl::string_view text);  // matches `text` alone
+
+  // Appends the matches from left to right; none overlaps, none is empty. `text` is UTF-8. A match
+  // that needs more work than any sensible pattern does is given up: from there on nothing matches.
+  void FindAll(absl::string_view text, Scratch* scratch, std::vector<TextSpan>* matches) const;
+
+ private:
+  explicit TokenPattern(std::shared_ptr<const void> code) : code_(std::move(code)) {}
+  static absl::StatusOr<TokenPattern> CompilePcre(const std::string& pattern);
+  std::shared_ptr<const void> code_;  // pcre2_code
+};
+
+// The PCRE2 form of an Oniguruma pattern; errors as for Compile.
+absl::StatusOr<std::string> TranslateTokenPattern(absl::string_view oniguruma);
+
+}  // namespace tritter
