@@ -13,7 +13,7 @@ constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file,
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
                                                        const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
   const Tokenizer& tokenizer = ByteTokenizer();
