@@ -33,7 +33,11 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 }  // namespace
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
-  app->AddFlag("--model", &o->model, "packed model: PATH or PATH=name").Required();
+  app->AddFlag("--model", &o->model,
+               "PATH or PATH=name of a .tpack, a Hugging Face folder (either family), or our "
+               "safetensors; "
+               "all but a .tpack are packed at start")
+      .Required();
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
   app->AddFlag("--metrics-listen", &o->metrics_listen,
                "address of /metrics; port 0 takes a free one; empty: none");

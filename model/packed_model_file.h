@@ -1,6 +1,6 @@
 // What the inference engine serves, whatever container it comes from: a configuration and tensors
 // whose ternary matrices are packed. A .tpack gives views of the file (model/tpack.h), other
-// containers are packed when they are opened (model/open_model.h).
+// containers are packed when they are opened (model/serving/open_model.h).
 #pragma once
 
 #include <cstdint>
