@@ -8,6 +8,7 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/version.h"
+#include "model/gguf/gguf_weights.h"
 #include "model/hf_format.h"
 #include "model/hf_text.h"
 #include "model/packed_tensor.h"
@@ -159,6 +160,19 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* 
     files.push_back({name, text.size(), Sha256Hex(text)});
   }
   RETURN_IF_ERROR(ReadBack(env, folder, files));
+  return files;
+}
+
+absl::StatusOr<std::vector<WrittenSetFile>> WriteGgufForm(Env* env, WeightSource* source,
+                                                          const std::string& folder,
+                                                          const std::string& name,
+                                                          const GgufOptions& options,
+                                                          std::vector<std::string>* losses) {
+  ASSIGN_OR_RETURN(GgufResult written,
+                   WriteGgufWeights(env, source, JoinPath(folder, name), options));
+  std::vector<WrittenSetFile> files = {{name, written.file.bytes, written.file.sha256}};
+  RETURN_IF_ERROR(ReadBack(env, folder, files));
+  *losses = std::move(written.losses);
   return files;
 }
 

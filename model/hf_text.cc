@@ -35,11 +35,16 @@ std::array<std::string, 256> ByteLevelCharacters() {
 
 }  // namespace
 
+std::vector<std::string> HfByteTokens() {
+  std::vector<std::string> tokens(std::begin(kSpecialTokens), std::end(kSpecialTokens));
+  for (const std::string& character : ByteLevelCharacters()) tokens.push_back(character);
+  return tokens;
+}
+
 std::string HfByteTokenizerJson() {
   Json vocabulary = Json::object();
-  for (int32_t id = 0; id < kFirstByteId; ++id) vocabulary[kSpecialTokens[id]] = id;
-  int32_t id = kFirstByteId;
-  for (const std::string& character : ByteLevelCharacters()) vocabulary[character] = id++;
+  int32_t id = 0;
+  for (const std::string& token : HfByteTokens()) vocabulary[token] = id++;
   const Json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", false},
                            {"trim_offsets", false},

@@ -1,13 +1,13 @@
 #include "model/packed_tensor.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "kernels/packing.h"
 #include "kernels/quantise.h"
+#include "model/half.h"
 
 namespace tritter {
 
@@ -77,7 +77,7 @@ absl::Span<const float> PlainValues(const TpackTensor& tensor, std::vector<float
       for (size_t i = 0; i < buffer->size(); ++i) {
         uint16_t half;
         std::memcpy(&half, data + 2 * i, sizeof(half));
-        (*buffer)[i] = std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
+        (*buffer)[i] = FromBF16(half);
       }
       return *buffer;
     }

@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/gguf/gguf_file.h"
+#include "model/gguf/gguf_weights.h"
 #include "model/import.h"
 #include "model/safetensors_set.h"
 #include "model/tpack.h"
@@ -14,7 +16,11 @@
 namespace tritter {
 namespace {
 
-enum class Container { kTpack, kWeights };  // kWeights: a folder or safetensors (model/import.h)
+enum class Container {
+  kTpack,
+  kGguf,
+  kWeights
+};  // kWeights: a folder or safetensors (model/import.h)
 
 // By content; where the first bytes say nothing, by the name, so that the reader of what was meant
 // says what is wrong with it.
@@ -26,11 +32,12 @@ absl::StatusOr<Container> ContainerOf(Env* env, const std::string& path) {
   const absl::string_view first(reinterpret_cast<const char*>(file->bytes().data()),
                                 std::min<size_t>(file->bytes().size(), 8));
   if (first == "TRITPACK" || absl::EndsWith(path, ".tpack")) return Container::kTpack;
+  if (absl::StartsWith(first, kGgufMagic) || absl::EndsWith(path, ".gguf")) return Container::kGguf;
   if (absl::EndsWith(path, ".safetensors") || absl::EndsWith(path, kSafetensorsIndexEnding))
     return Container::kWeights;
   return absl::InvalidArgumentError(absl::StrCat(
       path, ": its first bytes are '", absl::CHexEscape(first),
-      "', expected a .tpack (TRITPACK), a Hugging Face folder, or a .safetensors file of "
+      "', expected a .tpack (TRITPACK), a GGUF, a Hugging Face folder, or a .safetensors file of "
       "`tritterctl export`"));
 }
 
@@ -67,6 +74,7 @@ absl::StatusOr<std::unique_ptr<PackedModelFile>> OpenModel(Env* env, const std::
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenModelWeights(Env* env, const std::string& path) {
   ASSIGN_OR_RETURN(const Container container, ContainerOf(env, path));
   if (container == Container::kWeights) return OpenForeignWeights(env, path);
+  if (container == Container::kGguf) return OpenGgufWeights(env, path);
   ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(env, path));
   return WeightsOf(std::move(file));
 }

@@ -83,6 +83,23 @@ TEST_F(OpenModelTest, EveryContainerGivesTheModelThatTheTpackHolds) {
   }
 }
 
+TEST_F(OpenModelTest, AGgufGivesTheModelThatTheTpackHolds) {
+  ModelConfig config = SmallModel(Family::kBitnet);
+  config.hidden = 256;
+  config.head_dim = 64;
+  config.ffn = 256;
+  const std::string path = Export(config, "/m.tpack", "tpack");
+  ASSERT_OK_AND_ASSIGN(const auto want, OpenModel(&env_, path));
+  ASSERT_OK_AND_ASSIGN(const auto source, OpenModelWeights(&env_, path));
+  ExportOptions options;
+  options.format = "gguf";
+  options.gguf = {GgufArchitecture::kBitnet, GgufType::kTQ1_0, GgufType::kF32};
+  ASSERT_OK(ExportWeights(&env_, source.get(), "/m.gguf", options).status());
+  ASSERT_OK_AND_ASSIGN(const auto got, OpenModel(&env_, "/m.gguf"));
+  ExpectSame(want.get(), got.get());
+  EXPECT_EQ(got->file_bytes(), *env_.FileSize("/m.gguf"));
+}
+
 TEST_F(OpenModelTest, GoesByContentAndNotByName) {
   Export(SmallModel(Family::kTritter), "/m.tpack", "tpack");
   ASSERT_OK(WriteFileAtomically(&env_, "/model.bin", *env_.ReadFile("/m.tpack")));
