@@ -105,8 +105,14 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSourc
   ASSIGN_OR_RETURN(std::unique_ptr<TpackWriter> writer,
                    TpackWriter::Create(env, path, config, from.tokenizer_hash, provenance));
   for (const ParameterSpec& parameter : ParameterTable(config)) {
-    ASSIGN_OR_RETURN(const TpackTensorToWrite tensor, PackTensor(source, parameter));
-    RETURN_IF_ERROR(writer->Add(tensor));
+    if (parameter.kind == ParameterKind::kTernary) {
+      ASSIGN_OR_RETURN(const TpackTensorToWrite tensor, PackTensor(source, parameter));
+      RETURN_IF_ERROR(writer->Add(tensor));
+    } else {  // as it is given: an embedding may be half of the model
+      ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
+      RETURN_IF_ERROR(writer->Add(
+          TpackTensor{parameter.name, parameter.shape, TpackType::kF32, BytesOf(values), {}}));
+    }
   }
   RETURN_IF_ERROR(writer->Finish());
   ASSIGN_OR_RETURN(const std::unique_ptr<TpackFile> written, TpackFile::Open(env, path));

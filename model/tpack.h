@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/env.h"
 #include "model/config.h"
 #include "model/packed_model_file.h"
@@ -43,7 +44,12 @@ class TpackWriter {
                                                              const std::string& tokenizer_hash,
                                                              const TpackProvenance& provenance);
   virtual ~TpackWriter() = default;
-  virtual absl::Status Add(const TpackTensorToWrite& tensor) = 0;
+  virtual absl::Status Add(const TpackTensor& tensor) = 0;
+  absl::Status Add(const TpackTensorToWrite& tensor) {
+    const absl::Span<const uint8_t> data(reinterpret_cast<const uint8_t*>(tensor.data.data()),
+                                         tensor.data.size());
+    return Add(TpackTensor{tensor.name, tensor.shape, tensor.type, data, tensor.scales});
+  }
   virtual absl::Status Finish() = 0;  // without it nothing is left at `path`
 };
 

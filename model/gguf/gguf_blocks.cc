@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "model/half.h"
 
 namespace tritter {
@@ -111,6 +112,13 @@ void EncodeQ8Block(const float* values, uint8_t* out) {
 const GgufTypeInfo* FindGgufType(uint32_t type) {
   for (const GgufTypeInfo& info : kTypes) {
     if (static_cast<uint32_t>(info.type) == type) return &info;
+  }
+  return nullptr;
+}
+
+const GgufTypeInfo* FindGgufType(absl::string_view name) {
+  for (const GgufTypeInfo& info : kTypes) {
+    if (absl::EqualsIgnoreCase(name, info.name)) return &info;
   }
   return nullptr;
 }

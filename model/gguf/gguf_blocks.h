@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace tritter {
@@ -25,6 +26,7 @@ struct GgufTypeInfo {
 };
 // Null for a type that we do not have.
 const GgufTypeInfo* FindGgufType(uint32_t type);
+const GgufTypeInfo* FindGgufType(absl::string_view name);  // in any case
 const GgufTypeInfo& InfoOf(GgufType type);
 inline int64_t GgufBytes(GgufType type, int64_t values) {
   const GgufTypeInfo& info = InfoOf(type);

@@ -131,6 +131,8 @@ TEST(GgufBlocks, CodeThreeIsFound) {
 TEST(GgufBlocks, ZerosHaveNoScale) {
   const std::vector<float> zeros(512, 0.0f);
   for (const GgufType type : kAll) EXPECT_EQ(RoundTrip(type, zeros), zeros) << InfoOf(type).name;
+  EXPECT_EQ(FindGgufType("tq1_0")->type, GgufType::kTQ1_0);
+  EXPECT_EQ(FindGgufType("q4_0"), nullptr);
   EXPECT_EQ(FindGgufType(2), nullptr);
   EXPECT_EQ(FindGgufType(36), nullptr);
   EXPECT_EQ(GgufBytes(GgufType::kTQ1_0, 1024), 4 * 54);
