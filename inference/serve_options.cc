@@ -34,9 +34,8 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--model", &o->model,
-               "PATH or PATH=name of a .tpack, a Hugging Face folder (either family), or our "
-               "safetensors; "
-               "all but a .tpack are packed at start")
+               "PATH or PATH=name of a .tpack, GGUF, Hugging Face folder or our safetensors; all "
+               "but a .tpack are packed at start")
       .Required();
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
   app->AddFlag("--metrics-listen", &o->metrics_listen,

@@ -31,13 +31,13 @@ absl::StatusOr<Container> ContainerOf(Env* env, const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, env->MapFile(path));
   const absl::string_view first(reinterpret_cast<const char*>(file->bytes().data()),
                                 std::min<size_t>(file->bytes().size(), 8));
-  if (first == "TRITPACK" || absl::EndsWith(path, ".tpack")) return Container::kTpack;
+  if (first == kTpackMagic || absl::EndsWith(path, ".tpack")) return Container::kTpack;
   if (absl::StartsWith(first, kGgufMagic) || absl::EndsWith(path, ".gguf")) return Container::kGguf;
   if (absl::EndsWith(path, ".safetensors") || absl::EndsWith(path, kSafetensorsIndexEnding))
     return Container::kWeights;
   return absl::InvalidArgumentError(absl::StrCat(
       path, ": its first bytes are '", absl::CHexEscape(first),
-      "', expected a .tpack (TRITPACK), a GGUF, a Hugging Face folder, or a .safetensors file of "
+      "', expected a .tpack (TRITPACK), a GGUF, Hugging Face folder, or a .safetensors file of "
       "`tritterctl export`"));
 }
 
