@@ -29,7 +29,7 @@ absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<TpackFile> file,
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
                                                        const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
   const Tokenizer& tokenizer = options.tokenizer != nullptr ? *options.tokenizer : ByteTokenizer();

@@ -69,7 +69,7 @@ class Engine {
  public:
   // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer that is not the
   // model's; InvalidArgument when the KV memory does not hold one page.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<TpackFile> file,
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<PackedModelFile> file,
                                                         const EngineOptions& options);
   ~Engine();
 

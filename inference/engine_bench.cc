@@ -1,6 +1,6 @@
 // Tokens a second of the engine on one model, held against what the machine's memory and integer
 // units give in the same minutes.
-//   engine_bench [--model FILE.tpack] [--threads 2] [--only decode,prefill,batch,depth,clients]
+//   engine_bench [--model PATH] [--threads 2] [--only decode,prefill,batch,depth,clients]
 // Without --model: random weights of the shape "1.1B" (22 layers, 2048/5632, 32 heads, 4 KV heads,
 // vocabulary 32000).
 #include <algorithm>
@@ -20,7 +20,7 @@
 #include "common/status_macros.h"
 #include "inference/engine.h"
 #include "kernels/machine_peaks.h"
-#include "model/tpack.h"
+#include "model/serving/open_model.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {
@@ -49,8 +49,8 @@ ModelConfig Shape1B() {
   return c;
 }
 
-absl::StatusOr<std::unique_ptr<TpackFile>> OpenBenchModel(const std::string& path) {
-  if (!path.empty()) return TpackFile::Open(Env::Real(), path);
+absl::StatusOr<std::unique_ptr<PackedModelFile>> OpenBenchModel(const std::string& path) {
+  if (!path.empty()) return OpenModel(Env::Real(), path);
   return MemoryTpack::Random(Shape1B(), 1);
 }
 
@@ -172,7 +172,7 @@ void BenchBare(const PackedModel& model, int threads, const Limits& limits,
 // Four clients, each with a prompt of its own at a time, one after the other.
 absl::Status BenchClients(int threads, const BenchOptions& options) {
   constexpr int kClients = 4, kRequests = 6, kPrompt = 128, kGenerated = 48;
-  ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, OpenBenchModel(options.model));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenBenchModel(options.model));
   EngineOptions engine_options;
   engine_options.threads = threads;
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
@@ -227,7 +227,7 @@ absl::Status BenchClients(int threads, const BenchOptions& options) {
 absl::Status Bench(const BenchOptions& options) {
   const bool clients = options.only.empty() || absl::StrContains(options.only, "clients");
   if (options.only != "clients") {
-    ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, OpenBenchModel(options.model));
+    ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenBenchModel(options.model));
     ASSIGN_OR_RETURN(const std::unique_ptr<PackedModel> model,
                      PackedModel::Load(std::move(file), BestTernaryKernel()));
     for (const int threads : std::set<int>{1, options.threads}) {
@@ -241,7 +241,8 @@ absl::Status Bench(const BenchOptions& options) {
 int Main(int argc, char** argv) {
   BenchOptions options;
   CommandLine app("Tokens a second of the engine, held against the machine's limits.");
-  app.AddFlag("--model", &options.model, "packed model; none: random weights of the 1.1B shape");
+  app.AddFlag("--model", &options.model,
+              "model in any form that is served; none: random weights of the 1.1B shape");
   app.AddFlag("--threads", &options.threads, "up to this many: one, then all of them");
   app.AddFlag("--only", &options.only,
               "of decode, prefill, batch, depth, clients: these, with commas");

@@ -22,8 +22,8 @@
 #include "inference/engine_metrics.h"
 #include "inference/inference_service.h"
 #include "inference/serve_options.h"
+#include "model/serving/open_model.h"
 #include "model/text/open_tokenizer.h"
-#include "model/tpack.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"
 
@@ -34,7 +34,7 @@ constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is fa
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const std::string& path) {
   const absl::Duration begin = Clock::Real()->Monotonic();
-  ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(Env::Real(), path));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
   if (o.verify) RETURN_IF_ERROR(file->VerifyAll());
   ASSIGN_OR_RETURN(const OpenedTokenizer tokenizer,
                    OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), o.tokenizer));
@@ -129,7 +129,7 @@ absl::Status Serve(const ServeOptions& o) {
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CommandLine app("Serves a packed ternary model (.tpack) over gRPC.");
+  CommandLine app("Serves a ternary model over gRPC.");
   ServeOptions options;
   LogFlags log;
   AddServeFlags(&app, &options);

@@ -287,7 +287,7 @@ grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetMo
                                            v1::ModelInfo* info) {
   if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
   const ModelConfig& config = engine_->model().config();
-  const TpackFile& file = engine_->model().file();
+  const PackedModelFile& file = engine_->model().file();
   info->set_name(served_.name);
   info->set_family(config.family == Family::kBitnet ? "bitnet" : "tritter");
   info->set_path(served_.path);

@@ -41,8 +41,8 @@ float Bf16ToFloat(const uint8_t* p) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(std::unique_ptr<TpackFile> file,
-                                                               const TernaryKernel& kernel) {
+absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(
+    std::unique_ptr<PackedModelFile> file, const TernaryKernel& kernel) {
   RETURN_IF_ERROR(ValidateConfig(file->config()));
   RETURN_IF_ERROR(CheckSupported(file->config()));
   std::unique_ptr<PackedModel> model(new PackedModel(std::move(file)));

@@ -1,4 +1,4 @@
-// The weights of a .tpack as the forward pass wants them: views into the memory-mapped file,
+// The weights of a packed model as the forward pass wants them: views into the memory-mapped file,
 // checked once.
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/ternary_gemm.h"
-#include "model/tpack.h"
+#include "model/packed_model_file.h"
 
 namespace tritter {
 
@@ -56,18 +56,18 @@ class PackedModel {
   // shape, that codes are valid, and recomputes one block of rows of every matrix of the first and
   // last layer against the scalar reference. Errors: Unimplemented (a switch of the configuration,
   // named), DataLoss (tensors), Internal (kernel disagrees).
-  static absl::StatusOr<std::unique_ptr<PackedModel>> Load(std::unique_ptr<TpackFile> file,
+  static absl::StatusOr<std::unique_ptr<PackedModel>> Load(std::unique_ptr<PackedModelFile> file,
                                                            const TernaryKernel& kernel);
 
   const ModelConfig& config() const { return file_->config(); }
-  TpackFile& file() const { return *file_; }
+  PackedModelFile& file() const { return *file_; }
   const LayerWeights& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
   const RowMatrix& embedding() const { return embedding_; }  // [V, H]
   const float* norm() const { return norm_; }                // [H]
   const RowMatrix& head() const { return head_; }            // [V, H]; the embedding when tied
 
  private:
-  explicit PackedModel(std::unique_ptr<TpackFile> file) : file_(std::move(file)) {}
+  explicit PackedModel(std::unique_ptr<PackedModelFile> file) : file_(std::move(file)) {}
   absl::Status LoadTensors();
   absl::StatusOr<TpackTensor> Tensor(const std::string& name, const std::vector<int64_t>& shape);
   absl::Status LoadFloats(const std::string& name, const std::vector<int64_t>& shape,
@@ -75,7 +75,7 @@ class PackedModel {
   absl::Status LoadRows(const std::string& name, int64_t rows, int64_t cols, RowMatrix* out);
   absl::Status LoadTernary(const std::string& name, int64_t rows, int64_t cols, TernaryMatrix* out);
 
-  std::unique_ptr<TpackFile> file_;
+  std::unique_ptr<PackedModelFile> file_;
   std::vector<LayerWeights> layers_;
   RowMatrix embedding_, head_;
   const float* norm_ = nullptr;

@@ -33,7 +33,10 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 }  // namespace
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
-  app->AddFlag("--model", &o->model, "packed model: PATH or PATH=name").Required();
+  app->AddFlag("--model", &o->model,
+               "PATH or PATH=name of a .tpack, GGUF, Hugging Face folder or our safetensors; all "
+               "but a .tpack are packed at start")
+      .Required();
   app->AddFlag(
       "--tokenizer", &o->tokenizer,
       "tokenizer.json of the model; empty: NAME.tokenizer.json or tokenizer.json beside it");

@@ -47,7 +47,8 @@ std::string StemOf(const std::string& path) {
 absl::StatusOr<std::vector<WrittenSetFile>> WriteForm(Env* env, WeightSource* source,
                                                       const std::string& folder,
                                                       const std::string& path,
-                                                      const ExportOptions& options) {
+                                                      const ExportOptions& options,
+                                                      std::vector<std::string>* losses) {
   RETURN_IF_ERROR(env->RemoveTree(folder));  // of an export that did not end
   RETURN_IF_ERROR(env->CreateDirs(folder));
   if (options.format == "tpack") {
@@ -58,6 +59,8 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteForm(Env* env, WeightSource* so
   }
   if (options.format == "hf")
     return WriteHfForm(env, source, folder, !options.masters, options.max_shard_bytes);
+  if (options.format == "gguf")
+    return WriteGgufForm(env, source, folder, Basename(path), options.gguf, losses);
   return WriteSafetensorsForm(env, source, folder, StemOf(path), options.max_shard_bytes);
 }
 
@@ -111,9 +114,9 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
         "an output head in ", options.head, " is for format tpack, actual ", options.format));
   }
   if (options.format == "safetensors") return absl::OkStatus();
-  if (options.format != "tpack" && options.format != "hf") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("export format '", options.format, "', expected tpack, safetensors or hf"));
+  if (options.format != "tpack" && options.format != "hf" && options.format != "gguf") {
+    return absl::InvalidArgumentError(absl::StrCat("export format '", options.format,
+                                                   "', expected tpack, safetensors, hf or gguf"));
   }
   const absl::Status packable = CheckPackable(config);
   if (!packable.ok()) {
@@ -123,6 +126,7 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
                      "; export with format safetensors, or make plain weights ternary "
                      "(tritterctl import --ternary)"));
   }
+  if (options.format == "gguf") return CheckGgufExpressible(config, options.gguf);
   return options.format == "hf" ? CheckHfExpressible(config) : absl::OkStatus();
 }
 
@@ -133,9 +137,9 @@ absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const
   RETURN_IF_ERROR(env->CreateDirs(Dirname(path)));
   // Read back and checked before it takes the place of an older file.
   const std::string unverified = path + ".unverified";
-  const absl::StatusOr<std::vector<WrittenSetFile>> files =
-      WriteForm(env, source, unverified, path, options);
   ExportResult result;
+  const absl::StatusOr<std::vector<WrittenSetFile>> files =
+      WriteForm(env, source, unverified, path, options, &result.losses);
   absl::Status status = files.status();
   if (status.ok()) {
     absl::StatusOr<std::string> placed = MoveIntoPlace(env, unverified, path, options, *files);

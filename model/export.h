@@ -1,30 +1,33 @@
 // Weights in, deployable files out. Used by the coordinator when a run completes, by `tritterctl
-// export` and by `tritterctl import`. The forms: docs/formats/tpack.md, docs/formats/exchange.md.
+// export` and by `tritterctl import`. The forms: docs/formats/.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/checkpoint_store.h"
 #include "model/config.h"
+#include "model/gguf/gguf_model.h"
 #include "model/safetensors_set.h"
 #include "model/weight_source.h"
 
 namespace tritter {
 
 struct ExportOptions {
-  std::string format = "tpack";  // "tpack", "safetensors", "hf"
+  std::string format = "tpack";  // "tpack", "safetensors", "hf", "gguf"
   bool raw = false;              // raw instead of averaged weights
   std::string head = "f32";      // tpack: the output head as "f32", "int8" or "int4"
   // hf: FP32 master weights instead of ternary codes and scales.
   bool masters = false;
   uint64_t max_shard_bytes = kDefaultMaxShardBytes;  // safetensors, hf
+  GgufOptions gguf = {};
 };
 // Whether a model of this configuration has this form; also for a run's admission, hours before
 // there is a checkpoint. Errors: InvalidArgument (unknown format; a switch that the Hugging Face
-// form has not), those of CheckPackable (tpack, hf).
+// form has not), those of CheckPackable (tpack, hf, gguf) and CheckGgufExpressible.
 absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& options);
 
 struct ExportResult {
@@ -33,6 +36,8 @@ struct ExportResult {
   // Of the file; where there are several, of the lines that sha256sum prints for them, by name.
   std::string sha256;
   int64_t step = 0;
+  // What the form does not hold as the source does, in sentences; empty when it holds all of it.
+  std::vector<std::string> losses = {};
 };
 
 // Writes everything into the folder `path`.unverified, a tensor in memory at a time, reads it back

@@ -1,6 +1,5 @@
 #include "model/export_forms.h"
 
-#include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
@@ -9,53 +8,15 @@
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/version.h"
-#include "kernels/packing.h"
-#include "kernels/quantise.h"
+#include "model/gguf/gguf_weights.h"
 #include "model/hf_format.h"
 #include "model/hf_text.h"
+#include "model/packed_tensor.h"
 #include "model/tokenizer.h"
 #include "model/tpack.h"
 
 namespace tritter {
 namespace {
-
-absl::Span<const uint8_t> AsBytes(absl::Span<const float> values) {
-  return {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(float)};
-}
-
-// The tensor's scale, in the order of QuantiseWeights.
-float TensorScale(absl::Span<const float> w, int64_t rows, int64_t cols) {
-  double sum = 0;
-  for (int64_t r = 0; r < rows; ++r) sum += AbsSum(w.data() + r * cols, cols);
-  return ScaleFromAbsSum(sum, rows * cols);
-}
-
-// Sixteen rows at a time: beside the result only one row block is held.
-TpackTensorToWrite PackTernary(const ParameterSpec& parameter, absl::Span<const float> w,
-                               bool per_row) {
-  const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
-  TpackTensorToWrite out{parameter.name, parameter.shape, TpackType::kTernaryTile16x16, "", {}};
-  out.data.resize(TiledBytes(rows, cols));
-  uint8_t* tiled = reinterpret_cast<uint8_t*>(out.data.data());
-  if (per_row) {
-    for (int64_t r = 0; r < rows; ++r)
-      out.scales.push_back(AbsMeanScale(w.data() + r * cols, cols));
-  } else {
-    out.scales.push_back(TensorScale(w, rows, cols));
-  }
-  std::vector<int8_t> q(kTileRows * cols);
-  std::vector<uint8_t> logical(kTileRows * LogicalRowBytes(cols));
-  for (int64_t first = 0; first < rows; first += kTileRows) {
-    const int64_t count = std::min<int64_t>(kTileRows, rows - first);
-    for (int64_t r = 0; r < count; ++r) {
-      QuantiseTernary(w.data() + (first + r) * cols, cols, out.scales[per_row ? first + r : 0],
-                      q.data() + r * cols);
-    }
-    PackLogical(q.data(), count, cols, logical.data());
-    LogicalToTiled(logical.data(), count, cols, tiled + TiledBytes(first, cols));
-  }
-  return out;
-}
 
 // Each file's hash, read from disk, is that of what was written.
 absl::Status ReadBack(Env* env, const std::string& folder,
@@ -76,18 +37,6 @@ std::map<std::string, std::string> OriginMetadata(const WeightOrigin& origin) {
       {"run_id", origin.run_id}, {"step", absl::StrCat(origin.step)}, {"weights", origin.weights}};
 }
 
-absl::StatusOr<std::vector<uint8_t>> PackCodes(WeightSource* source,
-                                               const ParameterSpec& parameter) {
-  const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
-  ASSIGN_OR_RETURN(const absl::Span<const float> w, source->Get(parameter));
-  std::vector<int8_t> q(rows * cols);
-  float scale = 0;
-  QuantiseWeights(w.data(), rows, cols, /*per_row=*/false, q.data(), &scale);
-  std::vector<uint8_t> codes(rows / 4 * cols);
-  HfPack(q.data(), rows, cols, codes.data());
-  return codes;
-}
-
 // A tensor that is read from the source when it is written.
 TensorToWrite AsF32(WeightSource* source, const ParameterSpec& parameter, std::string name) {
   return {std::move(name),
@@ -96,17 +45,17 @@ TensorToWrite AsF32(WeightSource* source, const ParameterSpec& parameter, std::s
           {},
           [=]() -> absl::StatusOr<absl::Span<const uint8_t>> {
             ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
-            return AsBytes(values);
+            return BytesOf(values);
           }};
 }
 
 absl::StatusOr<std::vector<TensorToWrite>> HfTensors(WeightSource* source, bool packed) {
   std::vector<TensorToWrite> tensors;
   // One matrix at a time is held, whichever is being written.
-  auto scale = std::make_shared<float>();
+  auto scales = std::make_shared<std::vector<float>>();
   auto codes = std::make_shared<std::vector<uint8_t>>();
   for (const ParameterSpec& parameter : ParameterTable(source->config())) {
-    const std::string name = HfTensorName(parameter.name);
+    const std::string name = HfTensorName(parameter.name, source->config().family);
     if (!packed || parameter.kind != ParameterKind::kTernary) {
       tensors.push_back(AsF32(source, parameter, name));
       continue;
@@ -118,29 +67,34 @@ absl::StatusOr<std::vector<TensorToWrite>> HfTensors(WeightSource* source, bool 
                        " rows, expected a multiple of 4: the packed form holds four to a byte; "
                        "export with --masters"));
     }
+    const bool per_row = source->config().granularity == ScaleGranularity::kRow;
     tensors.push_back({HfScaleName(name),
                        DType::kF32,
-                       {1},
+                       {per_row ? rows : 1},
                        {},
                        [=]() -> absl::StatusOr<absl::Span<const uint8_t>> {
-                         ASSIGN_OR_RETURN(const absl::Span<const float> w, source->Get(parameter));
-                         *scale = TensorScale(w, rows, cols);
-                         return AsBytes({scale.get(), 1});
+                         ASSIGN_OR_RETURN(TernaryCodes ternary, TernaryCodesOf(source, parameter));
+                         *scales = std::move(ternary.scales);
+                         return BytesOf(*scales);
                        }});
     tensors.push_back({name,
                        DType::kU8,
                        {rows / 4, cols},
                        {},
                        [=]() -> absl::StatusOr<absl::Span<const uint8_t>> {
-                         ASSIGN_OR_RETURN(*codes, PackCodes(source, parameter));
+                         ASSIGN_OR_RETURN(const TernaryCodes ternary,
+                                          TernaryCodesOf(source, parameter));
+                         codes->resize(rows / 4 * cols);
+                         HfPack(ternary.q.data(), rows, cols, codes->data());
                          return absl::MakeConstSpan(*codes);
                        }});
   }
   return tensors;
 }
 
-TpackTensorToWrite PackRows(const ParameterSpec& parameter, absl::Span<const float> values,
-                            TpackType type, RowFormat format) {
+absl::Status AddQuantisedRows(WeightSource* source, const ParameterSpec& parameter, TpackType type,
+                              RowFormat format, TpackWriter* writer) {
+  ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
   const int64_t rows = parameter.shape[0], cols = parameter.shape[1],
                 bytes = QuantisedRowBytes(format, cols);
   TpackTensorToWrite tensor{parameter.name, parameter.shape, type, {}, {}};
@@ -149,7 +103,7 @@ TpackTensorToWrite PackRows(const ParameterSpec& parameter, absl::Span<const flo
     tensor.scales.push_back(QuantiseRowCodes(format, &values[static_cast<size_t>(r * cols)], cols,
                                              reinterpret_cast<uint8_t*>(&tensor.data[r * bytes])));
   }
-  return tensor;
+  return writer->Add(tensor);
 }
 
 }  // namespace
@@ -165,21 +119,17 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteTpackForm(Env* env, WeightSourc
                                    kVersion};
   ASSIGN_OR_RETURN(std::unique_ptr<TpackWriter> writer,
                    TpackWriter::Create(env, path, config, from.tokenizer_hash, provenance));
-  const bool per_row = config.granularity == ScaleGranularity::kRow;
   const std::string head_name = config.tied_embeddings ? "embed.weight" : "head.weight";
   for (const ParameterSpec& parameter : ParameterTable(config)) {
-    ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
     if (parameter.kind == ParameterKind::kTernary) {
-      RETURN_IF_ERROR(writer->Add(PackTernary(parameter, values, per_row)));
+      ASSIGN_OR_RETURN(const TpackTensorToWrite tensor, PackTensor(source, parameter));
+      RETURN_IF_ERROR(writer->Add(tensor));
     } else if (const auto format = RowFormatOf(head); format && parameter.name == head_name) {
-      RETURN_IF_ERROR(writer->Add(PackRows(parameter, values, head, *format)));
-    } else {
-      const absl::Span<const uint8_t> bytes = AsBytes(values);
-      RETURN_IF_ERROR(writer->Add({parameter.name,
-                                   parameter.shape,
-                                   TpackType::kF32,
-                                   std::string(bytes.begin(), bytes.end()),
-                                   {}}));
+      RETURN_IF_ERROR(AddQuantisedRows(source, parameter, head, *format, writer.get()));
+    } else {  // as it is given: an embedding may be half of the model
+      ASSIGN_OR_RETURN(const absl::Span<const float> values, source->Get(parameter));
+      RETURN_IF_ERROR(writer->Add(
+          TpackTensor{parameter.name, parameter.shape, TpackType::kF32, BytesOf(values), {}}));
     }
   }
   RETURN_IF_ERROR(writer->Finish());
@@ -234,6 +184,19 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* 
     files.push_back({name, text.size(), Sha256Hex(text)});
   }
   RETURN_IF_ERROR(ReadBack(env, folder, files));
+  return files;
+}
+
+absl::StatusOr<std::vector<WrittenSetFile>> WriteGgufForm(Env* env, WeightSource* source,
+                                                          const std::string& folder,
+                                                          const std::string& name,
+                                                          const GgufOptions& options,
+                                                          std::vector<std::string>* losses) {
+  ASSIGN_OR_RETURN(GgufResult written,
+                   WriteGgufWeights(env, source, JoinPath(folder, name), options));
+  std::vector<WrittenSetFile> files = {{name, written.file.bytes, written.file.sha256}};
+  RETURN_IF_ERROR(ReadBack(env, folder, files));
+  *losses = std::move(written.losses);
   return files;
 }
 

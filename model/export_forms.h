@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/env.h"
+#include "model/gguf/gguf_model.h"
 #include "model/safetensors_set.h"
 #include "model/tpack.h"
 #include "model/weight_source.h"
@@ -27,5 +28,12 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteSafetensorsForm(Env* env, Weigh
 absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* source,
                                                         const std::string& folder, bool packed,
                                                         uint64_t max_shard_bytes);
+
+// `folder`/`name`; what the form loses is added to `losses`.
+absl::StatusOr<std::vector<WrittenSetFile>> WriteGgufForm(Env* env, WeightSource* source,
+                                                          const std::string& folder,
+                                                          const std::string& name,
+                                                          const GgufOptions& options,
+                                                          std::vector<std::string>* losses);
 
 }  // namespace tritter

@@ -216,9 +216,9 @@ TEST_F(ExportTest, RefusesWhatItCannotExport) {
   EXPECT_THAT(ExportCheckpoint(&env_, "/none", "/m.tpack", {}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none")));
   WriteCheckpoint(&env_);
-  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {"gguf", false}),
+  EXPECT_THAT(ExportCheckpoint(&env_, kFolder, "/m", {"onnx", false}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("'gguf', expected tpack, safetensors or hf")));
+                       HasSubstr("'onnx', expected tpack, safetensors, hf or gguf")));
   EXPECT_FALSE(env_.Exists("/m"));
 }
 

@@ -1,7 +1,5 @@
 #include "model/hf_format.h"
 
-#include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -9,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/status_macros.h"
-#include "kernels/quantise.h"
 #include "model/strict_json.h"
 #include "model/tokenizer.h"
 
@@ -19,17 +16,12 @@ namespace {
 using nlohmann::json;
 
 constexpr std::pair<absl::string_view, absl::string_view> kLayerNames[] = {
-    {"norm_in.", "input_layernorm."},
-    {"attn.q.", "self_attn.q_proj."},
-    {"attn.k.", "self_attn.k_proj."},
-    {"attn.v.", "self_attn.v_proj."},
-    {"attn.o.", "self_attn.o_proj."},
-    {"attn.sub_norm.", "self_attn.attn_sub_norm."},
-    {"norm_post.", "post_attention_layernorm."},
-    {"ffn.gate.", "mlp.gate_proj."},
-    {"ffn.up.", "mlp.up_proj."},
-    {"ffn.down.", "mlp.down_proj."},
-    {"ffn.sub_norm.", "mlp.ffn_sub_norm."},
+    {"norm_in.", "input_layernorm."},      {"attn.q.", "self_attn.q_proj."},
+    {"attn.k.", "self_attn.k_proj."},      {"attn.v.", "self_attn.v_proj."},
+    {"attn.o.", "self_attn.o_proj."},      {"attn.q_norm.", "self_attn.q_norm."},
+    {"attn.k_norm.", "self_attn.k_norm."}, {"attn.sub_norm.", "self_attn.attn_sub_norm."},
+    {"ffn.gate.", "mlp.gate_proj."},       {"ffn.up.", "mlp.up_proj."},
+    {"ffn.down.", "mlp.down_proj."},       {"ffn.sub_norm.", "mlp.ffn_sub_norm."},
 };
 constexpr std::pair<absl::string_view, absl::string_view> kOuterNames[] = {
     {"embed.", "model.embed_tokens."},
@@ -119,7 +111,8 @@ absl::Status ReadRope(const json& root, Fields* fields, double* theta) {
   return absl::OkStatus();
 }
 
-absl::Status ReadQuantization(const Fields& root, HfWeights* weights) {
+// Of family bitnet every matrix has one scale; a folder of family tritter says what it has.
+absl::Status ReadQuantization(const Fields& root, HfWeights* weights, ModelConfig* model) {
   const json* config = root.Find("quantization_config");
   if (config == nullptr || !config->is_object()) {
     return absl::UnimplementedError(absl::StrCat(
@@ -146,6 +139,13 @@ absl::Status ReadQuantization(const Fields& root, HfWeights* weights) {
   };
   word("linear_class", &linear_class, {"bitlinear", "autobitlinear"});
   word("quantization_mode", &mode, {"offline", "online"});
+  std::string granularity = GranularityName(model->granularity);
+  if (model->family == Family::kBitnet) {
+    fields.Only("granularity", granularity);
+  } else {
+    word("granularity", &granularity, {"row", "tensor"});
+  }
+  model->granularity = granularity == "row" ? ScaleGranularity::kRow : ScaleGranularity::kTensor;
   if (const json* left = fields.Find("modules_to_not_convert")) {
     if (!left->is_array() || (left->size() > 0 && *left != json::array({"lm_head"}))) {
       fields.Fail(absl::StatusCode::kUnimplemented, "modules_to_not_convert",
@@ -161,10 +161,15 @@ absl::Status ReadQuantization(const Fields& root, HfWeights* weights) {
 
 }  // namespace
 
-std::string HfTensorName(absl::string_view parameter) {
+std::string HfTensorName(absl::string_view parameter, Family family) {
   if (absl::ConsumePrefix(&parameter, "layers.")) {
     const size_t dot = parameter.find('.');
-    const absl::string_view rest = parameter.substr(dot + 1);
+    absl::string_view rest = parameter.substr(dot + 1);
+    if (absl::ConsumePrefix(&rest, "norm_post.")) {
+      return absl::StrCat(
+          "model.layers.", parameter.substr(0, dot), ".",
+          family == Family::kBitnet ? "post_attention_layernorm." : "post_layernorm.", rest);
+    }
     for (const auto& [ours, theirs] : kLayerNames) {
       if (absl::StartsWith(rest, ours)) {
         return absl::StrCat("model.layers.", parameter.substr(0, dot), ".", theirs,
@@ -186,12 +191,12 @@ absl::Status CheckHfExpressible(const ModelConfig& c) {
     return absl::InvalidArgumentError(absl::StrCat("the Hugging Face form has ", parts...,
                                                    "; export with format tpack or safetensors"));
   };
-  if (c.family != Family::kBitnet)
-    return refuse("family bitnet only, the model is of family ", FamilyName(c.family));
-  if (c.hidden != c.heads * c.head_dim) {
+  if (c.family == Family::kBitnet && c.hidden != c.heads * c.head_dim) {
     return refuse("hidden = heads · head_dim only, the model has hidden ", c.hidden, ", heads ",
                   c.heads, " and head_dim ", c.head_dim);
   }
+  if (c.norm != NormKind::kRmsNorm)
+    return refuse("norm rmsnorm only, the model has ", NormKindName(c.norm));
   if (c.attention != AttentionMode::kCausal)
     return refuse("attention causal only, the model has ", AttentionModeName(c.attention));
   if (c.weight_rule != WeightRule::kAbsMean)
@@ -206,8 +211,9 @@ absl::Status CheckHfExpressible(const ModelConfig& c) {
 std::string HfConfigText(const HfConfig& config) {
   const ModelConfig& c = config.model;
   nlohmann::ordered_json root;
-  root["architectures"] = {"BitNetForCausalLM"};
-  root["model_type"] = "bitnet";
+  const bool bitnet = c.family == Family::kBitnet;
+  root["architectures"] = {bitnet ? "BitNetForCausalLM" : "TritterForCausalLM"};
+  root["model_type"] = FamilyName(c.family);
   root["vocab_size"] = c.vocab;
   root["hidden_size"] = c.hidden;
   root["intermediate_size"] = c.ffn;
@@ -237,6 +243,7 @@ std::string HfConfigText(const HfConfig& config) {
                                  {"linear_class", "autobitlinear"},
                                  {"quantization_mode", plain ? "online" : "offline"},
                                  {"modules_to_not_convert", {"lm_head"}}};
+  if (!bitnet) root["quantization_config"]["granularity"] = GranularityName(c.granularity);
   return root.dump(2) + "\n";
 }
 
@@ -246,14 +253,14 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
   Fields fields(root, std::string(path));
   HfConfig out;
   ModelConfig& c = out.model;
-  ApplyFamilyDefaults(Family::kBitnet, &c);
-  c.tied_embeddings = false;  // the library's default
   const json* type = fields.Find("model_type");
-  if (type == nullptr || *type != "bitnet") {
+  if (type == nullptr || (*type != "bitnet" && *type != "tritter")) {
     return absl::UnimplementedError(absl::StrCat(path, ": `model_type` is ",
                                                  type == nullptr ? "missing" : type->dump(),
-                                                 ", expected \"bitnet\""));
+                                                 ", expected \"bitnet\" or \"tritter\""));
   }
+  ApplyFamilyDefaults(*type == "bitnet" ? Family::kBitnet : Family::kTritter, &c);
+  c.tied_embeddings = false;  // the library's default
   fields.Size("vocab_size", true, &c.vocab);
   fields.Size("hidden_size", true, &c.hidden);
   fields.Size("intermediate_size", true, &c.ffn);
@@ -264,13 +271,14 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
   fields.Size("max_position_embeddings", true, &c.context);
   if (c.heads > 0) c.head_dim = c.hidden / c.heads;
   fields.Size("head_dim", false, &c.head_dim);
+  c.head_dim_given = c.family == Family::kTritter && c.hidden != c.heads * c.head_dim;
   fields.Number("rms_norm_eps", &c.norm_eps);
   fields.Boolean("tie_word_embeddings", &c.tied_embeddings);
   fields.Only("hidden_act", "relu2");
   fields.Only("attention_bias", false);
   RETURN_IF_ERROR(ReadRope(root, &fields, &c.rope_theta));
   RETURN_IF_ERROR(fields.status());
-  RETURN_IF_ERROR(ReadQuantization(fields, &out.weights));
+  RETURN_IF_ERROR(ReadQuantization(fields, &out.weights, &c));
   RETURN_IF_ERROR(Annotate(ValidateConfig(c), path));
   return out;
 }
@@ -302,34 +310,6 @@ bool HfUnpack(const uint8_t* packed, int64_t rows, int64_t cols, int8_t* q, int6
     }
   }
   return true;
-}
-
-absl::Status MasterWeights(const int8_t* q, int64_t n, float scale, float* w) {
-  int64_t nonzero = 0;
-  for (int64_t i = 0; i < n; ++i) nonzero += q[i] != 0;
-  for (int64_t i = 0; i < n; ++i) w[i] = 0;
-  if (nonzero == 0) return absl::OkStatus();
-  if (!std::isfinite(scale) || scale < kMinWeightScale) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("its scale is ", scale, ", expected a number from ", kMinWeightScale));
-  }
-  // The sum of the magnitudes must be n · scale: most are the nearest float to their share, as many
-  // as the rest needs are the next one. Sums of so few binades are exact in double.
-  const double wanted = static_cast<double>(scale) * static_cast<double>(n);
-  const float c = static_cast<float>(wanted / static_cast<double>(nonzero));
-  double rest = wanted - static_cast<double>(c) * static_cast<double>(nonzero);
-  const float next = std::nextafter(c, rest < 0 ? 0.0f : std::numeric_limits<float>::infinity());
-  int64_t moved = std::llround(rest / (static_cast<double>(next) - static_cast<double>(c)));
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (q[i] == 0) continue;
-    const float magnitude = moved-- > 0 ? next : c;
-    w[i] = q[i] > 0 ? magnitude : -magnitude;
-    sum += magnitude;
-  }
-  if (ScaleFromAbsSum(sum, n) == scale) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("its scale ", scale, " cannot be kept: only ",
-                                                    nonzero, " of its ", n, " codes are not 0"));
 }
 
 }  // namespace tritter

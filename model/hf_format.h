@@ -1,5 +1,6 @@
-// The Hugging Face form of family bitnet: names of tensors, config.json, packed ternary weights.
-// What the transformers library (5.x) reads and computes: docs/formats/exchange.md. No files here.
+// The Hugging Face form: names of tensors, config.json, packed ternary weights. What the
+// transformers library (5.x) reads and computes of family bitnet, and how family tritter, which it
+// does not know, lies in the same form: docs/formats/exchange.md. No files here.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,12 @@ enum class HfWeights {
 };
 
 // "layers.3.attn.q.weight" -> "model.layers.3.self_attn.q_proj.weight".
-std::string HfTensorName(absl::string_view parameter);
+std::string HfTensorName(absl::string_view parameter, Family family);
 // "….weight" -> "….weight_scale".
 std::string HfScaleName(absl::string_view tensor);
 
-// Whether the library computes this configuration as we do. Errors: InvalidArgument with the
-// switch it has not.
+// Whether the form can say all of this configuration (of family bitnet: whether the library
+// computes it as we do). Errors: InvalidArgument with the switch it has not.
 absl::Status CheckHfExpressible(const ModelConfig& config);
 
 struct HfConfig {
@@ -51,10 +52,5 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
 void HfPack(const int8_t* q, int64_t rows, int64_t cols, uint8_t* packed);
 // False when a code 3 is met; *bad_byte is its offset.
 bool HfUnpack(const uint8_t* packed, int64_t rows, int64_t cols, int8_t* q, int64_t* bad_byte);
-
-// Weights whose absmean quantisation gives back exactly these codes and this scale: ±c with
-// c = scale · n / nonzero, some of them one float apart. All zero when every code is. Errors:
-// FailedPrecondition (a scale below 1e-5, which no mean has; too few nonzero codes to reach it).
-absl::Status MasterWeights(const int8_t* q, int64_t n, float scale, float* w);
 
 }  // namespace tritter

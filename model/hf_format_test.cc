@@ -1,9 +1,7 @@
 #include "model/hf_format.h"
 
-#include "common/random.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
-#include "kernels/quantise.h"
 
 namespace tritter {
 namespace {
@@ -26,21 +24,33 @@ ModelConfig SmallBitnet() {
 }
 
 TEST(HfTensorName, NamesEveryParameterOfTheFamily) {
-  EXPECT_EQ(HfTensorName("embed.weight"), "model.embed_tokens.weight");
-  EXPECT_EQ(HfTensorName("layers.12.norm_in.weight"), "model.layers.12.input_layernorm.weight");
-  EXPECT_EQ(HfTensorName("layers.0.attn.k.weight"), "model.layers.0.self_attn.k_proj.weight");
-  EXPECT_EQ(HfTensorName("layers.0.attn.sub_norm.weight"),
+  EXPECT_EQ(HfTensorName("embed.weight", Family::kBitnet), "model.embed_tokens.weight");
+  EXPECT_EQ(HfTensorName("layers.12.norm_in.weight", Family::kBitnet),
+            "model.layers.12.input_layernorm.weight");
+  EXPECT_EQ(HfTensorName("layers.0.attn.k.weight", Family::kBitnet),
+            "model.layers.0.self_attn.k_proj.weight");
+  EXPECT_EQ(HfTensorName("layers.0.attn.sub_norm.weight", Family::kBitnet),
             "model.layers.0.self_attn.attn_sub_norm.weight");
-  EXPECT_EQ(HfTensorName("layers.7.norm_post.weight"),
+  EXPECT_EQ(HfTensorName("layers.7.norm_post.weight", Family::kBitnet),
             "model.layers.7.post_attention_layernorm.weight");
-  EXPECT_EQ(HfTensorName("layers.0.ffn.down.weight"), "model.layers.0.mlp.down_proj.weight");
-  EXPECT_EQ(HfTensorName("layers.0.ffn.sub_norm.weight"), "model.layers.0.mlp.ffn_sub_norm.weight");
-  EXPECT_EQ(HfTensorName("norm.weight"), "model.norm.weight");
-  EXPECT_EQ(HfTensorName("head.weight"), "lm_head.weight");
+  EXPECT_EQ(HfTensorName("layers.7.norm_post.weight", Family::kTritter),
+            "model.layers.7.post_layernorm.weight");
+  EXPECT_EQ(HfTensorName("layers.7.attn.q_norm.weight", Family::kTritter),
+            "model.layers.7.self_attn.q_norm.weight");
+  EXPECT_EQ(HfTensorName("layers.0.ffn.down.weight", Family::kBitnet),
+            "model.layers.0.mlp.down_proj.weight");
+  EXPECT_EQ(HfTensorName("layers.0.ffn.sub_norm.weight", Family::kBitnet),
+            "model.layers.0.mlp.ffn_sub_norm.weight");
+  EXPECT_EQ(HfTensorName("norm.weight", Family::kBitnet), "model.norm.weight");
+  EXPECT_EQ(HfTensorName("head.weight", Family::kBitnet), "lm_head.weight");
   ModelConfig untied = SmallBitnet();
   untied.tied_embeddings = false;
-  for (const ParameterSpec& parameter : ParameterTable(untied))
-    EXPECT_NE(HfTensorName(parameter.name), parameter.name);
+  ModelConfig tritter = untied;
+  ApplyFamilyDefaults(Family::kTritter, &tritter);
+  for (const ModelConfig& config : {untied, tritter}) {
+    for (const ParameterSpec& parameter : ParameterTable(config))
+      EXPECT_NE(HfTensorName(parameter.name, config.family), parameter.name);
+  }
 }
 
 TEST(HfConfig, ReadsBackWhatItWrites) {
@@ -51,6 +61,16 @@ TEST(HfConfig, ReadsBackWhatItWrites) {
       ASSERT_OK_AND_ASSIGN(const HfConfig read, ParseHfConfig(HfConfigText(config), "config.json"));
       EXPECT_EQ(ModelConfigToYaml(read.model, 0), ModelConfigToYaml(config.model, 0));
       EXPECT_EQ(read.weights, weights);
+      for (const ScaleGranularity granularity :
+           {ScaleGranularity::kRow, ScaleGranularity::kTensor}) {
+        config.model.family = Family::kTritter;
+        config.model.granularity = granularity;
+        config.model.head_dim = 12;
+        config.model.head_dim_given = true;
+        ASSERT_OK_AND_ASSIGN(const HfConfig ours,
+                             ParseHfConfig(HfConfigText(config), "config.json"));
+        EXPECT_EQ(ModelConfigToYaml(ours.model, 0), ModelConfigToYaml(config.model, 0));
+      }
     }
   }
 }
@@ -103,8 +123,10 @@ TEST(CheckHfExpressible, NamesTheSwitchThatTheFormHasNot) {
   EXPECT_OK(CheckHfExpressible(SmallBitnet()));
   ModelConfig c = SmallBitnet();
   c.family = Family::kTritter;
+  EXPECT_OK(CheckHfExpressible(c));
+  c.norm = NormKind::kLayerNorm;
   EXPECT_THAT(CheckHfExpressible(c),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("family tritter")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("layernorm")));
   c = SmallBitnet();
   c.head_dim = 16;
   c.head_dim_given = true;
@@ -133,37 +155,6 @@ TEST(HfPack, RowsOfAQuarterShareAByte) {
   packed[1] = 0b01110001;
   EXPECT_FALSE(HfUnpack(packed, 4, 2, back, &bad));
   EXPECT_EQ(bad, 1);
-}
-
-TEST(MasterWeights, QuantiseBackToTheSameCodesAndScale) {
-  Philox random(7);
-  for (const int64_t n : {16, 999, 5000, 40000}) {
-    for (const double share : {0.02, 0.3, 0.69, 1.0}) {
-      for (int repeat = 0; repeat < 20; ++repeat) {
-        std::vector<int8_t> q(n), again(n);
-        for (int8_t& code : q) {
-          code = random.Uniform() < share ? (random.Uniform() < 0.5 ? -1 : 1) : 0;
-        }
-        q[0] = q[3] = q[9] = 1;
-        const float scale = static_cast<float>(std::exp(4 * random.Normal()) + 1e-4);
-        std::vector<float> w(n);
-        ASSERT_OK(MasterWeights(q.data(), n, scale, w.data()));
-        float got = 0;
-        QuantiseWeights(w.data(), 1, n, /*per_row=*/false, again.data(), &got);
-        ASSERT_EQ(got, scale) << n << " " << share;
-        ASSERT_EQ(again, q);
-      }
-    }
-  }
-}
-
-TEST(MasterWeights, RefusesScalesThatNoMeanHas) {
-  const std::vector<int8_t> q(8, 1), zero(8, 0);
-  std::vector<float> w(8);
-  EXPECT_THAT(MasterWeights(q.data(), 8, 1e-6f, w.data()),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("1e-06")));
-  EXPECT_OK(MasterWeights(zero.data(), 8, 1e-6f, w.data()));
-  EXPECT_EQ(w, std::vector<float>(8, 0.0f));
 }
 
 }  // namespace

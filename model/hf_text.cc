@@ -14,11 +14,17 @@ using Json = nlohmann::ordered_json;
 
 }  // namespace
 
+std::vector<std::string> HfByteTokens() {
+  std::vector<std::string> tokens;
+  for (int32_t id = 0; id < kFirstByteId; ++id) tokens.push_back(ByteTokenizer().SpecialText(id));
+  for (const std::string& character : ByteLevelCharacters()) tokens.push_back(character);
+  return tokens;
+}
+
 std::string HfByteTokenizerJson() {
   Json vocabulary = Json::object();
-  for (int32_t id = 0; id < kFirstByteId; ++id) vocabulary[ByteTokenizer().SpecialText(id)] = id;
-  int32_t id = kFirstByteId;
-  for (const std::string& character : ByteLevelCharacters()) vocabulary[character] = id++;
+  int32_t id = 0;
+  for (const std::string& token : HfByteTokens()) vocabulary[token] = id++;
   const Json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", false},
                            {"trim_offsets", false},
@@ -71,31 +77,36 @@ std::string HfGenerationConfigJson(bool byte_tokenizer) {
 
 std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
   const ModelConfig& c = config.model;
-  const bool plain = config.weights == HfWeights::kPlain;
-  std::string out =
+  const bool plain = config.weights == HfWeights::kPlain, bitnet = c.family == Family::kBitnet;
+  const char* const scales =
+      c.granularity == ScaleGranularity::kTensor ? "one scale a matrix" : "one scale a row";
+  std::string out = absl::StrCat(
       "---\n"
-      "library_name: transformers\n"
+      "library_name: ",
+      bitnet ? "transformers" : "tritter",
+      "\n"
       "pipeline_tag: text-generation\n"
       "tags:\n- bitnet\n- ternary\n- tritter\n"
       "---\n\n"
-      "# Ternary language model\n\n";
-  absl::StrAppend(&out, "Family bitnet (b1.58), ", ParameterCount(c), " parameters: ", c.layers,
-                  " layers of width ", c.hidden, ", ", c.heads, " query and ", c.kv_heads,
-                  " key/value heads of ", c.head_dim, ", inner width ", c.ffn, ", vocabulary ",
-                  c.vocab, ", context ", c.context, ".\n\n");
+      "# Ternary language model\n\n");
+  absl::StrAppend(&out, bitnet ? "Family bitnet (b1.58), " : "Family tritter, ", ParameterCount(c),
+                  " parameters: ", c.layers, " layers of width ", c.hidden, ", ", c.heads,
+                  " query and ", c.kv_heads, " key/value heads of ", c.head_dim, ", inner width ",
+                  c.ffn, ", vocabulary ", c.vocab, ", context ", c.context, ".\n\n");
   absl::StrAppend(&out, "- Training run: ", origin.run_id, ", step ", origin.step, ", ",
                   origin.weights, " weights.\n");
-  absl::StrAppend(
-      &out,
-      plain ? "- Weights: FP32 masters; quantised to -1, 0, +1 (one scale a matrix) when used"
-            : "- Weights: packed ternary codes, four to a byte, with one scale a matrix",
-      ".\n- Activations: 8-bit, one scale a token.\n");
+  absl::StrAppend(&out,
+                  plain ? "- Weights: FP32 masters; quantised to -1, 0, +1 ("
+                        : "- Weights: packed ternary codes, four to a byte, with ",
+                  scales, plain ? ") when used" : "",
+                  ".\n- Activations: 8-bit, one scale a token.\n");
   absl::StrAppend(&out, "- Tokenizer: ",
                   config.byte_tokenizer
                       ? "bytes; byte b has id 8 + b, ids 0 to 7 are special.\n"
                       : absl::StrCat("not in this folder; the model was made with another one "
                                      "(SHA-256 of its tokenizer.json: ",
                                      origin.tokenizer_hash, ").\n"));
+  if (!bitnet) return out;  // the library does not know the family
   absl::StrAppend(&out,
                   "\n```python\n"
                   "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

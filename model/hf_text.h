@@ -2,12 +2,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "model/hf_format.h"
 #include "model/weight_source.h"
 
 namespace tritter {
 
+// The tokens of the byte tokenizer by id: the special ones, then each byte as the character of the
+// ByteLevel form that stands for it.
+std::vector<std::string> HfByteTokens();
 // The byte tokenizer as the tokenizers library reads it: a BPE without merges over the 256 bytes
 // (written as the characters of its ByteLevel form), so that byte b has id 8 + b. No special token
 // is matched in text: "<eos>" in a document is five bytes, as it is with ByteTokenizer().

@@ -1,6 +1,7 @@
 #include "model/hf_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,8 @@
 #include "common/status_macros.h"
 #include "model/checkpoint_weights.h"
 #include "model/hf_format.h"
+#include "model/hf_text.h"
+#include "model/master_weights.h"
 #include "model/tensor_values.h"
 #include "model/text/open_tokenizer.h"
 #include "model/tokenizer.h"
@@ -28,39 +31,55 @@ class HfFolder : public WeightSource {
   const WeightOrigin& origin() const override { return origin_; }
 
   absl::StatusOr<absl::Span<const float>> Get(const ParameterSpec& parameter) override {
-    const std::string name = HfTensorName(parameter.name);
-    if (parameter.kind == ParameterKind::kTernary && hf_.weights != HfWeights::kPlain)
-      return FromCodes(name, parameter);
+    const std::string name = Name(parameter);
+    ASSIGN_OR_RETURN(const TernaryCodes* const codes, GetCodes(parameter));
+    if (codes != nullptr) {
+      RETURN_IF_ERROR(
+          Annotate(MasterWeights(*codes, parameter.shape[0], parameter.shape[1], &buffer_),
+                   absl::StrCat(set_->PathOf(name), ": tensor `", name, "`")));
+      return absl::MakeConstSpan(buffer_);
+    }
     ASSIGN_OR_RETURN(const TensorView view, set_->Get(name));
     return FiniteFloats(view, set_->PathOf(name), name, &buffer_);
+  }
+  absl::StatusOr<const TernaryCodes*> GetCodes(const ParameterSpec& parameter) override {
+    if (parameter.kind != ParameterKind::kTernary || hf_.weights == HfWeights::kPlain)
+      return nullptr;
+    RETURN_IF_ERROR(ReadCodes(Name(parameter), parameter));
+    return &codes_;
   }
 
  private:
   absl::Status CheckTensors() const;
   absl::Status ReadOrigin(Env* env, const std::string& folder);
-  absl::StatusOr<absl::Span<const float>> FromCodes(const std::string& name,
-                                                    const ParameterSpec& parameter);
+  std::string Name(const ParameterSpec& parameter) const {
+    return HfTensorName(parameter.name, hf_.model.family);
+  }
+  absl::Status ReadScales(const std::string& name);
+  absl::Status ReadCodes(const std::string& name, const ParameterSpec& parameter);
 
   HfConfig hf_;
   WeightOrigin origin_;
   std::unique_ptr<SafetensorsSet> set_;
   std::vector<float> buffer_;
+  TernaryCodes codes_;
 };
 
 absl::Status HfFolder::CheckTensors() const {
   TensorNames names(set_.get());
   for (const ParameterSpec& parameter : ParameterTable(hf_.model)) {
-    const std::string name = HfTensorName(parameter.name);
+    const std::string name = Name(parameter);
     if (parameter.kind != ParameterKind::kTernary || hf_.weights == HfWeights::kPlain) {
       RETURN_IF_ERROR(names.Expect(name, FloatTypes(), parameter.shape));
       continue;
     }
     const std::string scale = HfScaleName(name);
     const absl::StatusOr<TensorView> given = set_->Get(scale);
-    const bool scalar = given.ok() && given->shape.empty();
-    RETURN_IF_ERROR(names.Expect(scale, FloatTypes(),
-                                 scalar ? std::vector<int64_t>{} : std::vector<int64_t>{1}));
     const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
+    std::vector<int64_t> shape = {1};
+    if (given.ok() && given->shape.empty()) shape = {};
+    if (hf_.model.granularity == ScaleGranularity::kRow) shape = {rows};
+    RETURN_IF_ERROR(names.Expect(scale, FloatTypes(), shape));
     const absl::StatusOr<TensorView> codes = set_->Get(name);
     // The library writes a model back that it has unpacked: -1, 0 and 1 as floats.
     if (codes.ok() && codes->dtype != DType::kU8) {
@@ -87,38 +106,46 @@ absl::Status HfFolder::CheckTensors() const {
   return names.Finish();
 }
 
-absl::StatusOr<absl::Span<const float>> HfFolder::FromCodes(const std::string& name,
-                                                            const ParameterSpec& parameter) {
+absl::Status HfFolder::ReadScales(const std::string& name) {
+  ASSIGN_OR_RETURN(const TensorView view, set_->Get(name));
+  ASSIGN_OR_RETURN(const absl::Span<const float> given,
+                   FiniteFloats(view, set_->PathOf(name), name, &buffer_));
+  codes_.scales.assign(given.begin(), given.end());
+  for (size_t i = 0; i < codes_.scales.size(); ++i) {
+    float& scale = codes_.scales[i];
+    if (hf_.weights == HfWeights::kPackedInverseScale) scale = 1.0f / scale;
+    if (std::isfinite(scale) && scale > 0) continue;
+    return absl::FailedPreconditionError(absl::StrCat(set_->PathOf(name), ": tensor `", name,
+                                                      "`, element ", i, " is ", given[i],
+                                                      ", expected a scale above 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HfFolder::ReadCodes(const std::string& name, const ParameterSpec& parameter) {
   const int64_t rows = parameter.shape[0], cols = parameter.shape[1];
   const std::string where = absl::StrCat(set_->PathOf(name), ": tensor `", name, "`");
-  ASSIGN_OR_RETURN(const TensorView scale_view, set_->Get(HfScaleName(name)));
-  ASSIGN_OR_RETURN(
-      const absl::Span<const float> given,
-      FiniteFloats(scale_view, set_->PathOf(HfScaleName(name)), HfScaleName(name), &buffer_));
-  const float scale = hf_.weights == HfWeights::kPackedInverseScale ? 1.0f / given[0] : given[0];
+  RETURN_IF_ERROR(ReadScales(HfScaleName(name)));
   ASSIGN_OR_RETURN(const TensorView view, set_->Get(name));
-  std::vector<int8_t> q(rows * cols);
+  std::vector<int8_t>& q = codes_.q;
+  q.resize(rows * cols);
   if (view.dtype == DType::kU8) {
     int64_t bad = 0;
-    if (!HfUnpack(view.bytes.data(), rows, cols, q.data(), &bad)) {
-      return absl::DataLossError(
-          absl::StrCat(where, ": byte ", bad, " is ", view.bytes[bad],
-                       ", which holds the code 3; expected 0, 1 and 2 (-1, 0 and +1)"));
-    }
-  } else {
-    ASSIGN_OR_RETURN(const absl::Span<const float> codes,
-                     FiniteFloats(view, set_->PathOf(name), name, &buffer_));
-    for (size_t i = 0; i < q.size(); ++i) {
-      if (codes[i] != -1 && codes[i] != 0 && codes[i] != 1) {
-        return absl::DataLossError(absl::StrCat(where, ": element ", i, " is ", codes[i],
-                                                ", expected -1, 0 or 1 beside a weight_scale"));
-      }
-      q[i] = static_cast<int8_t>(codes[i]);
-    }
+    if (HfUnpack(view.bytes.data(), rows, cols, q.data(), &bad)) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat(where, ": byte ", bad, " is ", view.bytes[bad],
+                     ", which holds the code 3; expected 0, 1 and 2 (-1, 0 and +1)"));
   }
-  buffer_.resize(q.size());
-  RETURN_IF_ERROR(Annotate(MasterWeights(q.data(), rows * cols, scale, buffer_.data()), where));
-  return absl::MakeConstSpan(buffer_);
+  ASSIGN_OR_RETURN(const absl::Span<const float> values,
+                   FiniteFloats(view, set_->PathOf(name), name, &buffer_));
+  for (size_t i = 0; i < q.size(); ++i) {
+    if (values[i] != -1 && values[i] != 0 && values[i] != 1) {
+      return absl::DataLossError(absl::StrCat(where, ": element ", i, " is ", values[i],
+                                              ", expected -1, 0 or 1 beside a weight_scale"));
+    }
+    q[i] = static_cast<int8_t>(values[i]);
+  }
+  return absl::OkStatus();
 }
 
 // What an export of ours says of itself; of others the name of the folder.

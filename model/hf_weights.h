@@ -1,4 +1,4 @@
-// A Hugging Face folder of family bitnet as weights.
+// A Hugging Face folder of either family as weights.
 #pragma once
 
 #include <memory>
@@ -11,7 +11,8 @@
 namespace tritter {
 
 // Reads config.json, model.safetensors or model.safetensors.index.json, and tokenizer.json where
-// there is one. Packed matrices are given as MasterWeights. Errors: as OpenForeignWeights.
+// there is one. Packed matrices are codes, and as weights MasterWeights. Errors: as
+// OpenForeignWeights.
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenHfWeights(Env* env, const std::string& folder);
 
 }  // namespace tritter

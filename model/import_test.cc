@@ -136,10 +136,13 @@ ExportOptions Safetensors(uint64_t max_shard_bytes = kDefaultMaxShardBytes) {
 
 TEST_F(ImportTest, HfFolderSurvivesImportAndExportByteForByte) {
   int i = 0;
-  for (const bool packed : {false, true}) {
+  for (const auto& [family, packed] : {std::pair{Family::kBitnet, false},
+                                       {Family::kBitnet, true},
+                                       {Family::kTritter, false},
+                                       {Family::kTritter, true}}) {
     for (const uint64_t limit : {kDefaultMaxShardBytes, uint64_t{20000}}) {
       const std::string a = "/out/a" + std::to_string(++i), b = "/out/b" + std::to_string(i);
-      Export(Family::kBitnet, a, Hf(packed, limit));
+      Export(family, a, Hf(packed, limit));
       ThereAndBack(a, b, Hf(packed, limit));
       const Files files = ReadFolder(a);
       EXPECT_EQ(files, ReadFolder(b)) << packed << " " << limit;
@@ -369,9 +372,12 @@ TEST_F(ImportTest, AnExportNeverMixesWithAnOlderOne) {
   EXPECT_THAT(ExportWeights(&env_, &weights, "/out/s.safetensors", Safetensors(10000)).status(),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("one file")));
   EXPECT_FALSE(env_.Exists("/out/s.safetensors.unverified"));
-  RandomWeights wrong(SmallModel(Family::kTritter), 4);
+  ModelConfig wide = SmallModel(Family::kBitnet);
+  wide.head_dim = 16;
+  wide.head_dim_given = true;
+  RandomWeights wrong(wide, 4);
   EXPECT_THAT(ExportWeights(&env_, &wrong, "/out/t", Hf(false)).status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("family tritter")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("head_dim 16")));
   ModelConfig rows = SmallModel(Family::kBitnet);
   rows.granularity = ScaleGranularity::kRow;
   RandomWeights per_row(rows, 4);

@@ -1,29 +1,17 @@
 #include "model/tensor_values.h"
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/half.h"
 
 namespace tritter {
 namespace {
 
 std::string Described(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
-// IEEE binary16; exact.
-float FromF16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = (half >> 10) & 31,
-                 mantissa = half & 1023;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
-  if (exponent == 0) {
-    const float value = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign != 0 ? -value : value;
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
 template <typename T>
@@ -37,7 +25,7 @@ float ValueAt(const TensorView& view, size_t i) {
   const uint8_t* bytes = view.bytes.data() + i * static_cast<size_t>(DTypeBytes(view.dtype));
   switch (view.dtype) {
     case DType::kBF16:
-      return std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(bytes)) << 16);
+      return FromBF16(Load<uint16_t>(bytes));
     case DType::kF16:
       return FromF16(Load<uint16_t>(bytes));
     case DType::kF64:

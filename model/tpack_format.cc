@@ -9,7 +9,7 @@
 #include "common/status_macros.h"
 #include "common/yaml.h"
 #include "kernels/packing.h"
-#include "model/tpack_cursor.h"
+#include "model/byte_cursor.h"
 
 namespace tritter {
 namespace {

@@ -36,7 +36,8 @@ class SpoolingTpackWriter final : public TpackWriter {
     return absl::OkStatus();
   }
 
-  absl::Status Add(const TpackTensorToWrite& tensor) override {
+  using TpackWriter::Add;
+  absl::Status Add(const TpackTensor& tensor) override {
     RETURN_IF_ERROR(Check(tensor));
     const absl::string_view scales(reinterpret_cast<const char*>(tensor.scales.data()),
                                    tensor.scales.size() * sizeof(float));
@@ -48,7 +49,8 @@ class SpoolingTpackWriter final : public TpackWriter {
     entry.scale_count = tensor.scales.size();
     entry.data_crc = Crc32c(0, tensor.data.data(), tensor.data.size());
     entry.scale_crc = Crc32c(0, scales.data(), scales.size());
-    RETURN_IF_ERROR(AppendPadded(tensor.data));
+    RETURN_IF_ERROR(
+        AppendPadded({reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size()}));
     RETURN_IF_ERROR(AppendPadded(scales));
     header_.entries.push_back(std::move(entry));
     return absl::OkStatus();
@@ -77,7 +79,7 @@ class SpoolingTpackWriter final : public TpackWriter {
   std::string DataPath() const { return path_ + ".tmp-data"; }
   std::string FilePath() const { return path_ + ".tmp"; }
 
-  absl::Status Check(const TpackTensorToWrite& tensor) const {
+  absl::Status Check(const TpackTensor& tensor) const {
     if (data_ == nullptr)
       return absl::FailedPreconditionError(absl::StrCat(path_, ": Add after Finish"));
     const size_t next = header_.entries.size();
@@ -99,10 +101,7 @@ class SpoolingTpackWriter final : public TpackWriter {
                        tensor.scales.size(), " scales, expected ", sizes.data_bytes, " and ",
                        sizes.scale_count, " for ", TpackTypeName(tensor.type)));
     }
-    const absl::Span<const uint8_t> data(reinterpret_cast<const uint8_t*>(tensor.data.data()),
-                                         tensor.data.size());
-    const absl::Status values =
-        VerifyTensorValues({tensor.name, tensor.shape, tensor.type, data, tensor.scales}, path_);
+    const absl::Status values = VerifyTensorValues(tensor, path_);
     return values.ok() ? values : absl::InvalidArgumentError(values.message());
   }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -21,6 +22,12 @@ struct WeightOrigin {
   std::string tokenizer_hash;
 };
 
+// One ternary matrix [out, in]: W = scale · q.
+struct TernaryCodes {
+  std::vector<int8_t> q;      // -1, 0, +1, row by row
+  std::vector<float> scales;  // [out], or [1] with granularity tensor
+};
+
 // Opened and checked: every parameter is there with its shape. Not thread-safe.
 class WeightSource {
  public:
@@ -30,6 +37,12 @@ class WeightSource {
   // The values of one parameter of ParameterTable(config()), row by row; valid until the next call.
   // Errors: FailedPrecondition (NaN or infinity), DataLoss, NotFound.
   virtual absl::StatusOr<absl::Span<const float>> Get(const ParameterSpec& parameter) = 0;
+  // A ternary matrix that is stored as codes, as it is; valid until the next call. Null where
+  // weights are stored: their codes are what the rule makes of Get (TernaryCodesOf in
+  // model/packed_tensor.h). Errors: those of Get.
+  virtual absl::StatusOr<const TernaryCodes*> GetCodes(const ParameterSpec& /*parameter*/) {
+    return nullptr;
+  }
 };
 
 }  // namespace tritter

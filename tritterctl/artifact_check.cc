@@ -7,8 +7,9 @@
 #include "curation/shard_format.h"
 #include "curation/shard_manifest.h"
 #include "curation/shard_reader.h"
-#include "model/import.h"
+#include "model/gguf/gguf_file.h"
 #include "model/safetensors_set.h"
+#include "model/serving/open_model.h"
 #include "model/tpack.h"
 #include "tritterctl/output.h"
 
@@ -50,13 +51,16 @@ absl::StatusOr<ArtifactCheck> CheckSafetensors(Env* env, const std::string& path
 }
 
 // Every value is read: the containers have no checksum, but NaN, infinity and invalid codes show.
-absl::StatusOr<ArtifactCheck> CheckHuggingFace(Env* env, const std::string& folder) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenForeignWeights(env, folder));
+absl::StatusOr<ArtifactCheck> CheckWeights(Env* env, const std::string& kind,
+                                           const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenModelWeights(env, path));
   const ModelConfig& config = source->config();
-  for (const ParameterSpec& parameter : ParameterTable(config))
-    RETURN_IF_ERROR(source->Get(parameter));
+  for (const ParameterSpec& parameter : ParameterTable(config)) {
+    ASSIGN_OR_RETURN(const TernaryCodes* const codes, source->GetCodes(parameter));
+    if (codes == nullptr) RETURN_IF_ERROR(source->Get(parameter).status());
+  }
   return ArtifactCheck{
-      "hf",
+      kind,
       absl::StrCat("family ", FamilyName(config.family), ", ",
                    FormatCount(static_cast<double>(ParameterCount(config))),
                    " parameters (the format has no checksum: structure and values)"),
@@ -115,7 +119,8 @@ absl::StatusOr<ArtifactCheck> CheckShard(Env* env, const std::string& path) {
 }
 
 constexpr char kKnownKinds[] =
-    "known are files .tpack, .safetensors (or its index) and .shard, and folders of shards, a "
+    "known are files .tpack, .safetensors (or its index), .gguf and .shard, and folders of shards, "
+    "a "
     "checkpoint, a run or a Hugging Face model";
 
 // By its first bytes, and by its name where those are damaged.
@@ -129,6 +134,8 @@ absl::StatusOr<ArtifactCheck> CheckFile(Env* env, const std::string& path) {
     head.assign(bytes.begin(), bytes.end());
   }
   if (head == kTpackMagic || absl::EndsWith(path, ".tpack")) return CheckTpack(env, path);
+  if (absl::StartsWith(head, kGgufMagic) || absl::EndsWith(path, ".gguf"))
+    return CheckWeights(env, "gguf", path);
   if (head == absl::string_view(kShardMagic, sizeof(kShardMagic)) || absl::EndsWith(path, ".shard"))
     return CheckShard(env, path);
   if (Basename(path) == kShardManifestName) {
@@ -151,7 +158,7 @@ absl::StatusOr<ArtifactCheck> CheckArtifact(Env* env, const std::string& path) {
   if (!env->Exists(path))
     return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
   if (!env->IsDirectory(path)) return CheckFile(env, path);
-  if (env->Exists(JoinPath(path, "config.json"))) return CheckHuggingFace(env, path);
+  if (env->Exists(JoinPath(path, "config.json"))) return CheckWeights(env, "hf", path);
   if (env->Exists(JoinPath(path, kShardManifestName))) return CheckShards(env, path);
   ASSIGN_OR_RETURN(const std::vector<std::string> files, env->ListDir(path));
   for (const std::string& file : files) {

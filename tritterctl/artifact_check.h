@@ -1,5 +1,5 @@
 // Reads a file or folder of ours from end to end and says whether it is whole: .tpack,
-// .safetensors or its index, a shard or a folder of them, a Hugging Face folder. Checkpoints:
+// GGUF, .safetensors or its index, a shard or a folder of them, a Hugging Face folder. Checkpoints:
 // checkpoint_check.h.
 #pragma once
 
@@ -12,7 +12,7 @@
 namespace tritter {
 
 struct ArtifactCheck {
-  std::string kind;     // "tpack", "safetensors", "shard", "shards", "hf"
+  std::string kind;     // "tpack", "safetensors", "shard", "shards", "hf", "gguf"
   std::string summary;  // one line of what is in it
   OrderedJson facts;
 };

@@ -54,6 +54,7 @@ void AddEventsCommand(CommandLine* app, CommandContext* context);
 void AddWaitCommand(CommandLine* app, CommandContext* context);
 void AddControlCommands(CommandLine* app, CommandContext* context);  // pause, resume, cancel
 void AddExportCommand(CommandLine* app, CommandContext* context);
+void AddConvertCommand(CommandLine* app, CommandContext* context);
 void AddImportCommand(CommandLine* app, CommandContext* context);
 void AddVerifyCommand(CommandLine* app, CommandContext* context);
 void AddGenerateCommand(CommandLine* app, CommandContext* context);

@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   AddWaitCommand(&app, &context);
   AddControlCommands(&app, &context);
   AddExportCommand(&app, &context);
+  AddConvertCommand(&app, &context);
   AddImportCommand(&app, &context);
   AddVerifyCommand(&app, &context);
   AddGenerateCommand(&app, &context);

@@ -12,6 +12,7 @@
 #include "common/testing/status_matchers.h"
 #include "model/export.h"
 #include "model/testing/random_weights.h"
+#include "model/tpack.h"
 #include "tritterctl/output.h"
 #include "tritterctl/testing/demo_run.h"
 #include "tritterctl/testing/fake_coordinator_service.h"
@@ -449,6 +450,50 @@ TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
   outcome = Tritterctl({"import", dense, "--ternary", "--file", tpack});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("weight_rule: absmean"));
+}
+
+TEST(Convert, WritesEveryContainerFromEveryOther) {
+  ModelConfig config;
+  ApplyFamilyDefaults(Family::kBitnet, &config);
+  config.hidden = 256, config.layers = 1, config.heads = 4, config.kv_heads = 2;
+  config.head_dim = 64, config.ffn = 256, config.vocab = 264, config.context = 64;
+  RandomWeights weights(config, 1);
+  Env* const env = Env::Real();
+  const std::string tpack = TempPath("m.tpack"), gguf = TempPath("m.gguf"), hf = TempPath("hf"),
+                    back = TempPath("back.tpack");
+  ASSERT_OK(env->RemoveTree(hf));
+  ASSERT_OK(ExportWeights(env, &weights, tpack, {}).status());
+  // Nothing is lost where scales stand beside the matrices and the embedding stays as it is.
+  Outcome outcome = Tritterctl({"convert", tpack, gguf, "--to", "gguf", "--architecture", "bitnet",
+                                "--type", "tq1_0", "--embeddings", "f32", "-o", "json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("\"kind\": \"gguf\""), HasSubstr("SiLU")));
+  EXPECT_THAT(Tritterctl({"verify", gguf}).out, HasSubstr("valid gguf: family bitnet"));
+  outcome = Tritterctl({"convert", gguf, hf, "--to", "hf"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("hf of "), ::testing::Not(HasSubstr("not kept"))));
+  outcome = Tritterctl({"convert", hf, back, "--to", "tpack", "-q"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto first = TpackFile::Open(env, tpack), second = TpackFile::Open(env, back);
+  ASSERT_OK(first.status());
+  ASSERT_OK(second.status());
+  for (const std::string& name : (*first)->names()) {
+    EXPECT_EQ((*first)->Get(name)->data, (*second)->Get(name)->data) << name;
+    EXPECT_EQ((*first)->Get(name)->scales, (*second)->Get(name)->scales) << name;
+  }
+  // What another type rounds is said.
+  outcome = Tritterctl({"convert", tpack, gguf, "--to", "gguf"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("not kept: "), HasSubstr("rounded to F16"),
+                                 HasSubstr("scales of matrices rounded to TQ2_0")));
+  EXPECT_THAT(Tritterctl({"convert", tpack, gguf, "--to", "tpack", "--type", "f16"}).err,
+              HasSubstr("--type: is for --to gguf, actual tpack"));
+  EXPECT_EQ(Tritterctl({"convert", tpack, gguf}).code, 2);
+  std::string bytes = *env->ReadFile(gguf);
+  ASSERT_OK(WriteFileAtomically(env, gguf, bytes.substr(0, bytes.size() - 64)));
+  outcome = Tritterctl({"verify", gguf});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr(gguf), HasSubstr("offset"), HasSubstr("expected")));
 }
 
 TEST(Plan, SaysWhatFitsOfWhatAndWhere) {

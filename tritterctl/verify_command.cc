@@ -66,10 +66,10 @@ int Verify(const CommandContext& context, const std::string& path) {
 
 void AddVerifyCommand(CommandLine* app, CommandContext* context) {
   auto path = std::make_shared<std::string>();
-  CommandLine* command =
-      app->AddCommand("verify",
-                      "read a .tpack, .safetensors, shards, checkpoint or Hugging Face folder or "
-                      "all checkpoints of a run to the end; exit 1 when damaged");
+  CommandLine* command = app->AddCommand(
+      "verify",
+      "read a .tpack, GGUF, .safetensors, shards, checkpoint or Hugging Face folder or "
+      "all checkpoints of a run to the end; exit 1 when damaged");
   command->AddFlag("path", path.get(), "file or folder, or a run (its folder, id or name)")
       .Required();
   command->OnCall([=] { context->run = [=] { return Verify(*context, *path); }; });

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "model/tpack.h"
+#include "model/packed_model_file.h"
 
 namespace tritter {
 
@@ -15,7 +15,7 @@ class ReferenceModel {
   using Row = std::vector<float>;
   // Without `quantise_activations` the products are of the ternary weights with the activations
   // themselves, summed in double: for comparisons with other programs alone.
-  explicit ReferenceModel(TpackFile* file, bool quantise_activations = true)
+  explicit ReferenceModel(PackedModelFile* file, bool quantise_activations = true)
       : file_(file), config_(file->config()), quantise_activations_(quantise_activations) {}
   // Hidden states of every position behind the final norm, [tokens, H].
   std::vector<Row> Hidden(absl::Span<const int32_t> tokens);
@@ -32,7 +32,7 @@ class ReferenceModel {
   Row BitLinear(const std::string& name, const Row& x);
   Row Norm(const std::string& name, const Row& x);
 
-  TpackFile* const file_;
+  PackedModelFile* const file_;
   const ModelConfig& config_;
   const bool quantise_activations_;
 };

@@ -1,7 +1,9 @@
-// make_model: writes a random packed model of any shape.
+// make_model: writes a random ternary model of any shape, the same weights in every form.
 //   make_model --out m.tpack --preset nano --seed 1
-//   make_model --out m.tpack --hidden 2048 --layers 22 --heads 32 --kv-heads 4 --ffn 5632 --vocab
-//   32000 --context 4096
+//   make_model --out m.gguf --format gguf --preset 1.1B --family bitnet --architecture bitnet
+//   make_model --out folder --format hf --hidden 2048 --layers 22 --heads 32 --kv-heads 4 --ffn
+//   5632
+//   --vocab 32000 --context 4096
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -11,58 +13,94 @@
 #include "model/config.h"
 #include "tests/testing/random_model.h"
 
-int main(int argc, char** argv) {
-  std::string out, preset, family = "tritter";
+namespace tritter {
+namespace {
+
+struct Arguments {
+  std::string out, preset, family, architecture = "bitnet-b1.58", type = "tq2_0",
+                                   embeddings = "f16";
   uint64_t seed = 1;
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
           context = 0;
-  tritter::CommandLine app("Writes a random ternary model to a .tpack file.");
-  app.AddFlag("--out", &out, "file to write").Required();
-  app.AddFlag("--preset", &preset, "start from this preset; fields given beside it win");
-  app.AddFlag("--family", &family, "tritter or bitnet (without a preset)")
-      .OneOf({"tritter", "bitnet"});
-  app.AddFlag("--seed", &seed, "same seed, same weights");
-  app.AddFlag("--hidden", &hidden, "");
-  app.AddFlag("--layers", &layers, "");
-  app.AddFlag("--heads", &heads, "");
-  app.AddFlag("--kv-heads", &kv_heads, "");
-  app.AddFlag("--head-dim", &head_dim, "");
-  app.AddFlag("--ffn", &ffn, "");
-  app.AddFlag("--vocab", &vocab, "");
-  app.AddFlag("--context", &context, "");
-  if (const std::optional<int> exit_code = tritter::ParseFlags(&app, argc, argv)) return *exit_code;
+  bool untied = false;
+  ExportOptions options;
+};
 
-  tritter::ModelConfig config;
-  if (!preset.empty()) {
-    auto found = tritter::PresetConfig(preset);
-    if (!found.ok()) {
-      std::cerr << found.status().message() << "\n";
-      return 2;
-    }
+absl::StatusOr<ModelConfig> Config(const Arguments& a) {
+  ModelConfig config;
+  if (!a.preset.empty()) {
+    auto found = RandomModelPreset(a.preset);
+    if (!found.ok()) return found.status();
     config = *found;
-  } else if (family == "bitnet") {
-    config.family = tritter::Family::kBitnet;
-    config.granularity = tritter::ScaleGranularity::kTensor;
-    config.tied_embeddings = true;
   }
+  if (!a.family.empty())
+    ApplyFamilyDefaults(a.family == "bitnet" ? Family::kBitnet : Family::kTritter, &config);
   const auto set = [](int64_t given, int64_t* field) {
     if (given > 0) *field = given;
   };
-  set(hidden, &config.hidden);
-  set(layers, &config.layers);
-  set(heads, &config.heads);
-  set(kv_heads, &config.kv_heads);
-  set(ffn, &config.ffn);
-  set(vocab, &config.vocab);
-  set(context, &config.context);
-  config.head_dim_given = head_dim > 0;
-  config.head_dim = head_dim > 0 ? head_dim : config.heads > 0 ? config.hidden / config.heads : 0;
+  set(a.hidden, &config.hidden);
+  set(a.layers, &config.layers);
+  set(a.heads, &config.heads);
+  set(a.kv_heads, &config.kv_heads);
+  set(a.ffn, &config.ffn);
+  set(a.vocab, &config.vocab);
+  set(a.context, &config.context);
+  config.head_dim_given = a.head_dim > 0;
+  config.head_dim = a.head_dim > 0     ? a.head_dim
+                    : config.heads > 0 ? config.hidden / config.heads
+                                       : 0;
   if (config.kv_heads == 0) config.kv_heads = config.heads;
-  const absl::Status status = tritter::WriteRandomModel(tritter::Env::Real(), out, config, seed);
-  if (!status.ok()) {
-    std::cerr << status.message() << "\n";
+  if (a.untied) config.tied_embeddings = false;
+  return config;
+}
+
+int Main(int argc, char** argv) {
+  Arguments a;
+  CommandLine app("Writes a random ternary model.");
+  app.AddFlag("--out", &a.out, "file to write; of format hf the new folder").Required();
+  app.AddFlag("--format", &a.options.format, "tpack, hf or gguf").OneOf({"tpack", "hf", "gguf"});
+  app.AddFlag("--preset", &a.preset,
+              "start from this preset of the product, or 1.1B; fields given beside it win");
+  app.AddFlag("--family", &a.family, "tritter or bitnet; without it that of the preset")
+      .OneOf({"tritter", "bitnet"});
+  app.AddFlag("--untied", &a.untied, "family bitnet with a head of its own");
+  app.AddFlag("--seed", &a.seed, "same seed, same weights");
+  app.AddFlag("--hidden", &a.hidden, "");
+  app.AddFlag("--layers", &a.layers, "");
+  app.AddFlag("--heads", &a.heads, "");
+  app.AddFlag("--kv-heads", &a.kv_heads, "");
+  app.AddFlag("--head-dim", &a.head_dim, "");
+  app.AddFlag("--ffn", &a.ffn, "");
+  app.AddFlag("--vocab", &a.vocab, "");
+  app.AddFlag("--context", &a.context, "");
+  app.AddFlag("--architecture", &a.architecture, "format gguf: see docs/formats/gguf.md")
+      .OneOf({"bitnet-b1.58", "bitnet"});
+  const std::vector<std::string> types = {"f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0"};
+  app.AddFlag("--type", &a.type, "format gguf: type of the ternary matrices").OneOf(types);
+  app.AddFlag("--embeddings", &a.embeddings, "format gguf: type of embedding and head")
+      .OneOf({"f32", "f16", "bf16", "q8_0"});
+  if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
+  const absl::StatusOr<ModelConfig> config = Config(a);
+  if (!config.ok()) {
+    std::cerr << config.status().message() << "\n";
+    return 2;
+  }
+  a.options.gguf = {
+      a.architecture == "bitnet" ? GgufArchitecture::kBitnet : GgufArchitecture::kBitnetB158,
+      FindGgufType(a.type)->type, FindGgufType(a.embeddings)->type};
+  const absl::StatusOr<ExportResult> result =
+      WriteRandomModel(Env::Real(), a.out, *config, a.seed, a.options);
+  if (!result.ok()) {
+    std::cerr << result.status().message() << "\n";
     return 1;
   }
-  std::cout << out << " " << tritter::ParameterCount(config) << " parameters\n";
+  std::cout << a.out << " " << ParameterCount(*config) << " parameters, " << result->bytes
+            << " bytes\n";
+  for (const std::string& loss : result->losses) std::cout << loss << "\n";
   return 0;
 }
+
+}  // namespace
+}  // namespace tritter
+
+int main(int argc, char** argv) { return tritter::Main(argc, argv); }

@@ -1,4 +1,4 @@
-// A TpackFile that lives in memory: the engine's tests need no file.
+// A packed model that lives in memory: the engine's tests need no file.
 #pragma once
 
 #include <deque>
@@ -10,7 +10,7 @@
 
 namespace tritter {
 
-class MemoryTpack : public TpackFile {
+class MemoryTpack : public PackedModelFile {
  public:
   MemoryTpack(ModelConfig config, std::string tokenizer_hash)
       : config_(std::move(config)), tokenizer_hash_(std::move(tokenizer_hash)) {}

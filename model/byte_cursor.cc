@@ -1,4 +1,4 @@
-#include "model/tpack_cursor.h"
+#include "model/byte_cursor.h"
 
 #include "common/status_macros.h"
 
@@ -24,8 +24,7 @@ absl::Status ByteCursor::BadAt(uint64_t offset, absl::string_view what,
 absl::Status ByteCursor::Need(uint64_t bytes, absl::string_view what) {
   last_ = at_;
   if (end_ - at_ < bytes)
-    return Bad(what, absl::StrCat(bytes, " bytes"),
-               absl::StrCat(end_ - at_, " left in the header"));
+    return Bad(what, absl::StrCat(bytes, " bytes"), absl::StrCat(end_ - at_, " left"));
   return absl::OkStatus();
 }
 
@@ -40,6 +39,14 @@ absl::Status ByteCursor::U64(absl::string_view what, uint64_t* v) {
   RETURN_IF_ERROR(Need(8, what));
   *v = PeekU64(at_);
   at_ += 8;
+  return absl::OkStatus();
+}
+
+absl::Status ByteCursor::Skip(uint64_t bytes, absl::string_view what,
+                              absl::Span<const uint8_t>* skipped) {
+  RETURN_IF_ERROR(Need(bytes, what));
+  *skipped = file_.subspan(at_, bytes);
+  at_ += bytes;
   return absl::OkStatus();
 }
 

@@ -43,6 +43,10 @@ class ByteCursor {
 
   absl::Status U32(absl::string_view what, uint32_t* v);
   absl::Status U64(absl::string_view what, uint64_t* v);
+  // The next `bytes` bytes.
+  absl::Status Skip(uint64_t bytes, absl::string_view what, absl::Span<const uint8_t>* skipped);
+  uint64_t at() const { return at_; }
+  uint64_t left() const { return end_ - at_; }
   absl::Status String(size_t max_bytes, absl::string_view what, std::string* s);
   absl::Status ZerosToEnd();
   uint32_t PeekU32(uint64_t at) const {

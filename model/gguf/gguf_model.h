@@ -1,0 +1,55 @@
+// What a GGUF file of a model holds, in the terms of llama.cpp and the programs around it: names of
+// tensors and keys, and which of our configurations have an architecture there. No files here.
+// The same in words, with who reads what: docs/formats/gguf.md.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/config.h"
+#include "model/gguf/gguf_file.h"
+#include "model/gguf/gguf_writer.h"
+#include "model/weight_source.h"
+
+namespace tritter {
+
+// Both lay family bitnet out in the same tensors; programs apply another activation in the FFN.
+enum class GgufArchitecture {
+  // "bitnet-b1.58" (ik_llama.cpp, bitnet.cpp): squared ReLU, as we do. A matrix has no scale of its
+  // own beside its values.
+  kBitnetB158,
+  // "bitnet" (llama.cpp): SiLU, another function with the same work. Matrices are -1, 0, +1 beside
+  // a
+  // scale in F32.
+  kBitnet,
+};
+const char* GgufArchitectureName(GgufArchitecture architecture);
+
+struct GgufOptions {
+  GgufArchitecture architecture = GgufArchitecture::kBitnetB158;
+  GgufType matrices = GgufType::kTQ2_0;  // the ternary ones
+  GgufType embeddings = GgufType::kF16;  // embedding and head
+};
+
+// Errors: InvalidArgument naming the switch or size that has no counterpart, and what would do.
+absl::Status CheckGgufExpressible(const ModelConfig& config, const GgufOptions& options);
+
+// "layers.3.attn.q.weight" -> "blk.3.attn_q.weight".
+std::string GgufTensorName(absl::string_view parameter);
+// "….weight" -> "….scale".
+std::string GgufScaleName(absl::string_view tensor);
+
+GgufMetadata MetadataOf(const ModelConfig& config, const WeightOrigin& origin,
+                        const GgufOptions& options);
+
+struct GgufModel {
+  ModelConfig config;
+  WeightOrigin origin;
+};
+// Errors: Unimplemented (an architecture, or a key that changes the numbers in a way we have not),
+// DataLoss (keys that are missing or contradict each other), InvalidArgument (sizes that do not
+// fit).
+absl::StatusOr<GgufModel> ReadGgufModel(const GgufFile& file);
+
+}  // namespace tritter

@@ -1,0 +1,80 @@
+// Whatever happens to a file, reading it gives a status that names the file and what is wrong in
+// it, or a model; never a crash, never memory that the file only announces.
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/env.h"
+#include "common/testing/status_matchers.h"
+#include "gtest/gtest.h"
+#include "tests/fuzz/formats.h"
+#include "tests/fuzz/mutation.h"
+
+namespace tritter {
+namespace {
+
+constexpr int kMutations = 1000;  // of each good file
+
+class Replay : public ::testing::TestWithParam<FuzzFormat> {};
+
+// A place: an offset, a named field, tensor or key, or a missing part.
+bool NamesAPlace(absl::string_view message) {
+  for (const char* place :
+       {"offset ", "`", "tensor", "byte ", "header", "line ", "'", "model:", "model configuration",
+        "missing", "JSON", "not UTF-8", "total_size", "end of the file", "No such file"}) {
+    if (absl::StrContains(message, place)) return true;
+  }
+  return false;
+}
+
+void ExpectUsefulStatus(const FuzzCase& input, const absl::Status& status) {
+  using absl::StatusCode;
+  static const auto* const codes = new std::set<StatusCode>{
+      StatusCode::kDataLoss, StatusCode::kUnimplemented, StatusCode::kInvalidArgument,
+      StatusCode::kFailedPrecondition, StatusCode::kNotFound};
+  ASSERT_TRUE(codes->count(status.code())) << status;
+  ASSERT_TRUE(absl::StrContains(
+      status.message(), Dirname(input.mutated) == "/" ? input.mutated : Dirname(input.mutated)))
+      << status;
+  ASSERT_TRUE(NamesAPlace(status.message())) << status;
+}
+
+TEST_P(Replay, GoodFilesAreRead) {
+  ASSERT_FALSE(GetParam().cases.empty());
+  for (const FuzzCase& input : GetParam().cases) EXPECT_OK(ReadFuzzed(input, input.good()));
+}
+
+TEST_P(Replay, EveryMutationGivesAStatusThatSaysWhere) {
+  for (size_t i = 0; i < GetParam().cases.size(); ++i) {
+    const FuzzCase& input = GetParam().cases[i];
+    Philox random(MixKey(HashString(GetParam().name), i));
+    int refused = 0;
+    for (int n = 0; n < kMutations; ++n) {
+      const absl::Status status = ReadFuzzed(input, Mutate(input.good(), &random));
+      if (status.ok()) continue;
+      ++refused;
+      ExpectUsefulStatus(input, status);
+      if (HasFatalFailure()) FAIL() << "mutation " << n << " of case " << i;
+    }
+    EXPECT_GT(refused, kMutations / 4) << i;
+  }
+}
+
+TEST_P(Replay, EveryLengthOfTheHeaderIsRefused) {
+  for (const FuzzCase& input : GetParam().cases) {
+    const size_t header = std::min<size_t>(input.good().size(), 1500);
+    for (size_t length = 0; length < header; length += 1 + length / 64) {
+      // Text may end in white space.
+      if (input.good().substr(length).find_first_not_of(" \n") == std::string::npos) break;
+      const absl::Status status = ReadFuzzed(input, input.good().substr(0, length));
+      ASSERT_FALSE(status.ok()) << length;
+      ExpectUsefulStatus(input, status);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, Replay, ::testing::ValuesIn(FuzzFormats()),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace tritter
