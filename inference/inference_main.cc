@@ -1,9 +1,10 @@
-// tritter_inference: serves one packed model over gRPC. Wiring only.
+// tritter_inference: serves packed models over gRPC. Wiring only.
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/flags.h"
@@ -18,11 +20,12 @@
 #include "common/net.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "inference/engine.h"
-#include "inference/engine_metrics.h"
+#include "inference/engine_loader.h"
 #include "inference/inference_service.h"
+#include "inference/memory_limit.h"
+#include "inference/model_registry.h"
 #include "inference/serve_options.h"
-#include "model/tpack.h"
+#include "kernels/ternary_gemm.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"
 
@@ -31,27 +34,26 @@ namespace {
 
 constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is far below
 
-absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const std::string& path) {
-  const absl::Duration begin = Clock::Real()->Monotonic();
-  ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(Env::Real(), path));
-  if (o.verify) RETURN_IF_ERROR(file->VerifyAll());
-  EngineOptions options;
-  options.threads = o.threads > 0
-                        ? o.threads
-                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  options.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
-  options.max_queue = o.max_queue;
-  options.scheduler.max_batch = o.max_batch;
-  options.scheduler.prefill_chunk = o.prefill_chunk;
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(std::move(file), options));
-  LogInfo("model_loaded", {{"path", path},
-                           {"parameters", ParameterCount(engine->model().config())},
-                           {"kernel", engine->kernel().name},
-                           {"cpu", CpuFeatures()},
-                           {"threads", options.threads},
-                           {"kv_pages", engine->limits().kv_pages},
-                           {"seconds", absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin)}});
-  return engine;
+EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
+  EngineLoaderOptions loader;
+  loader.verify = o.verify;
+  EngineOptions& engine = loader.engine;
+  engine.threads = o.threads > 0
+                       ? o.threads
+                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  engine.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
+  engine.max_queue = o.max_queue;
+  engine.scheduler.max_batch = o.max_batch;
+  engine.scheduler.prefill_chunk = o.prefill_chunk;
+  return loader;
+}
+
+ModelRegistryOptions RegistryOptions(const ServeOptions& o) {
+  ModelRegistryOptions options;
+  options.max_bytes =
+      o.max_memory > 0 ? static_cast<int64_t>(o.max_memory) : AvailableMemoryBytes(Env::Real());
+  options.root = o.model_root;
+  return options;
 }
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
@@ -83,15 +85,17 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
 }
 
 absl::Status Serve(const ServeOptions& o) {
-  const ModelArgument model = ParseModelArgument(o.model);
-  Registry registry("inference");  // outlives the engine, which reports to it
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(o, model.path));
-  engine->SetObserver(std::make_shared<EngineMetrics>(&registry, model.name, engine->kernel().name,
-                                                      engine->limits()));
-  InferenceRpcService service(engine.get(), {model.name, model.path}, o.max_streams, Clock::Real());
+  Registry metrics("inference");  // outlives the engines, which report to it
+  EngineLoader loader(LoaderOptions(o), &metrics);
+  ModelRegistry registry(&loader, RegistryOptions(o));
   ReadyReport ready;
-  ready.model = model.name;
-  ready.kernel = engine->kernel().name;
+  for (const std::string& text : o.models) {
+    const ModelArgument model = ParseModelArgument(text);
+    RETURN_IF_ERROR(registry.Load(model.name, model.path));
+    ready.models.push_back(model.name);
+  }
+  InferenceRpcService service(&registry, o.max_streams, Clock::Real());
+  ready.kernel = BestTernaryKernel().name;
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server, StartServer(o, &service, &ready.address));
   server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(),
@@ -102,13 +106,14 @@ absl::Status Serve(const ServeOptions& o) {
     const auto health = [&draining] {
       return draining ? absl::UnavailableError("draining") : absl::OkStatus();
     };
-    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
+    ASSIGN_OR_RETURN(exposer, Exposer::Start(&metrics, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }
   if (!o.ready_file.empty())
     RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
-  LogInfo("serving",
-          {{"address", ready.address}, {"metrics", ready.metrics_address}, {"model", model.name}});
+  LogInfo("serving", {{"address", ready.address},
+                      {"metrics", ready.metrics_address},
+                      {"models", absl::StrJoin(ready.models, ",")}});
 
   WaitForShutdown();
   LogInfo("draining", {{"signal", ShutdownSignal()},
@@ -118,13 +123,13 @@ absl::Status Serve(const ServeOptions& o) {
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));
   server->Wait();
-  LogInfo("stopped", {{"generated_tokens", engine->stats().generated_tokens}});
+  LogInfo("stopped", {{"calls", service.calls()}});
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CommandLine app("Serves a packed ternary model (.tpack) over gRPC.");
+  CommandLine app("Serves packed ternary models over gRPC.");
   ServeOptions options;
   LogFlags log;
   AddServeFlags(&app, &options);

@@ -2,28 +2,22 @@
 #pragma once
 
 #include <atomic>
-#include <memory>
-#include <string>
 
+#include "absl/status/statusor.h"
 #include "common/clock.h"
-#include "inference/engine.h"
+#include "inference/model_registry.h"
 #include "tritter/v1/inference.grpc.pb.h"
 
 namespace tritter {
 
-struct ServedModel {
-  std::string name;  // what requests call it
-  std::string path;  // shown by GetModel
-};
-
-// Thread-safe. The engine must outlive it. Errors carry tritter.v1.ErrorDetail in
+// Thread-safe. The registry must outlive it. Errors carry tritter.v1.ErrorDetail in
 // grpc-status-details-bin.
 class InferenceRpcService final : public v1::InferenceService::Service {
  public:
   // max_calls: Generate, Score and Embed calls at a time; one more is refused with
   // RESOURCE_EXHAUSTED.
-  InferenceRpcService(Engine* engine, ServedModel served, int max_calls, Clock* clock)
-      : engine_(engine), served_(std::move(served)), max_calls_(max_calls), clock_(clock) {}
+  InferenceRpcService(const ModelRegistry* registry, int max_calls, Clock* clock)
+      : registry_(registry), max_calls_(max_calls), clock_(clock) {}
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
@@ -40,11 +34,9 @@ class InferenceRpcService final : public v1::InferenceService::Service {
 
  private:
   class CallSlot;
-  absl::Status CheckModel(const std::string& name) const;
   absl::Duration TimeLeft(const grpc::ServerContext& context) const;
 
-  Engine* const engine_;
-  const ServedModel served_;
+  const ModelRegistry* const registry_;
   const int max_calls_;
   Clock* const clock_;
   std::atomic<int> calls_{0};

@@ -1,5 +1,6 @@
 #include "inference/serve_options.h"
 
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,14 +34,21 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 }  // namespace
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
-  app->AddFlag("--model", &o->model, "packed model: PATH or PATH=name").Required();
+  app->AddFlag("--model", &o->models,
+               "packed model: PATH or PATH=name; may be given more than once");
+  app->AddFlag("--model-root", &o->model_root,
+               "folder whose models clients may load and unload by name; empty: none");
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
   app->AddFlag("--metrics-listen", &o->metrics_listen,
                "address of /metrics; port 0 takes a free one; empty: none");
   app->AddFlag("--ready-file", &o->ready_file,
                "JSON with the addresses, written once requests are answered");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
-  app->AddFlag("--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")
+  app->AddFlag("--max-kv-memory", &o->max_kv_memory,
+               "bytes of KV cache of each model (512MiB, 4GB)")
+      .WithUnit();
+  app->AddFlag("--max-memory", &o->max_memory,
+               "bytes of all models and their KV caches; 0: what is available at the start")
       .WithUnit();
   app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
@@ -61,6 +69,19 @@ ModelArgument ParseModelArgument(absl::string_view text) {
 }
 
 absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
+  if (o.models.empty() && o.model_root.empty()) {
+    return absl::InvalidArgumentError(
+        "nothing to serve: give --model PATH, or --model-root FOLDER to have models loaded later");
+  }
+  std::set<std::string> names;
+  for (const std::string& model : o.models) {
+    const ModelArgument argument = ParseModelArgument(model);
+    if (!names.insert(argument.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("--model ", model,
+                                                     ": another one is called \"", argument.name,
+                                                     "\" already; say PATH=name"));
+    }
+  }
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
   if (!o.metrics_listen.empty())
     RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
@@ -74,20 +95,20 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
         absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));
   }
   if (kernel_name == nullptr) return absl::OkStatus();
-  std::string names;
+  std::string kernels;
   for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
     if (absl::string_view(kernel->name) == kernel_name) return absl::OkStatus();
-    absl::StrAppend(&names, names.empty() ? "" : ", ", kernel->name);
+    absl::StrAppend(&kernels, kernels.empty() ? "" : ", ", kernel->name);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
+      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", kernels));
 }
 
 std::string ReadyJson(const ReadyReport& report) {
   nlohmann::ordered_json json;
   json["address"] = report.address;
   if (!report.metrics_address.empty()) json["metrics_address"] = report.metrics_address;
-  json["model"] = report.model;
+  json["models"] = report.models;
   json["kernel"] = report.kernel;
   json["pid"] = report.pid;
   return json.dump() + "\n";

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,12 +17,14 @@ class App;
 namespace tritter {
 
 struct ServeOptions {
-  std::string model;  // PATH or PATH=name
+  std::vector<std::string> models;  // PATH or PATH=name
+  std::string model_root;           // "": clients neither load nor unload models
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
   int threads = 0;                             // 0: one per core
-  uint64_t max_kv_memory = uint64_t{1} << 30;
+  uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
+  uint64_t max_memory = 0;                     // of all models; 0: what is available at the start
   int64_t max_queue = 64;
   int64_t max_batch = 64;
   int64_t prefill_chunk = 128;
@@ -39,14 +42,17 @@ struct ModelArgument {
 // "a/b.tpack=chat" → {a/b.tpack, chat}; without a name the file's, less ".tpack".
 ModelArgument ParseModelArgument(absl::string_view text);
 
-// InvalidArgument naming the flag: addresses beyond loopback without --insecure (traffic is not
+// InvalidArgument naming the flag: no model and no folder to load one from, two models of one name,
+// addresses beyond loopback without --insecure (traffic is not
 // encrypted), counts out of range, a kernel that TRITTER_KERNEL (null when unset) names and this
 // CPU does not run.
 absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_name);
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.
 struct ReadyReport {
-  std::string address, metrics_address, model, kernel;
+  std::string address, metrics_address;
+  std::vector<std::string> models;
+  std::string kernel;
   int64_t pid = 0;
 };
 std::string ReadyJson(const ReadyReport& report);
