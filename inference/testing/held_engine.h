@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -21,7 +22,8 @@ class HeldEngine {
     MutexLock lock(&gate_->mu);
     while (!gate_->reached) gate_->changed.Wait(&gate_->mu);
   }
-  ~HeldEngine() {
+  ~HeldEngine() { Open(); }
+  void Open() {
     MutexLock lock(&gate_->mu);
     gate_->open = true;
     gate_->changed.NotifyAll();
@@ -57,6 +59,15 @@ class HeldEngine {
   Engine* const engine_;
   const std::shared_ptr<Gate> gate_;
   std::vector<std::unique_ptr<Generation>> generations_;
+};
+
+// An engine that takes its time for every step, as a large model does.
+struct SlowSteps : EngineObserver {
+  explicit SlowSteps(absl::Duration pause) : pause(pause) {}
+  void OnStep(const StepReport&) override { Clock::Real()->Sleep(pause); }
+  void OnFinish(const RequestUsage&, FinishReason) override {}
+  void OnRefused() override {}
+  const absl::Duration pause;
 };
 
 }  // namespace tritter
