@@ -1,4 +1,4 @@
-// tritter_inference: serves packed models over gRPC. Wiring only.
+// tritter_inference: serves packed models over gRPC and HTTP. Wiring only.
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -18,9 +18,12 @@
 #include "common/flags.h"
 #include "common/log.h"
 #include "common/net.h"
+#include "common/random.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "inference/engine_loader.h"
+#include "inference/http_api.h"
+#include "inference/http_server.h"
 #include "inference/inference_service.h"
 #include "inference/memory_limit.h"
 #include "inference/model_registry.h"
@@ -53,6 +56,19 @@ ModelRegistryOptions RegistryOptions(const ServeOptions& o) {
   options.max_bytes =
       o.max_memory > 0 ? static_cast<int64_t>(o.max_memory) : AvailableMemoryBytes(Env::Real());
   options.root = o.model_root;
+  return options;
+}
+
+HttpApiOptions ApiOptions(const ServeOptions& o, const Registry* metrics) {
+  HttpApiOptions options;
+  options.time_limit = absl::Seconds(o.time_limit_seconds);
+  options.metrics_text = [metrics] { return metrics->Text(); };
+  // Another number for each call, and for each start of the server.
+  const uint64_t start = MixKey(static_cast<uint64_t>(absl::ToUnixNanos(Clock::Real()->Now())),
+                                static_cast<uint64_t>(getpid()));
+  options.fresh_seed = [start, calls = std::make_shared<std::atomic<uint64_t>>(0)] {
+    return MixKey(start, calls->fetch_add(1, std::memory_order_relaxed));
+  };
   return options;
 }
 
@@ -109,27 +125,47 @@ absl::Status Serve(const ServeOptions& o) {
     ASSIGN_OR_RETURN(exposer, Exposer::Start(&metrics, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }
+  HttpApi api(&registry, ApiOptions(o, &metrics));
+  std::unique_ptr<HttpServer> http;
+  if (!o.http_listen.empty()) {
+    HttpServerOptions options;
+    options.address = o.http_listen;
+    options.max_connections = o.max_streams;
+    options.max_body_bytes = kMaxRequestBytes;
+    absl::StatusOr<std::unique_ptr<HttpServer>> started =
+        HttpServer::Start(options, api.Routes(), &HttpApi::ErrorBody);
+    RETURN_IF_ERROR(Annotate(started.status(), "--http-listen"));
+    http = *std::move(started);
+    ready.http_address = http->address();
+  }
   if (!o.ready_file.empty())
     RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
   LogInfo("serving", {{"address", ready.address},
+                      {"http", ready.http_address},
                       {"metrics", ready.metrics_address},
                       {"models", absl::StrJoin(ready.models, ",")}});
 
   WaitForShutdown();
   LogInfo("draining", {{"signal", ShutdownSignal()},
                        {"calls", service.calls()},
+                       {"http_requests", http == nullptr ? 0 : http->requests()},
                        {"grace_seconds", o.grace_seconds}});
   draining = true;
+  api.StartDraining();
+  const absl::Duration deadline = Clock::Real()->Monotonic() + absl::Seconds(o.grace_seconds);
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));
   server->Wait();
-  LogInfo("stopped", {{"calls", service.calls()}});
+  if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
+    LogWarning("grace_over", {{"http_requests", http->requests()}});
+  http.reset();
+  LogInfo("stopped", {});
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CommandLine app("Serves packed ternary models over gRPC.");
+  CommandLine app("Serves packed ternary models over gRPC and HTTP.");
   ServeOptions options;
   LogFlags log;
   AddServeFlags(&app, &options);

@@ -39,6 +39,8 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--model-root", &o->model_root,
                "folder whose models clients may load and unload by name; empty: none");
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
+  app->AddFlag("--http-listen", &o->http_listen,
+               "address of the OpenAI-compatible HTTP API; port 0 takes a free one; empty: none");
   app->AddFlag("--metrics-listen", &o->metrics_listen,
                "address of /metrics; port 0 takes a free one; empty: none");
   app->AddFlag("--ready-file", &o->ready_file,
@@ -54,6 +56,7 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
   app->AddFlag("--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
   app->AddFlag("--max-streams", &o->max_streams, "calls at a time");
+  app->AddFlag("--time-limit", &o->time_limit_seconds, "seconds for one request over HTTP");
   app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
   app->AddFlag("--verify", &o->verify, "check every tensor of the model at start");
   app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
@@ -83,6 +86,8 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
     }
   }
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
+  if (!o.http_listen.empty())
+    RETURN_IF_ERROR(CheckAddress("--http-listen", o.http_listen, o.insecure));
   if (!o.metrics_listen.empty())
     RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
@@ -90,6 +95,10 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
+  if (!(o.time_limit_seconds > 0 && o.time_limit_seconds <= 86400)) {
+    return absl::InvalidArgumentError(absl::StrCat("--time-limit is ", o.time_limit_seconds,
+                                                   ", allowed are more than 0 to 86400 seconds"));
+  }
   if (!(o.grace_seconds >= 0 && o.grace_seconds <= 86400)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));
@@ -107,6 +116,7 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
 std::string ReadyJson(const ReadyReport& report) {
   nlohmann::ordered_json json;
   json["address"] = report.address;
+  if (!report.http_address.empty()) json["http_address"] = report.http_address;
   if (!report.metrics_address.empty()) json["metrics_address"] = report.metrics_address;
   json["models"] = report.models;
   json["kernel"] = report.kernel;

@@ -20,6 +20,7 @@ struct ServeOptions {
   std::vector<std::string> models;  // PATH or PATH=name
   std::string model_root;           // "": clients neither load nor unload models
   std::string listen = "127.0.0.1:8080";
+  std::string http_listen;                     // "": no HTTP API
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
   int threads = 0;                             // 0: one per core
@@ -29,6 +30,7 @@ struct ServeOptions {
   int64_t max_batch = 64;
   int64_t prefill_chunk = 128;
   int max_streams = 256;
+  double time_limit_seconds = 600;  // of a request over HTTP
   double grace_seconds = 30;
   bool verify = false;
   bool insecure = false;
@@ -50,7 +52,7 @@ absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_n
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.
 struct ReadyReport {
-  std::string address, metrics_address;
+  std::string address, http_address, metrics_address;
   std::vector<std::string> models;
   std::string kernel;
   int64_t pid = 0;

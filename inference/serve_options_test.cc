@@ -51,6 +51,12 @@ TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
   o.insecure = true;
   EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.insecure = false;
+  o.listen = "127.0.0.1:0";
+  o.http_listen = "0.0.0.0:8081";
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http-listen 0.0.0.0")));
+  o.insecure = true;
   o.listen = "nonsense";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));
@@ -76,7 +82,7 @@ TEST(ServeOptions, NeedsAModelOrAFolderOfThemAndDistinctNames) {
 }
 
 TEST(ServeOptions, ReadyReportNamesTheAddress) {
-  EXPECT_EQ(ReadyJson({"127.0.0.1:5", "", {"m"}, "avx2", 7}),
+  EXPECT_EQ(ReadyJson({"127.0.0.1:5", "", "", {"m"}, "avx2", 7}),
             "{\"address\":\"127.0.0.1:5\",\"models\":[\"m\"],\"kernel\":\"avx2\",\"pid\":7}\n");
 }
 

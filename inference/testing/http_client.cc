@@ -24,7 +24,7 @@ HttpTestClient::HttpTestClient(const std::string& address) {
   to.sin_family = AF_INET;
   to.sin_port = htons(static_cast<uint16_t>(at->port));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to), 0) << address;
+  if (connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) Close();
 }
 
 HttpTestClient::~HttpTestClient() { Close(); }

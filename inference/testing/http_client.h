@@ -15,7 +15,7 @@ struct HttpReply {
   std::string body;                            // chunks put together
 };
 
-// One connection. Test failures when nobody listens.
+// One connection. Nothing is ever read when nobody listens.
 class HttpTestClient {
  public:
   explicit HttpTestClient(const std::string& address);
