@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -21,12 +22,14 @@
 #include "common/random.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "inference/call_limit.h"
 #include "inference/engine_loader.h"
 #include "inference/http_api.h"
 #include "inference/http_server.h"
 #include "inference/inference_service.h"
 #include "inference/memory_limit.h"
 #include "inference/model_registry.h"
+#include "inference/predict_v2_service.h"
 #include "inference/serve_options.h"
 #include "kernels/ternary_gemm.h"
 #include "monitoring/exposer.h"
@@ -72,9 +75,8 @@ HttpApiOptions ApiOptions(const ServeOptions& o, const Registry* metrics) {
   return options;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
-                                                          InferenceRpcService* service,
-                                                          std::string* address) {
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
+    const ServeOptions& o, const std::vector<grpc::Service*>& services, std::string* address) {
   ASSIGN_OR_RETURN(HostPort at, ParseHostPort(o.listen));
   RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
   grpc::EnableDefaultHealthCheckService(true);
@@ -89,7 +91,7 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
   grpc::ResourceQuota quota("inference");
   quota.SetMaxThreads(o.max_streams + 16);  // health and reflection answer when every call is taken
   builder.SetResourceQuota(quota);
-  builder.RegisterService(service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -110,12 +112,16 @@ absl::Status Serve(const ServeOptions& o) {
     RETURN_IF_ERROR(registry.Load(model.name, model.path));
     ready.models.push_back(model.name);
   }
-  InferenceRpcService service(&registry, o.max_streams, Clock::Real());
+  CallLimit limit(o.max_streams);
+  InferenceRpcService service(&registry, &limit, Clock::Real());
+  PredictV2Service predict(&registry, &limit, Clock::Real());
   ready.kernel = BestTernaryKernel().name;
   ready.pid = getpid();
-  ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server, StartServer(o, &service, &ready.address));
-  server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(),
-                                                    true);
+  ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server,
+                   StartServer(o, {&service, &predict}, &ready.address));
+  for (const char* name : {v1::InferenceService::service_full_name(),
+                           inference::GRPCInferenceService::service_full_name()})
+    server->GetHealthCheckService()->SetServingStatus(name, true);
   std::atomic<bool> draining{false};
   std::unique_ptr<Exposer> exposer;
   if (!o.metrics_listen.empty()) {
@@ -147,10 +153,11 @@ absl::Status Serve(const ServeOptions& o) {
 
   WaitForShutdown();
   LogInfo("draining", {{"signal", ShutdownSignal()},
-                       {"calls", service.calls()},
+                       {"calls", limit.at_work()},
                        {"http_requests", http == nullptr ? 0 : http->requests()},
                        {"grace_seconds", o.grace_seconds}});
   draining = true;
+  predict.StartDraining();
   api.StartDraining();
   const absl::Duration deadline = Clock::Real()->Monotonic() + absl::Seconds(o.grace_seconds);
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches

@@ -168,8 +168,10 @@ TEST_F(InferenceMainTest, ServesSeveralModelsAndRefusesWhatDoesNotFit) {
 TEST_F(InferenceMainTest, ShowsHealthReflectionAndMetrics) {
   auto process = Launch({"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"});
   const nlohmann::json ready = Await(*process);
-  ExpectServerSurface(
-      {"inference", ready["address"], ready["metrics_address"], {"tritter.v1.InferenceService"}});
+  ExpectServerSurface({"inference",
+                       ready["address"],
+                       ready["metrics_address"],
+                       {"tritter.v1.InferenceService", "inference.GRPCInferenceService"}});
 }
 
 TEST_F(InferenceMainTest, APortInUseIsAClearError) {

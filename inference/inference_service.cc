@@ -171,24 +171,6 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
 
 }  // namespace
 
-// One of the calls that may be at work at a time, for as long as it lives.
-class InferenceRpcService::CallSlot {
- public:
-  explicit CallSlot(InferenceRpcService* service)
-      : service_(service),
-        taken_(service->calls_.fetch_add(1, std::memory_order_relaxed) < service->max_calls_) {}
-  ~CallSlot() { service_->calls_.fetch_sub(1, std::memory_order_relaxed); }
-  absl::Status status() const {
-    if (taken_) return absl::OkStatus();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        service_->max_calls_, " calls are at work already, which is the limit; try again later"));
-  }
-
- private:
-  InferenceRpcService* const service_;
-  const bool taken_;
-};
-
 absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context) const {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteDuration();
@@ -198,7 +180,7 @@ absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context)
 grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
                                            const v1::GenerateRequest* request,
                                            grpc::ServerWriter<v1::GenerateResponse>* writer) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
@@ -240,7 +222,7 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
 grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
                                         const v1::ScoreRequest* request,
                                         v1::ScoreResponse* response) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
@@ -266,7 +248,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
                                         const v1::EmbedRequest* request,
                                         v1::EmbedResponse* response) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kEmbed);
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());

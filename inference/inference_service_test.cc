@@ -23,7 +23,8 @@ class InferenceServiceTest : public ::testing::Test {
     registry_ = std::make_unique<ModelRegistry>(loader_.get(), ModelRegistryOptions());
     ASSERT_OK(registry_->Load("tiny", "tiny.tpack"));
     engine_ = (*registry_->Find("tiny"))->engine.get();
-    service_ = std::make_unique<InferenceRpcService>(registry_.get(), max_calls, Clock::Real());
+    limit_ = std::make_unique<CallLimit>(max_calls);
+    service_ = std::make_unique<InferenceRpcService>(registry_.get(), limit_.get(), Clock::Real());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -74,6 +75,7 @@ class InferenceServiceTest : public ::testing::Test {
   std::unique_ptr<FakeModelLoader> loader_;
   std::unique_ptr<ModelRegistry> registry_;
   Engine* engine_ = nullptr;
+  std::unique_ptr<CallLimit> limit_;
   std::unique_ptr<InferenceRpcService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::InferenceService::Stub> stub_;
@@ -206,7 +208,7 @@ TEST_F(InferenceServiceTest, ADisconnectedClientStopsTheWork) {
   server_->Shutdown();  // waits for the handler
   EXPECT_EQ(engine_->stats().active, 0);
   EXPECT_EQ(engine_->stats().kv_pages_used, 0);
-  EXPECT_EQ(service_->calls(), 0);
+  EXPECT_EQ(limit_->at_work(), 0);
 }
 
 TEST_F(InferenceServiceTest, ScoresAndTokenizes) {
