@@ -31,10 +31,12 @@ bool IsUtf8(const std::string& bytes) {
   }
 }
 
-// What a token is called. One that is no whole character: "bytes:\xe4\xb8".
+// What a token is called. One that is no whole character: "bytes:\xe4\xb8"; one that stands for
+// nothing: "token_id:270".
 std::string TokenName(const Tokenizer& tokenizer, int32_t id) {
   std::string text = tokenizer.SpecialText(id);
   if (text.empty()) text = tokenizer.TokenBytes(id);
+  if (text.empty()) return absl::StrCat("token_id:", id);
   return IsUtf8(text) ? text : absl::StrCat("bytes:", absl::CHexEscape(text));
 }
 

@@ -71,12 +71,12 @@ TEST(OpenAiResponse, LogprobsNameTokensThatAreNoWholeCharacters) {
   PositionScore score = {};
   score.id = 8 + 'a';
   score.logprob = -0.5;
-  score.top = {{8 + 'a', 1.0, -0.5}, {8 + 0xe4, 0.5, -1.0}, {kEosId, 0.25, -1.25}};
+  score.top = {{8 + 'a', 1.0, -0.5}, {8 + 0xe4, 0.5, -1.0}, {kEosId, 0.25, -1.25}, {265, 0, -1.5}};
   choice.logprobs = {score};
   const json completion =
       json::parse(WholeAnswer(Answer(false), {choice}, {}))["choices"][0]["logprobs"];
   EXPECT_EQ(completion, json::parse(R"({"tokens":["a"],"token_logprobs":[-0.5],
-      "top_logprobs":[{"a":-0.5,"bytes:\\xe4":-1.0,"<eos>":-1.25}]})"));
+      "top_logprobs":[{"a":-0.5,"bytes:\\xe4":-1.0,"<eos>":-1.25,"token_id:265":-1.5}]})"));
   const json chat = json::parse(WholeAnswer(Answer(true), {choice}, {}))["choices"][0]["logprobs"];
   EXPECT_EQ(chat["content"][0]["token"], "a");
   EXPECT_EQ(chat["content"][0]["bytes"], json::array({97}));
