@@ -166,6 +166,23 @@ HttpAnswer HttpApi::Generate(const HttpRequest& http, bool chat) const {
   return answer;
 }
 
+HttpAnswer HttpApi::Embed(const HttpRequest& http) const {
+  if (draining_) return Refusal(absl::UnavailableError("the server is going down"));
+  const absl::StatusOr<OpenAiEmbeddingsRequest> request = ParseEmbeddingsRequest(http.body);
+  if (!request.ok()) return Refusal(request.status());
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model);
+  if (!model.ok()) return Refusal(model.status());
+  EmbedParams params;
+  params.normalise = true;
+  params.timeout = options_.time_limit;
+  for (const OpenAiPrompt& input : request->inputs)
+    params.inputs.push_back(PromptIds(input, (*model)->engine->tokenizer()));
+  const absl::StatusOr<Embeddings> embeddings =
+      (*model)->engine->Embed(std::move(params), http.client_gone);
+  if (!embeddings.ok()) return Refusal(embeddings.status());
+  return Answer(EmbeddingsAnswer((*model)->name, *embeddings, request->base64));
+}
+
 HttpAnswer HttpApi::Models() const {
   std::vector<ServedModelPtr> models;
   for (const ModelEntry& entry : registry_->List()) {
@@ -198,6 +215,7 @@ std::vector<HttpRoute> HttpApi::Routes() {
            [this](const HttpRequest& request) { return Model(request.captures.at(0)); }},
           {"POST", "/v1/completions",
            [this](const HttpRequest& request) { return Generate(request, false); }},
+          {"POST", "/v1/embeddings", [this](const HttpRequest& request) { return Embed(request); }},
           {"POST", "/v1/chat/completions",
            [this](const HttpRequest& request) { return Generate(request, true); }}};
 }

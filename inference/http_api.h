@@ -28,7 +28,8 @@ class HttpApi {
   HttpApi(const ModelRegistry* registry, HttpApiOptions options)
       : registry_(registry), options_(std::move(options)) {}
 
-  // /v1/models, /v1/models/NAME, /v1/completions, /v1/chat/completions, /health, /metrics.
+  // /v1/models, /v1/models/NAME, /v1/completions, /v1/chat/completions, /v1/embeddings, /health,
+  // /metrics.
   std::vector<HttpRoute> Routes();
   // Errors of the server itself in the shape of the API's.
   static HttpAnswer ErrorBody(int code, const std::string& message);
@@ -39,6 +40,7 @@ class HttpApi {
   HttpAnswer Models() const;
   HttpAnswer Model(const std::string& name) const;
   HttpAnswer Generate(const HttpRequest& http, bool chat) const;
+  HttpAnswer Embed(const HttpRequest& http) const;
   HttpAnswer Health() const;
 
   const ModelRegistry* const registry_;

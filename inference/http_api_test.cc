@@ -2,8 +2,10 @@
 #include "inference/http_api.h"
 
 #include <atomic>
+#include <cstring>
 #include <thread>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -161,6 +163,49 @@ TEST_F(HttpApiTest, AChatWithAModelWithoutATemplateIsRefused) {
       Post("/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
   EXPECT_EQ(reply.code, 400);
   EXPECT_EQ(json::parse(reply.body)["error"]["code"], "no_chat_template");
+}
+
+TEST_F(HttpApiTest, EmbedsTextsAsNumbersOrBase64) {
+  Start();
+  const auto embed = [&](const std::string& fields) {
+    const HttpReply reply = Post("/v1/embeddings", absl::StrCat("{", fields, "}"));
+    EXPECT_EQ(reply.code, 200) << reply.body;
+    return json::parse(reply.body);
+  };
+  const json numbers = embed("\"input\":[\"abc\",\"x\"]");
+  ASSERT_EQ(numbers["data"].size(), 2u);
+  EXPECT_EQ(numbers["data"][1]["index"], 1);
+  EXPECT_EQ(numbers["usage"]["prompt_tokens"], 6);
+  const std::vector<float> vector = numbers["data"][0]["embedding"];
+  EXPECT_EQ(vector.size(), 40u);
+  double squares = 0;
+  for (const float v : vector) squares += v * v;
+  EXPECT_NEAR(squares, 1, 1e-5);
+  std::string bytes;
+  ASSERT_TRUE(absl::Base64Unescape(
+      embed("\"input\":\"abc\",\"encoding_format\":\"base64\"")["data"][0]["embedding"]
+          .get<std::string>(),
+      &bytes));
+  ASSERT_EQ(bytes.size(), 160u);
+  float first;
+  std::memcpy(&first, bytes.data(), sizeof first);
+  EXPECT_EQ(first, vector[0]);
+  EXPECT_EQ(Post("/v1/embeddings", "{\"input\":\"\",\"model\":\"other\"}").code, 404);
+}
+
+TEST_F(HttpApiTest, ConstrainsTheTextToASchema) {
+  Start();
+  const json answer = Complete(
+      "\"prompt\":\"x\",\"max_tokens\":60,\"logit_bias\":{\"40\":-100,\"18\":-100,\"17\":-100,"
+      "\"21\":-100},\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\","
+      "\"schema\":{\"type\":\"array\",\"items\":{\"const\":17},\"minItems\":2,\"maxItems\":2}}}");
+  EXPECT_EQ(answer["choices"][0]["text"], "[17,17]");
+  EXPECT_EQ(answer["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(Post("/v1/completions",
+                 "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
+                 "\"schema\":{\"type\":\"string\",\"pattern\":\"x\"}}}}")
+                .code,
+            400);
 }
 
 TEST_F(HttpApiTest, ListsModels) {

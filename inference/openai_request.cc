@@ -86,6 +86,27 @@ void ReadStreaming(JsonFields* fields, OpenAiRequest* request) {
   }
 }
 
+// response_format: {"type": "text" | "json_object"} or {"type": "json_schema", "json_schema":
+// {"name", "schema", …}}.
+void ReadFormat(JsonFields* fields, GenerateParams* params) {
+  const char* const kName = "response_format";
+  const json* format = fields->Find(kName);
+  if (format == nullptr) return;
+  const json type = format->is_object() ? format->value("type", json()) : json();
+  if (type == "json_object") {
+    params->format = OutputFormat::kJsonObject;
+  } else if (type == "json_schema") {
+    const json inner = format->value("json_schema", json());
+    const json schema = inner.is_object() ? inner.value("schema", json()) : json();
+    if (!schema.is_object())
+      return fields->Fail(kName, "of type json_schema has no object json_schema.schema");
+    params->format = OutputFormat::kJsonSchema;
+    params->json_schema = schema.dump();
+  } else if (type != "text") {
+    fields->Fail(kName, "is not an object of type text, json_object or json_schema");
+  }
+}
+
 // What both kinds of request have.
 void ReadCommon(JsonFields* fields, OpenAiRequest* request) {
   fields->String("model", &request->model);
@@ -107,6 +128,7 @@ void ReadCommon(JsonFields* fields, OpenAiRequest* request) {
   ReadLogitBias(fields, &sampling);
   ReadStop(fields, &request->params);
   ReadStreaming(fields, request);
+  ReadFormat(fields, &request->params);
   fields->Integer("n", 1, kMaxChoices, &request->n);
   int64_t tokens = 0;
   if (fields->Integer("max_tokens", 1, kMaxTokensLimit, &tokens)) request->max_tokens = tokens;
@@ -119,20 +141,21 @@ void ReadCommon(JsonFields* fields, OpenAiRequest* request) {
                   "prompt_cache_key", "prompt_cache_retention"});
 }
 
-void ReadPrompts(JsonFields* fields, std::vector<OpenAiPrompt>* prompts) {
-  const json* prompt = fields->Find("prompt");
+void ReadPrompts(JsonFields* fields, const std::string& name, int64_t max,
+                 std::vector<OpenAiPrompt>* prompts) {
+  const json* prompt = fields->Find(name);
   const char* const kForms =
       "is needed: a string, a list of strings, a list of token ids, or a list of such lists";
-  if (prompt == nullptr) return fields->Fail("prompt", kForms);
+  if (prompt == nullptr) return fields->Fail(name, kForms);
   if (prompt->is_string()) return prompts->push_back(prompt->get<std::string>());
-  if (!prompt->is_array() || prompt->empty()) return fields->Fail("prompt", kForms);
-  if (static_cast<int64_t>(prompt->size()) > kMaxChoices && !prompt->front().is_number()) {
-    return fields->Fail("prompt", absl::StrCat("is a list of ", prompt->size(),
-                                               " prompts, at most ", kMaxChoices, " are allowed"));
+  if (!prompt->is_array() || prompt->empty()) return fields->Fail(name, kForms);
+  if (static_cast<int64_t>(prompt->size()) > max && !prompt->front().is_number()) {
+    return fields->Fail(
+        name, absl::StrCat("is a list of ", prompt->size(), ", at most ", max, " are allowed"));
   }
   if (prompt->front().is_number()) {
     std::vector<int32_t> ids;
-    if (!ReadIds(*prompt, &ids)) return fields->Fail("prompt", "has something that is no token id");
+    if (!ReadIds(*prompt, &ids)) return fields->Fail(name, "has something that is no token id");
     return prompts->push_back(std::move(ids));
   }
   for (const json& one : *prompt) {
@@ -142,7 +165,7 @@ void ReadPrompts(JsonFields* fields, std::vector<OpenAiPrompt>* prompts) {
     } else if (one.is_array() && ReadIds(one, &ids)) {
       prompts->push_back(std::move(ids));
     } else {
-      return fields->Fail("prompt", kForms);
+      return fields->Fail(name, kForms);
     }
   }
 }
@@ -199,7 +222,7 @@ absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body) {
   JsonFields fields(object);
   ReadCommon(&fields, &request);
   if (!request.max_tokens.has_value()) request.max_tokens = kDefaultCompletionTokens;
-  ReadPrompts(&fields, &request.prompts);
+  ReadPrompts(&fields, "prompt", kMaxChoices, &request.prompts);
   int64_t logprobs = 0, best_of = request.n;
   if (fields.Integer("logprobs", 0, kMaxCandidates, &logprobs)) request.params.logprobs = logprobs;
   if (fields.Integer("best_of", 1, kMaxChoices, &best_of) && best_of != request.n)
@@ -235,11 +258,6 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   if (fields.Integer("top_logprobs", 0, kMaxCandidates, &top) && !logprobs)
     fields.Fail("top_logprobs", "is only for requests with logprobs: true");
   if (logprobs) request.params.logprobs = top;
-  if (const json* format = fields.Find("response_format");
-      format != nullptr && !(format->is_object() && format->value("type", json()) == "text")) {
-    fields.Fail("response_format", "is not of type text, which is all that this server does",
-                "unsupported_parameter");
-  }
   if (const json* choice = fields.Find("tool_choice");
       choice != nullptr && *choice != "none" && *choice != "auto")
     fields.Fail("tool_choice", "is not supported by this server; leave it out",
@@ -251,6 +269,24 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   fields.Unsupported({"tools", "functions", "function_call", "audio", "prediction",
                       "web_search_options", "reasoning_effort", "verbosity"});
   fields.Ignore({"parallel_tool_calls"});
+  RETURN_IF_ERROR(fields.Finish());
+  return request;
+}
+
+absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view body) {
+  ASSIGN_OR_RETURN(const json object, ParseJsonObject(body));
+  OpenAiEmbeddingsRequest request;
+  JsonFields fields(object);
+  fields.String("model", &request.model);
+  ReadPrompts(&fields, "input", static_cast<int64_t>(kMaxEmbedInputs), &request.inputs);
+  std::string encoding = "float";
+  fields.String("encoding_format", &encoding);
+  if (encoding != "float" && encoding != "base64")
+    fields.Fail("encoding_format",
+                absl::StrCat("is \"", encoding, "\", allowed are float and base64"));
+  request.base64 = encoding == "base64";
+  fields.Unsupported({"dimensions"});
+  fields.Ignore({"user"});
   RETURN_IF_ERROR(fields.Finish());
   return request;
 }

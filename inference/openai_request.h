@@ -42,6 +42,13 @@ struct OpenAiRequest {
 absl::StatusOr<OpenAiRequest> ParseCompletionRequest(absl::string_view body);
 absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body);
 
+struct OpenAiEmbeddingsRequest {
+  std::string model;  // "": the only one
+  std::vector<OpenAiPrompt> inputs;
+  bool base64 = false;  // little-endian FP32, as the official clients ask for it
+};
+absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view body);
+
 // What the engine is asked, choice by choice: prompt 0 with its n choices, then prompt 1 …
 // `prompts`: one per prompt. Choice i is sampled with seed + i.
 std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,

@@ -165,6 +165,8 @@ TEST(OpenAiRequest, BadChatsAreRefusedNamingTheParameter) {
            {"GOOD,\"tool_choice\":\"required\"", "tool_choice", "not supported"},
            {"GOOD,\"response_format\":{\"type\":\"xml\"}", "response_format", "type text"},
            {"GOOD,\"response_format\":\"text\"", "response_format", "type text"},
+           {"GOOD,\"response_format\":{\"type\":\"json_schema\",\"json_schema\":[]}",
+            "response_format", "json_schema.schema"},
            {"GOOD,\"modalities\":[\"audio\"]", "modalities", "[\"text\"]"},
            {"GOOD,\"top_logprobs\":3", "top_logprobs", "logprobs: true"},
            {"GOOD,\"logprobs\":3", "logprobs", "true and false"},
@@ -176,6 +178,36 @@ TEST(OpenAiRequest, BadChatsAreRefusedNamingTheParameter) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)))
         << fields;
     EXPECT_EQ(ParameterOf(status), c.parameter) << fields;
+  }
+}
+
+TEST(OpenAiRequest, TheFormatOfTheTextCanBeConstrained) {
+  EXPECT_EQ(Completion(",\"response_format\":{\"type\":\"text\"}").params.format,
+            OutputFormat::kText);
+  EXPECT_EQ(Completion(",\"response_format\":{\"type\":\"json_object\"}").params.format,
+            OutputFormat::kJsonObject);
+  const OpenAiRequest r = Completion(
+      ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"strict\":"
+      "true,"
+      "\"schema\":{\"type\":\"object\"}}}");
+  EXPECT_EQ(r.params.format, OutputFormat::kJsonSchema);
+  EXPECT_EQ(r.params.json_schema, "{\"type\":\"object\"}");
+}
+
+TEST(OpenAiRequest, EmbeddingsTakeWhatPromptsTake) {
+  ASSERT_OK_AND_ASSIGN(const OpenAiEmbeddingsRequest r,
+                       ParseEmbeddingsRequest("{\"input\":[\"a\",\"b\"],\"model\":\"m\","
+                                              "\"encoding_format\":\"base64\"}"));
+  EXPECT_EQ(r.inputs.size(), 2u);
+  EXPECT_TRUE(r.base64);
+  for (const Bad& c : std::vector<Bad>{
+           {"", "input", "is needed"},
+           {"\"input\":\"a\",\"encoding_format\":\"hex\"", "encoding_format", "base64"},
+           {"\"input\":\"a\",\"dimensions\":5", "dimensions", "not supported"},
+           {"\"input\":\"a\",\"prompt\":5", "prompt", "not a parameter"}}) {
+    const absl::Status status = ParseEmbeddingsRequest(absl::StrCat("{", c.fields, "}")).status();
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
+    EXPECT_EQ(ParameterOf(status), c.parameter);
   }
 }
 

@@ -1,6 +1,6 @@
 #include "inference/openai_response.h"
 
-#include <algorithm>
+#include <bit>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -208,6 +208,28 @@ std::string UsageChunk(const OpenAiAnswer& answer, const OpenAiUsage& usage) {
 
 std::string ErrorChunk(const absl::Status& status) {
   return absl::StrCat("data: ", ToOpenAiError(status).body, "\n\n");
+}
+
+std::string EmbeddingsAnswer(const std::string& model, const Embeddings& embeddings, bool base64) {
+  Json data = Json::array();
+  for (size_t i = 0; i < embeddings.vectors.size(); ++i) {
+    const std::vector<float>& vector = embeddings.vectors[i];
+    Json one = {{"object", "embedding"}, {"index", i}};
+    if (base64) {
+      static_assert(std::endian::native == std::endian::little);
+      one["embedding"] = absl::Base64Escape(absl::string_view(
+          reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float)));
+    } else {
+      one["embedding"] = vector;
+    }
+    data.push_back(std::move(one));
+  }
+  return DumpJson({{"object", "list"},
+                   {"data", std::move(data)},
+                   {"model", model},
+                   {"usage",
+                    {{"prompt_tokens", embeddings.prompt_tokens},
+                     {"total_tokens", embeddings.prompt_tokens}}}});
 }
 
 std::string ModelList(const std::vector<ServedModelPtr>& models) {

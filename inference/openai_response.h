@@ -60,6 +60,9 @@ std::string UsageChunk(const OpenAiAnswer& answer, const OpenAiUsage& usage);
 std::string ErrorChunk(const absl::Status& status);
 inline constexpr char kLastChunk[] = "data: [DONE]\n\n";
 
+// Vectors as lists of numbers, or as base64 of little-endian FP32.
+std::string EmbeddingsAnswer(const std::string& model, const Embeddings& embeddings, bool base64);
+
 // {"object": "list", …} of what is ready, and one of them.
 std::string ModelList(const std::vector<ServedModelPtr>& models);
 std::string ModelObject(const ServedModel& model);

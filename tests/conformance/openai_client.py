@@ -2,12 +2,13 @@
 """PyPI's openai client against our HTTP API.
 
 Models, completions whole and streamed, several choices and prompts, log-probabilities, usage, stop
-strings, seeds, cancelled streams, and the exceptions that the client makes of our errors.
+strings, embeddings, JSON of a schema, seeds, cancelled streams, and the exceptions that the client makes of our errors.
 
 Needs the packages of tests/conformance/README.md; without them it says so and ends with 77.
 """
 import argparse
 import concurrent.futures
+import json
 import time
 import urllib.request
 
@@ -70,6 +71,25 @@ def completions(client):
     check(biased.choices[0].text == "zzzzz", f"logit bias: {biased.choices[0].text!r}")
 
 
+def embeddings(client):
+    print("embeddings:")
+    made = client.embeddings.create(model="m", input=["To be", "x"])
+    plain = client.embeddings.create(model="m", input="To be", encoding_format="float")
+    check(len(made.data) == 2 and made.usage.prompt_tokens == 8, f"two texts, {made.usage.prompt_tokens} tokens")
+    check(max(abs(a - b) for a, b in zip(made.data[0].embedding, plain.data[0].embedding)) < 1e-7,
+          "base64 and numbers are the same vector")
+    check(abs(sum(v * v for v in plain.data[0].embedding) - 1) < 1e-5, "of length 1")
+
+
+def constrained(client):
+    print("constrained text:")
+    schema = {"type": "object", "properties": {"a": {"const": 17}}, "required": ["a"], "additionalProperties": False}
+    answer = client.completions.create(
+        model="m", prompt="x", max_tokens=100, logit_bias={str(8 + b): -100 for b in b" \n\t\r"},
+        extra_body={"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}})
+    check(json.loads(answer.choices[0].text) == {"a": 17}, f"JSON of a schema: {answer.choices[0].text!r}")
+
+
 def errors(client):
     print("errors:")
     for what, kind, code, arguments in [
@@ -123,6 +143,8 @@ def main():
         with openai.OpenAI(base_url=f"http://{server.http}/v1", api_key="none", max_retries=0) as client:
             models(client)
             completions(client)
+            embeddings(client)
+            constrained(client)
             errors(client)
             concurrency(client, server)
     finish()
