@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
-#include "inference/http_server.h"
+#include "inference/http/http_server.h"
 #include "inference/model_registry.h"
 
 namespace tritter {

@@ -1,8 +1,8 @@
-#include "inference/openai_response.h"
+#include "inference/http/openai_response.h"
 
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
-#include "inference/json_fields.h"
+#include "inference/http/json_fields.h"
 
 namespace tritter {
 namespace {

@@ -1,10 +1,10 @@
-#include "inference/openai_response.h"
+#include "inference/http/openai_response.h"
 
 #include <bit>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "inference/json_fields.h"
+#include "inference/http/json_fields.h"
 
 namespace tritter {
 namespace {

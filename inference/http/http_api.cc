@@ -1,4 +1,4 @@
-#include "inference/http_api.h"
+#include "inference/http/http_api.h"
 
 #include <memory>
 #include <utility>
@@ -7,9 +7,9 @@
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "inference/generation_group.h"
-#include "inference/json_fields.h"
-#include "inference/openai_request.h"
-#include "inference/openai_response.h"
+#include "inference/http/json_fields.h"
+#include "inference/http/openai_request.h"
+#include "inference/http/openai_response.h"
 
 namespace tritter {
 namespace {

@@ -1,9 +1,9 @@
-#include "inference/openai_request.h"
+#include "inference/http/openai_request.h"
 
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
-#include "inference/json_fields.h"
+#include "inference/http/json_fields.h"
 
 namespace tritter {
 namespace {

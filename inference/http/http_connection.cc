@@ -1,4 +1,4 @@
-#include "inference/http_connection.h"
+#include "inference/http/http_connection.h"
 
 #include <poll.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
 // The API as a client sees it: a real server on a loopback port over tiny models.
-#include "inference/http_api.h"
+#include "inference/http/http_api.h"
 
 #include <atomic>
 #include <cstring>

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "common/clock.h"
-#include "inference/http_server.h"
+#include "inference/http/http_server.h"
 
 namespace tritter {
 

@@ -1,5 +1,5 @@
 // A real server on a loopback port, clients that keep to the protocol and clients that do not.
-#include "inference/http_server.h"
+#include "inference/http/http_server.h"
 
 #include <atomic>
 #include <thread>

@@ -1,4 +1,4 @@
-#include "inference/openai_request.h"
+#include "inference/http/openai_request.h"
 
 #include <algorithm>
 #include <limits>
@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "inference/json_fields.h"
+#include "inference/http/json_fields.h"
 #include "kernels/float_ops.h"
 
 namespace tritter {

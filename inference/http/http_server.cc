@@ -1,4 +1,4 @@
-#include "inference/http_server.h"
+#include "inference/http/http_server.h"
 
 #include <httplib.h>
 #include <netinet/tcp.h>
@@ -16,7 +16,7 @@
 #include "common/mutex.h"
 #include "common/net.h"
 #include "common/status_macros.h"
-#include "inference/http_connection.h"
+#include "inference/http/http_connection.h"
 
 namespace tritter {
 namespace {

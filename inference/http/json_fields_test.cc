@@ -1,4 +1,4 @@
-#include "inference/json_fields.h"
+#include "inference/http/json_fields.h"
 
 #include <limits>
 
