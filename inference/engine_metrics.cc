@@ -10,6 +10,8 @@ EngineMetrics::EngineMetrics(Registry* registry, const std::string& model,
       running_(registry->GetGauge("tritter_requests_running")),
       waiting_(registry->GetGauge("tritter_requests_waiting")),
       kv_used_(registry->GetGauge("tritter_kv_cache_used_bytes")),
+      kv_capacity_(registry->GetGauge("tritter_kv_cache_capacity_bytes")),
+      model_(registry->GetGauge("tritter_model_info", {{"model", model}})),
       ok_(registry->GetCounter("tritter_requests_total", {{"outcome", "ok"}})),
       cancelled_(registry->GetCounter("tritter_requests_total", {{"outcome", "cancelled"}})),
       refused_(registry->GetCounter("tritter_requests_total", {{"outcome", "refused"}})),
@@ -21,10 +23,9 @@ EngineMetrics::EngineMetrics(Registry* registry, const std::string& model,
       inter_token_(registry->GetHistogram("tritter_inter_token_seconds")),
       queue_(registry->GetHistogram("tritter_queue_seconds")),
       batch_(registry->GetHistogram("tritter_batch_size")) {
-  registry->GetGauge("tritter_kv_cache_capacity_bytes")
-      .Set(page_bytes_ * static_cast<double>(limits.kv_pages));
+  kv_capacity_.Set(page_bytes_ * static_cast<double>(limits.kv_pages));
   registry->GetGauge("tritter_kernel_info", {{"kernel", kernel}}).Set(1);
-  registry->GetGauge("tritter_model_info", {{"model", model}}).Set(1);
+  model_.Set(1);
 }
 
 void EngineMetrics::OnStep(const StepReport& report) {

@@ -10,7 +10,8 @@
 
 namespace tritter {
 
-// Thread-safe. Lives as long as the engine that reports to it.
+// Thread-safe. Lives as long as the engine that reports to it. Of several engines in one registry
+// the figures add up; what an engine holds goes with it.
 class EngineMetrics : public EngineObserver {
  public:
   EngineMetrics(Registry* registry, const std::string& model, const std::string& kernel,
@@ -20,8 +21,23 @@ class EngineMetrics : public EngineObserver {
   void OnRefused() override { refused_.Increment(); }
 
  private:
+  // One engine's part of a gauge.
+  class Share {
+   public:
+    explicit Share(Gauge gauge) : gauge_(gauge) {}
+    ~Share() { Set(0); }
+    void Set(double value) {
+      gauge_.Add(value - value_);
+      value_ = value;
+    }
+
+   private:
+    Gauge gauge_;
+    double value_ = 0;
+  };
+
   const double page_bytes_;
-  Gauge running_, waiting_, kv_used_;
+  Share running_, waiting_, kv_used_, kv_capacity_, model_;
   Counter ok_, cancelled_, refused_, failed_, prompt_tokens_, cached_tokens_, generated_tokens_;
   Histogram first_token_, inter_token_, queue_, batch_;
 };

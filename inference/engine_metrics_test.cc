@@ -56,5 +56,26 @@ TEST(EngineMetrics, CountsStepsAndOutcomes) {
   EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"refused\"} 1"));
 }
 
+TEST(EngineMetrics, FiguresOfSeveralEnginesAddUpAndGoWithThem) {
+  Registry registry("inference");
+  EngineMetrics chat(&registry, "chat", "avx2", Limits());
+  StepReport step;
+  step.active = 3;
+  chat.OnStep(step);
+  {
+    EngineMetrics newer(&registry, "chat", "avx2", Limits()),
+        other(&registry, "b", "avx2", Limits());
+    step.active = 2;
+    other.OnStep(step);
+    other.OnStep(step);
+    EXPECT_THAT(registry.Text(), HasSubstr("tritter_requests_running 5"));
+    EXPECT_THAT(registry.Text(), HasSubstr("tritter_model_info{model=\"chat\"} 2"));
+    EXPECT_THAT(registry.Text(), HasSubstr("tritter_kv_cache_capacity_bytes 30720"));
+  }
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_requests_running 3"));
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_model_info{model=\"chat\"} 1"));
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_model_info{model=\"b\"} 0"));
+}
+
 }  // namespace
 }  // namespace tritter

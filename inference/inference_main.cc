@@ -1,67 +1,85 @@
-// tritter_inference: serves one packed model over gRPC. Wiring only.
+// tritter_inference: serves packed models over gRPC and HTTP. Wiring only.
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/flags.h"
 #include "common/log.h"
 #include "common/net.h"
+#include "common/random.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "inference/engine.h"
-#include "inference/engine_metrics.h"
+#include "inference/call_limit.h"
+#include "inference/engine_loader.h"
+#include "inference/http/http_api.h"
+#include "inference/http/http_server.h"
 #include "inference/inference_service.h"
+#include "inference/memory_limit.h"
+#include "inference/model_registry.h"
+#include "inference/predict_v2_service.h"
 #include "inference/serve_options.h"
-#include "model/serving/open_model.h"
-#include "model/text/open_tokenizer.h"
+#include "kernels/ternary_gemm.h"
 #include "monitoring/exposer.h"
 #include "monitoring/registry.h"
 
 namespace tritter {
 namespace {
 
+constexpr absl::Duration kLastBytes = absl::Milliseconds(200);  // of the last answers to arrive
 constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is far below
 
-absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServeOptions& o, const std::string& path) {
-  const absl::Duration begin = Clock::Real()->Monotonic();
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
-  if (o.verify) RETURN_IF_ERROR(file->VerifyAll());
-  ASSIGN_OR_RETURN(const OpenedTokenizer tokenizer,
-                   OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), o.tokenizer));
-  EngineOptions options;
-  options.tokenizer = tokenizer.tokenizer;
-  options.threads = o.threads > 0
-                        ? o.threads
-                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  options.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
-  options.max_queue = o.max_queue;
-  options.scheduler.max_batch = o.max_batch;
-  options.scheduler.prefill_chunk = o.prefill_chunk;
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(std::move(file), options));
-  LogInfo("model_loaded", {{"path", path},
-                           {"tokenizer", tokenizer.path.empty() ? "byte" : tokenizer.path},
-                           {"parameters", ParameterCount(engine->model().config())},
-                           {"kernel", engine->kernel().name},
-                           {"cpu", CpuFeatures()},
-                           {"threads", options.threads},
-                           {"kv_pages", engine->limits().kv_pages},
-                           {"seconds", absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin)}});
-  return engine;
+EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
+  EngineLoaderOptions loader;
+  loader.verify = o.verify;
+  loader.tokenizer = o.tokenizer;
+  EngineOptions& engine = loader.engine;
+  engine.threads = o.threads > 0
+                       ? o.threads
+                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  engine.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
+  engine.kv_format = *ParseKvFormat(o.kv_type);  // CheckServeOptions knows it
+  engine.max_queue = o.max_queue;
+  engine.scheduler.max_batch = o.max_batch;
+  engine.scheduler.prefill_chunk = o.prefill_chunk;
+  return loader;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
-                                                          InferenceRpcService* service,
-                                                          std::string* address) {
+ModelRegistryOptions RegistryOptions(const ServeOptions& o) {
+  ModelRegistryOptions options;
+  options.max_bytes =
+      o.max_memory > 0 ? static_cast<int64_t>(o.max_memory) : AvailableMemoryBytes(Env::Real());
+  options.root = o.model_root;
+  return options;
+}
+
+HttpApiOptions ApiOptions(const ServeOptions& o, const Registry* metrics) {
+  HttpApiOptions options;
+  options.time_limit = absl::Seconds(o.time_limit_seconds);
+  options.metrics_text = [metrics] { return metrics->Text(); };
+  // Another number for each call, and for each start of the server.
+  const uint64_t start = MixKey(static_cast<uint64_t>(absl::ToUnixNanos(Clock::Real()->Now())),
+                                static_cast<uint64_t>(getpid()));
+  options.fresh_seed = [start, calls = std::make_shared<std::atomic<uint64_t>>(0)] {
+    return MixKey(start, calls->fetch_add(1, std::memory_order_relaxed));
+  };
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
+    const ServeOptions& o, const std::vector<grpc::Service*>& services, std::string* address) {
   ASSIGN_OR_RETURN(HostPort at, ParseHostPort(o.listen));
   RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
   grpc::EnableDefaultHealthCheckService(true);
@@ -76,7 +94,7 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
   grpc::ResourceQuota quota("inference");
   quota.SetMaxThreads(o.max_streams + 16);  // health and reflection answer when every call is taken
   builder.SetResourceQuota(quota);
-  builder.RegisterService(service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -88,48 +106,82 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const ServeOptions& o,
 }
 
 absl::Status Serve(const ServeOptions& o) {
-  const ModelArgument model = ParseModelArgument(o.model);
-  Registry registry("inference");  // outlives the engine, which reports to it
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, LoadEngine(o, model.path));
-  engine->SetObserver(std::make_shared<EngineMetrics>(&registry, model.name, engine->kernel().name,
-                                                      engine->limits()));
-  InferenceRpcService service(engine.get(), {model.name, model.path}, o.max_streams, Clock::Real());
+  Registry metrics("inference");  // outlives the engines, which report to it
+  EngineLoader loader(LoaderOptions(o), &metrics);
+  ModelRegistry registry(&loader, RegistryOptions(o));
   ReadyReport ready;
-  ready.model = model.name;
-  ready.kernel = engine->kernel().name;
+  for (const std::string& text : o.models) {
+    const ModelArgument model = ParseModelArgument(text);
+    RETURN_IF_ERROR(registry.Load(model.name, model.path));
+    ready.models.push_back(model.name);
+  }
+  CallLimit limit(o.max_streams);
+  InferenceRpcService service(&registry, &limit, Clock::Real());
+  PredictV2Service predict(&registry, &limit, Clock::Real());
+  ready.kernel = BestTernaryKernel().name;
   ready.pid = getpid();
-  ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server, StartServer(o, &service, &ready.address));
-  server->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(),
-                                                    true);
+  ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server,
+                   StartServer(o, {&service, &predict}, &ready.address));
+  for (const char* name : {v1::InferenceService::service_full_name(),
+                           inference::GRPCInferenceService::service_full_name()})
+    server->GetHealthCheckService()->SetServingStatus(name, true);
   std::atomic<bool> draining{false};
   std::unique_ptr<Exposer> exposer;
   if (!o.metrics_listen.empty()) {
     const auto health = [&draining] {
       return draining ? absl::UnavailableError("draining") : absl::OkStatus();
     };
-    ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
+    ASSIGN_OR_RETURN(exposer, Exposer::Start(&metrics, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
+  }
+  HttpApi api(&registry, ApiOptions(o, &metrics));
+  std::unique_ptr<HttpServer> http;
+  if (!o.http_listen.empty()) {
+    HttpServerOptions options;
+    options.address = o.http_listen;
+    options.max_connections = o.max_streams;
+    options.max_body_bytes = kMaxRequestBytes;
+    absl::StatusOr<std::unique_ptr<HttpServer>> started =
+        HttpServer::Start(options, api.Routes(), &HttpApi::ErrorBody);
+    RETURN_IF_ERROR(Annotate(started.status(), "--http-listen"));
+    http = *std::move(started);
+    ready.http_address = http->address();
   }
   if (!o.ready_file.empty())
     RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file, ReadyJson(ready)));
-  LogInfo("serving",
-          {{"address", ready.address}, {"metrics", ready.metrics_address}, {"model", model.name}});
+  LogInfo("serving", {{"address", ready.address},
+                      {"http", ready.http_address},
+                      {"metrics", ready.metrics_address},
+                      {"models", absl::StrJoin(ready.models, ",")}});
 
   WaitForShutdown();
   LogInfo("draining", {{"signal", ShutdownSignal()},
-                       {"calls", service.calls()},
+                       {"calls", limit.at_work()},
+                       {"http_requests", http == nullptr ? 0 : http->requests()},
                        {"grace_seconds", o.grace_seconds}});
   draining = true;
+  predict.StartDraining();
+  api.StartDraining();
+  const absl::Duration deadline = Clock::Real()->Monotonic() + absl::Seconds(o.grace_seconds);
   server->GetHealthCheckService()->Shutdown();  // not ready for anybody who asks or watches
+  // Connections are closed only when no answer is under way: one that is closed while its client
+  // still sends is reset, and what the client has not read by then is lost.
+  limit.StartDraining();
+  while (limit.at_work() > 0 && Clock::Real()->Monotonic() < deadline)
+    Clock::Real()->Sleep(absl::Milliseconds(5));
+  Clock::Real()->Sleep(kLastBytes);
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));
   server->Wait();
-  LogInfo("stopped", {{"generated_tokens", engine->stats().generated_tokens}});
+  if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
+    LogWarning("grace_over", {{"http_requests", http->requests()}});
+  http.reset();
+  LogInfo("stopped", {});
   return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
-  CommandLine app("Serves a ternary model over gRPC.");
+  CommandLine app("Serves ternary models over gRPC and HTTP.");
   ServeOptions options;
   LogFlags log;
   AddServeFlags(&app, &options);

@@ -2,11 +2,18 @@
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 
+#include <atomic>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/env.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "inference/testing/http_client.h"
 #include "inference/testing/tiny_models.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/random_model.h"
@@ -75,11 +82,96 @@ TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
   EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
 }
 
+// SIGTERM while clients of both fronts are at work: every answer that began is finished whole,
+// whoever comes later is told to go elsewhere, and the exit code is 0.
+TEST_F(InferenceMainTest, SigtermUnderLoadLosesNothing) {
+  auto process = Launch({"--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"});
+  const nlohmann::json ready = Await(*process);
+  const std::string http = ready["http_address"];
+  auto stub = v1::InferenceService::NewStub(
+      grpc::CreateChannel(ready["address"], grpc::InsecureChannelCredentials()));
+  std::atomic<int> begun{0}, whole{0}, refused{0}, lost{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back([&] {
+      for (;;) {
+        grpc::ClientContext context;
+        v1::GenerateRequest request;
+        request.set_text("x");
+        request.set_max_tokens(200);
+        request.set_ignore_eos(true);
+        auto reader = stub->Generate(&context, request);
+        v1::GenerateResponse r;
+        bool any = false;
+        while (reader->Read(&r)) {
+          if (!std::exchange(any, true)) ++begun;
+        }
+        const grpc::Status status = reader->Finish();
+        if (status.ok() && r.usage().generated_tokens() == 200) {
+          ++whole;
+          continue;
+        }
+        ++(any ? lost : refused);
+        return;
+      }
+    });
+    clients.emplace_back([&] {
+      for (;;) {
+        HttpTestClient client(http);
+        client.Ask("POST", "/v1/completions",
+                   "{\"prompt\":\"x\",\"max_tokens\":200,\"ignore_eos\":true,\"stream\":true}");
+        const HttpReply reply = client.Read();
+        if (reply.code == 200) {
+          ++begun;
+          ++(absl::EndsWith(reply.body, "data: [DONE]\n\n") ? whole : lost);
+          continue;
+        }
+        EXPECT_TRUE(reply.code == 503 || reply.code == 0) << reply.body;  // 0: gone already
+        ++refused;
+        return;
+      }
+    });
+  }
+  while (whole < 8) std::this_thread::yield();
+  process->Signal(SIGTERM);
+  for (std::thread& client : clients) client.join();
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
+  EXPECT_EQ(lost, 0);
+  EXPECT_EQ(begun, whole);
+  EXPECT_EQ(refused, 8);
+}
+
+TEST_F(InferenceMainTest, ServesSeveralModelsAndRefusesWhatDoesNotFit) {
+  const std::string other = JoinPath(folder_, "other.tpack");
+  ASSERT_OK(WriteRandomModel(Env::Real(), other, TinyConfig(), 6));
+  auto process =
+      Launch({"--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--model", other + "=b"});
+  const nlohmann::json ready = Await(*process);
+  EXPECT_EQ(ready["models"], (nlohmann::json{"tiny", "b"}));
+  const auto text = [&](const std::string& name) {
+    return nlohmann::json::parse(
+        HttpAsk(ready["http_address"], "POST", "/v1/completions",
+                absl::StrCat("{\"model\":\"", name, "\",\"prompt\":\"x\",\"temperature\":0}"))
+            .body)["choices"][0]["text"];
+  };
+  EXPECT_NE(text("tiny"), text("b"));
+  ASSERT_OK(Env::Real()->RemoveFile(ready_));
+  auto second = Launch({"--model", other + "=b", "--max-kv-memory", "1MB", "--max-memory", "2MB"});
+  const auto exit = second->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(second->ReadOutput(), HasSubstr("raise --max-memory to"));
+}
+
 TEST_F(InferenceMainTest, ShowsHealthReflectionAndMetrics) {
   auto process = Launch({"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"});
   const nlohmann::json ready = Await(*process);
-  ExpectServerSurface(
-      {"inference", ready["address"], ready["metrics_address"], {"tritter.v1.InferenceService"}});
+  ExpectServerSurface({"inference",
+                       ready["address"],
+                       ready["metrics_address"],
+                       {"tritter.v1.InferenceService", "inference.GRPCInferenceService"}});
 }
 
 TEST_F(InferenceMainTest, APortInUseIsAClearError) {

@@ -27,7 +27,7 @@ v1::ErrorDetail DetailOf(const absl::Status& status, Asked asked) {
       detail.set_reason(v1::ErrorDetail::UNKNOWN_MODEL);
       detail.set_field("model");
       detail.set_hint(
-          "leave `model` empty for the only model served, or ask GetModel for its name");
+          "leave `model` empty for the only model served, or ask RepositoryIndex for the names");
       break;
     case absl::StatusCode::kResourceExhausted:
       detail.set_reason(v1::ErrorDetail::QUEUE_FULL);
@@ -171,30 +171,6 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
 
 }  // namespace
 
-// One of the calls that may be at work at a time, for as long as it lives.
-class InferenceRpcService::CallSlot {
- public:
-  explicit CallSlot(InferenceRpcService* service)
-      : service_(service),
-        taken_(service->calls_.fetch_add(1, std::memory_order_relaxed) < service->max_calls_) {}
-  ~CallSlot() { service_->calls_.fetch_sub(1, std::memory_order_relaxed); }
-  absl::Status status() const {
-    if (taken_) return absl::OkStatus();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        service_->max_calls_, " calls are at work already, which is the limit; try again later"));
-  }
-
- private:
-  InferenceRpcService* const service_;
-  const bool taken_;
-};
-
-absl::Status InferenceRpcService::CheckModel(const std::string& name) const {
-  if (name.empty() || name == served_.name) return absl::OkStatus();
-  return absl::NotFoundError(
-      absl::StrCat("model \"", name, "\" is not served here, \"", served_.name, "\" is"));
-}
-
 absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context) const {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteDuration();
@@ -204,13 +180,15 @@ absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context)
 grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
                                            const v1::GenerateRequest* request,
                                            grpc::ServerWriter<v1::GenerateResponse>* writer) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
-  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  absl::StatusOr<GenerateParams> params = ToParams(*request, *engine_);
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
+  if (!model.ok()) return ToGrpc(model.status());
+  absl::StatusOr<GenerateParams> params = ToParams(*request, *(*model)->engine);
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context);
-  absl::StatusOr<std::unique_ptr<Generation>> generation = engine_->Generate(*std::move(params));
+  absl::StatusOr<std::unique_ptr<Generation>> generation =
+      (*model)->engine->Generate(*std::move(params));
   if (!generation.ok()) return ToGrpc(generation.status());
 
   GenerateEvent event;
@@ -231,11 +209,12 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
 
 grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
-  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  const Tokenizer& tokenizer = engine_->tokenizer();
-  const std::optional<int32_t> bos = tokenizer.bos_id();
-  if (request->add_bos() && bos.has_value()) response->add_ids(*bos);
-  for (int32_t id : tokenizer.Encode(request->text())) response->add_ids(id);
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
+  if (!model.ok()) return ToGrpc(model.status());
+  const Tokenizer& tokenizer = (*model)->engine->tokenizer();
+  for (int32_t id : request->add_bos() ? tokenizer.EncodePrompt(request->text())
+                                       : tokenizer.Encode(request->text()))
+    response->add_ids(id);
   response->set_tokenizer_hash(tokenizer.hash());
   return grpc::Status::OK;
 }
@@ -243,17 +222,19 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
 grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
                                         const v1::ScoreRequest* request,
                                         v1::ScoreResponse* response) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
-  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
+  if (!model.ok()) return ToGrpc(model.status());
+  Engine* const engine = (*model)->engine.get();
   ScoreParams params;
-  if (request->has_text()) params.tokens = engine_->tokenizer().EncodePrompt(request->text());
+  if (request->has_text()) params.tokens = engine->tokenizer().EncodePrompt(request->text());
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
   params.timeout = TimeLeft(*context);
   const auto scores =
-      engine_->Score(std::move(params), [context] { return context->IsCancelled(); });
+      engine->Score(std::move(params), [context] { return context->IsCancelled(); });
   if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
   double total = 0;
   for (const PositionScore& s : *scores) {
@@ -267,36 +248,40 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
                                         const v1::EmbedRequest* request,
                                         v1::EmbedResponse* response) {
-  const CallSlot slot(this);
+  const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kEmbed);
-  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  absl::StatusOr<EmbedParams> params = ToParams(*request, *engine_);
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
+  if (!model.ok()) return ToGrpc(model.status());
+  Engine* const engine = (*model)->engine.get();
+  absl::StatusOr<EmbedParams> params = ToParams(*request, *engine);
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context);
   const absl::StatusOr<Embeddings> embeddings =
-      engine_->Embed(*std::move(params), [context] { return context->IsCancelled(); });
+      engine->Embed(*std::move(params), [context] { return context->IsCancelled(); });
   if (!embeddings.ok()) return ToGrpc(embeddings.status(), Asked::kEmbed);
   for (const std::vector<float>& v : embeddings->vectors)
     response->add_embeddings()->mutable_values()->Assign(v.begin(), v.end());
-  response->set_dimensions(static_cast<int32_t>(engine_->model().config().hidden));
+  response->set_dimensions(static_cast<int32_t>(engine->model().config().hidden));
   response->set_prompt_tokens(static_cast<int32_t>(embeddings->prompt_tokens));
   return grpc::Status::OK;
 }
 
 grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
                                            v1::ModelInfo* info) {
-  if (absl::Status known = CheckModel(request->model()); !known.ok()) return ToGrpc(known);
-  const ModelConfig& config = engine_->model().config();
-  const PackedModelFile& file = engine_->model().file();
-  info->set_name(served_.name);
+  const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
+  if (!model.ok()) return ToGrpc(model.status());
+  const Engine& engine = *(*model)->engine;
+  const ModelConfig& config = engine.model().config();
+  const PackedModelFile& file = engine.model().file();
+  info->set_name((*model)->name);
   info->set_family(config.family == Family::kBitnet ? "bitnet" : "tritter");
-  info->set_path(served_.path);
+  info->set_path((*model)->path);
   info->set_parameters(ParameterCount(config));
   info->set_file_bytes(static_cast<int64_t>(file.file_bytes()));
   info->set_context(static_cast<int32_t>(config.context));
   info->set_vocabulary(static_cast<int32_t>(config.vocab));
   info->set_tokenizer_hash(file.tokenizer_hash());
-  info->set_kernel(engine_->kernel().name);
+  info->set_kernel(engine.kernel().name);
   info->set_run_id(file.provenance().run_id);
   info->set_step(file.provenance().step);
   info->set_config_yaml(ModelConfigToYaml(config, 0));

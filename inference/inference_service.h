@@ -1,29 +1,20 @@
 // tritter.v1.InferenceService: messages to and from the engine's types. No decision is made here.
 #pragma once
 
-#include <atomic>
-#include <memory>
-#include <string>
-
 #include "common/clock.h"
-#include "inference/engine.h"
+#include "inference/call_limit.h"
+#include "inference/model_registry.h"
 #include "tritter/v1/inference.grpc.pb.h"
 
 namespace tritter {
 
-struct ServedModel {
-  std::string name;  // what requests call it
-  std::string path;  // shown by GetModel
-};
-
-// Thread-safe. The engine must outlive it. Errors carry tritter.v1.ErrorDetail in
+// Thread-safe. Registry and limit must outlive it. Errors carry tritter.v1.ErrorDetail in
 // grpc-status-details-bin.
 class InferenceRpcService final : public v1::InferenceService::Service {
  public:
-  // max_calls: Generate, Score and Embed calls at a time; one more is refused with
-  // RESOURCE_EXHAUSTED.
-  InferenceRpcService(Engine* engine, ServedModel served, int max_calls, Clock* clock)
-      : engine_(engine), served_(std::move(served)), max_calls_(max_calls), clock_(clock) {}
+  // limit: of Generate, Score and Embed calls; one more is refused with RESOURCE_EXHAUSTED.
+  InferenceRpcService(const ModelRegistry* registry, CallLimit* limit, Clock* clock)
+      : registry_(registry), limit_(limit), clock_(clock) {}
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
@@ -36,18 +27,12 @@ class InferenceRpcService final : public v1::InferenceService::Service {
   grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
                         v1::ModelInfo* response) override;
 
-  int calls() const { return calls_.load(std::memory_order_relaxed); }  // at work now
-
  private:
-  class CallSlot;
-  absl::Status CheckModel(const std::string& name) const;
   absl::Duration TimeLeft(const grpc::ServerContext& context) const;
 
-  Engine* const engine_;
-  const ServedModel served_;
-  const int max_calls_;
+  const ModelRegistry* const registry_;
+  CallLimit* const limit_;
   Clock* const clock_;
-  std::atomic<int> calls_{0};
 };
 
 }  // namespace tritter

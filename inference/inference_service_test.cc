@@ -7,8 +7,8 @@
 
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
-#include "inference/testing/tiny_models.h"
-#include "tests/testing/memory_tpack.h"
+#include "inference/testing/fake_model_loader.h"
+#include "inference/testing/held_engine.h"
 #include "tritter/v1/errors.pb.h"
 
 namespace tritter {
@@ -19,9 +19,12 @@ using ::testing::HasSubstr;
 class InferenceServiceTest : public ::testing::Test {
  protected:
   void Start(EngineOptions options = {}, int max_calls = 8) {
-    engine_ = *Engine::Create(MemoryTpack::Random(TinyConfig(), 5), options);
-    service_ = std::make_unique<InferenceRpcService>(
-        engine_.get(), ServedModel{"tiny", "tiny.tpack"}, max_calls, Clock::Real());
+    loader_ = std::make_unique<FakeModelLoader>(options);
+    registry_ = std::make_unique<ModelRegistry>(loader_.get(), ModelRegistryOptions());
+    ASSERT_OK(registry_->Load("tiny", "tiny.tpack"));
+    engine_ = (*registry_->Find("tiny"))->engine.get();
+    limit_ = std::make_unique<CallLimit>(max_calls);
+    service_ = std::make_unique<InferenceRpcService>(registry_.get(), limit_.get(), Clock::Real());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -69,7 +72,10 @@ class InferenceServiceTest : public ::testing::Test {
     return detail.reason();
   }
 
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<FakeModelLoader> loader_;
+  std::unique_ptr<ModelRegistry> registry_;
+  Engine* engine_ = nullptr;
+  std::unique_ptr<CallLimit> limit_;
   std::unique_ptr<InferenceRpcService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::InferenceService::Stub> stub_;
@@ -164,8 +170,10 @@ TEST_F(InferenceServiceTest, ErrorsHaveACodeAndATypedReason) {
 
 TEST_F(InferenceServiceTest, AFullQueueIsRefusedAtOnce) {
   EngineOptions options;
-  options.max_queue = 0;
+  options.max_queue = 1;
   Start(options);
+  HeldEngine held(engine_);
+  held.FillQueue(1);
   const Streamed s = Generate(Request("x", 5));
   EXPECT_EQ(s.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::QUEUE_FULL);
@@ -200,7 +208,7 @@ TEST_F(InferenceServiceTest, ADisconnectedClientStopsTheWork) {
   server_->Shutdown();  // waits for the handler
   EXPECT_EQ(engine_->stats().active, 0);
   EXPECT_EQ(engine_->stats().kv_pages_used, 0);
-  EXPECT_EQ(service_->calls(), 0);
+  EXPECT_EQ(limit_->at_work(), 0);
 }
 
 TEST_F(InferenceServiceTest, ScoresAndTokenizes) {
@@ -299,6 +307,37 @@ TEST_F(InferenceServiceTest, ConstrainsTheTextToJson) {
   s = Generate(r);
   EXPECT_EQ(s.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(s.status.error_message(), HasSubstr("json_schema: #/pattern: not supported"));
+}
+
+TEST_F(InferenceServiceTest, EveryModelIsServedUnderItsName) {
+  Start();
+  ASSERT_OK(registry_->Load("other", "other.tpack"));
+  v1::GenerateRequest r = Request("x", 20);
+  r.set_model("tiny");
+  const Streamed a = Generate(r);
+  r.set_model("other");
+  const Streamed b = Generate(r);
+  ASSERT_TRUE(b.status.ok()) << b.status.error_message();
+  EXPECT_NE(a.ids, b.ids);
+  r.clear_model();
+  const Streamed nameless = Generate(r);
+  EXPECT_EQ(nameless.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(nameless.status.error_message(), HasSubstr("name one of them"));
+}
+
+TEST_F(InferenceServiceTest, ARequestAtWorkEndsOnTheVersionItBeganOn) {
+  Start();
+  const Streamed alone = Generate(Request("x", 200));
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Request("x", 200));
+  v1::GenerateResponse r;
+  ASSERT_TRUE(reader->Read(&r));
+  std::vector<int32_t> ids(r.token_ids().begin(), r.token_ids().end());
+  ASSERT_OK(registry_->Load("tiny", "two.tpack"));
+  while (reader->Read(&r)) ids.insert(ids.end(), r.token_ids().begin(), r.token_ids().end());
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(ids, alone.ids);
+  EXPECT_NE(Generate(Request("x", 200)).ids, alone.ids);
 }
 
 TEST_F(InferenceServiceTest, DescribesTheModel) {

@@ -1,5 +1,6 @@
 #include "inference/serve_options.h"
 
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,25 +34,36 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
 }  // namespace
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
-  app->AddFlag("--model", &o->model,
+  app->AddFlag("--model", &o->models,
                "PATH or PATH=name of a .tpack, GGUF, Hugging Face folder or our safetensors; all "
-               "but a .tpack are packed at start")
-      .Required();
-  app->AddFlag(
-      "--tokenizer", &o->tokenizer,
-      "tokenizer.json of the model; empty: NAME.tokenizer.json or tokenizer.json beside it");
+               "but a .tpack are packed at start; may be given more than once");
+  app->AddFlag("--tokenizer", &o->tokenizer,
+               "tokenizer.json of the one --model; empty: NAME.tokenizer.json or tokenizer.json "
+               "beside each model");
+  app->AddFlag("--model-root", &o->model_root,
+               "folder whose models clients may load and unload by name; empty: none");
   app->AddFlag("--listen", &o->listen, "address of the gRPC service; port 0 takes a free one");
+  app->AddFlag("--http-listen", &o->http_listen,
+               "address of the OpenAI-compatible HTTP API; port 0 takes a free one; empty: none");
   app->AddFlag("--metrics-listen", &o->metrics_listen,
                "address of /metrics; port 0 takes a free one; empty: none");
   app->AddFlag("--ready-file", &o->ready_file,
                "JSON with the addresses, written once requests are answered");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
-  app->AddFlag("--max-kv-memory", &o->max_kv_memory, "bytes of KV cache (also 512MiB, 4GB)")
+  app->AddFlag("--max-kv-memory", &o->max_kv_memory,
+               "bytes of KV cache of each model (512MiB, 4GB)")
+      .WithUnit();
+  app->AddFlag("--kv-type", &o->kv_type,
+               "numbers of the KV cache: f32 (as trained), bf16 (half), int4 (about a seventh)")
+      .OneOf({"f32", "bf16", "int4"});
+  app->AddFlag("--max-memory", &o->max_memory,
+               "bytes of all models and their KV caches; 0: what is available at the start")
       .WithUnit();
   app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
   app->AddFlag("--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
   app->AddFlag("--max-streams", &o->max_streams, "calls at a time");
+  app->AddFlag("--time-limit", &o->time_limit_seconds, "seconds for one request over HTTP");
   app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
   app->AddFlag("--verify", &o->verify, "check every tensor of the model at start");
   app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
@@ -66,8 +78,39 @@ ModelArgument ParseModelArgument(absl::string_view text) {
   return {std::string(text), std::string(absl::StripSuffix(Basename(text), ".tpack"))};
 }
 
+std::optional<KvFormat> ParseKvFormat(absl::string_view name) {
+  if (name == "f32") return KvFormat::kF32;
+  if (name == "bf16") return KvFormat::kBf16;
+  if (name == "int4") return KvFormat::kInt4;
+  return std::nullopt;
+}
+
 absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
+  if (o.models.empty() && o.model_root.empty()) {
+    return absl::InvalidArgumentError(
+        "nothing to serve: give --model PATH, or --model-root FOLDER to have models loaded later");
+  }
+  std::set<std::string> names;
+  for (const std::string& model : o.models) {
+    const ModelArgument argument = ParseModelArgument(model);
+    if (!names.insert(argument.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("--model ", model,
+                                                     ": another one is called \"", argument.name,
+                                                     "\" already; say PATH=name"));
+    }
+  }
+  if (!o.tokenizer.empty() && (o.models.size() != 1 || !o.model_root.empty())) {
+    return absl::InvalidArgumentError(
+        "--tokenizer is for one --model and no --model-root; beside several, put each model's "
+        "tokenizer.json next to it");
+  }
+  if (!ParseKvFormat(o.kv_type).has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv-type is \"", o.kv_type, "\", expected f32, bf16 or int4"));
+  }
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
+  if (!o.http_listen.empty())
+    RETURN_IF_ERROR(CheckAddress("--http-listen", o.http_listen, o.insecure));
   if (!o.metrics_listen.empty())
     RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
@@ -75,25 +118,30 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
+  if (!(o.time_limit_seconds > 0 && o.time_limit_seconds <= 86400)) {
+    return absl::InvalidArgumentError(absl::StrCat("--time-limit is ", o.time_limit_seconds,
+                                                   ", allowed are more than 0 to 86400 seconds"));
+  }
   if (!(o.grace_seconds >= 0 && o.grace_seconds <= 86400)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));
   }
   if (kernel_name == nullptr) return absl::OkStatus();
-  std::string names;
+  std::string kernels;
   for (const TernaryKernel* kernel : SupportedTernaryKernels()) {
     if (absl::string_view(kernel->name) == kernel_name) return absl::OkStatus();
-    absl::StrAppend(&names, names.empty() ? "" : ", ", kernel->name);
+    absl::StrAppend(&kernels, kernels.empty() ? "" : ", ", kernel->name);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", names));
+      absl::StrCat("TRITTER_KERNEL is \"", kernel_name, "\", this CPU runs: ", kernels));
 }
 
 std::string ReadyJson(const ReadyReport& report) {
   nlohmann::ordered_json json;
   json["address"] = report.address;
+  if (!report.http_address.empty()) json["http_address"] = report.http_address;
   if (!report.metrics_address.empty()) json["metrics_address"] = report.metrics_address;
-  json["model"] = report.model;
+  json["models"] = report.models;
   json["kernel"] = report.kernel;
   json["pid"] = report.pid;
   return json.dump() + "\n";

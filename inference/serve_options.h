@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/flags.h"
+#include "kernels/kv_cache.h"
 
 namespace CLI {
 class App;
@@ -16,17 +19,22 @@ class App;
 namespace tritter {
 
 struct ServeOptions {
-  std::string model;      // PATH or PATH=name
-  std::string tokenizer;  // "": looked for beside the model
+  std::vector<std::string> models;  // PATH or PATH=name
+  std::string tokenizer;            // of the only model; "": looked for beside each
+  std::string model_root;           // "": clients neither load nor unload models
   std::string listen = "127.0.0.1:8080";
+  std::string http_listen;                     // "": no HTTP API
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
   int threads = 0;                             // 0: one per core
-  uint64_t max_kv_memory = uint64_t{1} << 30;
+  std::string kv_type = "f32";
+  uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
+  uint64_t max_memory = 0;                     // of all models; 0: what is available at the start
   int64_t max_queue = 64;
   int64_t max_batch = 64;
   int64_t prefill_chunk = 128;
   int max_streams = 256;
+  double time_limit_seconds = 600;  // of a request over HTTP
   double grace_seconds = 30;
   bool verify = false;
   bool insecure = false;
@@ -40,14 +48,20 @@ struct ModelArgument {
 // "a/b.tpack=chat" → {a/b.tpack, chat}; without a name the file's, less ".tpack".
 ModelArgument ParseModelArgument(absl::string_view text);
 
-// InvalidArgument naming the flag: addresses beyond loopback without --insecure (traffic is not
+// "f32", "bf16" or "int4".
+std::optional<KvFormat> ParseKvFormat(absl::string_view name);
+
+// InvalidArgument naming the flag: no model and no folder to load one from, two models of one name,
+// addresses beyond loopback without --insecure (traffic is not
 // encrypted), counts out of range, a kernel that TRITTER_KERNEL (null when unset) names and this
 // CPU does not run.
 absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_name);
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.
 struct ReadyReport {
-  std::string address, metrics_address, model, kernel;
+  std::string address, http_address, metrics_address;
+  std::vector<std::string> models;
+  std::string kernel;
   int64_t pid = 0;
 };
 std::string ReadyJson(const ReadyReport& report);

@@ -9,6 +9,12 @@ namespace {
 
 using ::testing::HasSubstr;
 
+ServeOptions Valid() {
+  ServeOptions o;
+  o.models = {"m.tpack"};
+  return o;
+}
+
 TEST(ServeOptions, ModelNameComesFromTheArgumentOrTheFile) {
   EXPECT_EQ(ParseModelArgument("a/b.tpack=chat").path, "a/b.tpack");
   EXPECT_EQ(ParseModelArgument("a/b.tpack=chat").name, "chat");
@@ -31,34 +37,53 @@ TEST(ServeOptions, MetricsAreThereUnlessSwitchedOff) {
 }
 
 TEST(ServeOptions, AStepIsBounded) {
-  ServeOptions o;
+  ServeOptions o = Valid();
   o.prefill_chunk = 4097;
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--prefill-chunk is 4097")));
 }
 
 TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
-  ServeOptions o;
+  ServeOptions o = Valid();
   EXPECT_OK(CheckServeOptions(o, nullptr));
   o.listen = "0.0.0.0:8080";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
   o.insecure = true;
   EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.insecure = false;
+  o.listen = "127.0.0.1:0";
+  o.http_listen = "0.0.0.0:8081";
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http-listen 0.0.0.0")));
+  o.insecure = true;
   o.listen = "nonsense";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));
 }
 
 TEST(ServeOptions, RefusesAKernelThatThisCpuDoesNotHave) {
-  EXPECT_OK(CheckServeOptions({}, "scalar"));
-  EXPECT_THAT(CheckServeOptions({}, "avx9"),
+  EXPECT_OK(CheckServeOptions(Valid(), "scalar"));
+  EXPECT_THAT(CheckServeOptions(Valid(), "avx9"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("this CPU runs: scalar")));
 }
 
+TEST(ServeOptions, NeedsAModelOrAFolderOfThemAndDistinctNames) {
+  ServeOptions o;
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--model-root FOLDER")));
+  o.model_root = "models";
+  EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.models = {"a/x.tpack", "b/x.tpack=y"};
+  EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.models.push_back("c/y.tpack");
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("called \"y\" already")));
+}
+
 TEST(ServeOptions, ReadyReportNamesTheAddress) {
-  EXPECT_EQ(ReadyJson({"127.0.0.1:5", "", "m", "avx2", 7}),
-            "{\"address\":\"127.0.0.1:5\",\"model\":\"m\",\"kernel\":\"avx2\",\"pid\":7}\n");
+  EXPECT_EQ(ReadyJson({"127.0.0.1:5", "", "", {"m"}, "avx2", 7}),
+            "{\"address\":\"127.0.0.1:5\",\"models\":[\"m\"],\"kernel\":\"avx2\",\"pid\":7}\n");
 }
 
 }  // namespace

@@ -289,7 +289,8 @@ std::vector<MetricInfo>* MakeCatalogue() {
        {"model"},
        "1",
        "inference",
-       "Always 1; the label names the model being served.",
+       "Versions of the model in memory: 1, and 2 while one that was replaced finishes its "
+       "requests.",
        {}},
   };
 }

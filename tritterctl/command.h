@@ -58,6 +58,8 @@ void AddConvertCommand(CommandLine* app, CommandContext* context);
 void AddImportCommand(CommandLine* app, CommandContext* context);
 void AddVerifyCommand(CommandLine* app, CommandContext* context);
 void AddGenerateCommand(CommandLine* app, CommandContext* context);
+void AddChatCommand(CommandLine* app, CommandContext* context);
+void AddBenchCommand(CommandLine* app, CommandContext* context);
 void AddScoreCommand(CommandLine* app, CommandContext* context);
 void AddLocalCommand(CommandLine* app, CommandContext* context);
 

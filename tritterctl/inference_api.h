@@ -22,6 +22,7 @@ class InferenceApi {
   virtual absl::Status Generate(const v1::GenerateRequest& request, absl::Duration timeout,
                                 const std::function<void(const v1::GenerateResponse&)>& on_part,
                                 const std::function<bool()>& tick) = 0;
+  virtual absl::StatusOr<v1::ModelInfo> GetModel(const std::string& model) = 0;
   virtual absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) = 0;
 };
 

@@ -32,6 +32,15 @@ absl::Status InferenceClient::Generate(
       on_part, tick);
 }
 
+absl::StatusOr<v1::ModelInfo> InferenceClient::GetModel(const std::string& model) {
+  v1::GetModelRequest request;
+  request.set_model(model);
+  return CallUnary<v1::ModelInfo>(impl_->who,
+                                  [&](grpc::ClientContext* context, v1::ModelInfo* response) {
+                                    return impl_->stub->GetModel(context, request, response);
+                                  });
+}
+
 absl::StatusOr<v1::ScoreResponse> InferenceClient::Score(const v1::ScoreRequest& request) {
   return CallUnary<v1::ScoreResponse>(
       impl_->who, [&](grpc::ClientContext* context, v1::ScoreResponse* response) {

@@ -17,6 +17,7 @@ class InferenceClient final : public InferenceApi {
   absl::Status Generate(const v1::GenerateRequest& request, absl::Duration timeout,
                         const std::function<void(const v1::GenerateResponse&)>& on_part,
                         const std::function<bool()>& tick) override;
+  absl::StatusOr<v1::ModelInfo> GetModel(const std::string& model) override;
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override;
 
  private:

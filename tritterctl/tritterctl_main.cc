@@ -52,6 +52,8 @@ int main(int argc, char** argv) {
   AddImportCommand(&app, &context);
   AddVerifyCommand(&app, &context);
   AddGenerateCommand(&app, &context);
+  AddChatCommand(&app, &context);
+  AddBenchCommand(&app, &context);
   AddScoreCommand(&app, &context);
   AddLocalCommand(&app, &context);
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;

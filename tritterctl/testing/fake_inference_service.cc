@@ -1,5 +1,6 @@
 #include "tritterctl/testing/fake_inference_service.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/mutex.h"
@@ -24,7 +25,8 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model 'missing'");
   if (request->max_tokens() > 1000)
     return grpc::Status(grpc::StatusCode::OUT_OF_RANGE, "context exceeded");
-  if (request->text() == "hang") {
+  if (absl::StrContains(request->text(), "hang")) {
+    ++hanging_;
     Mutex mu;
     CondVar never;
     MutexLock lock(&mu);
@@ -32,7 +34,12 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
     return grpc::Status::CANCELLED;
   }
   int words = 0;
-  for (const absl::string_view word : absl::StrSplit(request->text(), ' ')) {
+  for (; request->has_tokens() && words < request->max_tokens(); ++words) {
+    v1::GenerateResponse part;
+    part.add_token_ids(words);
+    writer->Write(part);
+  }
+  for (const absl::string_view word : absl::StrSplit(request->text(), ' ', absl::SkipEmpty())) {
     v1::GenerateResponse part;
     part.set_text(absl::StrCat(word, ";"));
     part.add_token_ids(++words);
@@ -41,7 +48,17 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
   v1::GenerateResponse last;
   last.set_finish_reason(v1::FINISH_REASON_STOP);
   last.mutable_usage()->set_generated_tokens(words);
+  last.mutable_usage()->set_prompt_tokens(request->tokens().ids_size());
   writer->Write(last);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeInference::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
+                                     v1::ModelInfo* response) {
+  if (request->model() == "missing")
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model 'missing'");
+  response->set_name("fake");
+  response->set_vocabulary(264);
   return grpc::Status::OK;
 }
 

@@ -1,0 +1,62 @@
+#include "inference/generation_group.h"
+
+#include <utility>
+
+#include "common/status_macros.h"
+
+namespace tritter {
+namespace {
+
+// How often a wait without new tokens asks whether the client has gone.
+constexpr absl::Duration kGonePoll = absl::Milliseconds(5);
+
+}  // namespace
+
+absl::StatusOr<GenerationGroup> GenerationGroup::Start(Engine* engine,
+                                                       std::vector<GenerateParams> params) {
+  for (const GenerateParams& p : params) {
+    const absl::Status valid = ValidateGenerate(p, engine->limits());
+    if (absl::IsResourceExhausted(valid)) return absl::FailedPreconditionError(valid.message());
+    RETURN_IF_ERROR(valid);
+  }
+  GenerationGroup group;
+  for (GenerateParams& p : params) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Generation> generation, engine->Generate(std::move(p)));
+    group.generations_.push_back(std::move(generation));
+  }
+  group.left_ = group.generations_.size();
+  return group;
+}
+
+void GenerationGroup::Cancel() {
+  for (const auto& generation : generations_)
+    if (generation != nullptr) generation->Cancel();
+}
+
+bool GenerationGroup::Next(const std::function<bool()>& gone, Event* event) {
+  bool cancelled = false;
+  while (left_ > 0) {
+    // Everybody is looked at once; one of them is waited for when nobody had anything.
+    for (size_t turn = 0; turn <= generations_.size(); ++turn) {
+      next_ = (next_ + 1) % generations_.size();
+      if (generations_[next_] == nullptr) continue;
+      const bool wait = left_ == 1 || turn == generations_.size();
+      if (!generations_[next_]->Next(
+              wait ? kGonePoll / static_cast<int64_t>(left_) : absl::ZeroDuration(), &event->what))
+        continue;
+      event->index = next_;
+      if (event->what.finish != FinishReason::kNone) {
+        generations_[next_].reset();
+        --left_;
+      }
+      return true;
+    }
+    if (!cancelled && gone()) {
+      cancelled = true;
+      Cancel();
+    }
+  }
+  return false;
+}
+
+}  // namespace tritter
