@@ -93,24 +93,33 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   Grow(logits_, std::min(logits_wanted_, logits_part_) * vocab_);
 }
 
-// Rows whose queries of one KV head attend together: with few heads a head several neighbouring
-// positions, and never so many that a thread would have nothing to do.
-void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows) {
-  const int64_t group = config_.heads / config_.kv_heads;
-  queries_ = std::clamp<int64_t>(count_ * config_.heads / pool_->threads(), 1, kMaxQueries);
-  const int64_t most = std::max<int64_t>(1, queries_ / group);
-  bundles_.clear();
+// Runs of neighbouring positions of one sequence: of at most `most` rows, and within a page if
+// told.
+void ForwardPass::FindRuns(absl::Span<const ForwardRow> rows, int64_t most, bool within_page,
+                           std::vector<RowRun>* runs) const {
+  runs->clear();
   for (int64_t t = 0; t < count_; ++t) {
-    if (!bundles_.empty()) {
-      Bundle& last = bundles_.back();
+    if (!runs->empty()) {
+      RowRun& last = runs->back();
       if (last.count < most && rows[t].pages == rows[t - 1].pages &&
-          rows[t].position == rows[t - 1].position + 1) {
+          rows[t].position == rows[t - 1].position + 1 &&
+          !(within_page && rows[t].position % kKvPagePositions == 0)) {
         ++last.count;
         continue;
       }
     }
-    bundles_.push_back({t, 1});
+    runs->push_back({t, 1});
   }
+}
+
+// Rows whose queries of one KV head attend together: with few heads a head several neighbouring
+// positions, and never so many that a thread would have nothing to do. And rows whose keys and
+// values lie in one page: one thread writes them, since positions share words in INT4.
+void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows) {
+  const int64_t group = config_.heads / config_.kv_heads;
+  queries_ = std::clamp<int64_t>(count_ * config_.heads / pool_->threads(), 1, kMaxQueries);
+  FindRuns(rows, std::max<int64_t>(1, queries_ / group), false, &bundles_);
+  FindRuns(rows, kKvPagePositions, true, &page_runs_);
 }
 
 void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
@@ -199,20 +208,28 @@ void ForwardPass::Qkv(const LayerWeights& w, int worker) {
 
 void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer,
                             int worker) {
-  const int64_t d = config_.head_dim, per_row = config_.heads + config_.kv_heads;
-  const auto mine = pool_->Share(count_ * per_row, worker);
-  for (int64_t item = mine.begin; item < mine.end; ++item) {
-    const int64_t t = item / per_row, head = item % per_row;  // query heads first, then keys
-    const bool is_key = head >= config_.heads;
-    float* vector = &qkv_[t * (query_ + 2 * key_) + head * d];
-    if (const float* norm = is_key ? w.k_norm : w.q_norm; norm != nullptr)
-      RmsNormRows(vector, norm, eps_, 1, d, vector);
-    const int64_t position = rows[t].position;
-    RopeInPlace(vector, rope_.Cos(position), rope_.Sin(position), d);
-    if (is_key) {
+  const int64_t d = config_.head_dim, stride = query_ + 2 * key_;
+  const auto turn = [&](int64_t t, float* vector, const float* norm) {
+    if (norm != nullptr) RmsNormRows(vector, norm, eps_, 1, d, vector);
+    RopeInPlace(vector, rope_.Cos(rows[t].position), rope_.Sin(rows[t].position), d);
+  };
+  const auto queries = pool_->Share(count_ * config_.heads, worker);
+  for (int64_t item = queries.begin; item < queries.end; ++item) {
+    const int64_t t = item / config_.heads, head = item % config_.heads;
+    turn(t, &qkv_[t * stride + head * d], w.q_norm);
+  }
+  const auto keys =
+      pool_->Share(static_cast<int64_t>(page_runs_.size()) * config_.kv_heads, worker);
+  for (int64_t item = keys.begin; item < keys.end; ++item) {
+    const RowRun& run = page_runs_[static_cast<size_t>(item / config_.kv_heads)];
+    const int64_t head = item % config_.kv_heads;
+    for (int64_t t = run.first; t < run.first + run.count; ++t) {
+      float* vector = &qkv_[t * stride + query_ + head * d];
+      turn(t, vector, w.k_norm);
+      const int64_t position = rows[t].position;
       uint8_t* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
       KvStore(layout_.format, vector, vector + key_, d, position % kKvPagePositions,
-              page + layout_.Offset(layer, head - config_.heads));
+              page + layout_.Offset(layer, head));
     }
   }
 }
@@ -225,7 +242,7 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
   // Interleaved: later rows of a prompt see more positions, so that contiguous parts would be
   // uneven.
   for (int64_t item = worker; item < items; item += pool_->threads()) {
-    const Bundle& bundle = bundles_[static_cast<size_t>(item / per_bundle)];
+    const RowRun& bundle = bundles_[static_cast<size_t>(item / per_bundle)];
     const int64_t kv_head = item % per_bundle / parts, part = item % parts;
     const int64_t first_head = kv_head * group + part * group / parts,
                   end_head = kv_head * group + (part + 1) * group / parts;

@@ -87,21 +87,23 @@ class ForwardPass {
   const int64_t query_, key_, vocab_;  // widths N·D, K·D, V
   const float eps_;
 
-  // Rows [first, first + count) of one sequence at neighbouring positions, whose queries attend
-  // together.
-  struct Bundle {
+  // Rows [first, first + count) of one sequence at neighbouring positions.
+  struct RowRun {
     int64_t first, count;
   };
-  std::vector<Bundle> bundles_;
-  int64_t queries_ = 1;        // at most so many of one KV head attend together
-  int64_t count_ = 0;          // rows of this batch, T
-  std::vector<float> x_;       // residual [T, H]
-  std::vector<float> qkv_;     // [T, query | key | key]
-  std::vector<float> heads_;   // attention output [T, query]
-  std::vector<float> inner_;   // relu²·up [T, I]
-  std::vector<int8_t> x8_;     // quantised input of the next product, arranged
-  std::vector<int32_t> sums_;  // [T]
-  std::vector<float> inv_;     // [T]
+  void FindRuns(absl::Span<const ForwardRow> rows, int64_t most, bool within_page,
+                std::vector<RowRun>* runs) const;
+  std::vector<RowRun> bundles_;    // whose queries attend together
+  std::vector<RowRun> page_runs_;  // whose keys and values lie in one page
+  int64_t queries_ = 1;            // at most so many of one KV head attend together
+  int64_t count_ = 0;              // rows of this batch, T
+  std::vector<float> x_;           // residual [T, H]
+  std::vector<float> qkv_;         // [T, query | key | key]
+  std::vector<float> heads_;       // attention output [T, query]
+  std::vector<float> inner_;       // relu²·up [T, I]
+  std::vector<int8_t> x8_;         // quantised input of the next product, arranged
+  std::vector<int32_t> sums_;      // [T]
+  std::vector<float> inv_;         // [T]
   RopeCache rope_;
   std::vector<int64_t> final_rows_;  // rows that want logits, then those that want hidden states
   int64_t logits_wanted_ = 0;

@@ -14,7 +14,8 @@ std::vector<const FloatOps*> SupportedFloatOps() {
   std::vector<const FloatOps*> ops = {&kBaselineFloatOps};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ops.push_back(&kAvx2FloatOps);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    ops.push_back(&kAvx2FloatOps);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     ops.push_back(&kAvx512FloatOps);

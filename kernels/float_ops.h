@@ -5,9 +5,9 @@
 // threads.
 //
 // How the bits are kept equal: every reduction runs in 16 lanes (element i goes to lane i mod 16)
-// that are folded in halves at the end, every operation is one IEEE single-precision operation (fused
-// multiply-adds only where the source says so: attention), and exp is our own polynomial. The same
-// source is compiled for the baseline, AVX2 and AVX-512 and chosen at run time.
+// that are folded in halves at the end, every operation is one IEEE single-precision operation
+// (fused multiply-adds only where the source says so: attention), and exp is our own polynomial.
+// The same source is compiled for the baseline, AVX2 and AVX-512 and chosen at run time.
 #pragma once
 
 #include <cstdint>
@@ -68,8 +68,8 @@ void ExpRow(const float* x, int64_t n, float* y);
 // Attention of one query head over `positions` >= 1 keys of one KV head: softmax(q.k / sqrt(d)) v,
 // numerically stable. Order: score_p = (sum over i in sequence of q_i * k_pi) * (1/sqrt(d));
 // weights exp(score - max); their sum in 16 lanes; out_i = (sum over p in sequence of weight_p *
-// v_pi) * (1/sum), both sums of products by fused multiply-adds. Key p is k + p * kv_stride (likewise v). `scratch` [positions rounded up to 16].
-// out [d], not q.
+// v_pi) * (1/sum), both sums of products by fused multiply-adds. Key p is k + p * kv_stride
+// (likewise v). `scratch` [positions rounded up to 16]. out [d], not q.
 void AttendRow(const float* q, const float* k, const float* v, int64_t kv_stride, int64_t positions,
                int64_t d, float* scratch, float* out);
 

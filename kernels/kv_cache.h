@@ -20,7 +20,8 @@ enum class KvFormat { kF32, kBf16, kInt4 };
 inline constexpr int64_t kKvPagePositions = 16;
 // Bytes of one page of one KV head of width d, a multiple of 64.
 int64_t KvPageBytes(KvFormat format, int64_t d);
-// Writes k and v [d] into slot (0..15) of a page, aligned to 4 bytes. The other slots stay.
+// Writes k and v [d] into slot (0..15) of a page, aligned to 4 bytes. The other slots stay; one
+// thread at a time writes a page (INT4 positions share words).
 void KvStore(KvFormat format, const float* k, const float* v, int64_t d, int64_t slot,
              uint8_t* page);
 // What a slot holds, as attention reads it: k, v [d].

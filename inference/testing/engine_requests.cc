@@ -13,7 +13,9 @@ std::unique_ptr<Engine> MakeEngine(const EngineOptions& options, const ModelConf
   return *std::move(engine);
 }
 
-int64_t KvPageBytes(const ModelConfig& config) { return KvPageLayout(config, KvFormat::kF32).page_bytes; }
+int64_t KvPageBytes(const ModelConfig& config) {
+  return KvPageLayout(config, KvFormat::kF32).page_bytes;
+}
 
 Result Collect(Generation& generation) {
   Result r;

@@ -11,6 +11,7 @@
 #include "inference/testing/reference_model.h"
 #include "model/export.h"
 #include "model/folder_checkpoint_store.h"
+#include "model/tpack.h"
 #include "worker/testing/commit_state.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
