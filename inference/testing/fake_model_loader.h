@@ -30,7 +30,8 @@ class FakeModelLoader : public ModelLoader {
                                                const std::string& path) override {
     if (absl::StartsWith(Basename(path), "broken"))
       return absl::DataLossError(absl::StrCat(path, ": checksum"));
-    return Engine::Create(MemoryTpack::Random(TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)), options_);
+    return Engine::Create(
+        MemoryTpack::Random(TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)), options_);
   }
 
  private:
