@@ -39,6 +39,8 @@ namespace tritter {
 namespace {
 
 constexpr absl::Duration kLastBytes = absl::Milliseconds(200);  // of the last answers to arrive
+// For clients to hang up when told to. One that has no call at work may look only every 5 seconds.
+constexpr absl::Duration kHangUp = absl::Seconds(1);
 constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is far below
 
 EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
@@ -170,7 +172,7 @@ absl::Status Serve(const ServeOptions& o) {
   while (limit.at_work() > 0 && Clock::Real()->Monotonic() < deadline)
     Clock::Real()->Sleep(absl::Milliseconds(5));
   Clock::Real()->Sleep(kLastBytes);
-  server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(o.grace_seconds)));
+  server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + kHangUp));
   server->Wait();
   if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
     LogWarning("grace_over", {{"http_requests", http->requests()}});
