@@ -35,8 +35,7 @@ absl::StatusOr<ModelBytes> EngineLoader::Measure(const std::string& path) {
   return ModelBytes{bytes, options_.engine.max_kv_bytes};
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> EngineLoader::Load(const std::string& name,
-                                                           const std::string& path) {
+absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const std::string& path) {
   const absl::Duration begin = Clock::Real()->Monotonic();
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
   if (options_.verify) RETURN_IF_ERROR(file->VerifyAll());
@@ -44,17 +43,25 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineLoader::Load(const std::string& na
                    OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), options_.tokenizer));
   EngineOptions options = options_.engine;
   options.tokenizer = tokenizer.tokenizer;
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(std::move(file), options));
+  LoadedModel loaded;
+  ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(file), options));
+  loaded.chat = ChatPrompts(tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token);
+  // A model without a template is one to complete with; one whose template is not understood is
+  // worth a word.
+  if (!tokenizer.chat_template.empty() && !loaded.chat.status().ok())
+    LogWarning("no_chat", {{"model", name}, {"error", loaded.chat.status().ToString()}});
+  const Engine* const engine = loaded.engine.get();
   LogInfo("model_loaded", {{"model", name},
                            {"path", path},
                            {"tokenizer", tokenizer.path.empty() ? "byte" : tokenizer.path},
+                           {"chat", loaded.chat.status().ok()},
                            {"parameters", ParameterCount(engine->model().config())},
                            {"kernel", engine->kernel().name},
                            {"cpu", CpuFeatures()},
                            {"threads", options_.engine.threads},
                            {"kv_pages", engine->limits().kv_pages},
                            {"seconds", absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin)}});
-  return engine;
+  return loaded;
 }
 
 void EngineLoader::OnReady(const std::string& name, Engine* engine) {

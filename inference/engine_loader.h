@@ -22,8 +22,7 @@ class EngineLoader final : public ModelLoader {
       : options_(options), metrics_(metrics) {}
 
   absl::StatusOr<ModelBytes> Measure(const std::string& path) override;
-  absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& name,
-                                               const std::string& path) override;
+  absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) override;
   void OnReady(const std::string& name, Engine* engine) override;
 
  private:

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
@@ -52,14 +53,35 @@ grpc::Status ToGrpc(const absl::Status& status, Asked asked = Asked::kOther) {
                       DetailOf(status, asked).SerializeAsString());
 }
 
-absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Engine& engine) {
+absl::StatusOr<std::vector<int32_t>> ChatPrompt(const v1::Conversation& chat,
+                                                const ServedModel& model, absl::Time now) {
+  if (chat.messages().empty())
+    return absl::InvalidArgumentError("chat.messages is empty; give at least one message");
+  std::vector<ChatMessage> messages;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const v1::ChatMessage& m = chat.messages(i);
+    if (m.role() != "system" && m.role() != "user" && m.role() != "assistant") {
+      return absl::InvalidArgumentError(absl::StrCat("chat.messages[", i, "].role is \"",
+                                                     absl::CHexEscape(m.role()),
+                                                     "\", allowed are system, user and assistant"));
+    }
+    messages.push_back({m.role(), m.content()});
+  }
+  return model.chat.Encode(messages, nullptr, now, model.engine->tokenizer());
+}
+
+absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const ServedModel& model,
+                                        absl::Time now) {
+  const Engine& engine = *model.engine;
   GenerateParams p;
   if (r.has_text()) {
     p.prompt = engine.tokenizer().EncodePrompt(r.text());
   } else if (r.has_tokens()) {
     p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
+  } else if (r.has_chat()) {
+    ASSIGN_OR_RETURN(p.prompt, ChatPrompt(r.chat(), model, now));
   } else {
-    return absl::InvalidArgumentError("prompt is missing; set `text` or `tokens`");
+    return absl::InvalidArgumentError("prompt is missing; set `text`, `tokens` or `chat`");
   }
   if (r.max_tokens() < 0) {
     return absl::InvalidArgumentError(
@@ -184,7 +206,7 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
-  absl::StatusOr<GenerateParams> params = ToParams(*request, *(*model)->engine);
+  absl::StatusOr<GenerateParams> params = ToParams(*request, **model, clock_->Now());
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context);
   absl::StatusOr<std::unique_ptr<Generation>> generation =
@@ -285,6 +307,7 @@ grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetMo
   info->set_run_id(file.provenance().run_id);
   info->set_step(file.provenance().step);
   info->set_config_yaml(ModelConfigToYaml(config, 0));
+  info->set_chat((*model)->chat.status().ok());
   return grpc::Status::OK;
 }
 

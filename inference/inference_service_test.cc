@@ -103,6 +103,41 @@ TEST_F(InferenceServiceTest, StreamsTokensWithUsageInTheLastMessage) {
   EXPECT_EQ(s.ids, ids);
 }
 
+TEST_F(InferenceServiceTest, AConversationIsWhatTheTemplateRenders) {
+  Start();
+  ASSERT_OK(registry_->Load("chat", "chat.tpack"));
+  v1::GenerateRequest plain = Request("", 10), chat = plain;
+  plain.set_model("chat");
+  for (const int32_t id : ByteTokenizer().Encode("<s>shm;uhi;a"))
+    plain.mutable_tokens()->add_ids(id);
+  chat.set_model("chat");
+  const auto add = [&](const char* role, const char* content) {
+    v1::ChatMessage* m = chat.mutable_chat()->add_messages();
+    m->set_role(role);
+    m->set_content(content);
+  };
+  EXPECT_EQ((chat.mutable_chat(), Generate(chat).status.error_code()),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  add("system", "hm");
+  add("user", "hi");
+  EXPECT_EQ(Generate(chat).ids, Generate(plain).ids);
+  add("user", "again");
+  EXPECT_THAT(Generate(chat).status.error_message(), HasSubstr("two questions in a row"));
+  add("bot", "x");
+  EXPECT_THAT(Generate(chat).status.error_message(), HasSubstr("chat.messages[3].role is \"bot\""));
+  chat.set_model("tiny");
+  chat.mutable_chat()->mutable_messages()->RemoveLast();
+  EXPECT_EQ(Generate(chat).status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  v1::ModelInfo info;
+  v1::GetModelRequest which;
+  for (const char* name : {"tiny", "chat"}) {
+    grpc::ClientContext context;
+    which.set_model(name);
+    ASSERT_TRUE(stub_->GetModel(&context, which, &info).ok());
+    EXPECT_EQ(info.chat(), which.model() == "chat");
+  }
+}
+
 TEST_F(InferenceServiceTest, SamplingParametersReachTheEngine) {
   Start();
   v1::GenerateRequest r = Request("x", 40);

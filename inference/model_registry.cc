@@ -129,7 +129,9 @@ absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& nam
   model->version = version;
   model->path = path;
   model->bytes = bytes;
-  ASSIGN_OR_RETURN(model->engine, loader_->Load(name, path));
+  ASSIGN_OR_RETURN(LoadedModel loaded, loader_->Load(name, path));
+  model->engine = std::move(loaded.engine);
+  model->chat = std::move(loaded.chat);
   RETURN_IF_ERROR(Annotate(WarmUp(model->engine.get()), absl::StrCat("warm-up of ", path)));
   loader_->OnReady(name, model->engine.get());
   model->loaded_unix_seconds = absl::ToUnixSeconds(options_.clock->Now());

@@ -13,6 +13,7 @@
 #include "common/env.h"
 #include "common/mutex.h"
 #include "inference/engine.h"
+#include "model/text/chat_prompts.h"
 
 namespace tritter {
 
@@ -22,6 +23,11 @@ struct ModelBytes {
   int64_t total() const { return weights + kv_cache; }
 };
 
+struct LoadedModel {
+  std::unique_ptr<Engine> engine;
+  ChatPrompts chat;
+};
+
 // How a path becomes an engine. Thread-safe.
 class ModelLoader {
  public:
@@ -29,8 +35,7 @@ class ModelLoader {
   // Before anything is read whole. Errors: those of the file (NotFound, DataLoss …).
   virtual absl::StatusOr<ModelBytes> Measure(const std::string& path) = 0;
   // Errors: those of the file and of Engine::Create.
-  virtual absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& name,
-                                                       const std::string& path) = 0;
+  virtual absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) = 0;
   // After the warm-up, before the first request: from now on the engine may report what it does.
   virtual void OnReady(const std::string& name, Engine* engine) {}
 };
@@ -44,6 +49,7 @@ struct ServedModel {
   ModelBytes bytes;
   int64_t loaded_unix_seconds = 0;
   std::unique_ptr<Engine> engine;
+  ChatPrompts chat;
 };
 using ServedModelPtr = std::shared_ptr<ServedModel>;
 

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cerrno>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -28,7 +30,7 @@ constexpr char kHelp[] =
 
 struct ChatArguments {
   std::string server = "127.0.0.1:8080", model, system;
-  ChatForm form;
+  std::string user_prefix, assistant_prefix;  // "": the model's own form, or ChatForm's
   int max_tokens = 256, top_k = 0;
   double temperature = 0.7, top_p = 1;
   uint64_t seed = 0;
@@ -89,7 +91,7 @@ class Chat {
         arguments_(arguments),
         terminal_(isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0),
         client_(context.connect_inference(arguments.server)),
-        session_(arguments.form) {
+        session_(FormOf(arguments)) {
     session_.SetSystem(arguments.system);
   }
 
@@ -152,20 +154,51 @@ class Chat {
     }
   }
 
+  static ChatForm FormOf(const ChatArguments& a) {
+    ChatForm form;
+    if (!a.user_prefix.empty()) form.user = a.user_prefix;
+    if (!a.assistant_prefix.empty()) form.assistant = a.assistant_prefix;
+    return form;
+  }
+
+  // Whether the model takes messages; asked once. A prefix given says that plain text is meant.
+  absl::Status FindForm() {
+    if (takes_messages_.has_value()) return absl::OkStatus();
+    if (!arguments_.user_prefix.empty() || !arguments_.assistant_prefix.empty()) {
+      takes_messages_ = false;
+      return absl::OkStatus();
+    }
+    const absl::StatusOr<v1::ModelInfo> model = client_->GetModel(arguments_.model);
+    if (!model.ok()) return model.status();
+    takes_messages_ = model->chat();
+    if (terminal_ && !context_.quiet && !model->chat())
+      std::fputs("(this model has no chat template: it is given plain text)\n", stderr);
+    return absl::OkStatus();
+  }
+
   v1::GenerateRequest Request(absl::string_view question) const {
     v1::GenerateRequest request;
     request.set_model(arguments_.model);
-    request.set_text(session_.Prompt(question));
+    if (*takes_messages_) {
+      for (ChatSession::Message& m : session_.Messages(question)) {
+        v1::ChatMessage* message = request.mutable_chat()->add_messages();
+        message->set_role(std::move(m.role));
+        message->set_content(std::move(m.content));
+      }
+    } else {
+      request.set_text(session_.Prompt(question));
+      for (const std::string& stop : session_.Stops()) request.add_stop(stop);
+    }
     request.set_max_tokens(arguments_.max_tokens);
     request.mutable_sampling()->set_temperature(arguments_.temperature);
     request.mutable_sampling()->set_top_p(arguments_.top_p);
     request.mutable_sampling()->set_top_k(arguments_.top_k);
     request.mutable_sampling()->set_seed(arguments_.seed + session_.turns());
-    for (const std::string& stop : session_.Stops()) request.add_stop(stop);
     return request;
   }
 
   int Answer(absl::string_view question) {
+    if (const absl::Status status = FindForm(); !status.ok()) return FailServer(status);
     interrupted = false;
     std::string answer;
     v1::Usage usage;
@@ -207,6 +240,7 @@ class Chat {
   const bool terminal_;
   const std::unique_ptr<InferenceApi> client_;
   ChatSession session_;
+  std::optional<bool> takes_messages_;
   Lines lines_;
 };
 
@@ -219,8 +253,15 @@ void AddChatCommand(CommandLine* app, CommandContext* context) {
   command->AddFlag("--server", &a->server, "address of an inference worker, host:port");
   command->AddFlag("--model", &a->model, "model name; none: the only one served").HideDefault();
   command->AddFlag("--system", &a->system, "stands before the conversation").HideDefault();
-  command->AddFlag("--user-prefix", &a->form.user, "stands before every question");
-  command->AddFlag("--assistant-prefix", &a->form.assistant, "stands before every answer");
+  command
+      ->AddFlag("--user-prefix", &a->user_prefix,
+                "stands before every question, as plain text; none: the model's chat template, or "
+                "\"User:\" without one")
+      .HideDefault();
+  command
+      ->AddFlag("--assistant-prefix", &a->assistant_prefix,
+                "stands before every answer; \"Assistant:\"")
+      .HideDefault();
   command->AddFlag("--max-tokens", &a->max_tokens, "of one answer").Between(1, 1 << 24);
   command->AddFlag("--temperature", &a->temperature, "0 takes the most likely token always")
       .Between(0.0, 100.0);

@@ -16,6 +16,17 @@ std::string ChatSession::Prompt(absl::string_view question) const {
   return prompt;
 }
 
+std::vector<ChatSession::Message> ChatSession::Messages(absl::string_view question) const {
+  std::vector<Message> messages;
+  if (!system_.empty()) messages.push_back({"system", system_});
+  for (const Turn& turn : turns_) {
+    messages.push_back({"user", turn.question});
+    messages.push_back({"assistant", turn.answer});
+  }
+  messages.push_back({"user", std::string(question)});
+  return messages;
+}
+
 std::vector<std::string> ChatSession::Stops() const { return {absl::StrCat("\n", form_.user)}; }
 
 void ChatSession::Add(absl::string_view question, absl::string_view answer) {

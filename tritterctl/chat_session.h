@@ -1,5 +1,5 @@
-// A conversation with a model that has no form of its own for one: the turns so far as the text of
-// a prompt. Pure.
+// A conversation: the turns so far as messages or, for a model that has no form of its own for one,
+// as the text of a prompt. Pure.
 #pragma once
 
 #include <string>
@@ -26,7 +26,11 @@ class ChatSession {
 
   // The prompt that asks for the answer to `question`.
   std::string Prompt(absl::string_view question) const;
-  // Texts that end an answer.
+  struct Message {
+    std::string role, content;
+  };
+  std::vector<Message> Messages(absl::string_view question) const;
+  // Texts that end an answer to Prompt.
   std::vector<std::string> Stops() const;
   void Add(absl::string_view question, absl::string_view answer);
   // Drops the oldest turn: false when there is none.

@@ -14,6 +14,15 @@ TEST(ChatSession, ThePromptHoldsTheTurnsSoFar) {
   EXPECT_THAT(chat.Stops(), testing::ElementsAre("\nUser:"));
 }
 
+TEST(ChatSession, MessagesHoldTheTurnsSoFar) {
+  ChatSession chat;
+  chat.SetSystem("Be kind.");
+  chat.Add("hi", " hello\n");
+  std::string all;
+  for (const ChatSession::Message& m : chat.Messages("who?")) all += m.role + "=" + m.content + ";";
+  EXPECT_EQ(all, "system=Be kind.;user=hi;assistant=hello;user=who?;");
+}
+
 TEST(ChatSession, TheSystemTextOutlivesAReset) {
   ChatSession chat({"Q:", "A:"});
   chat.SetSystem("Be kind.");

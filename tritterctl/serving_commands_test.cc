@@ -57,6 +57,16 @@ TEST_F(ServingCommands, ChatGoesThroughPipesWithItsHistory) {
   EXPECT_THAT(Err(), HasSubstr("(forgotten)"));
 }
 
+TEST_F(ServingCommands, ChatSendsMessagesToAModelThatTakesThem) {
+  EXPECT_EQ(Run("printf 'a\\nb\\n' | \"$0\" chat --server \"$1\" --model chatty --system S"), 0)
+      << Err();
+  EXPECT_EQ(Out(),
+            "system=S;user=a;\n"
+            "system=S;user=a;assistant=system=S;user=a;;user=b;\n");
+  EXPECT_EQ(Run("echo a | \"$0\" chat --server \"$1\" --model chatty --user-prefix Q:"), 0);
+  EXPECT_EQ(Out(), "Q:;a\nAssistant:;\n") << "a prefix asks for plain text";
+}
+
 TEST_F(ServingCommands, ChatCommandsAreNotSentToTheModel) {
   EXPECT_EQ(Run("printf '/system T\\n/nonsense\\nx\\n/quit\\ny\\n' | \"$0\" chat --server \"$1\""),
             0);

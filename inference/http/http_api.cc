@@ -105,15 +105,27 @@ void Stream(Work* work, const HttpWrite& write) {
   write(kLastChunk);
 }
 
+absl::StatusOr<std::vector<int32_t>> ChatPrompt(const OpenAiRequest& request,
+                                                const ServedModel& model, absl::Time now) {
+  if (!model.chat.status().ok()) {
+    return ParameterError("model",
+                          absl::StrCat("\"", model.name, "\" takes no conversations: ",
+                                       model.chat.status().message(), " (/v1/completions)"),
+                          "no_chat_template");
+  }
+  absl::StatusOr<std::vector<int32_t>> prompt = model.chat.Encode(
+      request.messages, request.template_variables, now, model.engine->tokenizer());
+  if (!prompt.ok()) return ParameterError("messages", prompt.status().message());
+  return prompt;
+}
+
 absl::StatusOr<std::vector<std::vector<int32_t>>> Prompts(const OpenAiRequest& request,
-                                                          const ServedModel& model) {
+                                                          const ServedModel& model,
+                                                          absl::Time now) {
   std::vector<std::vector<int32_t>> prompts;
   if (request.chat) {
-    return ParameterError("model",
-                          absl::StrCat("\"", model.name,
-                                       "\" has no chat template; use /v1/completions with a "
-                                       "prompt in the form it was trained on"),
-                          "no_chat_template");
+    ASSIGN_OR_RETURN(prompts.emplace_back(), ChatPrompt(request, model, now));
+    return prompts;
   }
   for (const OpenAiPrompt& prompt : request.prompts)
     prompts.push_back(PromptIds(prompt, model.engine->tokenizer()));
@@ -129,7 +141,7 @@ absl::StatusOr<std::unique_ptr<Work>> StartWork(const ModelRegistry& registry,
   ASSIGN_OR_RETURN(work->model, registry.Find(work->request.model));
   work->request.params.timeout = options.time_limit;
   Engine* const engine = work->model->engine.get();
-  ASSIGN_OR_RETURN(const auto prompts, Prompts(work->request, *work->model));
+  ASSIGN_OR_RETURN(const auto prompts, Prompts(work->request, *work->model, options.clock->Now()));
   ASSIGN_OR_RETURN(
       work->group,
       GenerationGroup::Start(

@@ -165,6 +165,35 @@ TEST_F(HttpApiTest, AChatWithAModelWithoutATemplateIsRefused) {
   EXPECT_EQ(json::parse(reply.body)["error"]["code"], "no_chat_template");
 }
 
+TEST_F(HttpApiTest, AChatIsTheCompletionOfWhatTheTemplateRenders) {
+  Start();
+  ASSERT_OK(registry_->Load("chat", "chat.tpack"));
+  const auto chat = [&](const std::string& fields) {
+    return Post("/v1/chat/completions",
+                absl::StrCat("{\"model\":\"chat\",\"seed\":3,\"max_tokens\":12,", fields, "}"));
+  };
+  const auto completed = [&](absl::string_view text) {
+    json ids = json::array();  // as they are: no bos before them
+    for (const int32_t id : ByteTokenizer().Encode(text)) ids.push_back(id);
+    return Complete(absl::StrCat("\"model\":\"chat\",\"seed\":3,\"max_tokens\":12,\"prompt\":",
+                                 ids.dump()))["choices"][0]["text"];
+  };
+  const std::string question = "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
+  const json answer = json::parse(chat(question).body);
+  EXPECT_EQ(answer["choices"][0]["message"]["content"], completed("<s>uhi;a"));
+  EXPECT_EQ(answer["usage"]["prompt_tokens"], 8);
+  const json other =
+      json::parse(chat(question + ",\"chat_template_kwargs\":{\"end\":\"!!\"}").body);
+  EXPECT_EQ(other["choices"][0]["message"]["content"], completed("<s>uhi!!a"));
+  const HttpReply refused = chat(
+      "\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"b\"}]");
+  EXPECT_EQ(refused.code, 400);
+  const json error = json::parse(refused.body)["error"];
+  EXPECT_EQ(error["param"], "messages");
+  EXPECT_THAT(std::string(error["message"]), HasSubstr("two questions in a row"));
+  EXPECT_EQ(chat(question + ",\"chat_template_kwargs\":[]").code, 400);
+}
+
 TEST_F(HttpApiTest, EmbedsTextsAsNumbersOrBase64) {
   Start();
   const auto embed = [&](const std::string& fields) {

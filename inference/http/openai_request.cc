@@ -186,7 +186,7 @@ bool ReadContent(const json& content, std::string* text) {
   return true;
 }
 
-void ReadMessages(JsonFields* fields, std::vector<OpenAiMessage>* messages) {
+void ReadMessages(JsonFields* fields, std::vector<ChatMessage>* messages) {
   const json* list = fields->Find("messages");
   if (list == nullptr || !list->is_array() || list->empty())
     return fields->Fail("messages", "is needed: a list of at least one message");
@@ -194,7 +194,7 @@ void ReadMessages(JsonFields* fields, std::vector<OpenAiMessage>* messages) {
     const json& message = (*list)[i];
     const std::string at = absl::StrCat("messages[", i, "]");
     if (!message.is_object()) return fields->Fail(at, "is not an object");
-    OpenAiMessage read;
+    ChatMessage read;
     JsonFields inner(message, at + ".");
     inner.String("role", &read.role);
     const json* content = inner.Find("content");
@@ -258,6 +258,10 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body) {
   if (fields.Integer("top_logprobs", 0, kMaxCandidates, &top) && !logprobs)
     fields.Fail("top_logprobs", "is only for requests with logprobs: true");
   if (logprobs) request.params.logprobs = top;
+  if (const json* variables = fields.Find("chat_template_kwargs"); variables != nullptr) {
+    if (!variables->is_object()) fields.Fail("chat_template_kwargs", "is not an object");
+    request.template_variables = *variables;
+  }
   if (const json* choice = fields.Find("tool_choice");
       choice != nullptr && *choice != "none" && *choice != "auto")
     fields.Fail("tool_choice", "is not supported by this server; leave it out",

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "inference/request.h"
+#include "model/text/chat_prompts.h"
 #include "model/tokenizer.h"
 
 namespace tritter {
@@ -20,16 +21,13 @@ inline constexpr int64_t kMaxChoices = 64;  // prompts times n of one request
 // A prompt of text or of token ids.
 using OpenAiPrompt = std::variant<std::string, std::vector<int32_t>>;
 
-struct OpenAiMessage {
-  std::string role, content;
-};
-
 struct OpenAiRequest {
   bool chat = false;
-  std::string model;                    // "": the only one
-  std::vector<OpenAiPrompt> prompts;    // /v1/completions
-  std::vector<OpenAiMessage> messages;  // /v1/chat/completions
-  GenerateParams params;                // for every choice; prompt, max_tokens and seed come later
+  std::string model;                          // "": the only one
+  std::vector<OpenAiPrompt> prompts;          // /v1/completions
+  std::vector<ChatMessage> messages;          // /v1/chat/completions
+  nlohmann::ordered_json template_variables;  // of the chat template, an object or null
+  GenerateParams params;  // for every choice; prompt, max_tokens and seed come later
   std::optional<int64_t> max_tokens;
   std::optional<uint64_t> seed;  // not set: another one each time
   int64_t n = 1;                 // choices per prompt

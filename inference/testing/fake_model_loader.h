@@ -7,12 +7,21 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/env.h"
 #include "common/random.h"
+#include "common/status_macros.h"
 #include "inference/model_registry.h"
 #include "inference/testing/tiny_models.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {
+
+// What models named "chat…" take; refuses two questions in a row.
+inline constexpr char kFakeChat[] =
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' and loop.index0 > 0 and "
+    "messages[loop.index0 - 1].role == 'user' %}{{ raise_exception('two questions in a row') }}"
+    "{% endif %}{{ m.role[0] ~ m.content ~ end|default(';') }}{% endfor %}"
+    "{% if add_generation_prompt %}a{% endif %}";
 
 // Thread-safe. "missing…" is NotFound, "broken…" fails to load; any other path is a model whose
 // weights depend on the path alone ("tiny.tpack": seed 5).
@@ -26,12 +35,16 @@ class FakeModelLoader : public ModelLoader {
       return absl::NotFoundError(absl::StrCat(path, ": no such file"));
     return bytes_;
   }
-  absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string&,
-                                               const std::string& path) override {
+  absl::StatusOr<LoadedModel> Load(const std::string&, const std::string& path) override {
     if (absl::StartsWith(Basename(path), "broken"))
       return absl::DataLossError(absl::StrCat(path, ": checksum"));
-    return Engine::Create(
-        MemoryTpack::Random(TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)), options_);
+    LoadedModel model;
+    ASSIGN_OR_RETURN(model.engine,
+                     Engine::Create(MemoryTpack::Random(
+                                        TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)),
+                                    options_));
+    if (absl::StartsWith(Basename(path), "chat")) model.chat = ChatPrompts(kFakeChat, "<s>", "");
+    return model;
   }
 
  private:

@@ -39,7 +39,10 @@ grpc::Status FakeInference::Generate(grpc::ServerContext* context,
     part.add_token_ids(words);
     writer->Write(part);
   }
-  for (const absl::string_view word : absl::StrSplit(request->text(), ' ', absl::SkipEmpty())) {
+  std::string text = request->text();
+  for (const v1::ChatMessage& m : request->chat().messages())
+    absl::StrAppend(&text, m.role(), "=", m.content(), " ");
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
     v1::GenerateResponse part;
     part.set_text(absl::StrCat(word, ";"));
     part.add_token_ids(++words);
@@ -59,6 +62,7 @@ grpc::Status FakeInference::GetModel(grpc::ServerContext*, const v1::GetModelReq
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model 'missing'");
   response->set_name("fake");
   response->set_vocabulary(264);
+  response->set_chat(request->model() == "chatty");
   return grpc::Status::OK;
 }
 

@@ -12,7 +12,7 @@
 namespace tritter {
 
 // The model "missing" is NOT_FOUND; max_tokens above 1000 is OUT_OF_RANGE; a prompt with "hang" in
-// it is never answered, and counted.
+// it is never answered, and counted. The model "chatty" takes conversations, as ROLE=CONTENT.
 class FakeInference final : public v1::InferenceService::Service {
  public:
   FakeInference();
