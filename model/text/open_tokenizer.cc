@@ -109,6 +109,19 @@ std::string ChatTemplateOf(const json& config) {
   return "";
 }
 
+// Chat template and the tokens it may name, from the files of a folder.
+absl::Status ReadChat(Env* env, const std::string& folder, OpenedTokenizer* out) {
+  ASSIGN_OR_RETURN(const json config, Optional(env, JoinPath(folder, "tokenizer_config.json")));
+  out->bos_token = TextOf(config, "bos_token");
+  out->eos_token = TextOf(config, "eos_token");
+  out->chat_template = ChatTemplateOf(config);
+  const std::string jinja = JoinPath(folder, "chat_template.jinja");
+  if (env->Exists(jinja)) {
+    ASSIGN_OR_RETURN(out->chat_template, ReadLimited(env, jinja, kMaxConfigBytes));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<OpenedTokenizer> Open(Env* env, const std::string& path,
                                      const TokenizerDefinition& definition) {
   OpenedTokenizer out;
@@ -118,14 +131,7 @@ absl::StatusOr<OpenedTokenizer> Open(Env* env, const std::string& path,
     const std::string folder = Dirname(path);
     ASSIGN_OR_RETURN(const json generation,
                      Optional(env, JoinPath(folder, "generation_config.json")));
-    ASSIGN_OR_RETURN(const json config, Optional(env, JoinPath(folder, "tokenizer_config.json")));
-    out.bos_token = TextOf(config, "bos_token");
-    out.eos_token = TextOf(config, "eos_token");
-    out.chat_template = ChatTemplateOf(config);
-    const std::string jinja = JoinPath(folder, "chat_template.jinja");
-    if (env->Exists(jinja)) {
-      ASSIGN_OR_RETURN(out.chat_template, ReadLimited(env, jinja, kMaxConfigBytes));
-    }
+    RETURN_IF_ERROR(ReadChat(env, folder, &out));
     AddIds(generation, &ends);
     if (const auto id = IdOf(definition, out.eos_token)) ends.push_back(*id);
     if (ends.empty()) {
@@ -155,6 +161,7 @@ absl::StatusOr<OpenedTokenizer> OpenTokenizer(Env* env, const std::string& model
   if (hash == ByteTokenizer().hash() && given.empty()) {
     OpenedTokenizer out;
     out.tokenizer = std::shared_ptr<const Tokenizer>(&ByteTokenizer(), [](const Tokenizer*) {});
+    if (env->IsDirectory(model)) RETURN_IF_ERROR(ReadChat(env, model, &out));
     return out;
   }
   std::string looked;

@@ -50,6 +50,17 @@ TEST_F(OpenTokenizerTest, AnExportedByteTokenizerIsTheByteTokenizer) {
   EXPECT_EQ(opened.tokenizer.get(), &ByteTokenizer());
 }
 
+TEST_F(OpenTokenizerTest, AFolderWithTheByteTokenizerMayHaveAChatTemplate) {
+  Write("/m/tokenizer_config.json", "{\"chat_template\": \"x\", \"bos_token\": \"<bos>\"}");
+  ASSERT_OK_AND_ASSIGN(const OpenedTokenizer folder,
+                       OpenTokenizer(&env_, "/m", ByteTokenizer().hash()));
+  EXPECT_EQ(folder.chat_template, "x");
+  EXPECT_EQ(folder.bos_token, "<bos>");
+  ASSERT_OK_AND_ASSIGN(const OpenedTokenizer file,
+                       OpenTokenizer(&env_, "/m/a.tpack", ByteTokenizer().hash()));
+  EXPECT_EQ(file.chat_template, "") << "whose the files beside it are is not known";
+}
+
 TEST_F(OpenTokenizerTest, IsFoundByHashBesideTheModel) {
   json other = BpeTestTokenizer();
   other["model"]["ignore_merges"] = true;

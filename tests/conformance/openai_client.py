@@ -26,7 +26,7 @@ LONG = {"max_tokens": 40, "extra_body": {"ignore_eos": True}}
 def models(client):
     print("models:")
     names = [m.id for m in client.models.list()]
-    check(names == ["m"], f"list: {names}")
+    check(names == ["chat", "m"], f"list: {names}")
     check(client.models.retrieve("m").owned_by == "tritter", "retrieve")
     try:
         client.models.retrieve("other")
@@ -110,6 +110,25 @@ def errors(client):
         check(error.code == "no_chat_template", f"a chat with a model without a template: {error.code}")
 
 
+def chats(client):
+    print("chats:")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    more = {"model": "chat", "seed": 5, "max_completion_tokens": 20, "extra_body": {"ignore_eos": True}}
+    whole = client.chat.completions.create(messages=messages, **more)
+    text = whole.choices[0].message.content
+    check(whole.choices[0].message.role == "assistant" and whole.usage.completion_tokens == 20, f"whole: {text!r}")
+    rendered = "system: Be brief.\nuser: Who?\nassistant:"
+    ids = [8 + byte for byte in rendered.encode()]  # of the byte tokenizer; a text would get a bos before it
+    plain = client.completions.create(model="chat", prompt=ids, seed=5, **{**LONG, "max_tokens": 20})
+    check(plain.choices[0].text == text, "the same as the completion of what the template renders")
+    parts = [c.choices[0].delta.content or "" for c in
+             client.chat.completions.create(messages=messages, stream=True, **more)]
+    check("".join(parts) == text and len(parts) > 2, f"streamed in {len(parts)} parts")
+    scored = client.chat.completions.create(messages=messages, logprobs=True, top_logprobs=2, **more)
+    check(len(scored.choices[0].logprobs.content) == 20 and
+          len(scored.choices[0].logprobs.content[0].top_logprobs) == 2, "log-probabilities")
+
+
 def metric(server, name):
     text = urllib.request.urlopen(f"http://{server.http}/metrics").read().decode()
     return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
@@ -139,10 +158,11 @@ def concurrency(client, server):
 def main():
     arguments = ServedModel.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     print(f"openai {openai.__version__}")
-    with ServedModel(arguments) as server:
+    with ServedModel(arguments, chat=True) as server:
         with openai.OpenAI(base_url=f"http://{server.http}/v1", api_key="none", max_retries=0) as client:
             models(client)
             completions(client)
+            chats(client)
             embeddings(client)
             constrained(client)
             errors(client)

@@ -25,9 +25,14 @@ def finish():
 
 
 class ServedModel:
-    """`with ServedModel(arguments) as server:` serves "m" and, from the folder `root`, what is asked for."""
+    """`with ServedModel(arguments) as server:` serves "m" and, from the folder `root`, what is asked for; with
+    `chat=True` also "chat", which has a chat template."""
 
-    def __init__(self, arguments):
+    CHAT = ("{% for m in messages %}{{ m.role ~ ': ' ~ m.content ~ '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}assistant:{% endif %}")
+
+    def __init__(self, arguments, chat=False):
+        self.chat = chat
         self.bin, self.given = arguments.bin, arguments.model
         for path in (self.bin / "inference" / "tritter_inference", self.bin / "tests" / "testing" / "make_model"):
             if not path.exists():
@@ -39,9 +44,9 @@ class ServedModel:
         parser.add_argument("--model", type=pathlib.Path, help="serve this model and not a random one")
         return parser.parse_args()
 
-    def make(self, path, seed):
+    def make(self, path, seed, container="tpack"):
         subprocess.run([self.bin / "tests" / "testing" / "make_model", "--out", path, "--preset", "nano", "--seed",
-                        str(seed)], check=True, stdout=subprocess.DEVNULL)
+                        str(seed), "--format", container], check=True, stdout=subprocess.DEVNULL)
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -53,10 +58,16 @@ class ServedModel:
             model = work / "m.tpack"
             self.make(model, 1)
         self.make(self.root / "second.tpack", 2)
+        models = ["--model", f"{model}=m"]
+        if self.chat:
+            self.make(work / "chat", 3, "hf")
+            config = work / "chat" / "tokenizer_config.json"
+            config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": self.CHAT}))
+            models += ["--model", work / "chat"]
         ready = work / "ready.json"
         self.log = open(work / "log", "w+")
         self.process = subprocess.Popen(
-            [self.bin / "inference" / "tritter_inference", "--model", f"{model}=m", "--model-root", self.root,
+            [self.bin / "inference" / "tritter_inference", *models, "--model-root", self.root,
              "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--max-kv-memory", "64MB",
              "--ready-file", ready], stderr=self.log)
         while not ready.exists():
