@@ -276,7 +276,8 @@ void ForwardPass::GateUp(const LayerWeights& w, int worker) {
     const int64_t blocks = std::min(step, mine.end - block);
     const DequantiseTile gate = Multiply(w.gate, block, blocks, &s.acc),
                          up = Multiply(w.up, block, blocks, &s.up_acc);
-    DequantiseGated(gate, up, &inner_[block * 16], config_.ffn);
+    const bool silu = config_.ffn_activation() == FfnActivation::kSilu;
+    (silu ? DequantiseSiluGated : DequantiseGated)(gate, up, &inner_[block * 16], config_.ffn);
   }
 }
 

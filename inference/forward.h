@@ -100,7 +100,7 @@ class ForwardPass {
   std::vector<float> x_;           // residual [T, H]
   std::vector<float> qkv_;         // [T, query | key | key]
   std::vector<float> heads_;       // attention output [T, query]
-  std::vector<float> inner_;       // relu²·up [T, I]
+  std::vector<float> inner_;       // activation(gate)·up [T, I]
   std::vector<int8_t> x8_;         // quantised input of the next product, arranged
   std::vector<int32_t> sums_;      // [T]
   std::vector<float> inv_;         // [T]

@@ -78,8 +78,8 @@ struct Fixture {
   KvPagePool pages;
 };
 
-TEST(ForwardPass, EqualsTheReferenceBitForBitInBothFamilies) {
-  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
+TEST(ForwardPass, EqualsTheReferenceBitForBitInEveryFamily) {
+  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig(), TinyLlamaConfig()}) {
     Fixture f(config, 1);
     const std::vector<int32_t> tokens = Tokens(37, 3);
     EXPECT_EQ(f.Run(tokens, {37}), ReferenceModel(f.file.get()).Logits(tokens));

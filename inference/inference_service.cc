@@ -296,7 +296,7 @@ grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetMo
   const ModelConfig& config = engine.model().config();
   const PackedModelFile& file = engine.model().file();
   info->set_name((*model)->name);
-  info->set_family(config.family == Family::kBitnet ? "bitnet" : "tritter");
+  info->set_family(FamilyName(config.family));
   info->set_path((*model)->path);
   info->set_parameters(ParameterCount(config));
   info->set_file_bytes(static_cast<int64_t>(file.file_bytes()));

@@ -57,6 +57,10 @@ void DequantiseGated(const DequantiseTile& gate, const DequantiseTile& up, float
                      int64_t h_stride) {
   Best().dequantise_gated(gate, up, h, h_stride);
 }
+void DequantiseSiluGated(const DequantiseTile& gate, const DequantiseTile& up, float* h,
+                         int64_t h_stride) {
+  Best().dequantise_silu_gated(gate, up, h, h_stride);
+}
 void AddRow(const float* x, int64_t n, float* y) { Best().add_row(x, n, y); }
 void RopeInPlace(float* x, const float* cos, const float* sin, int64_t d) {
   Best().rope_in_place(x, cos, sin, d);

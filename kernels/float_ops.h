@@ -48,6 +48,9 @@ void DequantiseInto(const DequantiseTile& tile, bool add, float* y, int64_t y_st
 // h = relu(gate)^2 * up. h [tokens, h_stride].
 void DequantiseGated(const DequantiseTile& gate, const DequantiseTile& up, float* h,
                      int64_t h_stride);
+// h = gate / (1 + exp(-gate)) * up with the exp of ExpRow. h [tokens, h_stride].
+void DequantiseSiluGated(const DequantiseTile& gate, const DequantiseTile& up, float* h,
+                         int64_t h_stride);
 // y += x, n elements.
 void AddRow(const float* x, int64_t n, float* y);
 
@@ -90,6 +93,7 @@ struct FloatOps {
   decltype(&tritter::DequantiseRow) dequantise_row;
   decltype(&tritter::DequantiseInto) dequantise_into;
   decltype(&tritter::DequantiseGated) dequantise_gated;
+  decltype(&tritter::DequantiseSiluGated) dequantise_silu_gated;
   decltype(&tritter::AddRow) add_row;
   decltype(&tritter::RopeInPlace) rope_in_place;
   decltype(&tritter::Relu2Mul) relu2_mul;

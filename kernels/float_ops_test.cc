@@ -92,6 +92,17 @@ Outputs RunAll(const FloatOps& ops, uint32_t seed) {
       EXPECT_TRUE(SameBits(added, wanted_added));
       EXPECT_TRUE(SameBits(gated, wanted_gated));
       out.Add(gated);
+      ops.dequantise_silu_gated(gate, up, gated.data(), n);
+      for (int64_t t = 0; t < tokens; ++t) {
+        Floats row(&wanted_set[t * n], &wanted_set[t * n] + n), weight = row;
+        for (float& g : weight) g = -g;
+        ops.exp_row(weight.data(), n, weight.data());
+        ops.dequantise_row(&b[t * (n + 3)], w.data(), !per_row, invs[t], n, second.data());
+        for (int64_t i = 0; i < n; ++i)
+          wanted_gated[t * n + i] = row[i] / (weight[i] + 1.0f) * second[i];
+      }
+      EXPECT_TRUE(SameBits(gated, wanted_gated));
+      out.Add(gated);
     }
   }
   ops.relu2_mul(x.data(), w.data(), n, y.data());

@@ -91,7 +91,25 @@ void CheckAttention(const ModelConfig& c, Problems* out) {
 
 }  // namespace
 
-const char* FamilyName(Family family) { return family == Family::kTritter ? "tritter" : "bitnet"; }
+std::vector<std::string> FamilyNames() { return {"tritter", "bitnet", "llama"}; }
+const char* FamilyName(Family family) {
+  switch (family) {
+    case Family::kTritter:
+      return "tritter";
+    case Family::kBitnet:
+      return "bitnet";
+    case Family::kLlama:
+      return "llama";
+  }
+  return "?";
+}
+absl::StatusOr<Family> FindFamily(absl::string_view name) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
+    if (name == FamilyName(family)) return family;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("family `", name, "`, expected ", absl::StrJoin(FamilyNames(), ", ")));
+}
 const char* NormKindName(NormKind norm) {
   return norm == NormKind::kRmsNorm ? "rmsnorm" : "layernorm";
 }
@@ -136,7 +154,7 @@ void ApplyFamilyDefaults(Family family, ModelConfig* config) {
   config->family = family;
   config->tied_embeddings = family == Family::kBitnet;
   config->granularity =
-      family == Family::kBitnet ? ScaleGranularity::kTensor : ScaleGranularity::kRow;
+      family == Family::kTritter ? ScaleGranularity::kRow : ScaleGranularity::kTensor;
 }
 
 std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
@@ -166,8 +184,9 @@ std::vector<ConfigProblem> FindConfigProblems(const ModelConfig& c) {
 
   CheckHeads(c, &out);
   CheckAttention(c, &out);
-  if (c.family == Family::kBitnet && c.norm == NormKind::kLayerNorm) {
-    out.Add({"norm", "family"}, "norm is layernorm, expected rmsnorm with family bitnet");
+  if (c.family != Family::kTritter && c.norm == NormKind::kLayerNorm) {
+    out.Add({"norm", "family"}, "norm is layernorm, expected rmsnorm with family ",
+            FamilyName(c.family));
   }
   if (c.lm_head_ternary && c.tied_embeddings) {
     out.Add({"lm_head", "tied_embeddings", "family"},
@@ -186,11 +205,26 @@ absl::Status ValidateConfig(const ModelConfig& config) {
       })));
 }
 
+absl::Status CheckTrainable(const ModelConfig& c) {
+  if (c.family == Family::kLlama) {
+    return absl::UnimplementedError(
+        "family llama cannot be trained: it is served and converted; use family bitnet, whose "
+        "blocks are the same but for squared ReLU and two norms more");
+  }
+  if (c.attention == AttentionMode::kBidirectional || c.attention == AttentionMode::kEmbedding) {
+    return absl::UnimplementedError(
+        absl::StrCat("attention ", AttentionModeName(c.attention),
+                     " has no training objective yet; use attention causal"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPackable(const ModelConfig& c) {
-  if (c.family == Family::kBitnet && c.granularity == ScaleGranularity::kRow) {
+  if (c.family != Family::kTritter && c.granularity == ScaleGranularity::kRow) {
     return absl::InvalidArgumentError(
-        "granularity row of family bitnet cannot be packed, expected tensor: other programs of "
-        "this family compute one scale a matrix");
+        absl::StrCat("granularity row of family ", FamilyName(c.family),
+                     " cannot be packed, expected tensor: other programs of this family compute "
+                     "one scale a matrix"));
   }
   struct Limit {
     bool met;

@@ -1,4 +1,4 @@
-// Configuration of a network: one type for both families (docs: specification of the model).
+// Configuration of a network: one type for all families (docs: specification of the model).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,10 @@
 
 namespace tritter {
 
-enum class Family { kTritter, kBitnet };
+// kLlama is served, converted and exchanged, never trained here.
+enum class Family { kTritter, kBitnet, kLlama };
+// Of the gate in the FFN: relu(g)², or g / (1 + exp(-g)).
+enum class FfnActivation { kSquaredRelu, kSilu };
 enum class NormKind { kRmsNorm, kLayerNorm };
 enum class AttentionMode {
   kCausal,
@@ -57,14 +60,20 @@ struct ModelConfig {
 
   bool qk_norm() const { return family == Family::kTritter; }
   bool sub_norms() const { return family == Family::kBitnet; }
-  bool ffn_pre_norm() const { return family == Family::kBitnet; }
+  bool ffn_pre_norm() const { return family != Family::kTritter; }
+  FfnActivation ffn_activation() const {
+    return family == Family::kLlama ? FfnActivation::kSilu : FfnActivation::kSquaredRelu;
+  }
 };
 
 // What a family sets beside its structure: tied embeddings and the granularity of the weight
 // scales. Keeps everything else.
 void ApplyFamilyDefaults(Family family, ModelConfig* config);
 
-const char* FamilyName(Family family);                // "tritter", "bitnet"
+std::vector<std::string> FamilyNames();
+const char* FamilyName(Family family);  // "tritter", "bitnet", "llama"
+// Errors: NotFound naming the families.
+absl::StatusOr<Family> FindFamily(absl::string_view name);
 const char* NormKindName(NormKind norm);              // "rmsnorm", "layernorm"
 const char* AttentionModeName(AttentionMode mode);    // "causal", "sliding_window", …
 const char* GranularityName(ScaleGranularity g);      // "row", "tensor"
@@ -81,6 +90,9 @@ absl::Status ValidateConfig(const ModelConfig& config);
 // Whether the packed form (.tpack) that the inference engine serves holds such a network. Errors:
 // InvalidArgument naming the switch, its value and the expected one.
 absl::Status CheckPackable(const ModelConfig& config);
+// Whether the trainers have such a network. Errors: Unimplemented naming the key, its value and
+// what to use instead.
+absl::Status CheckTrainable(const ModelConfig& config);
 // Reads a `model:` mapping (preset, family and any field; an explicit field always wins). Problems
 // are added to the document at their key; the result is then meaningless.
 ModelConfig ReadModelConfig(YamlMap map);

@@ -51,6 +51,34 @@ TEST(PresetConfig, FamiliesDifferAsSpecified) {
   EXPECT_TRUE(bitnet.ffn_pre_norm());
   EXPECT_TRUE(bitnet.tied_embeddings);
   EXPECT_EQ(bitnet.granularity, ScaleGranularity::kTensor);
+  ModelConfig llama = tritter;
+  ApplyFamilyDefaults(Family::kLlama, &llama);
+  EXPECT_FALSE(llama.qk_norm());
+  EXPECT_FALSE(llama.sub_norms());
+  EXPECT_TRUE(llama.ffn_pre_norm());
+  EXPECT_EQ(llama.ffn_activation(), FfnActivation::kSilu);
+  EXPECT_EQ(bitnet.ffn_activation(), FfnActivation::kSquaredRelu);
+  EXPECT_FALSE(llama.tied_embeddings);
+  EXPECT_EQ(llama.granularity, ScaleGranularity::kTensor);
+}
+
+TEST(Families, AreFoundByName) {
+  for (const std::string& name : FamilyNames()) {
+    ASSERT_OK_AND_ASSIGN(const Family family, FindFamily(name));
+    EXPECT_EQ(FamilyName(family), name);
+  }
+  EXPECT_THAT(FindFamily("mamba").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("tritter, bitnet, llama")));
+}
+
+TEST(CheckTrainable, FamilyLlamaIsNot) {
+  ASSERT_OK_AND_ASSIGN(ModelConfig config, PresetConfig("nano"));
+  EXPECT_OK(CheckTrainable(config));
+  ApplyFamilyDefaults(Family::kLlama, &config);
+  EXPECT_OK(ValidateConfig(config));
+  EXPECT_OK(CheckPackable(config));
+  EXPECT_THAT(CheckTrainable(config), StatusIs(absl::StatusCode::kUnimplemented,
+                                               HasSubstr("family llama cannot be trained")));
 }
 
 TEST(ValidateConfig, NamesFieldActualAndExpected) {

@@ -27,13 +27,16 @@ const std::vector<YamlField<Head>>& HeadFields() {
       {"preset", absl::StrCat("one of ", absl::StrJoin(PresetNames(), ", ")),
        "none: then every size is given", "Sizes to start from; any field given beside it wins.",
        [](YamlMap* map, Head* out) { map->Get("preset", &out->preset); }},
-      {"family", "one of tritter, bitnet", "the preset's, else tritter",
-       "Which network: `tritter` (QK-norm, FFN after the residual) or `bitnet` (compatible with "
-       "b1.58-2B-4T).",
+      {"family", "one of tritter, bitnet, llama", "the preset's, else tritter",
+       "Which network: `tritter` (QK-norm, FFN after the residual), `bitnet` (compatible with "
+       "b1.58-2B-4T) or `llama` (SiLU, no norms but the two of a block; served and converted, not "
+       "trained).",
        [](YamlMap* map, Head* out) {
          std::string name;
-         if (map->GetChoice("family", {"tritter", "bitnet"}, &name)) {
-           out->family = name == "bitnet" ? Family::kBitnet : Family::kTritter;
+         const std::vector<std::string> names = FamilyNames();
+         if (map->GetChoice("family", std::vector<absl::string_view>(names.begin(), names.end()),
+                            &name)) {
+           out->family = *FindFamily(name);
          }
        }},
   };
@@ -97,7 +100,7 @@ const std::vector<YamlField<ModelConfig>>& Fields() {
                    "How weights become ternary; `none` trains plain matrices in full precision, "
                    "the baseline to compare with."),
       EnumField<C>("granularity", &C::granularity, {"row", "tensor"},
-                   "row; tensor for family bitnet",
+                   "row; tensor for families bitnet and llama",
                    "One weight scale per output row or per matrix."),
       EnumField<C>("activations", &C::activations, {"int8", "none"}, "int8",
                    "Quantisation of what enters a ternary matrix."),

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/status_macros.h"
 #include "model/strict_json.h"
@@ -90,10 +91,28 @@ class Fields {
   absl::Status status_;
 };
 
+// What `rope_scaling` says that is not plain RoPE, under the name it has there; "" where it does
+// not.
+std::string RopeScaling(const json& scaling) {
+  for (const char* key : {"rope_type", "type"}) {
+    const auto found = scaling.is_object() ? scaling.find(key) : scaling.end();
+    if (scaling.is_object() && found != scaling.end() && found->is_string())
+      return *found == "default" ? "" : found->get<std::string>();
+  }
+  return scaling.dump();
+}
+
 // rope_theta stands in the object itself (4.x), in rope_parameters (5.x), or in both.
 absl::Status ReadRope(const json& root, Fields* fields, double* theta) {
   fields->Number("rope_theta", theta);
-  fields->Only("rope_scaling", nullptr);
+  if (const json* scaling = fields->Find("rope_scaling")) {
+    if (const std::string type = RopeScaling(*scaling); !type.empty()) {
+      fields->Fail(
+          absl::StatusCode::kUnimplemented, "rope_scaling",
+          absl::StrCat("is of type ", type,
+                       ", which this engine does not compute; expected null (plain RoPE)"));
+    }
+  }
   if (const json* rope = fields->Find("rope_parameters")) {
     if (!rope->is_object())
       return absl::DataLossError(absl::StrCat(fields->where(), ": `rope_parameters` is no object"));
@@ -111,7 +130,12 @@ absl::Status ReadRope(const json& root, Fields* fields, double* theta) {
   return absl::OkStatus();
 }
 
-// Of family bitnet every matrix has one scale; a folder of family tritter says what it has.
+const char* HiddenAct(const ModelConfig& c) {
+  return c.ffn_activation() == FfnActivation::kSilu ? "silu" : "relu2";
+}
+
+// Of families bitnet and llama every matrix has one scale; a folder of family tritter says what it
+// has.
 absl::Status ReadQuantization(const Fields& root, HfWeights* weights, ModelConfig* model) {
   const json* config = root.Find("quantization_config");
   if (config == nullptr || !config->is_object()) {
@@ -140,7 +164,7 @@ absl::Status ReadQuantization(const Fields& root, HfWeights* weights, ModelConfi
   word("linear_class", &linear_class, {"bitlinear", "autobitlinear"});
   word("quantization_mode", &mode, {"offline", "online"});
   std::string granularity = GranularityName(model->granularity);
-  if (model->family == Family::kBitnet) {
+  if (model->family != Family::kTritter) {
     fields.Only("granularity", granularity);
   } else {
     word("granularity", &granularity, {"row", "tensor"});
@@ -168,7 +192,7 @@ std::string HfTensorName(absl::string_view parameter, Family family) {
     if (absl::ConsumePrefix(&rest, "norm_post.")) {
       return absl::StrCat(
           "model.layers.", parameter.substr(0, dot), ".",
-          family == Family::kBitnet ? "post_attention_layernorm." : "post_layernorm.", rest);
+          family == Family::kTritter ? "post_layernorm." : "post_attention_layernorm.", rest);
     }
     for (const auto& [ours, theirs] : kLayerNames) {
       if (absl::StartsWith(rest, ours)) {
@@ -211,8 +235,10 @@ absl::Status CheckHfExpressible(const ModelConfig& c) {
 std::string HfConfigText(const HfConfig& config) {
   const ModelConfig& c = config.model;
   nlohmann::ordered_json root;
-  const bool bitnet = c.family == Family::kBitnet;
-  root["architectures"] = {bitnet ? "BitNetForCausalLM" : "TritterForCausalLM"};
+  const bool llama = c.family == Family::kLlama;
+  root["architectures"] = {llama                         ? "LlamaForCausalLM"
+                           : c.family == Family::kBitnet ? "BitNetForCausalLM"
+                                                         : "TritterForCausalLM"};
   root["model_type"] = FamilyName(c.family);
   root["vocab_size"] = c.vocab;
   root["hidden_size"] = c.hidden;
@@ -221,12 +247,13 @@ std::string HfConfigText(const HfConfig& config) {
   root["num_attention_heads"] = c.heads;
   root["num_key_value_heads"] = c.kv_heads;
   root["head_dim"] = c.head_dim;
-  root["hidden_act"] = "relu2";
+  root["hidden_act"] = HiddenAct(c);
   root["max_position_embeddings"] = c.context;
   root["rms_norm_eps"] = c.norm_eps;
   root["rope_theta"] = c.rope_theta;
   root["rope_parameters"] = {{"rope_theta", c.rope_theta}, {"rope_type", "default"}};
   root["attention_bias"] = false;
+  if (llama) root["mlp_bias"] = false;
   root["attention_dropout"] = 0.0;
   root["initializer_range"] = 0.02;
   root["tie_word_embeddings"] = c.tied_embeddings;
@@ -243,7 +270,8 @@ std::string HfConfigText(const HfConfig& config) {
                                  {"linear_class", "autobitlinear"},
                                  {"quantization_mode", plain ? "online" : "offline"},
                                  {"modules_to_not_convert", {"lm_head"}}};
-  if (!bitnet) root["quantization_config"]["granularity"] = GranularityName(c.granularity);
+  if (c.family == Family::kTritter)
+    root["quantization_config"]["granularity"] = GranularityName(c.granularity);
   return root.dump(2) + "\n";
 }
 
@@ -254,13 +282,21 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
   HfConfig out;
   ModelConfig& c = out.model;
   const json* type = fields.Find("model_type");
-  if (type == nullptr || (*type != "bitnet" && *type != "tritter")) {
-    return absl::UnimplementedError(absl::StrCat(path, ": `model_type` is ",
-                                                 type == nullptr ? "missing" : type->dump(),
-                                                 ", expected \"bitnet\" or \"tritter\""));
+  const absl::StatusOr<Family> family =
+      FindFamily(type != nullptr && type->is_string() ? type->get<std::string>() : "");
+  if (!family.ok()) {
+    return absl::UnimplementedError(absl::StrCat(
+        path, ": `model_type` is ", type == nullptr ? "missing" : type->dump(), ", expected ",
+        absl::StrJoin(FamilyNames(), ", ", [](std::string* out, const std::string& name) {
+          absl::StrAppend(out, "\"", name, "\"");
+        })));
   }
-  ApplyFamilyDefaults(*type == "bitnet" ? Family::kBitnet : Family::kTritter, &c);
-  c.tied_embeddings = false;  // the library's default
+  ApplyFamilyDefaults(*family, &c);
+  c.tied_embeddings = false;  // the library's defaults
+  if (c.family == Family::kLlama) {
+    c.rope_theta = 10000;
+    c.norm_eps = 1e-6;
+  }
   fields.Size("vocab_size", true, &c.vocab);
   fields.Size("hidden_size", true, &c.hidden);
   fields.Size("intermediate_size", true, &c.ffn);
@@ -271,11 +307,12 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
   fields.Size("max_position_embeddings", true, &c.context);
   if (c.heads > 0) c.head_dim = c.hidden / c.heads;
   fields.Size("head_dim", false, &c.head_dim);
-  c.head_dim_given = c.family == Family::kTritter && c.hidden != c.heads * c.head_dim;
+  c.head_dim_given = c.family != Family::kBitnet && c.hidden != c.heads * c.head_dim;
   fields.Number("rms_norm_eps", &c.norm_eps);
   fields.Boolean("tie_word_embeddings", &c.tied_embeddings);
-  fields.Only("hidden_act", "relu2");
+  fields.Only("hidden_act", HiddenAct(c));
   fields.Only("attention_bias", false);
+  fields.Only("mlp_bias", false);
   RETURN_IF_ERROR(ReadRope(root, &fields, &c.rope_theta));
   RETURN_IF_ERROR(fields.status());
   RETURN_IF_ERROR(ReadQuantization(fields, &out.weights, &c));

@@ -1,6 +1,6 @@
 // The Hugging Face form: names of tensors, config.json, packed ternary weights. What the
-// transformers library (5.x) reads and computes of family bitnet, and how family tritter, which it
-// does not know, lies in the same form: docs/formats/exchange.md. No files here.
+// transformers library (5.x) reads and computes of families bitnet and llama, and how family
+// tritter, which it does not know, lies in the same form: docs/formats/exchange.md. No files here.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ std::string HfTensorName(absl::string_view parameter, Family family);
 // "….weight" -> "….weight_scale".
 std::string HfScaleName(absl::string_view tensor);
 
-// Whether the form can say all of this configuration (of family bitnet: whether the library
-// computes it as we do). Errors: InvalidArgument with the switch it has not.
+// Whether the form can say all of this configuration (of families that the library has:
+// whether it computes it as we do). Errors: InvalidArgument with the switch it has not.
 absl::Status CheckHfExpressible(const ModelConfig& config);
 
 struct HfConfig {

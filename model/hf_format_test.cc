@@ -23,6 +23,12 @@ ModelConfig SmallBitnet() {
   return c;
 }
 
+ModelConfig SmallLlama() {
+  ModelConfig c = SmallBitnet();
+  ApplyFamilyDefaults(Family::kLlama, &c);
+  return c;
+}
+
 TEST(HfTensorName, NamesEveryParameterOfTheFamily) {
   EXPECT_EQ(HfTensorName("embed.weight", Family::kBitnet), "model.embed_tokens.weight");
   EXPECT_EQ(HfTensorName("layers.12.norm_in.weight", Family::kBitnet),
@@ -32,6 +38,8 @@ TEST(HfTensorName, NamesEveryParameterOfTheFamily) {
   EXPECT_EQ(HfTensorName("layers.0.attn.sub_norm.weight", Family::kBitnet),
             "model.layers.0.self_attn.attn_sub_norm.weight");
   EXPECT_EQ(HfTensorName("layers.7.norm_post.weight", Family::kBitnet),
+            "model.layers.7.post_attention_layernorm.weight");
+  EXPECT_EQ(HfTensorName("layers.7.norm_post.weight", Family::kLlama),
             "model.layers.7.post_attention_layernorm.weight");
   EXPECT_EQ(HfTensorName("layers.7.norm_post.weight", Family::kTritter),
             "model.layers.7.post_layernorm.weight");
@@ -47,7 +55,7 @@ TEST(HfTensorName, NamesEveryParameterOfTheFamily) {
   untied.tied_embeddings = false;
   ModelConfig tritter = untied;
   ApplyFamilyDefaults(Family::kTritter, &tritter);
-  for (const ModelConfig& config : {untied, tritter}) {
+  for (const ModelConfig& config : {untied, tritter, SmallLlama()}) {
     for (const ParameterSpec& parameter : ParameterTable(config))
       EXPECT_NE(HfTensorName(parameter.name, config.family), parameter.name);
   }
@@ -75,6 +83,55 @@ TEST(HfConfig, ReadsBackWhatItWrites) {
   }
 }
 
+TEST(HfConfig, FamilyLlamaIsTheLibrarysLlama) {
+  for (const bool wide : {false, true}) {
+    HfConfig config{SmallLlama(), HfWeights::kPackedScale, true};
+    if (wide) config.model.head_dim = 16, config.model.head_dim_given = true;
+    const std::string text = HfConfigText(config);
+    EXPECT_THAT(text, HasSubstr("\"LlamaForCausalLM\""));
+    EXPECT_THAT(text, HasSubstr("\"hidden_act\": \"silu\""));
+    EXPECT_THAT(text, HasSubstr("\"mlp_bias\": false"));
+    ASSERT_OK_AND_ASSIGN(const HfConfig read, ParseHfConfig(text, "config.json"));
+    EXPECT_EQ(ModelConfigToYaml(read.model, 0), ModelConfigToYaml(config.model, 0));
+    EXPECT_OK(CheckHfExpressible(config.model));
+  }
+}
+
+// What a folder of the library says at least, its defaults left out.
+constexpr char kLlama[] = R"({"model_type": "llama", "hidden_size": 32, "intermediate_size": 48,
+    "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 300,
+    "max_position_embeddings": 64, "rope_scaling": null,
+    "quantization_config": {"quant_method": "bitnet", "modules_to_not_convert": null}})";
+
+TEST(HfConfig, FamilyLlamaHasTheLibrarysDefaults) {
+  ASSERT_OK_AND_ASSIGN(const HfConfig read, ParseHfConfig(kLlama, "config.json"));
+  EXPECT_EQ(read.model.family, Family::kLlama);
+  EXPECT_EQ(read.model.rope_theta, 10000.0);
+  EXPECT_EQ(read.model.norm_eps, 1e-6);
+  EXPECT_EQ(read.model.kv_heads, 4);
+  EXPECT_FALSE(read.model.tied_embeddings);
+  EXPECT_EQ(read.model.granularity, ScaleGranularity::kTensor);
+  EXPECT_EQ(read.weights, HfWeights::kPackedInverseScale);
+}
+
+TEST(HfConfig, RefusesWhatOurLlamaHasNot) {
+  const auto expect = [](const std::string& from, const std::string& to, const char* message) {
+    std::string text = kLlama;
+    const size_t at = text.find(from);
+    ASSERT_NE(at, text.npos) << from;
+    EXPECT_THAT(ParseHfConfig(text.replace(at, from.size(), to), "c.json").status(),
+                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(message)));
+  };
+  expect("\"rope_scaling\": null", R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})",
+         "`rope_scaling` is of type llama3");
+  expect("\"rope_scaling\": null", R"("rope_scaling": {"type": "linear", "factor": 2.0})",
+         "`rope_scaling` is of type linear");
+  expect("\"rope_scaling\": null", R"("rope_parameters": {"rope_type": "llama3"})", "\"llama3\"");
+  expect("\"rope_scaling\": null", "\"mlp_bias\": true", "`mlp_bias` is true");
+  expect("\"rope_scaling\": null", "\"hidden_act\": \"gelu\"", "`hidden_act` is \"gelu\"");
+  expect("\"llama\"", "\"mistral\"", "expected \"tritter\", \"bitnet\", \"llama\"");
+}
+
 std::string With(const std::string& from, const std::string& to) {
   std::string text = HfConfigText({SmallBitnet(), HfWeights::kPlain, true});
   const size_t at = text.find(from);
@@ -89,7 +146,7 @@ TEST(HfConfig, RefusesWhatChangesTheNumbers) {
   };
   constexpr absl::StatusCode kData = absl::StatusCode::kDataLoss,
                              kNot = absl::StatusCode::kUnimplemented;
-  expect(With("\"bitnet\"", "\"llama\""), kNot, "`model_type` is \"llama\"");
+  expect(With("\"bitnet\"", "\"gemma\""), kNot, "`model_type` is \"gemma\"");
   expect(With("\"hidden_size\": 32", "\"hidden_size\": -32"), kData, "`hidden_size` is -32");
   expect(With("\"hidden_size\": 32,", ""), kData, "`hidden_size` is missing");
   expect(With("\"hidden_size\": 32", "\"hidden_size\": 33"), absl::StatusCode::kInvalidArgument,

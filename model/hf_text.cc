@@ -77,22 +77,23 @@ std::string HfGenerationConfigJson(bool byte_tokenizer) {
 
 std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
   const ModelConfig& c = config.model;
-  const bool plain = config.weights == HfWeights::kPlain, bitnet = c.family == Family::kBitnet;
+  const bool plain = config.weights == HfWeights::kPlain, ours = c.family == Family::kTritter;
   const char* const scales =
       c.granularity == ScaleGranularity::kTensor ? "one scale a matrix" : "one scale a row";
   std::string out = absl::StrCat(
       "---\n"
       "library_name: ",
-      bitnet ? "transformers" : "tritter",
+      ours ? "tritter" : "transformers",
       "\n"
       "pipeline_tag: text-generation\n"
       "tags:\n- bitnet\n- ternary\n- tritter\n"
       "---\n\n"
       "# Ternary language model\n\n");
-  absl::StrAppend(&out, bitnet ? "Family bitnet (b1.58), " : "Family tritter, ", ParameterCount(c),
-                  " parameters: ", c.layers, " layers of width ", c.hidden, ", ", c.heads,
-                  " query and ", c.kv_heads, " key/value heads of ", c.head_dim, ", inner width ",
-                  c.ffn, ", vocabulary ", c.vocab, ", context ", c.context, ".\n\n");
+  absl::StrAppend(&out, "Family ", FamilyName(c.family), ours ? ", " : " (b1.58), ",
+                  ParameterCount(c), " parameters: ", c.layers, " layers of width ", c.hidden, ", ",
+                  c.heads, " query and ", c.kv_heads, " key/value heads of ", c.head_dim,
+                  ", inner width ", c.ffn, ", vocabulary ", c.vocab, ", context ", c.context,
+                  ".\n\n");
   absl::StrAppend(&out, "- Training run: ", origin.run_id, ", step ", origin.step, ", ",
                   origin.weights, " weights.\n");
   absl::StrAppend(&out,
@@ -106,7 +107,7 @@ std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
                       : absl::StrCat("not in this folder; the model was made with another one "
                                      "(SHA-256 of its tokenizer.json: ",
                                      origin.tokenizer_hash, ").\n"));
-  if (!bitnet) return out;  // the library does not know the family
+  if (ours) return out;  // the library does not know the family
   absl::StrAppend(&out,
                   "\n```python\n"
                   "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

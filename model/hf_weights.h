@@ -1,4 +1,4 @@
-// A Hugging Face folder of either family as weights.
+// A Hugging Face folder of any family as weights.
 #pragma once
 
 #include <memory>

@@ -142,6 +142,7 @@ absl::StatusOr<std::unique_ptr<WeightSource>> OpenForeignWeights(Env* env,
 
 absl::StatusOr<ExportResult> WriteCheckpointOf(Env* env, WeightSource* source,
                                                const std::string& folder) {
+  RETURN_IF_ERROR(CheckTrainable(source->config()));
   if (env->Exists(folder)) {
     return absl::AlreadyExistsError(
         absl::StrCat(folder, ": exists already, expected the name of a new checkpoint folder"));

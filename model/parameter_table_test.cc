@@ -47,9 +47,10 @@ TEST(ParameterCount, EveryPresetHasItsPublishedNumber) {
 TEST(ParameterCount, EqualsTheSumOverTheTableForEveryPresetAndSwitch) {
   for (const std::string& name : PresetNames()) {
     ASSERT_OK_AND_ASSIGN(const ModelConfig preset, PresetConfig(name));
-    for (int bits = 0; bits < 64; ++bits) {
+    for (int bits = 0; bits < 128; ++bits) {
       ModelConfig config = preset;
-      ApplyFamilyDefaults(bits & 1 ? Family::kBitnet : Family::kTritter, &config);
+      const Family family = bits & 64 ? Family::kLlama : Family::kTritter;
+      ApplyFamilyDefaults(bits & 1 ? Family::kBitnet : family, &config);
       config.tied_embeddings = bits & 2;
       config.bias = bits & 4;
       config.norm = bits & 8 ? NormKind::kLayerNorm : NormKind::kRmsNorm;

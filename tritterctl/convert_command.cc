@@ -76,8 +76,11 @@ absl::Status TakeOptions(ConvertArguments* arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat(flag, ": is for --to gguf, actual ", options.format));
   }
-  if (arguments->architecture == GgufArchitectureName(GgufArchitecture::kBitnet))
-    options.gguf.architecture = GgufArchitecture::kBitnet;
+  for (const GgufArchitecture architecture :
+       {GgufArchitecture::kBitnetB158, GgufArchitecture::kBitnet, GgufArchitecture::kLlama}) {
+    if (arguments->architecture == GgufArchitectureName(architecture))
+      options.gguf.architecture = architecture;
+  }
   if (!arguments->type.empty()) options.gguf.matrices = FindGgufType(arguments->type)->type;
   if (!arguments->embeddings.empty())
     options.gguf.embeddings = FindGgufType(arguments->embeddings)->type;
@@ -137,17 +140,16 @@ void AddConvertCommand(CommandLine* app, CommandContext* context) {
       .Required();
   command->AddFlag("file", &arguments->to, "file to write; of --to hf the new folder").Required();
   command
-      ->AddFlag(
-          "--to", &arguments->options.format,
-          "tpack (to serve), gguf (family bitnet; docs/formats/gguf.md) or hf (a Hugging Face "
-          "folder)")
+      ->AddFlag("--to", &arguments->options.format,
+                "tpack (to serve), gguf (families bitnet and llama; docs/formats/gguf.md) or hf (a "
+                "Hugging Face folder)")
       .OneOf({"tpack", "gguf", "hf"})
       .Required();
   command
       ->AddFlag("--architecture", &arguments->architecture,
-                "gguf: bitnet-b1.58 (squared ReLU, as trained; the default) or bitnet (what "
-                "llama.cpp reads; it applies SiLU)")
-      .OneOf({"bitnet-b1.58", "bitnet"});
+                "gguf: of family bitnet bitnet-b1.58 (squared ReLU, as trained; the default) or "
+                "bitnet (what llama.cpp reads; it applies SiLU); of family llama llama")
+      .OneOf({"bitnet-b1.58", "bitnet", "llama"});
   command
       ->AddFlag("--type", &arguments->type,
                 "gguf: type of the ternary matrices; tq2_0 unless given")

@@ -89,7 +89,7 @@ void AddExportCommand(CommandLine* app, CommandContext* context) {
   command
       ->AddFlag("--format", &arguments->options.format,
                 "tpack (serving), safetensors (every weight in FP32), or hf: a folder for the "
-                "transformers library (family bitnet)")
+                "transformers library (families bitnet and llama)")
       .OneOf({"tpack", "safetensors", "hf"});
   command->AddFlag("-f,--file", &arguments->file, "file to write; of format hf the new folder")
       .Required();

@@ -86,10 +86,16 @@ void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
     for (size_t i = 0; i < h.size(); ++i) h[i] += o[i];
     const Row input = config_.ffn_pre_norm() ? Norm(p + "norm_post", h) : h;
     const Row gate = BitLinear(p + "ffn.gate", input), up = BitLinear(p + "ffn.up", input);
-    Row inner(gate.size());
-    for (size_t i = 0; i < inner.size(); ++i) {
-      const float g = std::max(gate[i], 0.0f);
-      inner[i] = g * g * up[i];
+    Row inner = gate;
+    if (config_.ffn_activation() == FfnActivation::kSilu) {
+      for (float& g : inner) g = -g;
+      ExpRow(inner.data(), static_cast<int64_t>(inner.size()), inner.data());
+      for (size_t i = 0; i < inner.size(); ++i) inner[i] = gate[i] / (inner[i] + 1.0f) * up[i];
+    } else {
+      for (size_t i = 0; i < inner.size(); ++i) {
+        const float g = std::max(gate[i], 0.0f);
+        inner[i] = g * g * up[i];
+      }
     }
     if (config_.sub_norms()) inner = Norm(p + "ffn.sub_norm", inner);
     const Row f = BitLinear(p + "ffn.down", inner);

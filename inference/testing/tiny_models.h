@@ -27,4 +27,11 @@ inline ModelConfig TinyBitnetConfig() {
   return c;
 }
 
+inline ModelConfig TinyLlamaConfig() {
+  ModelConfig c = TinyConfig();
+  c.family = Family::kLlama;
+  c.granularity = ScaleGranularity::kTensor;
+  return c;
+}
+
 }  // namespace tritter

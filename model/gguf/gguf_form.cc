@@ -91,7 +91,8 @@ absl::Status WriteTernary(WeightSource* source, const ParameterSpec& parameter, 
   }
   rounding->Note(scale, back[0], 0);
   return InPieces(rows, GgufBytes(type, cols), append, [&](int64_t r, uint8_t* out) {
-    EncodeGgufTernary(type, codes.q.data() + r * cols, cols, scale, out);
+    const int64_t ours = RowOfGguf(source->config(), parameter.name, r);
+    EncodeGgufTernary(type, codes.q.data() + ours * cols, cols, scale, out);
     return absl::OkStatus();
   });
 }
@@ -130,7 +131,7 @@ absl::StatusOr<GgufResult> WriteGgufWeights(Env* env, WeightSource* source, cons
   RETURN_IF_ERROR(CheckGgufExpressible(config, options));
   Losses losses;
   float scale = 0;  // of the matrix just written
-  const bool beside = options.architecture == GgufArchitecture::kBitnet;
+  const bool beside = GgufArchitectureOf(config, options) == GgufArchitecture::kBitnet;
   std::vector<GgufTensorToWrite> tensors;
   for (const ParameterSpec& parameter : ParameterTable(config)) {
     const std::string name = GgufTensorName(parameter.name);

@@ -38,7 +38,7 @@ constexpr char kRunId[] = "tritter.run_id", kStep[] = "tritter.step",
                kWeights[] = "tritter.weights", kCheckpointHash[] = "tritter.checkpoint_hash",
                kTokenizerHash[] = "tritter.tokenizer_hash",
                kFfnActivation[] = "tritter.ffn_activation";
-constexpr char kSquaredRelu[] = "relu2";
+constexpr char kSquaredRelu[] = "relu2", kSilu[] = "silu";
 
 // Values of general.file_type.
 uint32_t FileType(GgufType matrices) {
@@ -145,22 +145,41 @@ class Keys {
   absl::Status status_;
 };
 
-absl::Status CheckArchitecture(const GgufFile& file, const std::string& architecture) {
+absl::StatusOr<Family> FamilyOf(const GgufFile& file, const std::string& architecture) {
+  if (architecture == GgufArchitectureName(GgufArchitecture::kLlama)) return Family::kLlama;
   if (architecture == GgufArchitectureName(GgufArchitecture::kBitnetB158) ||
       architecture == "bitnet-25")
-    return absl::OkStatus();
+    return Family::kBitnet;
   const bool bitnet = architecture == GgufArchitectureName(GgufArchitecture::kBitnet);
   if (bitnet && file.Has(kFfnActivation)) {
     ASSIGN_OR_RETURN(const std::string activation, file.Text(kFfnActivation));
-    if (activation == kSquaredRelu) return absl::OkStatus();
+    if (activation == kSquaredRelu) return Family::kBitnet;
   }
   return absl::UnimplementedError(absl::StrCat(
       file.path(), ": metadata `general.architecture` is ", architecture,
-      bitnet ? ", whose FFN applies SiLU where `tritter.ffn_activation` does not say relu2"
-      : architecture == "llama" ? ", whose FFN applies SiLU and which has no sub-norms"
-                                : "",
-      "; this engine computes squared ReLU with sub-norms (bitnet-b1.58): expected bitnet-b1.58, "
-      "bitnet-25, or a file of ours"));
+      bitnet ? ", whose FFN applies SiLU between sub-norms where `tritter.ffn_activation` does not "
+               "say relu2"
+             : "",
+      "; expected llama, bitnet-b1.58, bitnet-25, or a file of ours"));
+}
+
+// What architecture llama may say beside the sizes and changes the numbers.
+absl::Status CheckLlama(const GgufFile& file) {
+  std::string scaling = "none";
+  if (file.Has("llama.rope.scaling.type")) {
+    ASSIGN_OR_RETURN(scaling, file.Text("llama.rope.scaling.type"));
+  }
+  if (scaling != "none" && scaling != "linear") {  // linear has a factor, which is read
+    return absl::UnimplementedError(absl::StrCat(
+        file.path(), ": metadata `llama.rope.scaling.type` is ", scaling, ", expected none"));
+  }
+  if (file.Find("rope_freqs.weight") != nullptr) {
+    return absl::UnimplementedError(absl::StrCat(
+        file.path(),
+        ": tensor `rope_freqs.weight` is there: RoPE is scaled as of rope_type llama3, which this "
+        "engine does not compute; expected plain RoPE"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> TextOr(const GgufFile& file, const std::string& key,
@@ -195,7 +214,28 @@ absl::Status ReadOrigin(const GgufFile& file, WeightOrigin* origin) {
 }  // namespace
 
 const char* GgufArchitectureName(GgufArchitecture architecture) {
-  return architecture == GgufArchitecture::kBitnet ? "bitnet" : "bitnet-b1.58";
+  switch (architecture) {
+    case GgufArchitecture::kBitnetB158:
+      return "bitnet-b1.58";
+    case GgufArchitecture::kBitnet:
+      return "bitnet";
+    case GgufArchitecture::kLlama:
+      return "llama";
+  }
+  return "?";
+}
+
+GgufArchitecture GgufArchitectureOf(const ModelConfig& config, const GgufOptions& options) {
+  return options.architecture.value_or(
+      config.family == Family::kLlama ? GgufArchitecture::kLlama : GgufArchitecture::kBitnetB158);
+}
+
+int64_t RowOfGguf(const ModelConfig& c, absl::string_view parameter, int64_t row) {
+  if (c.family != Family::kLlama || (!absl::EndsWith(parameter, ".attn.q.weight") &&
+                                     !absl::EndsWith(parameter, ".attn.k.weight")))
+    return row;
+  const int64_t in_head = row % c.head_dim;
+  return row - in_head + in_head % 2 * (c.head_dim / 2) + in_head / 2;
 }
 
 absl::Status CheckGgufExpressible(const ModelConfig& c, const GgufOptions& options) {
@@ -208,12 +248,19 @@ absl::Status CheckGgufExpressible(const ModelConfig& c, const GgufOptions& optio
         "and its squared ReLU are in none of them together (llama: no qk_norm, norm before the "
         "FFN, SiLU)");
   }
-  const char* const name = GgufArchitectureName(options.architecture);
-  if (c.hidden != c.heads * c.head_dim) {
+  const GgufArchitecture architecture = GgufArchitectureOf(c, options);
+  const char* const name = GgufArchitectureName(architecture);
+  const bool llama = c.family == Family::kLlama;
+  if (llama != (architecture == GgufArchitecture::kLlama)) {
+    return absl::InvalidArgumentError(absl::StrCat("architecture ", name, " is not for family ",
+                                                   FamilyName(c.family), ", expected ",
+                                                   llama ? "llama" : "bitnet-b1.58 or bitnet"));
+  }
+  if (!llama && c.hidden != c.heads * c.head_dim) {
     return refuse("architecture ", name, " has hidden = heads · head_dim, the model has hidden ",
                   c.hidden, ", heads ", c.heads, " and head_dim ", c.head_dim);
   }
-  if (options.architecture == GgufArchitecture::kBitnet && !c.tied_embeddings) {
+  if (architecture == GgufArchitecture::kBitnet && !c.tied_embeddings) {
     return refuse(
         "architecture bitnet has tied_embeddings only, the model has a head of its own; "
         "bitnet-b1.58 has either");
@@ -221,6 +268,7 @@ absl::Status CheckGgufExpressible(const ModelConfig& c, const GgufOptions& optio
   const std::pair<GgufType, std::pair<const char*, int64_t>> rows[] = {
       {options.matrices, {"hidden", c.hidden}},
       {options.matrices, {"ffn", c.ffn}},
+      {options.matrices, {"heads · head_dim", c.heads * c.head_dim}},
       {options.embeddings, {"hidden", c.hidden}}};
   for (const auto& [type, size] : rows) {
     const GgufTypeInfo& info = InfoOf(type);
@@ -257,7 +305,7 @@ std::string GgufScaleName(absl::string_view tensor) {
 GgufMetadata MetadataOf(const ModelConfig& c, const WeightOrigin& origin,
                         const GgufOptions& options) {
   GgufMetadata out;
-  const std::string name = GgufArchitectureName(options.architecture);
+  const std::string name = GgufArchitectureName(GgufArchitectureOf(c, options));
   const auto size = [&](absl::string_view key, int64_t value) {
     out.U32(absl::StrCat(name, ".", key), static_cast<uint32_t>(value));
   };
@@ -289,16 +337,17 @@ GgufMetadata MetadataOf(const ModelConfig& c, const WeightOrigin& origin,
   out.Text(kWeights, origin.weights);
   out.Text(kCheckpointHash, origin.checkpoint_hash);
   out.Text(kTokenizerHash, origin.tokenizer_hash);
-  out.Text(kFfnActivation, kSquaredRelu);
+  out.Text(kFfnActivation, c.ffn_activation() == FfnActivation::kSilu ? kSilu : kSquaredRelu);
   return out;
 }
 
 absl::StatusOr<GgufModel> ReadGgufModel(const GgufFile& file) {
   ASSIGN_OR_RETURN(const std::string architecture, file.Text("general.architecture"));
-  RETURN_IF_ERROR(CheckArchitecture(file, architecture));
+  ASSIGN_OR_RETURN(const Family family, FamilyOf(file, architecture));
+  if (family == Family::kLlama) RETURN_IF_ERROR(CheckLlama(file));
   GgufModel out;
   ModelConfig& c = out.config;
-  ApplyFamilyDefaults(Family::kBitnet, &c);
+  ApplyFamilyDefaults(family, &c);
   Keys keys(file, architecture);
   keys.Size("context_length", true, &c.context);
   keys.Size("embedding_length", true, &c.hidden);
@@ -313,10 +362,12 @@ absl::StatusOr<GgufModel> ReadGgufModel(const GgufFile& file) {
   keys.Only("attention.value_length", static_cast<double>(c.head_dim));
   keys.Only("rope.dimension_count", static_cast<double>(c.head_dim));
   keys.Only("rope.scaling.factor", 1);
+  keys.Only("expert_count", 0);
   keys.Number("attention.layer_norm_rms_epsilon", true, &c.norm_eps);
   c.rope_theta = 10000;  // where the file does not say
   keys.Number("rope.freq_base", false, &c.rope_theta);
   RETURN_IF_ERROR(keys.status());
+  c.head_dim_given = family == Family::kLlama && c.hidden != c.heads * c.head_dim;
   c.tied_embeddings = file.Find(GgufTensorName("head.weight")) == nullptr;
   const std::string embedding = GgufTensorName("embed.weight");
   const GgufTensor* const embed = file.Find(embedding);

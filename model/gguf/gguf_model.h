@@ -3,6 +3,8 @@
 // The same in words, with who reads what: docs/formats/gguf.md.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,7 +16,8 @@
 
 namespace tritter {
 
-// Both lay family bitnet out in the same tensors; programs apply another activation in the FFN.
+// The first two lay family bitnet out in the same tensors; programs apply another activation in the
+// FFN.
 enum class GgufArchitecture {
   // "bitnet-b1.58" (ik_llama.cpp, bitnet.cpp): squared ReLU, as we do. A matrix has no scale of its
   // own beside its values.
@@ -23,20 +26,30 @@ enum class GgufArchitecture {
   // a
   // scale in F32.
   kBitnet,
+  // "llama": family llama. Adjacent pairs of a head are turned, so that rows of q and k have
+  // another
+  // order (RowOfGguf).
+  kLlama,
 };
 const char* GgufArchitectureName(GgufArchitecture architecture);
 
 struct GgufOptions {
-  GgufArchitecture architecture = GgufArchitecture::kBitnetB158;
-  GgufType matrices = GgufType::kTQ2_0;  // the ternary ones
-  GgufType embeddings = GgufType::kF16;  // embedding and head
+  std::optional<GgufArchitecture> architecture;  // none: the first one that the family has
+  GgufType matrices = GgufType::kTQ2_0;          // the ternary ones
+  GgufType embeddings = GgufType::kF16;          // embedding and head
 };
+
+// What a file of this model is written as.
+GgufArchitecture GgufArchitectureOf(const ModelConfig& config, const GgufOptions& options);
 
 // Errors: InvalidArgument naming the switch or size that has no counterpart, and what would do.
 absl::Status CheckGgufExpressible(const ModelConfig& config, const GgufOptions& options);
 
 // "layers.3.attn.q.weight" -> "blk.3.attn_q.weight".
 std::string GgufTensorName(absl::string_view parameter);
+// Which of our rows of the parameter stands in row `row` of the file's tensor: with heads that are
+// turned in halves here and in adjacent pairs there, i and i + D/2 of a head are 2i and 2i + 1.
+int64_t RowOfGguf(const ModelConfig& config, absl::string_view parameter, int64_t row);
 // "….weight" -> "….scale".
 std::string GgufScaleName(absl::string_view tensor);
 

@@ -63,7 +63,7 @@ class GgufWeights final : public WeightSource {
     if (parameter.kind != ParameterKind::kTernary) return nullptr;
     const std::string name = GgufTensorName(parameter.name);
     float scale = 0;
-    RETURN_IF_ERROR(ReadCodes(*file_->Find(name), &scale));
+    RETURN_IF_ERROR(ReadCodes(*file_->Find(name), parameter, &scale));
     if (const std::string beside = GgufScaleName(name); file_->Find(beside) != nullptr) {
       std::vector<float> factor;
       RETURN_IF_ERROR(Values(beside, &factor));
@@ -99,7 +99,7 @@ class GgufWeights final : public WeightSource {
   }
 
   // Values -s, 0, +s of one s; 0 when all of them are.
-  absl::Status ReadCodes(const GgufTensor& tensor, float* scale) {
+  absl::Status ReadCodes(const GgufTensor& tensor, const ParameterSpec& parameter, float* scale) {
     const int64_t rows = tensor.shape[0], cols = tensor.shape[1],
                   row_bytes = GgufBytes(tensor.type, cols);
     codes_.q.resize(static_cast<size_t>(rows * cols));
@@ -112,7 +112,7 @@ class GgufWeights final : public WeightSource {
     }
     for (int64_t r = 0; r < rows; ++r) {
       DecodeGguf(tensor.type, tensor.bytes.data() + r * row_bytes, cols, row.data());
-      int8_t* const q = codes_.q.data() + r * cols;
+      int8_t* const q = codes_.q.data() + RowOfGguf(model_.config, parameter.name, r) * cols;
       for (int64_t c = 0; c < cols; ++c) {
         const float magnitude = std::fabs(row[c]);
         if (*scale == 0) *scale = magnitude;

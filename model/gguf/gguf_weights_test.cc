@@ -1,7 +1,9 @@
 #include "model/gguf/gguf_weights.h"
 
 #include <cmath>
+#include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -27,6 +29,12 @@ ModelConfig Bitnet() {
   c.vocab = 270;
   c.context = 64;
   c.rope_theta = 10000;
+  return c;
+}
+
+ModelConfig Llama() {
+  ModelConfig c = Bitnet();
+  ApplyFamilyDefaults(Family::kLlama, &c);
   return c;
 }
 
@@ -101,6 +109,74 @@ TEST_F(GgufWeightsTest, EmbeddingAndHeadAreOfTheTypeAskedFor) {
   }
 }
 
+// llama.cpp turns adjacent pairs of a head: of its converter, permute of HF's halves.
+TEST_F(GgufWeightsTest, FamilyLlamaHasTheRowsOfItsHeadsInPairs) {
+  for (const bool wide : {false, true}) {
+    ModelConfig config = Llama();
+    config.layers = 1;
+    if (wide) config.head_dim = 128, config.head_dim_given = true;
+    ASSERT_OK(Write(config, {{}, GgufType::kF32, GgufType::kF32}));
+    ASSERT_OK_AND_ASSIGN(const auto file, GgufFile::Open(&env_, "/m.gguf"));
+    EXPECT_EQ(*file->Text("general.architecture"), "llama");
+    EXPECT_EQ(*file->Integer("llama.rope.dimension_count"), config.head_dim);
+    EXPECT_EQ(file->Find("blk.0.attn_sub_norm.weight"), nullptr);
+    RandomWeights weights(config, 3);
+    const int64_t d = config.head_dim;
+    for (const auto& [ours, theirs, heads] :
+         {std::tuple{"q", "blk.0.attn_q.weight", 4}, {"k", "blk.0.attn_k.weight", 2}}) {
+      const ParameterSpec parameter{absl::StrCat("layers.0.attn.", ours, ".weight"),
+                                    {heads * d, 256},
+                                    ParameterKind::kTernary};
+      ASSERT_OK_AND_ASSIGN(const TernaryCodes want, TernaryCodesOf(&weights, parameter));
+      const GgufTensor* const tensor = file->Find(theirs);
+      ASSERT_EQ(tensor->shape, parameter.shape);
+      std::vector<float> got(want.q.size());
+      DecodeGguf(tensor->type, tensor->bytes.data(), heads * d * 256, got.data());
+      for (int64_t h = 0; h < heads; ++h) {
+        for (int64_t i = 0; i < d / 2; ++i) {
+          for (const int64_t half : {0, 1}) {
+            for (int64_t c = 0; c < 256; c += 37) {
+              EXPECT_EQ(got[(h * d + 2 * i + half) * 256 + c],
+                        want.q[(h * d + half * d / 2 + i) * 256 + c] * want.scales[0]);
+            }
+          }
+        }
+      }
+    }
+    ASSERT_OK_AND_ASSIGN(const auto read, OpenGgufWeights(&env_, "/m.gguf"));
+    EXPECT_EQ(ModelConfigToYaml(read->config(), 0), ModelConfigToYaml(config, 0));
+    for (const ParameterSpec& parameter : ParameterTable(config)) {
+      if (parameter.kind != ParameterKind::kTernary) continue;
+      ASSERT_OK_AND_ASSIGN(const TernaryCodes want, TernaryCodesOf(&weights, parameter));
+      ASSERT_OK_AND_ASSIGN(const TernaryCodes* const got, read->GetCodes(parameter));
+      EXPECT_EQ(got->q, want.q) << parameter.name;
+    }
+  }
+}
+
+TEST_F(GgufWeightsTest, FamilyLlamaIsRefusedWhereItIsAnotherFunction) {
+  const auto with = [&](const std::function<void(GgufMetadata*)>& add, const char* tensor) {
+    GgufMetadata metadata;
+    metadata.Text("general.architecture", "llama");
+    add(&metadata);
+    std::vector<GgufTensorToWrite> tensors;
+    if (tensor != nullptr) {
+      tensors.push_back({tensor, {1}, GgufType::kF32, [](const GgufAppend& append) {
+                           return append(std::string(4, '\0'));
+                         }});
+    }
+    EXPECT_OK(WriteGguf(&env_, "/o.gguf", metadata, tensors));
+    return OpenGgufWeights(&env_, "/o.gguf").status();
+  };
+  constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
+  EXPECT_THAT(with([](GgufMetadata* m) { m->Text("llama.rope.scaling.type", "yarn"); }, nullptr),
+              StatusIs(kUnimplemented, HasSubstr("`llama.rope.scaling.type` is yarn")));
+  EXPECT_THAT(with([](GgufMetadata*) {}, "rope_freqs.weight"),
+              StatusIs(kUnimplemented, HasSubstr("rope_type llama3")));
+  EXPECT_THAT(with([](GgufMetadata*) {}, nullptr),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("`llama.context_length` is")));
+}
+
 // The names, keys and the vocabulary that other programs ask for.
 TEST_F(GgufWeightsTest, KeysAndNamesAreThoseOfTheField) {
   ASSERT_OK(Write(Bitnet(), {GgufArchitecture::kBitnet, GgufType::kTQ2_0, GgufType::kF16}));
@@ -147,6 +223,15 @@ TEST_F(GgufWeightsTest, RefusesWhatNoArchitectureHas) {
   c.tied_embeddings = false;
   EXPECT_OK(CheckGgufExpressible(c, {}));
   expect(c, {GgufArchitecture::kBitnet, GgufType::kTQ2_0, GgufType::kF16}, "tied_embeddings");
+  expect(Llama(), {GgufArchitecture::kBitnet, GgufType::kTQ2_0, GgufType::kF16},
+         "architecture bitnet is not for family llama");
+  expect(Bitnet(), {GgufArchitecture::kLlama, GgufType::kTQ2_0, GgufType::kF16},
+         "expected bitnet-b1.58 or bitnet");
+  c = Llama();
+  EXPECT_OK(CheckGgufExpressible(c, {}));
+  c.head_dim = 32;
+  c.head_dim_given = true;
+  expect(c, {}, "heads · head_dim is 128");
   c = Bitnet();
   c.ffn = 384;
   expect(c, {}, "ffn is 384");
@@ -168,7 +253,6 @@ TEST_F(GgufWeightsTest, RefusesWhatOtherProgramsComputeOtherwise) {
   constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
   EXPECT_THAT(file_of("bitnet", false), StatusIs(kUnimplemented, HasSubstr("SiLU")));
   EXPECT_THAT(file_of("bitnet", true), StatusIs(kUnimplemented, HasSubstr("SiLU")));
-  EXPECT_THAT(file_of("llama", false), StatusIs(kUnimplemented, HasSubstr("no sub-norms")));
   EXPECT_THAT(file_of("qwen2", false), StatusIs(kUnimplemented, HasSubstr("is qwen2")));
   EXPECT_THAT(file_of("bitnet-25", false),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("`bitnet-25.context_length` is")));

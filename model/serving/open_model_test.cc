@@ -63,7 +63,7 @@ class OpenModelTest : public ::testing::Test {
 };
 
 TEST_F(OpenModelTest, EveryContainerGivesTheModelThatTheTpackHolds) {
-  for (const Family family : {Family::kTritter, Family::kBitnet}) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
     SCOPED_TRACE(FamilyName(family));
     const ModelConfig config = SmallModel(family);
     const std::string folder = std::string("/") + FamilyName(family);
@@ -136,7 +136,7 @@ TEST_F(OpenModelTest, SaysWhatIsNoModel) {
 
 // A packed model read as weights: the codes as they are, and weights that quantise to them.
 TEST_F(OpenModelTest, WeightsOfATpackAreItsCodes) {
-  for (const Family family : {Family::kTritter, Family::kBitnet}) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
     const std::string path = Export(SmallModel(family), "/m.tpack", "tpack");
     ASSERT_OK_AND_ASSIGN(const auto source, OpenModelWeights(&env_, path));
     ASSERT_OK(ExportWeights(&env_, source.get(), "/again.tpack", {}).status());

@@ -1,5 +1,5 @@
-// The two ends of tests/conformance/hf_bitnet.py that are ours: random weights, and the numbers
-// that docs/numerics.md defines, from a .tpack.
+// The two ends of tests/conformance/hf_{bitnet,llama}.py that are ours: random weights, and the
+// numbers that docs/numerics.md defines, from a .tpack.
 //   conformance_model random --out random.safetensors --hidden 96 …
 //   conformance_model forward --model m.tpack --tokens ids.safetensors --out numbers.safetensors
 // Tokens are the tensor `tokens` (I64); `layer_inputs.<i>` [T, H] beside it are what other layers
@@ -95,10 +95,9 @@ int main(int argc, char** argv) {
   app.RequireCommand();
   absl::Status status;
   ModelConfig config;
-  ApplyFamilyDefaults(Family::kBitnet, &config);
   config.hidden = 96, config.layers = 4, config.heads = 6, config.kv_heads = 2;
   config.ffn = 160, config.vocab = kByteVocabulary, config.context = 512;
-  std::string out, model, tokens;
+  std::string out, model, tokens, family = FamilyName(Family::kBitnet);
   uint64_t seed = 1;
   bool untied = false, float_activations = false;
   CommandLine* random = app.AddCommand("random", "write random weights as safetensors");
@@ -111,8 +110,10 @@ int main(int argc, char** argv) {
   random->AddFlag("--ffn", &config.ffn, "");
   random->AddFlag("--vocab", &config.vocab, "");
   random->AddFlag("--rope-theta", &config.rope_theta, "");
+  random->AddFlag("--family", &family, "").OneOf(FamilyNames());
   random->AddFlag("--untied", &untied, "with an output head of its own");
   random->OnCall([&] {
+    ApplyFamilyDefaults(*FindFamily(family), &config);
     config.head_dim = config.hidden / config.heads;
     config.tied_embeddings = !untied;
     status = ValidateConfig(config);

@@ -58,12 +58,14 @@ FuzzFormat Gguf() {
   out.cases.push_back(Case(Tiny(Family::kBitnet, 256), "/m.gguf", options));
   options.gguf = {GgufArchitecture::kBitnet, GgufType::kTQ1_0, GgufType::kBF16};
   out.cases.push_back(Case(Tiny(Family::kBitnet, 256), "/m.gguf", options));
+  options.gguf = {GgufArchitecture::kLlama, GgufType::kF16, GgufType::kF16};
+  out.cases.push_back(Case(Tiny(Family::kLlama, 8), "/m.gguf", options));
   return out;
 }
 
 FuzzFormat HuggingFace(const std::string& name, const std::string& mutated, uint64_t shard_bytes) {
   FuzzFormat out{name, {}};
-  for (const Family family : {Family::kTritter, Family::kBitnet}) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
     ExportOptions options = Format("hf");
     options.max_shard_bytes = shard_bytes;
     options.masters = family == Family::kTritter && shard_bytes != kDefaultMaxShardBytes;

@@ -17,12 +17,11 @@ namespace tritter {
 namespace {
 
 struct Arguments {
-  std::string out, preset, family, architecture = "bitnet-b1.58", type = "tq2_0",
-                                   embeddings = "f16";
+  std::string out, preset, family, architecture, type = "tq2_0", embeddings = "f16";
   uint64_t seed = 1;
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
           context = 0;
-  bool untied = false;
+  bool tied = false, untied = false;
   ExportOptions options;
 };
 
@@ -33,8 +32,7 @@ absl::StatusOr<ModelConfig> Config(const Arguments& a) {
     if (!found.ok()) return found.status();
     config = *found;
   }
-  if (!a.family.empty())
-    ApplyFamilyDefaults(a.family == "bitnet" ? Family::kBitnet : Family::kTritter, &config);
+  if (!a.family.empty()) ApplyFamilyDefaults(*FindFamily(a.family), &config);
   const auto set = [](int64_t given, int64_t* field) {
     if (given > 0) *field = given;
   };
@@ -50,7 +48,7 @@ absl::StatusOr<ModelConfig> Config(const Arguments& a) {
                     : config.heads > 0 ? config.hidden / config.heads
                                        : 0;
   if (config.kv_heads == 0) config.kv_heads = config.heads;
-  if (a.untied) config.tied_embeddings = false;
+  if (a.tied || a.untied) config.tied_embeddings = a.tied;
   return config;
 }
 
@@ -61,9 +59,9 @@ int Main(int argc, char** argv) {
   app.AddFlag("--format", &a.options.format, "tpack, hf or gguf").OneOf({"tpack", "hf", "gguf"});
   app.AddFlag("--preset", &a.preset,
               "start from this preset of the product, or 1.1B; fields given beside it win");
-  app.AddFlag("--family", &a.family, "tritter or bitnet; without it that of the preset")
-      .OneOf({"tritter", "bitnet"});
-  app.AddFlag("--untied", &a.untied, "family bitnet with a head of its own");
+  app.AddFlag("--family", &a.family, "without it that of the preset").OneOf(FamilyNames());
+  app.AddFlag("--tied", &a.tied, "the head is the embedding; family bitnet unless told");
+  app.AddFlag("--untied", &a.untied, "with a head of its own");
   app.AddFlag("--seed", &a.seed, "same seed, same weights");
   app.AddFlag("--hidden", &a.hidden, "");
   app.AddFlag("--layers", &a.layers, "");
@@ -73,7 +71,8 @@ int Main(int argc, char** argv) {
   app.AddFlag("--ffn", &a.ffn, "");
   app.AddFlag("--vocab", &a.vocab, "");
   app.AddFlag("--context", &a.context, "");
-  app.AddFlag("--architecture", &a.architecture, "format gguf: see docs/formats/gguf.md")
+  app.AddFlag("--architecture", &a.architecture,
+              "format gguf, family bitnet: see docs/formats/gguf.md; bitnet-b1.58 unless given")
       .OneOf({"bitnet-b1.58", "bitnet"});
   const std::vector<std::string> types = {"f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0"};
   app.AddFlag("--type", &a.type, "format gguf: type of the ternary matrices").OneOf(types);
@@ -85,9 +84,8 @@ int Main(int argc, char** argv) {
     std::cerr << config.status().message() << "\n";
     return 2;
   }
-  a.options.gguf = {
-      a.architecture == "bitnet" ? GgufArchitecture::kBitnet : GgufArchitecture::kBitnetB158,
-      FindGgufType(a.type)->type, FindGgufType(a.embeddings)->type};
+  a.options.gguf = {{}, FindGgufType(a.type)->type, FindGgufType(a.embeddings)->type};
+  if (a.architecture == "bitnet") a.options.gguf.architecture = GgufArchitecture::kBitnet;
   const absl::StatusOr<ExportResult> result =
       WriteRandomModel(Env::Real(), a.out, *config, a.seed, a.options);
   if (!result.ok()) {

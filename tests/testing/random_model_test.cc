@@ -35,8 +35,10 @@ std::vector<Form> FormsOf(Family family) {
     forms.back().options.format = format;
   }
   if (family == Family::kTritter) return forms;  // has no architecture in GGUF
-  for (const GgufArchitecture architecture :
-       {GgufArchitecture::kBitnet, GgufArchitecture::kBitnetB158}) {
+  const std::vector<GgufArchitecture> bitnet = {GgufArchitecture::kBitnet,
+                                                GgufArchitecture::kBitnetB158},
+                                      llama = {GgufArchitecture::kLlama};
+  for (const GgufArchitecture architecture : family == Family::kLlama ? llama : bitnet) {
     for (const GgufType type :
          {GgufType::kTQ1_0, GgufType::kTQ2_0, GgufType::kF16, GgufType::kBF16, GgufType::kF32}) {
       for (const GgufType embeddings : {GgufType::kF32, GgufType::kF16, GgufType::kBF16}) {
@@ -54,7 +56,7 @@ std::string Extension(const std::string& format) {
 }
 
 TEST(RandomModel, EveryFormHoldsTheVerySameWeights) {
-  for (const Family family : {Family::kTritter, Family::kBitnet}) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
     const ModelConfig config = Small(family);
     MemoryEnv env;
     ASSERT_OK(WriteRandomModel(&env, "/want.tpack", config, 7));
@@ -97,7 +99,7 @@ std::vector<int32_t> Greedy(std::unique_ptr<PackedModelFile> file) {
 }
 
 TEST(RandomModel, TheEngineSaysTheSameFromEveryForm) {
-  for (const Family family : {Family::kTritter, Family::kBitnet}) {
+  for (const Family family : {Family::kTritter, Family::kBitnet, Family::kLlama}) {
     MemoryEnv env;
     ASSERT_OK(WriteRandomModel(&env, "/want.tpack", Small(family), 7));
     ASSERT_OK_AND_ASSIGN(auto file, OpenModel(&env, "/want.tpack"));

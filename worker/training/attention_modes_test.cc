@@ -203,7 +203,7 @@ RunSpec SpecOf(const ModelConfig& config) {
 std::vector<Mode> TrainedModes() {
   std::vector<Mode> modes;
   for (const Mode& mode : AllModes()) {
-    if (CheckObjective(mode.config.attention).ok()) modes.push_back(mode);
+    if (CheckTrainable(mode.config).ok()) modes.push_back(mode);
   }
   return modes;
 }
@@ -337,8 +337,8 @@ TEST(AttentionModes, AModeWithoutAnObjectiveIsRefusedByName) {
     options.collective = alone.get();
     EXPECT_THAT(Trainer::Create(options).status(),
                 StatusIs(absl::StatusCode::kUnimplemented,
-                         HasSubstr(absl::StrCat("model.attention ", AttentionModeName(mode),
-                                                " has no objective in this version"))));
+                         HasSubstr(absl::StrCat("attention ", AttentionModeName(mode),
+                                                " has no training objective yet"))));
   }
 }
 

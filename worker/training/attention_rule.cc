@@ -2,24 +2,9 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "model/tokenizer.h"
 
 namespace tritter {
-
-absl::Status CheckObjective(AttentionMode mode) {
-  if (mode == AttentionMode::kBidirectional) {
-    return absl::UnimplementedError(
-        "model.attention bidirectional has no objective in this version: every position would see "
-        "the token it is to predict; train with causal or prefix_lm");
-  }
-  if (mode == AttentionMode::kEmbedding) {
-    return absl::UnimplementedError(
-        "model.attention embedding has no objective in this version (the prediction of embeddings "
-        "is not there yet); train with causal, which sees the same positions");
-  }
-  return absl::OkStatus();
-}
 
 std::vector<int32_t> DocumentStarts(const ModelConfig& config, absl::Span<const int64_t> tokens,
                                     int64_t length) {

@@ -1,19 +1,15 @@
 // What model.attention means for one pass of tokens: who sees whom, and which positions have a
-// token to predict. One place for training, evaluation and the refusals. No LibTorch.
+// token to predict. One place for training and evaluation. No LibTorch.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "kernels/attention_mask.h"
 #include "model/config.h"
 
 namespace tritter {
-
-// Errors: Unimplemented for a mode whose masks are there but not the objective that trains it.
-absl::Status CheckObjective(AttentionMode mode);
 
 // For attention `document`: of every token of sequences of `length`, the first position of its
 // document, counted from the start of the sequence. A document ends with its eos. [T] -> [T]; empty

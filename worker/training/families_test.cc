@@ -56,6 +56,18 @@ std::string Name(const ModelConfig& model) {
   return absl::StrReplaceAll(ModelConfigToYaml(model, 0), {{"\n", ", "}});
 }
 
+TEST(Families, LlamaIsServedAndNotTrained) {
+  auto alone = SingleProcessCollective();
+  ModelConfig config = TinyModel(Family::kTritter);
+  ApplyFamilyDefaults(Family::kLlama, &config);
+  Trainer::Options options;
+  options.spec = SpecOf(config);
+  options.collective = alone.get();
+  EXPECT_THAT(Trainer::Create(options).status(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       ::testing::HasSubstr("family llama cannot be trained")));
+}
+
 TEST(Families, FreshLossIsTheLogarithmOfTheVocabulary) {
   auto alone = SingleProcessCollective();
   std::vector<ModelConfig> models = EveryKind();

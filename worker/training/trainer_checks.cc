@@ -11,7 +11,7 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options) {
     return absl::InvalidArgumentError("a trainer needs a collective");
   const RunSpec& spec = options.spec;
   RETURN_IF_ERROR(ValidateConfig(spec.model));
-  RETURN_IF_ERROR(CheckObjective(spec.model.attention));
+  RETURN_IF_ERROR(CheckTrainable(spec.model));
   if (spec.sequence_length < 1 || spec.sequence_length > spec.model.context) {
     return absl::InvalidArgumentError(absl::StrCat("training.sequence_length is ",
                                                    spec.sequence_length, ", expected 1 to ",

@@ -14,8 +14,8 @@
 
 namespace tritter {
 
-// Errors: InvalidArgument (no collective, a model or sequence length that cannot be), Unimplemented
-// (an attention mode without an objective).
+// Errors: InvalidArgument (no collective, a model or sequence length that cannot be), those of
+// CheckTrainable.
 absl::Status CheckTrainerOptions(const Trainer::Options& options);
 // Errors: InvalidArgument (sizes that do not fit, a token outside the vocabulary).
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
