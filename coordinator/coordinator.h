@@ -28,6 +28,7 @@
 #include "coordinator/store/store.h"
 #include "coordinator/worker_registry.h"
 #include "model/checkpoint_store.h"
+#include "model/export.h"
 #include "tritter/v1/runs.pb.h"
 #include "tritter/v1/workers.pb.h"
 
@@ -35,7 +36,7 @@ namespace tritter {
 
 // Writes the deployable file of a completed run.
 using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
-    const CheckpointReader& checkpoint, const std::string& path, const std::string& format)>;
+    const CheckpointReader& checkpoint, const std::string& path, const ExportOptions& options)>;
 
 struct CoordinatorOptions {
   std::string data_dir;            // absolute; runs lie in data_dir/runs/<run_id>
@@ -230,7 +231,7 @@ class Coordinator {
   void StartExports();
   void ExportRun(const std::string& run_id);
   absl::StatusOr<v1::Artifact> ExportStep(CheckpointStore* store, int64_t step,
-                                          const std::string& path, const std::string& format);
+                                          const std::string& path, const ExportOptions& options);
 
   // checkpoints
   absl::Status TakeShare(const Fenced& at, const v1::CommitShareRequest& request) REQUIRES(mu_);

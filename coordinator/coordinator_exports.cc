@@ -36,24 +36,26 @@ void Coordinator::StartExports() {
 
 absl::StatusOr<v1::Artifact> Coordinator::ExportStep(CheckpointStore* store, int64_t step,
                                                      const std::string& path,
-                                                     const std::string& format) {
+                                                     const ExportOptions& options) {
   RETURN_IF_ERROR(env_->CreateDirs(Dirname(path)));
   ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> checkpoint, store->Open(step));
-  return exporter_(*checkpoint, path, format);
+  return exporter_(*checkpoint, path, options);
 }
 
 // Writes the file anew when a coordinator died during it: the write is atomic.
 void Coordinator::ExportRun(const std::string& run_id) {
   std::unique_ptr<CheckpointStore> store;
   int64_t step = 0;
-  std::string path, format;
+  std::string path;
+  ExportOptions options;
   std::optional<absl::StatusOr<v1::Artifact>> done;  // earlier, but it could not be stored
   {
     MutexLock lock(&mu_);
     const RunEntry& run = runs_.at(run_id);
-    format = run.spec.export_format;
-    const std::string extension = format == "safetensors" ? "safetensors" : "tpack";
-    path = JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", extension));
+    options.format = run.spec.export_format;
+    options.head = run.spec.export_head;
+    path =
+        JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", options.format));
     store = CheckpointsOf(run);
     step = run.committed_step();
     done = run.exported;
@@ -63,7 +65,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
   if (done.has_value()) {
     artifact = *std::move(done);
   } else if (step > 0) {
-    artifact = ExportStep(store.get(), step, path, format);
+    artifact = ExportStep(store.get(), step, path, options);
   }
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);

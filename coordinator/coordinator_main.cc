@@ -33,13 +33,11 @@ constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
 constexpr int kMaxThreads = 512;
 
 absl::StatusOr<v1::Artifact> Export(const CheckpointReader& checkpoint, const std::string& path,
-                                    const std::string& format) {
-  ExportOptions options;
-  options.format = format;
+                                    const ExportOptions& options) {
   ASSIGN_OR_RETURN(const ExportResult result,
                    ExportCheckpoint(Env::Real(), checkpoint, path, options));
   v1::Artifact artifact;
-  artifact.set_kind(format);
+  artifact.set_kind(options.format);
   artifact.set_path(result.path);
   artifact.set_bytes(static_cast<int64_t>(result.bytes));
   artifact.set_sha256(result.sha256);

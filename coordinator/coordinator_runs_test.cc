@@ -329,6 +329,15 @@ TEST_F(RunsTest, ACompletedRunIsExportedOnce) {
   EXPECT_THAT(Get(id).artifacts(), SizeIs(1));
 }
 
+TEST_F(RunsTest, AnExportHasTheFormThatTheRunAskedFor) {
+  Submit(RunYaml("first", 30, 1, "export: {format: tpack, head: int4}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return exports_ > 0; });
+  EXPECT_EQ(export_options_.format, "tpack");
+  EXPECT_EQ(export_options_.head, "int4");
+  EXPECT_FALSE(export_options_.raw);
+}
+
 TEST_F(RunsTest, AnExportThatCannotBeStoredIsNotWrittenAgainAndAgain) {
   const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));
   AddWorker("w");

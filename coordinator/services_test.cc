@@ -32,9 +32,9 @@ class ServicesTest : public testing::Test {
   void Serve(int port) {
     CoordinatorDependencies d{
         &store_, &env_, Clock::Real(), &catalog_,
-        [](const CheckpointReader&, const std::string& path, const std::string& format) {
+        [](const CheckpointReader&, const std::string& path, const ExportOptions& options) {
           v1::Artifact a;
-          a.set_kind(format);
+          a.set_kind(options.format);
           a.set_path(path);
           return absl::StatusOr<v1::Artifact>(a);
         }};

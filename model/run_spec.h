@@ -68,6 +68,7 @@ struct RunSpec {
   std::vector<std::string> sample_prompts;  // text is generated from them at each evaluation
   int64_t sample_tokens = 64;               // of each
   std::string export_format;                // "" or "tpack"
+  std::string export_head = "f32";          // the output head in it: "f32", "int8" or "int4"
   int64_t priority = 0;
   // The run that this one extends, "" for none: training goes on from a checkpoint of its stable
   // phase; 0: the newest there. The coordinator resolves both, the run to its identifier.

@@ -282,6 +282,12 @@ const std::vector<RunSection>& PlainSections() {
            if (map->GetChoice("format", {"none", "tpack"}, &name)) {
              out->export_format = name == "none" ? "" : name;
            }
+         }},
+        {"head", "one of f32, int8, int4", "f32",
+         "Output head in that file (with tied embeddings these too): as trained, or with a scale a "
+         "row in int8 or int4, which is read whole for every token.",
+         [](YamlMap* map, D* out) {
+           map->GetChoice("head", {"f32", "int8", "int4"}, &out->export_head);
          }}}},
   };
   return *sections;

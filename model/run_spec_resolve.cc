@@ -142,16 +142,22 @@ int64_t DefaultInterval(int64_t steps) {
 }
 
 // What a configuration can say but this version cannot train.
-void CheckTrainable(YamlMap* model, const ModelConfig& c) {
-  if (c.attention == AttentionMode::kBidirectional || c.attention == AttentionMode::kEmbedding) {
-    model->Error("attention", absl::StrCat("attention ", AttentionModeName(c.attention),
-                                           " has no training objective yet; use attention causal"));
-  }
+void RefuseUntrainable(YamlMap* model, const ModelConfig& c) {
+  const absl::Status trainable = CheckTrainable(c);
+  if (trainable.ok()) return;
+  model->Error(c.family == Family::kLlama ? "family" : "attention",
+               std::string(trainable.message()));
 }
 
 // What the run is to end in, said before it has trained.
 void CheckExport(YamlMap* root, const RunDraft& d) {
-  if (d.export_format != "tpack") return;
+  if (d.export_format != "tpack") {
+    if (d.export_head != "f32") {
+      root->Error("export", absl::StrCat("head is ", d.export_head,
+                                         ", which is for format tpack, actual format none"));
+    }
+    return;
+  }
   const absl::Status packable = CheckPackable(d.model);
   if (packable.ok()) return;
   root->Error("export", absl::StrCat("format tpack is not for this model: ", packable.message(),
@@ -243,7 +249,7 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
                                 d.global_batch));
   }
   if (maps->model.present() && FindConfigProblems(d.model).empty()) {
-    CheckTrainable(&maps->model, d.model);
+    RefuseUntrainable(&maps->model, d.model);
     CheckExport(&maps->root, d);
     if (const std::optional<std::string> why = NotOnCuda(d);
         d.device == "cuda" && why.has_value()) {

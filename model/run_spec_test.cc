@@ -129,6 +129,7 @@ evaluation:
   sample_tokens: 64
 export:
   format: tpack
+  head: f32
 )";
 
 TEST(ParseRunSpec, ReadsTheExampleOfTheSpecification) {
@@ -177,6 +178,7 @@ TEST(ParseRunSpec, ResolvesEveryDefault) {
   EXPECT_EQ(spec.evaluate_every, 100);
   EXPECT_EQ(spec.hybrid_mode, "off");
   EXPECT_EQ(spec.export_format, "");
+  EXPECT_EQ(spec.export_head, "f32");
   EXPECT_EQ(spec.sources[0].max_epochs, 4.0);
   EXPECT_TRUE(spec.stages.empty());
 }

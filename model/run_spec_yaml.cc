@@ -148,6 +148,7 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Close();
   w.Open("export");
   w.Word("format", spec.export_format.empty() ? "none" : spec.export_format);
+  w.Word("head", spec.export_head);
   w.Close();
   return w.Take();
 }

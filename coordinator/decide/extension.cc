@@ -32,6 +32,7 @@ RunSpec Allowed(const RunSpec& base, const RunSpec& next) {
   out.sample_prompts = next.sample_prompts;
   out.sample_tokens = next.sample_tokens;
   out.export_format = next.export_format;
+  out.export_head = next.export_head;
   out.extend_run = next.extend_run;
   out.extend_step = next.extend_step;
   for (StageSpec& stage : out.stages) {

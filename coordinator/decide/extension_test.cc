@@ -109,6 +109,7 @@ TEST(DecideExtension, WhatDoesNotShapeTrainingMayChange) {
   next.checkpoint_keep = 9;
   next.evaluate_every = 7;
   next.export_format = "tpack";
+  next.export_head = "int8";
   next.priority = 3;
   next.sources[0].max_epochs = 8;
   EXPECT_OK(DecideExtension(Base(), next, {800}).status());

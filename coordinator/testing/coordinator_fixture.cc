@@ -51,13 +51,14 @@ void CoordinatorFixture::Start() {
   d.clock = &clock_;
   d.catalog = &catalog_;
   d.exporter = [this](const CheckpointReader& checkpoint, const std::string& path,
-                      const std::string& format) -> absl::StatusOr<v1::Artifact> {
+                      const ExportOptions& options) -> absl::StatusOr<v1::Artifact> {
     ++exports_;
     if (on_export_) on_export_();
     if (!export_status_.ok()) return export_status_;
     RETURN_IF_ERROR(WriteFileAtomically(&env_, path, checkpoint.location()));
     v1::Artifact a;
-    a.set_kind(format);
+    export_options_ = options;
+    a.set_kind(options.format);
     a.set_path(path);
     return a;
   };

@@ -119,6 +119,7 @@ class CoordinatorFixture : public testing::Test {
   CoordinatorOptions options_;
   absl::Status export_status_;
   int exports_ = 0;
+  ExportOptions export_options_;  // of the last one
   std::function<void()> on_export_;
   std::unique_ptr<Coordinator> coordinator_;
   std::vector<std::unique_ptr<DirectApi>> apis_;
