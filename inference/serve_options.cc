@@ -56,6 +56,8 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--kv-type", &o->kv_type,
                "numbers of the KV cache: f32 (as trained), bf16 (half), int4 (about a seventh)")
       .OneOf({"f32", "bf16", "int4"});
+  app->AddFlag("--no-prefix-reuse", &o->no_prefix_reuse,
+               "compute every prompt anew, even when an earlier text began alike");
   app->AddFlag("--max-memory", &o->max_memory,
                "bytes of all models and their KV caches; 0: what is available at the start")
       .WithUnit();

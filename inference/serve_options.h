@@ -30,6 +30,7 @@ struct ServeOptions {
   std::string kv_type = "f32";
   uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
   uint64_t max_memory = 0;                     // of all models; 0: what is available at the start
+  bool no_prefix_reuse = false;
   int64_t max_queue = 64;
   int64_t max_batch = 64;
   int64_t prefill_chunk = 128;

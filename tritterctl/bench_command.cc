@@ -1,4 +1,4 @@
-// bench serve: a load generator for inference workers.
+// bench: its subcommands, and `serve`, a load generator for inference workers.
 #include <algorithm>
 #include <atomic>
 #include <thread>
@@ -165,7 +165,7 @@ int BenchServe(const CommandContext& context, const BenchArguments& arguments) {
 
 void AddBenchCommand(CommandLine* app, CommandContext* context) {
   auto a = std::make_shared<BenchArguments>();
-  CommandLine* bench = app->AddCommand("bench", "measure a server");
+  CommandLine* bench = app->AddCommand("bench", "measure a server, or this machine");
   bench->RequireCommand();
   CommandLine* command = bench->AddCommand(
       "serve", "generated tokens a second and waiting times of an inference worker under load");
@@ -187,6 +187,7 @@ void AddBenchCommand(CommandLine* app, CommandContext* context) {
       .NonNegative()
       .HideDefault();
   command->OnCall([=] { context->run = [=] { return BenchServe(*context, *a); }; });
+  AddBenchKernelsCommand(bench, context);
 }
 
 }  // namespace tritter

@@ -60,6 +60,7 @@ void AddVerifyCommand(CommandLine* app, CommandContext* context);
 void AddGenerateCommand(CommandLine* app, CommandContext* context);
 void AddChatCommand(CommandLine* app, CommandContext* context);
 void AddBenchCommand(CommandLine* app, CommandContext* context);
+void AddBenchKernelsCommand(CommandLine* bench, CommandContext* context);
 void AddScoreCommand(CommandLine* app, CommandContext* context);
 void AddLocalCommand(CommandLine* app, CommandContext* context);
 

@@ -116,6 +116,18 @@ TEST_F(ServingCommands, BenchServeCountsWhatWasAsked) {
   EXPECT_THAT(Out(), HasSubstr("between tokens"));
 }
 
+TEST_F(ServingCommands, BenchKernelsHoldsProductsAgainstTheMachine) {
+  ASSERT_EQ(Run("\"$0\" bench kernels --kernel scalar --threads 1 --seconds 0.001 -o json"), 0)
+      << Err();
+  const nlohmann::json json = nlohmann::json::parse(Out());
+  EXPECT_GT(json["read_bytes_per_second"], 0);
+  ASSERT_EQ(json["products"].size(), 1);
+  EXPECT_EQ(json["products"][0]["kernel"], "scalar");
+  EXPECT_GT(json["products"][0]["operations_per_second"], 0);
+  EXPECT_EQ(Run("\"$0\" bench kernels --kernel none"), 2);
+  EXPECT_THAT(Err(), HasSubstr("this processor runs scalar"));
+}
+
 TEST_F(ServingCommands, BenchServeTellsFailures) {
   EXPECT_EQ(Run("\"$0\" bench serve --server \"$1\" --requests 3 --output-tokens 2000 -o json"), 1);
   EXPECT_EQ(nlohmann::json::parse(Out())["errors"]["OUT_OF_RANGE"], 3);
