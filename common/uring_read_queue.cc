@@ -1,0 +1,77 @@
+#include <liburing.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+
+#include "common/errno_status.h"
+#include "common/read_queue.h"
+
+namespace tritter {
+namespace {
+
+class UringReadQueue final : public ReadQueue {
+ public:
+  UringReadQueue(int descriptor, int depth) : descriptor_(descriptor), depth_(depth) {}
+  ~UringReadQueue() override {
+    if (!made_) return;
+    while (under_way_ > 0) Wait();  // the system writes into memory that is about to go
+    io_uring_queue_exit(&ring_);
+  }
+
+  absl::Status Start() {
+    const int error = io_uring_queue_init(static_cast<unsigned>(depth_), &ring_, 0);
+    if (error < 0) return ErrnoStatus("setup", "io_uring", -error);
+    made_ = true;
+    return absl::OkStatus();
+  }
+
+  const char* name() const override { return "io_uring"; }
+  int depth() const override { return depth_; }
+
+  void Submit(const Read& read) override {
+    io_uring_sqe* const entry = io_uring_get_sqe(&ring_);  // there is one: depth() is the caller's
+    io_uring_prep_read(entry, descriptor_, read.into, static_cast<unsigned>(read.bytes),
+                       read.offset);
+    io_uring_sqe_set_data64(entry, read.tag);
+    ++under_way_;
+    ++not_handed_over_;
+  }
+
+  Result Wait() override {
+    io_uring_cqe* entry = nullptr;
+    // Reads that were submitted since are handed over even when a result lies ready: the disk must
+    // not run dry.
+    while (not_handed_over_ > 0 || io_uring_peek_cqe(&ring_, &entry) != 0) {
+      const int handed_over = io_uring_submit_and_wait(&ring_, not_handed_over_ > 0 ? 0 : 1);
+      if (handed_over >= 0) {
+        not_handed_over_ -= handed_over;
+      } else if (handed_over != -EINTR && handed_over != -EAGAIN && handed_over != -EBUSY) {
+        std::fprintf(stderr, "io_uring: %s\n",
+                     std::generic_category().message(-handed_over).c_str());
+        std::abort();  // the ring itself is broken; errors of reads arrive as results
+      }
+    }
+    const Result result{io_uring_cqe_get_data64(entry), entry->res};
+    io_uring_cqe_seen(&ring_, entry);
+    --under_way_;
+    return result;
+  }
+
+ private:
+  const int descriptor_, depth_;
+  io_uring ring_{};
+  bool made_ = false;
+  int under_way_ = 0, not_handed_over_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReadQueue>> NewUringReadQueue(int descriptor, int depth) {
+  auto queue = std::make_unique<UringReadQueue>(descriptor, depth);
+  if (absl::Status started = queue->Start(); !started.ok()) return started;
+  return std::unique_ptr<ReadQueue>(std::move(queue));
+}
+
+}  // namespace tritter
