@@ -18,6 +18,8 @@ namespace tritter {
 // A file's first 8 bytes; no terminator there.
 inline constexpr char kTpackMagic[] = "TRITPACK";
 
+struct TpackHeader;  // model/tpack_format.h
+
 // Open checks magic, version, every length against the file before any allocation, and header and
 // table checksums: a flipped bit anywhere in them is DataLoss. Tensor data is checked against its
 // checksum on first Get (once) or by VerifyAll. Thread-safe once open; spans live as long as the
@@ -25,6 +27,9 @@ inline constexpr char kTpackMagic[] = "TRITPACK";
 class TpackFile : public PackedModelFile {
  public:
   static absl::StatusOr<std::unique_ptr<TpackFile>> Open(Env* env, const std::string& path);
+  // For who reads the file's tensors otherwise than through the mapping.
+  virtual const std::string& path() const = 0;
+  virtual const TpackHeader& header() const = 0;
 };
 
 struct TpackTensorToWrite {

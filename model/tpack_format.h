@@ -43,6 +43,9 @@ struct TpackHeader {
   uint64_t file_bytes = 0;
 };
 
+// The tensor whose data and scales are at these addresses.
+TpackTensor TensorOf(const TpackEntry& entry, const uint8_t* data, const uint8_t* scales);
+
 inline uint64_t AlignUp(uint64_t n) {
   return (n + kTpackAlignment - 1) / kTpackAlignment * kTpackAlignment;
 }
@@ -69,6 +72,10 @@ std::string EncodeTpackHeader(TpackHeader* header);
 // file.
 absl::StatusOr<TpackHeader> DecodeTpackHeader(absl::Span<const uint8_t> file,
                                               const std::string& path);
+
+// Both checksums of a tensor that was read from `path`. Errors: DataLoss with the offset.
+absl::Status VerifyChecksums(const TpackEntry& entry, const TpackTensor& tensor,
+                             const std::string& path);
 
 // Codes 0 to 2 with padding 1 in ternary data; finite scales, those of ternary data above zero (the
 // quantiser gives at least 1e-5, also for a matrix of zeros). Errors: DataLoss, prefixed by

@@ -23,6 +23,14 @@ absl::Status Damaged(const std::string& path, uint64_t offset, const std::string
                                           "; the file is damaged, copy or export it again"));
 }
 
+absl::Status VerifyCrc(const std::string& path, const std::string& what, uint64_t offset,
+                       absl::Span<const uint8_t> bytes, uint32_t want) {
+  const uint32_t have = Crc32c(0, bytes.data(), bytes.size());
+  if (have == want) return absl::OkStatus();
+  return Damaged(path, offset, absl::StrCat("CRC-32C of ", what, " (", bytes.size(), " bytes)"),
+                 absl::StrFormat("%08x", want), absl::StrFormat("%08x", have));
+}
+
 // A memory-mapped file whose header has been checked. Immutable but for the per-tensor results of
 // the first read.
 class MappedTpack final : public TpackFile {
@@ -39,6 +47,8 @@ class MappedTpack final : public TpackFile {
   const std::string& tokenizer_hash() const override { return header_.tokenizer_hash; }
   const TpackProvenance& provenance() const override { return header_.provenance; }
   uint64_t file_bytes() const override { return header_.file_bytes; }
+  const std::string& path() const override { return path_; }
+  const TpackHeader& header() const override { return header_; }
 
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
@@ -80,28 +90,14 @@ class MappedTpack final : public TpackFile {
   }
 
   TpackTensor View(const TpackEntry& entry) const {
-    const auto scale_bytes = Bytes(entry.scale_offset, entry.scale_count * sizeof(float));
-    return {
-        entry.name, entry.shape, entry.type, Bytes(entry.offset, entry.length),
-        absl::MakeConstSpan(reinterpret_cast<const float*>(scale_bytes.data()), entry.scale_count)};
-  }
-
-  absl::Status VerifyCrc(const std::string& what, uint64_t offset, uint64_t length,
-                         uint32_t want) const {
-    const absl::Span<const uint8_t> bytes = Bytes(offset, length);
-    const uint32_t have = Crc32c(0, bytes.data(), bytes.size());
-    if (have == want) return absl::OkStatus();
-    return Damaged(path_, offset, absl::StrCat("CRC-32C of ", what, " (", length, " bytes)"),
-                   absl::StrFormat("%08x", want), absl::StrFormat("%08x", have));
+    return TensorOf(entry, Bytes(entry.offset, entry.length).data(),
+                    Bytes(entry.scale_offset, entry.scale_count * sizeof(float)).data());
   }
 
   absl::Status VerifyEntry(const TpackEntry& entry) const {
-    RETURN_IF_ERROR(VerifyCrc(entry.name, entry.offset, entry.length, entry.data_crc));
-    if (entry.scale_count > 0) {
-      RETURN_IF_ERROR(VerifyCrc(absl::StrCat("the scales of ", entry.name), entry.scale_offset,
-                                entry.scale_count * sizeof(float), entry.scale_crc));
-    }
-    return VerifyTensorValues(View(entry), absl::StrCat(path_, ": offset ", entry.offset));
+    const TpackTensor tensor = View(entry);
+    RETURN_IF_ERROR(VerifyChecksums(entry, tensor, path_));
+    return VerifyTensorValues(tensor, absl::StrCat(path_, ": offset ", entry.offset));
   }
 
   absl::Status VerifyZeros(uint64_t begin, uint64_t end) const {
@@ -120,6 +116,21 @@ class MappedTpack final : public TpackFile {
 };
 
 }  // namespace
+
+TpackTensor TensorOf(const TpackEntry& entry, const uint8_t* data, const uint8_t* scales) {
+  return {entry.name, entry.shape, entry.type, absl::MakeConstSpan(data, entry.length),
+          absl::MakeConstSpan(reinterpret_cast<const float*>(scales), entry.scale_count)};
+}
+
+absl::Status VerifyChecksums(const TpackEntry& entry, const TpackTensor& tensor,
+                             const std::string& path) {
+  RETURN_IF_ERROR(VerifyCrc(path, entry.name, entry.offset, tensor.data, entry.data_crc));
+  if (entry.scale_count == 0) return absl::OkStatus();
+  const auto scales = absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(tensor.scales.data()),
+                                          entry.scale_count * sizeof(float));
+  return VerifyCrc(path, absl::StrCat("the scales of ", entry.name), entry.scale_offset, scales,
+                   entry.scale_crc);
+}
 
 absl::Status VerifyTensorValues(const TpackTensor& tensor, const std::string& where) {
   int64_t bad = -1;
