@@ -37,14 +37,19 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
       logits_part_(std::max<int64_t>(logit_floats / config_.vocab, 1)),
       scratch_(static_cast<size_t>(pool->threads())) {}
 
-void ForwardPass::Run(absl::Span<const ForwardRow> rows,
-                      absl::FunctionRef<void(int64_t first, int64_t count)> use) {
+absl::Status ForwardPass::Run(absl::Span<const ForwardRow> rows,
+                              absl::FunctionRef<void(int64_t first, int64_t count)> use) {
   Prepare(rows);
+  acquired_ = nullptr;
   const int64_t wanted = logits_wanted_;
   const auto part = [&](int64_t first) { return std::min(logits_part_, wanted - first); };
   logits_first_ = 0;
   pool_->Run([&](int worker) {
-    for (int64_t layer = 0; layer < config_.layers; ++layer) Layer(rows, layer, worker);
+    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+      const LayerWeights* const weights = Weights(layer, worker);
+      if (weights == nullptr) return;  // for every worker alike
+      Layer(rows, *weights, layer, worker);
+    }
     if (final_rows_.empty()) return;
     pool_->Barrier();
     FinalNorm(worker);
@@ -52,6 +57,8 @@ void ForwardPass::Run(absl::Span<const ForwardRow> rows,
     pool_->Barrier();
     Head(0, part(0), worker);
   });
+  ReleaseWeights();
+  if (!acquired_.ok()) return acquired_.status();
   for (int64_t first = 0; first < wanted; first += logits_part_) {
     if (first > 0) {
       logits_first_ = first;
@@ -59,6 +66,25 @@ void ForwardPass::Run(absl::Span<const ForwardRow> rows,
     }
     use(first, part(first));
   }
+  return absl::OkStatus();
+}
+
+// The layer's weights, for all workers; null when they are not to be had.
+const LayerWeights* ForwardPass::Weights(int64_t layer, int worker) {
+  if (const LayerWeights* there = model_->layers().Resident(layer)) return there;
+  pool_->Barrier();  // no worker reads the layer before any more
+  if (worker == 0) {
+    ReleaseWeights();
+    acquired_ = model_->layers().Acquire(layer);
+    if (acquired_.ok()) acquired_layer_ = layer;
+  }
+  pool_->Barrier();
+  return acquired_.ok() ? *acquired_ : nullptr;
+}
+
+void ForwardPass::ReleaseWeights() {
+  if (acquired_layer_ >= 0) model_->layers().Release(acquired_layer_);
+  acquired_layer_ = -1;
 }
 
 void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
@@ -122,8 +148,8 @@ void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows) {
   FindRuns(rows, kKvPagePositions, true, &page_runs_);
 }
 
-void ForwardPass::Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker) {
-  const LayerWeights& w = model_->layer(layer);
+void ForwardPass::Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer,
+                        int worker) {
   Quantise(x_, config_.hidden, w.norm_in, worker);
   pool_->Barrier();
   Qkv(w, worker);

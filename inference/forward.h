@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
@@ -39,9 +41,10 @@ class ForwardPass {
 
   // Stores keys and values of every row and computes the logits of those that want them, part by
   // part: use(first, count) is called for rows [first, first + count) of those, in order, and
-  // Logits gives them until it returns.
-  void Run(absl::Span<const ForwardRow> rows,
-           absl::FunctionRef<void(int64_t first, int64_t count)> use);
+  // Logits gives them until it returns. Errors: those of LayerSource::Acquire; keys and values of
+  // the rows are then worth nothing.
+  absl::Status Run(absl::Span<const ForwardRow> rows,
+                   absl::FunctionRef<void(int64_t first, int64_t count)> use);
   // [vocabulary] of the i-th row that wants logits.
   absl::Span<const float> Logits(int64_t i) const {
     return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>((i - logits_first_) * vocab_),
@@ -64,12 +67,13 @@ class ForwardPass {
 
   void Prepare(absl::Span<const ForwardRow> rows);
   void BundleRows(absl::Span<const ForwardRow> rows);
-  void RunWorker(absl::Span<const ForwardRow> rows, int worker);
+  const LayerWeights* Weights(int64_t layer, int worker);
+  void ReleaseWeights();
   void Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker);
   DequantiseTile Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
                           std::vector<int32_t>* acc) const;
   int64_t BlocksAtOnce() const;
-  void Layer(absl::Span<const ForwardRow> rows, int64_t layer, int worker);
+  void Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer, int worker);
   void Qkv(const LayerWeights& w, int worker);
   void AddToResidual(const TernaryMatrix& m, int worker);
   void StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer,
@@ -80,6 +84,9 @@ class ForwardPass {
   void Head(int64_t first, int64_t count, int worker);
 
   const PackedModel* const model_;
+  // Of layers that come and go; written by worker 0 between two barriers.
+  absl::StatusOr<const LayerWeights*> acquired_ = nullptr;
+  int64_t acquired_layer_ = -1;  // -1: none
   const ModelConfig& config_;
   const TernaryKernel* const kernel_;
   ThreadPool* const pool_;

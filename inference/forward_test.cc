@@ -54,12 +54,12 @@ struct Fixture {
   // Logits of the rows that want them.
   std::vector<std::vector<float>> Step(const std::vector<ForwardRow>& rows) {
     std::vector<std::vector<float>> logits;
-    forward.Run(rows, [&](int64_t first, int64_t count) {
+    EXPECT_OK(forward.Run(rows, [&](int64_t first, int64_t count) {
       EXPECT_EQ(first, static_cast<int64_t>(logits.size()));
       largest_part = std::max(largest_part, count);
       for (int64_t i = first; i < first + count; ++i)
         logits.emplace_back(forward.Logits(i).begin(), forward.Logits(i).end());
-    });
+    }));
     return logits;
   }
 

@@ -62,7 +62,9 @@ struct GenerateEvent {
   std::vector<PositionScore> logprobs;        // one per token, when they were asked for
   FinishReason finish = FinishReason::kNone;  // set in the last event
   RequestUsage usage;                         // complete in the last event
-  absl::Status error;  // with kFailed: Internal (logits that are no numbers), ResourceExhausted
+  // With kFailed: Internal (logits that are no numbers), ResourceExhausted, those of
+  // LayerSource::Acquire.
+  absl::Status error;
 };
 
 struct EmbedParams {

@@ -95,7 +95,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     w.logits = logits - w.first_logits;
     w.hidden = hidden - w.first_hidden;
   }
-  forward_->Run(rows, [&](int64_t first, int64_t count) {
+  const absl::Status computed = forward_->Run(rows, [&](int64_t first, int64_t count) {
     pool_->Run([&](int worker) {
       for (size_t i = static_cast<size_t>(worker); i < work.size();
            i += static_cast<size_t>(pool_->threads())) {
@@ -107,6 +107,10 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   for (Work& w : work) {
     if (w.positions == 0) continue;
     Sequence& s = *w.sequence;
+    if (!computed.ok()) {
+      s.Fail(computed, after);
+      continue;
+    }
     const bool complete = w.positions == s.pending();
     (s.in_prefill() ? report->prompt_positions : report->decoding) += w.positions;
     s.computed += w.positions;
