@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <deque>
 #include <thread>
@@ -11,6 +12,8 @@
 
 namespace tritter {
 namespace {
+
+constexpr int kThreads = 16;  // with reads of a megabyte as fast as any number
 
 class ThreadReadQueue final : public ReadQueue {
  public:
@@ -80,7 +83,7 @@ std::unique_ptr<ReadQueue> NewThreadReadQueue(int descriptor, int depth) {
 
 std::unique_ptr<ReadQueue> NewReadQueue(int descriptor, int depth) {
   auto uring = NewUringReadQueue(descriptor, depth);
-  return uring.ok() ? *std::move(uring) : NewThreadReadQueue(descriptor, depth);
+  return uring.ok() ? *std::move(uring) : NewThreadReadQueue(descriptor, std::min(depth, kThreads));
 }
 
 }  // namespace tritter
