@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "inference/streaming/load_model.h"
 
 namespace tritter {
 namespace {
@@ -43,7 +44,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
         absl::StrCat("the tokenizer has ids up to ", tokenizer.vocabulary() - 1,
                      ", the model has a vocabulary of ", file->config().vocab));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model, PackedModel::Load(std::move(file), *kernel));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model,
+                   LoadModel(std::move(file), *kernel, options.streaming, options.clock));
   const int64_t page_bytes = KvPageLayout(model->config(), options.kv_format).page_bytes;
   if (options.max_kv_bytes < page_bytes) {
     return absl::InvalidArgumentError(
@@ -201,6 +203,7 @@ void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, Step
     stats_.active = report.active = scheduler_.active();
     stats_.kv_pages_used = report.kv_pages_used = prefixes_.used_pages();
     stats_.kv_pages_cached = prefixes_.idle_pages();
+    report.stream = model_->layers().stats();
     for (const auto& s : finished) {
       stats_.prompt_tokens += s->usage().prompt_tokens;
       stats_.cached_prompt_tokens += s->usage().cached_prompt_tokens;

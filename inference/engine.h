@@ -19,6 +19,7 @@
 #include "inference/request.h"
 #include "inference/request_channel.h"
 #include "inference/scheduler.h"
+#include "inference/streaming/stream_plan.h"
 #include "model/tokenizer.h"
 
 namespace tritter {
@@ -30,6 +31,7 @@ struct EngineOptions {
   bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   KvFormat kv_format = KvFormat::kF32;
+  StreamOptions streaming;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   Clock* clock = Clock::Real();
   std::shared_ptr<const Tokenizer> tokenizer;  // the model's; null: the byte tokenizer
@@ -67,7 +69,7 @@ struct EngineStats {
 // request as cancelled.
 class Engine {
  public:
-  // Errors: those of PackedModel::Load; FailedPrecondition for a tokenizer that is not the
+  // Errors: those of LoadModel; FailedPrecondition for a tokenizer that is not the
   // model's; InvalidArgument when the KV memory does not hold one page.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<PackedModelFile> file,
                                                         const EngineOptions& options);

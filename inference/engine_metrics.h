@@ -36,10 +36,23 @@ class EngineMetrics : public EngineObserver {
     double value_ = 0;
   };
 
+  // Of the weights of a model whose layers are streamed; all zero of others.
+  class Stream {
+   public:
+    Stream(Registry* registry, const std::string& model);
+    void Report(const StreamStats& stats, absl::Duration step);
+
+   private:
+    Counter read_bytes_, wait_seconds_;
+    Share achieved_, possible_, step_bytes_;
+    StreamStats last_;
+  };
+
   const double page_bytes_;
   Share running_, waiting_, kv_used_, kv_capacity_, model_;
   Counter ok_, cancelled_, refused_, failed_, prompt_tokens_, cached_tokens_, generated_tokens_;
   Histogram first_token_, inter_token_, queue_, batch_;
+  Stream stream_;
 };
 
 }  // namespace tritter

@@ -56,6 +56,29 @@ TEST(EngineMetrics, CountsStepsAndOutcomes) {
   EXPECT_THAT(text, HasSubstr("tritter_requests_total{outcome=\"refused\"} 1"));
 }
 
+TEST(EngineMetrics, AStreamedModelShowsWhatItReadsAndWhatTheDiskCouldGive) {
+  Registry registry("inference");
+  EngineMetrics chat(&registry, "chat", "avx2", Limits()), big(&registry, "big", "avx2", Limits());
+  StepReport step;
+  chat.OnStep(step);
+  step.duration = absl::Seconds(2);
+  step.stream = {1000, 4000, 7000, absl::Seconds(1)};
+  big.OnStep(step);
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_stream_read_bytes_total{model=\"big\"} 7000"));
+  EXPECT_THAT(registry.Text(), HasSubstr("tritter_stream_bytes_per_second{model=\"big\"} 0"))
+      << "7000 bytes were not read in the two seconds of this step alone";
+  step.stream.bytes_read += 1000;
+  step.stream.waiting += absl::Seconds(1.5);
+  big.OnStep(step);
+  const std::string text = registry.Text();
+  EXPECT_THAT(text, HasSubstr("tritter_stream_read_bytes_total{model=\"big\"} 8000"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_wait_seconds_total{model=\"big\"} 2.5"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_bytes_per_second{model=\"big\"} 500"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_disk_bytes_per_second{model=\"big\"} 4000"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_step_bytes{model=\"big\"} 1000"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_step_bytes{model=\"chat\"} 0")) << "all in memory";
+}
+
 TEST(EngineMetrics, FiguresOfSeveralEnginesAddUpAndGoWithThem) {
   Registry registry("inference");
   EngineMetrics chat(&registry, "chat", "avx2", Limits());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "inference/layer_source.h"
 #include "inference/request.h"
 
 namespace tritter {
@@ -15,6 +16,8 @@ struct StepReport {
   int64_t decoding = 0;          // requests that share the step and are past their prompt
   int64_t prompt_positions = 0;  // computed in the step
   int64_t generated_tokens = 0;
+  absl::Duration duration;                  // of the step
+  StreamStats stream;                       // since the engine was made
   std::vector<absl::Duration> inter_token;  // of every token that is not its request's first
 };
 

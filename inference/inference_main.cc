@@ -54,6 +54,7 @@ EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
   engine.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
   engine.kv_format = *ParseKvFormat(o.kv_type);  // CheckServeOptions knows it
   engine.prefix_reuse = !o.no_prefix_reuse;
+  engine.streaming = {static_cast<int64_t>(o.max_weight_memory), o.stream_layers};
   engine.max_queue = o.max_queue;
   engine.scheduler.max_batch = o.max_batch;
   engine.scheduler.prefill_chunk = o.prefill_chunk;

@@ -165,6 +165,38 @@ TEST_F(InferenceMainTest, ServesSeveralModelsAndRefusesWhatDoesNotFit) {
   EXPECT_THAT(second->ReadOutput(), HasSubstr("raise --max-memory to"));
 }
 
+// A model of half a megabyte in half of it: the same text, the figures in the metrics, and too
+// little refused with what would do.
+TEST_F(InferenceMainTest, StreamsLayersOfAModelBeyondItsMemory) {
+  ASSERT_OK(WriteRandomModel(Env::Real(), model_, Deep(TinyConfig(), 10), 5));
+  const auto text = [&](const nlohmann::json& ready) {
+    return nlohmann::json::parse(HttpAsk(ready["http_address"], "POST", "/v1/completions",
+                                         R"({"prompt":"x","temperature":0,"max_tokens":20})")
+                                     .body)["choices"][0]["text"];
+  };
+  const std::vector<std::string> http = {"--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"};
+  const auto with = [&](std::vector<std::string> flags) {
+    flags.insert(flags.end(), http.begin(), http.end());
+    return flags;
+  };
+  auto resident = Launch(http);
+  const nlohmann::json expected = text(Await(*resident));
+  ASSERT_OK(Env::Real()->RemoveFile(ready_));
+  auto streamed = Launch(with({"--max-weight-memory", "400KB", "--stream-layers", "1",
+                               "--max-memory", "2MB", "--max-kv-memory", "1MB", "--verify"}));
+  const nlohmann::json ready = Await(*streamed);
+  EXPECT_EQ(text(ready), expected);
+  const std::string metrics = HttpAsk(ready["metrics_address"], "GET", "/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("tritter_stream_read_bytes_total{model=\"tiny\"}"));
+  EXPECT_THAT(metrics, HasSubstr("tritter_stream_disk_bytes_per_second{model=\"tiny\"}"));
+  ASSERT_OK(Env::Real()->RemoveFile(ready_));
+  auto refused = Launch(with({"--max-weight-memory", "100KB"}));
+  const auto exit = refused->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(refused->ReadOutput(), HasSubstr("--max-weight-memory allows 100000; raise it to"));
+}
+
 TEST_F(InferenceMainTest, ShowsHealthReflectionAndMetrics) {
   auto process = Launch({"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"});
   const nlohmann::json ready = Await(*process);

@@ -9,10 +9,11 @@
 
 namespace tritter {
 
-// What a source that fetches layers has done since it was made.
+// What a source fetches, and what it has done since it was made; all zero where nothing is fetched.
 struct StreamStats {
+  int64_t bytes_per_pass = 0;        // over all layers
+  double disk_bytes_per_second = 0;  // of plain reads, measured when the model was loaded
   int64_t bytes_read = 0;
-  absl::Duration reading;  // some read was under way
   absl::Duration waiting;  // Acquire had to wait
 };
 

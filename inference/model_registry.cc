@@ -13,6 +13,7 @@ namespace tritter {
 namespace {
 
 constexpr absl::Duration kWarmUpLimit = absl::Seconds(60);
+constexpr double kSlowestDisk = 10e6;  // bytes a second, of what is streamed in the warm-up
 constexpr const char* kEndings[] = {"", ".tpack", ".gguf"};
 
 // Touches the weights that a first request would wait for, and shows that the model can answer.
@@ -21,7 +22,10 @@ absl::Status WarmUp(Engine* engine) {
   params.prompt = {engine->tokenizer().bos_id().value_or(0)};
   params.max_tokens = 1;
   params.ignore_eos = true;
-  params.timeout = kWarmUpLimit;
+  const int64_t streamed = engine->model().layers().stats().bytes_per_pass;
+  const absl::Duration limit =
+      kWarmUpLimit + absl::Seconds(static_cast<double>(streamed) / kSlowestDisk);
+  params.timeout = limit;
   ASSIGN_OR_RETURN(std::unique_ptr<Generation> generation, engine->Generate(std::move(params)));
   GenerateEvent event;
   do {
@@ -29,8 +33,8 @@ absl::Status WarmUp(Engine* engine) {
   } while (event.finish == FinishReason::kNone);
   if (event.finish == FinishReason::kFailed) return event.error;
   if (event.finish == FinishReason::kDeadline) {
-    return absl::DeadlineExceededError(absl::StrCat(
-        "one token took more than ", absl::FormatDuration(kWarmUpLimit), " in the warm-up"));
+    return absl::DeadlineExceededError(
+        absl::StrCat("one token took more than ", absl::FormatDuration(limit), " in the warm-up"));
   }
   return absl::OkStatus();
 }
@@ -118,7 +122,9 @@ absl::Status ModelRegistry::CheckFitsLocked(const std::string& name, const std::
       std::max<int64_t>(0, options_.max_bytes - held), " of the ", options_.max_bytes,
       " allowed are left", holders.empty() ? "" : absl::StrCat(" (", holders, " bytes are taken)"),
       "; ", holders.empty() ? "" : "unload a model first, ",
-      "lower --max-kv-memory or raise --max-memory to ", held + bytes.total()));
+      "lower --max-kv-memory, stream layers from disk with --max-weight-memory, or raise "
+      "--max-memory to ",
+      held + bytes.total()));
 }
 
 absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& name,

@@ -104,6 +104,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     });
   });
   const absl::Duration after = clock_->Monotonic();
+  report->duration = after - before;
   for (Work& w : work) {
     if (w.positions == 0) continue;
     Sequence& s = *w.sequence;

@@ -58,6 +58,12 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
       .OneOf({"f32", "bf16", "int4"});
   app->AddFlag("--no-prefix-reuse", &o->no_prefix_reuse,
                "compute every prompt anew, even when an earlier text began alike");
+  app->AddFlag("--max-weight-memory", &o->max_weight_memory,
+               "bytes of weights of each model in memory (500MB, 4GB); the layers of a larger "
+               ".tpack are read from disk for every token; 0: all weights stay")
+      .WithUnit();
+  app->AddFlag("--stream-layers", &o->stream_layers,
+               "layers read at a time under --max-weight-memory; two such groups are in memory");
   app->AddFlag("--max-memory", &o->max_memory,
                "bytes of all models and their KV caches; 0: what is available at the start")
       .WithUnit();
@@ -116,6 +122,7 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   if (!o.metrics_listen.empty())
     RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
+  RETURN_IF_ERROR(CheckRange("--stream-layers", o.stream_layers, 1, 1024));
   RETURN_IF_ERROR(CheckRange("--max-queue", o.max_queue, 1, 1 << 20));
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));

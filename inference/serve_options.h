@@ -29,6 +29,8 @@ struct ServeOptions {
   int threads = 0;                             // 0: one per core
   std::string kv_type = "f32";
   uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
+  uint64_t max_weight_memory = 0;              // of each model; 0: all its weights
+  int64_t stream_layers = 4;                   // at a time, of a model that exceeds it
   uint64_t max_memory = 0;                     // of all models; 0: what is available at the start
   bool no_prefix_reuse = false;
   int64_t max_queue = 64;

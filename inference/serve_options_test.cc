@@ -26,9 +26,18 @@ TEST(ServeOptions, ReadsSizesWithUnits) {
   CommandLine app("x");
   ServeOptions o;
   AddServeFlags(&app, &o);
-  const char* argv[] = {"x", "--model", "m", "--max-kv-memory", "512MiB"};
-  EXPECT_EQ(ParseFlags(&app, 5, argv), std::nullopt);
+  const char* argv[] = {"x",  "--model", "m", "--max-kv-memory", "512MiB", "--max-weight-memory",
+                        "2GB"};
+  EXPECT_EQ(ParseFlags(&app, 7, argv), std::nullopt);
   EXPECT_EQ(o.max_kv_memory, uint64_t{512} << 20);
+  EXPECT_EQ(o.max_weight_memory, uint64_t{2000000000});
+}
+
+TEST(ServeOptions, GroupsOfLayersHaveAtLeastOne) {
+  ServeOptions o = Valid();
+  o.stream_layers = 0;
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--stream-layers is 0")));
 }
 
 TEST(ServeOptions, MetricsAreThereUnlessSwitchedOff) {

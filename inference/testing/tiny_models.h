@@ -34,4 +34,13 @@ inline ModelConfig TinyLlamaConfig() {
   return c;
 }
 
+// Layers of a few pages each, that streaming may keep or fetch one by one; sizes as odd.
+inline ModelConfig Deep(ModelConfig c, int64_t layers = 7) {
+  c.layers = layers;
+  c.hidden = 104;
+  c.head_dim = 26;
+  c.ffn = 328;
+  return c;
+}
+
 }  // namespace tritter
