@@ -91,7 +91,8 @@ TEST(StreamedModel, LogitsHaveTheBitsOfTheResidentEngine) {
         std::tuple{"tritter_int4", Deep(TinyConfig()), "int4"},
         std::tuple{"bitnet", Deep(TinyBitnetConfig()), "f32"},
         std::tuple{"bitnet_int8", Deep(TinyBitnetConfig()), "int8"},
-        std::tuple{"untied", Deep(untied), "int8"}}) {
+        std::tuple{"untied", Deep(untied), "int8"},
+        std::tuple{"llama", Deep(TinyLlamaConfig()), "f32"}}) {
     const std::string path = Write(name, config, head);
     ASSERT_OK_AND_ASSIGN(const auto resident, PackedModel::Load(Open(path), BestTernaryKernel()));
     const auto expected = Logits(*resident, 1, 20);
