@@ -21,7 +21,7 @@ const std::map<std::string, std::set<std::string>>& MayKnow() {
       {"coordinator", {"proto", "model", "curation", "common", "monitoring"}},
       {"worker", {"kernels", "model", "curation", "proto", "common", "monitoring"}},
       {"inference", {"kernels", "model", "proto", "common", "monitoring"}},
-      {"tritterctl", {"proto", "model", "curation", "common"}},
+      {"tritterctl", {"proto", "model", "curation", "kernels", "common"}},  // kernels: bench
   };
   return *table;
 }
