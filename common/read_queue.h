@@ -26,7 +26,7 @@ class ReadQueue {
   virtual ~ReadQueue() = default;  // waits for reads under way
   virtual const char* name() const = 0;
   virtual int depth() const = 0;  // reads under way at a time, at most
-  // May begin as late as the next Wait.
+  // Begins at once.
   virtual void Submit(const Read& read) = 0;
   // Blocks until one of those under way has ended. Not to be called when there is none.
   virtual Result Wait() = 0;

@@ -36,23 +36,12 @@ class UringReadQueue final : public ReadQueue {
                        read.offset);
     io_uring_sqe_set_data64(entry, read.tag);
     ++under_way_;
-    ++not_handed_over_;
+    Enter(0);  // at once: the caller may do other things before it waits
   }
 
   Result Wait() override {
     io_uring_cqe* entry = nullptr;
-    // Reads that were submitted since are handed over even when a result lies ready: the disk must
-    // not run dry.
-    while (not_handed_over_ > 0 || io_uring_peek_cqe(&ring_, &entry) != 0) {
-      const int handed_over = io_uring_submit_and_wait(&ring_, not_handed_over_ > 0 ? 0 : 1);
-      if (handed_over >= 0) {
-        not_handed_over_ -= handed_over;
-      } else if (handed_over != -EINTR && handed_over != -EAGAIN && handed_over != -EBUSY) {
-        std::fprintf(stderr, "io_uring: %s\n",
-                     std::generic_category().message(-handed_over).c_str());
-        std::abort();  // the ring itself is broken; errors of reads arrive as results
-      }
-    }
+    while (io_uring_peek_cqe(&ring_, &entry) != 0) Enter(1);
     const Result result{io_uring_cqe_get_data64(entry), entry->res};
     io_uring_cqe_seen(&ring_, entry);
     --under_way_;
@@ -60,10 +49,21 @@ class UringReadQueue final : public ReadQueue {
   }
 
  private:
+  // Hands over what was submitted and waits until so many results are there. What the system has no
+  // room for at the moment, or is interrupted in, is left for the next time.
+  void Enter(unsigned results) {
+    const int handed_over = io_uring_submit_and_wait(&ring_, results);
+    if (handed_over < 0 && handed_over != -EINTR && handed_over != -EAGAIN &&
+        handed_over != -EBUSY) {
+      std::fprintf(stderr, "io_uring: %s\n", std::generic_category().message(-handed_over).c_str());
+      std::abort();  // the ring itself is broken; errors of reads arrive as results
+    }
+  }
+
   const int descriptor_, depth_;
   io_uring ring_{};
   bool made_ = false;
-  int under_way_ = 0, not_handed_over_ = 0;
+  int under_way_ = 0;
 };
 
 }  // namespace
