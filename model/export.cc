@@ -14,6 +14,7 @@
 #include "model/export_forms.h"
 #include "model/folder_checkpoint_store.h"
 #include "model/hf_format.h"
+#include "model/tokenizer.h"
 
 namespace tritter {
 namespace {
@@ -58,9 +59,11 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteForm(Env* env, WeightSource* so
     return WriteTpackForm(env, source, folder, Basename(path), head);
   }
   if (options.format == "hf")
-    return WriteHfForm(env, source, folder, !options.masters, options.max_shard_bytes);
+    return WriteHfForm(env, source, folder, !options.masters, options.max_shard_bytes,
+                       options.tokenizer.get());
   if (options.format == "gguf")
-    return WriteGgufForm(env, source, folder, Basename(path), options.gguf, losses);
+    return WriteGgufForm(env, source, folder, Basename(path), options.gguf, options.tokenizer.get(),
+                         losses);
   return WriteSafetensorsForm(env, source, folder, StemOf(path), options.max_shard_bytes);
 }
 
@@ -90,6 +93,15 @@ absl::StatusOr<std::string> MoveIntoPlace(Env* env, const std::string& folder,
   RETURN_IF_ERROR(env->SyncDir(parent));
   RETURN_IF_ERROR(env->RemoveTree(folder));
   return files.size() > 1 ? index : path;
+}
+
+absl::Status CheckTokenizer(const WeightSource& source, const ExportOptions& options) {
+  if (options.tokenizer == nullptr) return absl::OkStatus();
+  const std::string hash = HashOfTokenizerJson(options.tokenizer->definition);
+  if (hash == source.origin().tokenizer_hash) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the tokenizer is ", hash,
+                                                 ", expected that of the weights, ",
+                                                 source.origin().tokenizer_hash));
 }
 
 std::string HashOfAll(std::vector<WrittenSetFile> files) {
@@ -133,6 +145,7 @@ absl::Status CheckExportable(const ModelConfig& config, const ExportOptions& opt
 absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const std::string& path,
                                            const ExportOptions& options) {
   RETURN_IF_ERROR(CheckExportable(source->config(), options));
+  RETURN_IF_ERROR(CheckTokenizer(*source, options));
   RETURN_IF_ERROR(CheckTarget(env, path, options));
   RETURN_IF_ERROR(env->CreateDirs(Dirname(path)));
   // Read back and checked before it takes the place of an older file.
@@ -141,6 +154,16 @@ absl::StatusOr<ExportResult> ExportWeights(Env* env, WeightSource* source, const
   const absl::StatusOr<std::vector<WrittenSetFile>> files =
       WriteForm(env, source, unverified, path, options, &result.losses);
   absl::Status status = files.status();
+  const bool own_tokenizer = source->origin().tokenizer_hash != ByteTokenizer().hash();
+  if (status.ok() && options.tokenizer != nullptr && options.format == "tpack") {
+    status = WriteTokenizerBeside(env, path, *options.tokenizer);  // before what needs it is there
+  } else if (own_tokenizer && (options.tokenizer == nullptr || options.format == "safetensors") &&
+             options.format != "gguf") {
+    result.losses.push_back(absl::StrCat(
+        "the tokenizer is not in it (it is not the byte tokenizer), only the SHA-256 of its "
+        "definition, ",
+        source->origin().tokenizer_hash));
+  }
   if (status.ok()) {
     absl::StatusOr<std::string> placed = MoveIntoPlace(env, unverified, path, options, *files);
     status = placed.status();

@@ -2,6 +2,7 @@
 // export` and by `tritterctl import`. The forms: docs/formats/.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "model/config.h"
 #include "model/gguf/gguf_model.h"
 #include "model/safetensors_set.h"
+#include "model/text/tokenizer_files.h"
 #include "model/weight_source.h"
 
 namespace tritter {
@@ -24,6 +26,9 @@ struct ExportOptions {
   bool masters = false;
   uint64_t max_shard_bytes = kDefaultMaxShardBytes;  // safetensors, hf
   GgufOptions gguf = {};
+  // Of the weights, where it is not the byte tokenizer; null when it is not at hand. Format hf: in
+  // the folder; gguf: in the file; tpack: beside it (WriteTokenizerBeside), not counted in `bytes`.
+  std::shared_ptr<const TokenizerFiles> tokenizer = nullptr;
 };
 // Whether a model of this configuration has this form; also for a run's admission, hours before
 // there is a checkpoint. Errors: InvalidArgument (unknown format; a switch that the Hugging Face

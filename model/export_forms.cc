@@ -159,12 +159,14 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteSafetensorsForm(Env* env, Weigh
 
 absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* source,
                                                         const std::string& folder, bool packed,
-                                                        uint64_t max_shard_bytes) {
+                                                        uint64_t max_shard_bytes,
+                                                        const TokenizerFiles* tokenizer) {
   const WeightOrigin& origin = source->origin();
   HfConfig config;
   config.model = source->config();
   config.weights = packed ? HfWeights::kPackedScale : HfWeights::kPlain;
   config.byte_tokenizer = origin.tokenizer_hash == ByteTokenizer().hash();
+  config.tokenizer_beside = tokenizer != nullptr;
   ASSIGN_OR_RETURN(const std::vector<TensorToWrite> tensors, HfTensors(source, packed));
   std::map<std::string, std::string> metadata = OriginMetadata(origin);
   metadata["format"] = "pt";  // what the transformers library asks for
@@ -179,6 +181,9 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* 
     texts["tokenizer.json"] = HfByteTokenizerJson();
     texts["tokenizer_config.json"] = HfByteTokenizerConfigJson(config.model);
   }
+  if (tokenizer != nullptr) {
+    for (const auto& [name, text] : NamedTexts(*tokenizer)) texts[name] = text;
+  }
   for (const auto& [name, text] : texts) {
     RETURN_IF_ERROR(WriteFileAtomically(env, JoinPath(folder, name), text));
     files.push_back({name, text.size(), Sha256Hex(text)});
@@ -187,13 +192,11 @@ absl::StatusOr<std::vector<WrittenSetFile>> WriteHfForm(Env* env, WeightSource* 
   return files;
 }
 
-absl::StatusOr<std::vector<WrittenSetFile>> WriteGgufForm(Env* env, WeightSource* source,
-                                                          const std::string& folder,
-                                                          const std::string& name,
-                                                          const GgufOptions& options,
-                                                          std::vector<std::string>* losses) {
+absl::StatusOr<std::vector<WrittenSetFile>> WriteGgufForm(
+    Env* env, WeightSource* source, const std::string& folder, const std::string& name,
+    const GgufOptions& options, const TokenizerFiles* tokenizer, std::vector<std::string>* losses) {
   ASSIGN_OR_RETURN(GgufResult written,
-                   WriteGgufWeights(env, source, JoinPath(folder, name), options));
+                   WriteGgufWeights(env, source, JoinPath(folder, name), options, tokenizer));
   std::vector<WrittenSetFile> files = {{name, written.file.bytes, written.file.sha256}};
   RETURN_IF_ERROR(ReadBack(env, folder, files));
   *losses = std::move(written.losses);

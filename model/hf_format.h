@@ -38,6 +38,7 @@ struct HfConfig {
   HfWeights weights = HfWeights::kPlain;
   // Ids of the tokenizer's bos, eos and pad are written; false for a foreign tokenizer.
   bool byte_tokenizer = true;
+  bool tokenizer_beside = false;  // a foreign one is in the folder; the model card says so
 };
 // kPlain or kPackedScale.
 std::string HfConfigText(const HfConfig& config);

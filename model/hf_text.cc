@@ -102,8 +102,9 @@ std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
                   scales, plain ? ") when used" : "",
                   ".\n- Activations: 8-bit, one scale a token.\n");
   absl::StrAppend(&out, "- Tokenizer: ",
-                  config.byte_tokenizer
-                      ? "bytes; byte b has id 8 + b, ids 0 to 7 are special.\n"
+                  config.byte_tokenizer ? "bytes; byte b has id 8 + b, ids 0 to 7 are special.\n"
+                  : config.tokenizer_beside
+                      ? absl::StrCat("in this folder (hash ", origin.tokenizer_hash, ").\n")
                       : absl::StrCat("not in this folder; the model was made with another one "
                                      "(SHA-256 of its tokenizer.json: ",
                                      origin.tokenizer_hash, ").\n"));
@@ -112,7 +113,7 @@ std::string HfModelCard(const HfConfig& config, const WeightOrigin& origin) {
                   "\n```python\n"
                   "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
                   "model = AutoModelForCausalLM.from_pretrained(\".\", dtype=\"float32\")\n",
-                  config.byte_tokenizer
+                  config.byte_tokenizer || config.tokenizer_beside
                       ? "tokenizer = AutoTokenizer.from_pretrained(\".\")\n"
                         "ids = tokenizer(\"Once upon a time\", return_tensors=\"pt\").input_ids\n"
                         "print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0]))\n"

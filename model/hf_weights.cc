@@ -13,7 +13,7 @@
 #include "model/hf_text.h"
 #include "model/master_weights.h"
 #include "model/tensor_values.h"
-#include "model/text/open_tokenizer.h"
+#include "model/text/tokenizer_files.h"
 #include "model/tokenizer.h"
 
 namespace tritter {

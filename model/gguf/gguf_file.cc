@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -52,6 +53,30 @@ absl::Status WrongType(const std::string& path, const std::string& key, const Gg
                        const char* expected) {
   return absl::DataLossError(absl::StrCat(path, ": offset ", value.offset, ": metadata `", key,
                                           "` is ", Described(value), ", expected ", expected));
+}
+
+// What the bytes of a whole number mean; none for another type, and above the largest int64.
+std::optional<int64_t> WholeNumber(GgufValueType type, absl::Span<const uint8_t> bytes) {
+  const uint64_t bits = Little(bytes.subspan(0, 8));
+  switch (type) {
+    case GgufValueType::kU8:
+    case GgufValueType::kU16:
+    case GgufValueType::kU32:
+      return static_cast<int64_t>(bits);
+    case GgufValueType::kI8:
+      return static_cast<int8_t>(bits);
+    case GgufValueType::kI16:
+      return static_cast<int16_t>(bits);
+    case GgufValueType::kI32:
+      return static_cast<int32_t>(bits);
+    case GgufValueType::kI64:
+      return static_cast<int64_t>(bits);
+    case GgufValueType::kU64:
+      if (bits >> 63 == 0) return static_cast<int64_t>(bits);
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -272,29 +297,33 @@ absl::StatusOr<const GgufValue*> GgufFile::One(const std::string& key, const cha
 absl::StatusOr<int64_t> GgufFile::Integer(const std::string& key) const {
   constexpr char kExpected[] = "a whole number";
   ASSIGN_OR_RETURN(const GgufValue* const value, One(key, kExpected));
-  const uint64_t bits = Little(value->bytes.subspan(0, 8));
   if (!value->array) {
-    switch (value->type) {
-      case GgufValueType::kU8:
-      case GgufValueType::kU16:
-      case GgufValueType::kU32:
-        return static_cast<int64_t>(bits);
-      case GgufValueType::kI8:
-        return static_cast<int8_t>(bits);
-      case GgufValueType::kI16:
-        return static_cast<int16_t>(bits);
-      case GgufValueType::kI32:
-        return static_cast<int32_t>(bits);
-      case GgufValueType::kU64:
-      case GgufValueType::kI64:
-        if (value->type == GgufValueType::kI64 || bits >> 63 == 0)
-          return static_cast<int64_t>(bits);
-        break;
-      default:
-        break;
-    }
+    if (const auto whole = WholeNumber(value->type, value->bytes)) return *whole;
   }
   return WrongType(path_, key, *value, kExpected);
+}
+
+absl::StatusOr<std::vector<int64_t>> GgufFile::Integers(const std::string& key) const {
+  constexpr char kExpected[] = "an array of whole numbers";
+  ASSIGN_OR_RETURN(const GgufValue* const value, One(key, kExpected));
+  std::vector<int64_t> out;
+  if (!value->array || value->type == GgufValueType::kString)
+    return WrongType(path_, key, *value, kExpected);
+  const size_t bytes = value->count == 0 ? 0 : value->bytes.size() / value->count;
+  for (uint64_t i = 0; i < value->count; ++i) {
+    const auto whole = WholeNumber(value->type, value->bytes.subspan(i * bytes, bytes));
+    if (!whole.has_value()) return WrongType(path_, key, *value, kExpected);
+    out.push_back(*whole);
+  }
+  return out;
+}
+
+absl::StatusOr<bool> GgufFile::Boolean(const std::string& key) const {
+  constexpr char kExpected[] = "true or false";
+  ASSIGN_OR_RETURN(const GgufValue* const value, One(key, kExpected));
+  if (value->array || value->type != GgufValueType::kBool)
+    return WrongType(path_, key, *value, kExpected);
+  return value->bytes[0] != 0;
 }
 
 absl::StatusOr<double> GgufFile::Number(const std::string& key) const {

@@ -72,6 +72,9 @@ class GgufFile {
   absl::StatusOr<double> Number(const std::string& key) const;
   absl::StatusOr<std::string> Text(const std::string& key) const;
   absl::StatusOr<std::vector<std::string>> Texts(const std::string& key) const;
+  absl::StatusOr<bool> Boolean(const std::string& key) const;
+  // An array of whole numbers of any type.
+  absl::StatusOr<std::vector<int64_t>> Integers(const std::string& key) const;
 
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the file's order
   const GgufTensor* Find(const std::string& name) const;               // null when it is not there

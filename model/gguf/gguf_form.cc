@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "model/gguf/gguf_tokenizer.h"
 #include "model/gguf/gguf_weights.h"
 #include "model/packed_tensor.h"
 #include "model/tokenizer.h"
@@ -97,8 +98,7 @@ absl::Status WriteTernary(WeightSource* source, const ParameterSpec& parameter, 
   });
 }
 
-std::vector<std::string> Sentences(const Losses& losses, const WeightOrigin& origin,
-                                   const GgufOptions& options) {
+std::vector<std::string> Sentences(const Losses& losses, const GgufOptions& options) {
   std::vector<std::string> out;
   if (losses.plain.changed > 0) {
     out.push_back(
@@ -117,15 +117,14 @@ std::vector<std::string> Sentences(const Losses& losses, const WeightOrigin& ori
         "programs that read architecture bitnet apply SiLU in the FFN where this model was trained "
         "with squared ReLU: the same work, another text");
   }
-  if (origin.tokenizer_hash != ByteTokenizer().hash())
-    out.push_back("the tokenizer is not in the file (it is not the byte tokenizer)");
   return out;
 }
 
 }  // namespace
 
 absl::StatusOr<GgufResult> WriteGgufWeights(Env* env, WeightSource* source, const std::string& path,
-                                            const GgufOptions& options) {
+                                            const GgufOptions& options,
+                                            const TokenizerFiles* tokenizer) {
   const ModelConfig& config = source->config();
   RETURN_IF_ERROR(CheckPackable(config));
   RETURN_IF_ERROR(CheckGgufExpressible(config, options));
@@ -156,10 +155,18 @@ absl::StatusOr<GgufResult> WriteGgufWeights(Env* env, WeightSource* source, cons
                          return append({reinterpret_cast<const char*>(bytes), sizeof(bytes)});
                        }});
   }
+  GgufMetadata metadata = MetadataOf(config, source->origin(), options);
+  std::string not_kept;
+  if (tokenizer != nullptr) {
+    ASSIGN_OR_RETURN(not_kept, AddTokenizer(*tokenizer, config.vocab, &metadata));
+  } else if (source->origin().tokenizer_hash != ByteTokenizer().hash()) {
+    metadata.Text("tokenizer.ggml.model", "none");
+    not_kept = "the tokenizer is not in the file (it is not the byte tokenizer)";
+  }
   GgufResult result;
-  ASSIGN_OR_RETURN(result.file,
-                   WriteGguf(env, path, MetadataOf(config, source->origin(), options), tensors));
-  result.losses = Sentences(losses, source->origin(), options);
+  ASSIGN_OR_RETURN(result.file, WriteGguf(env, path, metadata, tensors));
+  result.losses = Sentences(losses, options);
+  if (!not_kept.empty()) result.losses.push_back(std::move(not_kept));
   return result;
 }
 

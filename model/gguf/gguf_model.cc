@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "model/gguf/gguf_tokenizer.h"
 #include "model/hf_text.h"
 #include "model/tokenizer.h"
 
@@ -188,8 +189,10 @@ absl::StatusOr<std::string> TextOr(const GgufFile& file, const std::string& key,
   return file.Text(key);
 }
 
-// Of a foreign tokenizer: all that the file says of it.
+// Of the tokenizer that the file holds; of one that cannot be run all that the file says of it.
 std::string TokenizerHash(const GgufFile& file) {
+  if (const absl::StatusOr<TokenizerFiles> files = TokenizerOfGguf(file); files.ok())
+    return HashOfTokenizerJson(files->definition);
   Sha256Hasher hasher;
   for (const auto& [key, value] : file.metadata()) {
     if (!absl::StartsWith(key, "tokenizer.")) continue;
@@ -207,7 +210,11 @@ absl::Status ReadOrigin(const GgufFile& file, WeightOrigin* origin) {
   if (file.Has(kStep)) {
     ASSIGN_OR_RETURN(origin->step, file.Integer(kStep));
   }
-  ASSIGN_OR_RETURN(origin->tokenizer_hash, TextOr(file, kTokenizerHash, TokenizerHash(file)));
+  if (!file.Has(kTokenizerHash)) {
+    origin->tokenizer_hash = TokenizerHash(file);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(origin->tokenizer_hash, file.Text(kTokenizerHash));
   return absl::OkStatus();
 }
 
@@ -327,11 +334,7 @@ GgufMetadata MetadataOf(const ModelConfig& c, const WeightOrigin& origin,
   size("rope.dimension_count", c.head_dim);
   out.F32(name + ".attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_eps));
   out.F32(name + ".rope.freq_base", static_cast<float>(c.rope_theta));
-  if (origin.tokenizer_hash == ByteTokenizer().hash()) {
-    AddByteTokenizer(c.vocab, &out);
-  } else {
-    out.Text("tokenizer.ggml.model", "none");
-  }
+  if (origin.tokenizer_hash == ByteTokenizer().hash()) AddByteTokenizer(c.vocab, &out);
   out.Text(kRunId, origin.run_id);
   out.I64(kStep, origin.step);
   out.Text(kWeights, origin.weights);

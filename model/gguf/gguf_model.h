@@ -53,6 +53,7 @@ int64_t RowOfGguf(const ModelConfig& config, absl::string_view parameter, int64_
 // "….weight" -> "….scale".
 std::string GgufScaleName(absl::string_view tensor);
 
+// With the byte tokenizer where it is the model's; another one: AddTokenizer.
 GgufMetadata MetadataOf(const ModelConfig& config, const WeightOrigin& origin,
                         const GgufOptions& options);
 

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/gguf/gguf_model.h"
+#include "model/text/tokenizer_files.h"
 #include "model/weight_source.h"
 
 namespace tritter {
@@ -28,6 +29,7 @@ struct GgufResult {
 // FailedPrecondition (a value beyond F16, where that is the type), those of CheckGgufExpressible,
 // of the source and of the disk.
 absl::StatusOr<GgufResult> WriteGgufWeights(Env* env, WeightSource* source, const std::string& path,
-                                            const GgufOptions& options);
+                                            const GgufOptions& options,
+                                            const TokenizerFiles* tokenizer = nullptr);
 
 }  // namespace tritter

@@ -1,13 +1,18 @@
 #include "tests/fuzz/formats.h"
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "common/env.h"
 #include "common/status_macros.h"
 #include "common/testing/memory_env.h"
 #include "model/export.h"
+#include "model/gguf/gguf_tokenizer.h"
 #include "model/serving/open_model.h"
+#include "model/text/bpe_tokenizer.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
 #include "tests/testing/random_model.h"
 
 namespace tritter {
@@ -74,6 +79,67 @@ FuzzFormat HuggingFace(const std::string& name, const std::string& mutated, uint
   return out;
 }
 
+FuzzCase TokenizerCase(const std::string& path, const std::string& bytes) {
+  FuzzCase out;
+  out.files[path] = bytes;
+  out.mutated = out.opened = path;
+  out.tokenizer = true;
+  return out;
+}
+
+FuzzFormat Tokenizers() {
+  FuzzFormat out{"tokenizer", {}};
+  const nlohmann::json plain = BpeTestTokenizer();
+  out.cases.push_back(TokenizerCase("/tokenizer.json", plain.dump(1)));
+  nlohmann::json split = plain;
+  split["normalizer"] = {{"type", "NFC"}};
+  split["pre_tokenizer"] = nlohmann::json::parse(R"({"type": "Sequence", "pretokenizers": [
+      {"type": "Split", "behavior": "Isolated", "invert": false, "pattern": {"Regex":
+       "(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|\\s+"}},
+      {"type": "Digits", "individual_digits": true},
+      {"type": "ByteLevel", "add_prefix_space": true, "use_regex": false}]})");
+  split["post_processor"] = nlohmann::json::parse(R"({"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}],
+      "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [266], "tokens": ["<|end|>"]}}})");
+  out.cases.push_back(TokenizerCase("/tokenizer.json", split.dump()));
+  return out;
+}
+
+FuzzFormat GgufTokenizers() {
+  const TokenizerFiles files = {BpeTestTokenizer().dump(), R"({"bos_token": "<|end|>"})", "",
+                                "{{ x }}"};
+  FuzzFormat out{"gguf_tokenizer", {}};
+  GgufMetadata metadata;
+  (void)*AddTokenizer(files, 270, &metadata);
+  MemoryEnv env;
+  (void)*WriteGguf(&env, "/t.gguf", metadata, {});
+  std::string bytes = *env.ReadFile("/t.gguf");
+  // As others write it: without the whole tokenizer.json, so that it is made of the other keys.
+  const std::string key = "tokenizer.huggingface.json";
+  bytes.replace(bytes.find(key), key.size(), std::string(key.size(), 'x'));
+  out.cases.push_back(TokenizerCase("/t.gguf", bytes));
+  return out;
+}
+
+absl::Status UseTokenizer(Env* env, const std::string& path) {
+  TokenizerFiles files;
+  if (absl::EndsWith(path, ".gguf")) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(env, path));
+    ASSIGN_OR_RETURN(files, TokenizerOfGguf(*file));
+  } else {
+    ASSIGN_OR_RETURN(files, ReadTokenizerFiles(env, path));
+  }
+  ASSIGN_OR_RETURN(const TokenizerDefinition definition,
+                   ParseTokenizerJson(files.definition, path));
+  ASSIGN_OR_RETURN(TokenizerNames names, NamesOf(files, definition, path));
+  const auto tokenizer = NewBpeTokenizer(definition, std::move(names.end_ids));
+  RETURN_IF_ERROR(Annotate(tokenizer.status(), path));
+  for (const char* text : {"", "hello world's 1234 <|end|>\r\n", "a\xff\xc3\xa9\xf0\x9f"})
+    (void)(*tokenizer)->Decode((*tokenizer)->EncodePrompt(text));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<FuzzFormat> FuzzFormats() {
@@ -86,6 +152,8 @@ std::vector<FuzzFormat> FuzzFormats() {
   return {std::move(tpack),
           std::move(safetensors),
           Gguf(),
+          Tokenizers(),
+          GgufTokenizers(),
           HuggingFace("hf_config", "config.json", kDefaultMaxShardBytes),
           HuggingFace("hf_weights", "model.safetensors", kDefaultMaxShardBytes),
           HuggingFace("hf_index", "model.safetensors.index.json", kShards)};
@@ -99,6 +167,7 @@ absl::Status ReadFuzzed(const FuzzCase& input, absl::string_view bytes) {
     RETURN_IF_ERROR(file->Append(path == input.mutated ? bytes : absl::string_view(content)));
     RETURN_IF_ERROR(file->Close());
   }
+  if (input.tokenizer) return UseTokenizer(&env, input.opened);
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> model, OpenModel(&env, input.opened));
   return model->VerifyAll();
 }

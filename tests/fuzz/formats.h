@@ -11,12 +11,13 @@
 
 namespace tritter {
 
-// One model in memory. Reading it to its end is good; with `mutated` replaced by anything it must
-// give a status that says what is wrong and where.
+// One model, or tokenizer, in memory. Reading it to its end is good; with `mutated` replaced by
+// anything it must give a status that says what is wrong and where.
 struct FuzzCase {
   std::map<std::string, std::string> files;  // by path
   std::string mutated;                       // one of them
   std::string opened;                        // what is read: a file or a folder
+  bool tokenizer = false;                    // it holds one, and no model
 
   const std::string& good() const { return files.at(mutated); }
 };
@@ -26,10 +27,12 @@ struct FuzzFormat {
   std::vector<FuzzCase> cases;
 };
 
-// tpack, safetensors, gguf, and of a Hugging Face folder hf_config, hf_index and hf_weights.
+// tpack, safetensors, gguf, of a Hugging Face folder hf_config, hf_index and hf_weights; and of
+// tokenizers tokenizer (tokenizer.json) and gguf_tokenizer (the keys of a GGUF).
 std::vector<FuzzFormat> FuzzFormats();
 
-// Opens the model with `bytes` as the file that is mutated, and reads every tensor.
+// Opens the model with `bytes` as the file that is mutated, and reads every tensor; of a tokenizer
+// (FuzzCase::tokenizer) makes it, and turns texts into ids and back.
 absl::Status ReadFuzzed(const FuzzCase& input, absl::string_view bytes);
 
 }  // namespace tritter

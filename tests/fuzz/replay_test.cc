@@ -19,9 +19,9 @@ class Replay : public ::testing::TestWithParam<FuzzFormat> {};
 
 // A place: an offset, a named field, tensor or key, or a missing part.
 bool NamesAPlace(absl::string_view message) {
-  for (const char* place :
-       {"offset ", "`", "tensor", "byte ", "header", "line ", "'", "model:", "model configuration",
-        "missing", "JSON", "not UTF-8", "total_size", "end of the file", "No such file"}) {
+  for (const char* place : {"offset ", "`", "tensor", "byte ", "header", "line ", "'",
+                            "model:", "model configuration", "missing", "JSON", "not UTF-8", "$.",
+                            "step ", "total_size", "end of the file", "No such file"}) {
     if (absl::StrContains(message, place)) return true;
   }
   return false;
