@@ -52,22 +52,31 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
         absl::StrCat("the KV cache may take ", options.max_kv_bytes, " bytes, one page of ",
                      "16 positions of this model needs ", page_bytes));
   }
-  return std::unique_ptr<Engine>(new Engine(std::move(model), &tokenizer, kernel, options));
+  const int64_t kv_pages = options.max_kv_bytes / page_bytes;
+  auto pool = std::make_unique<ThreadPool>(options.threads);
+  std::unique_ptr<ForwardBackend> forward;
+  if (options.forward != nullptr) {
+    ASSIGN_OR_RETURN(forward, options.forward(*model, options.kv_format, kv_pages));
+  } else {
+    forward = std::make_unique<ForwardPass>(model.get(), kernel, pool.get(), options.kv_format);
+  }
+  return std::unique_ptr<Engine>(new Engine(std::move(model), &tokenizer, std::move(pool),
+                                            std::move(forward), kv_pages, options));
 }
 
 Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
-               const TernaryKernel* kernel, const EngineOptions& options)
+               std::unique_ptr<ThreadPool> pool, std::unique_ptr<ForwardBackend> forward,
+               int64_t kv_pages, const EngineOptions& options)
     : options_(options),
       model_(std::move(model)),
       tokenizer_(tokenizer),
-      kernel_(kernel),
-      pool_(options.threads),
-      forward_(model_.get(), kernel, &pool_, options.kv_format),
-      pages_(forward_.layout().page_bytes, options.max_kv_bytes / forward_.layout().page_bytes),
+      pool_(std::move(pool)),
+      forward_(std::move(forward)),
+      pages_(forward_->layout().page_bytes, kv_pages, forward_->kv_memory()),
       prefixes_(&pages_, options.prefix_reuse),
-      scheduler_(options.scheduler, &forward_, &prefixes_, &pool_, options.clock) {
+      scheduler_(options.scheduler, forward_.get(), &prefixes_, pool_.get(), options.clock) {
   limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
-             forward_.layout().page_bytes};
+             forward_->layout().page_bytes};
   stats_.kv_pages_total = limits_.kv_pages;
   stats_.kv_page_bytes = limits_.kv_page_bytes;
   thread_ = std::thread([this] { Loop(); });

@@ -1,4 +1,4 @@
-// Serves one packed model: many requests at once, on the CPU. Knows no RPC.
+// Serves one packed model: many requests at once. Knows no RPC.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "inference/engine_observer.h"
+#include "inference/forward.h"
 #include "inference/json_constraint.h"
 #include "inference/packed_model.h"
 #include "inference/prefix_cache.h"
@@ -33,6 +34,7 @@ struct EngineOptions {
   KvFormat kv_format = KvFormat::kF32;
   StreamOptions streaming;
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
+  ForwardFactory forward;                 // null: this CPU computes
   Clock* clock = Clock::Real();
   std::shared_ptr<const Tokenizer> tokenizer;  // the model's; null: the byte tokenizer
 };
@@ -69,8 +71,8 @@ struct EngineStats {
 // request as cancelled.
 class Engine {
  public:
-  // Errors: those of LoadModel; FailedPrecondition for a tokenizer that is not the
-  // model's; InvalidArgument when the KV memory does not hold one page.
+  // Errors: those of LoadModel and options.forward; FailedPrecondition for a tokenizer that is not
+  // the model's; InvalidArgument when the KV memory does not hold one page.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<PackedModelFile> file,
                                                         const EngineOptions& options);
   ~Engine();
@@ -92,13 +94,14 @@ class Engine {
 
   const PackedModel& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
-  const TernaryKernel& kernel() const { return *kernel_; }
+  std::string kernel_name() const { return forward_->name(); }
   const RequestLimits& limits() const { return limits_; }
   EngineStats stats() const;
 
  private:
   Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
-         const TernaryKernel* kernel, const EngineOptions& options);
+         std::unique_ptr<ThreadPool> pool, std::unique_ptr<ForwardBackend> forward,
+         int64_t kv_pages, const EngineOptions& options);
   // Null for a format of plain text.
   absl::StatusOr<std::unique_ptr<JsonConstraint>> MakeConstraint(const GenerateParams& params);
   absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
@@ -110,14 +113,13 @@ class Engine {
   const EngineOptions options_;
   const std::unique_ptr<PackedModel> model_;
   const Tokenizer* const tokenizer_;
-  const TernaryKernel* const kernel_;
   RequestLimits limits_;
   std::once_flag vocabulary_made_;
   std::shared_ptr<const JsonVocabulary> vocabulary_;  // made for the first constrained request
 
   // Of the scheduler thread.
-  ThreadPool pool_;
-  ForwardPass forward_;
+  const std::unique_ptr<ThreadPool> pool_;
+  const std::unique_ptr<ForwardBackend> forward_;
   KvPagePool pages_;
   PrefixCache prefixes_;
   Scheduler scheduler_;

@@ -40,7 +40,7 @@ absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const st
                            {"tokenizer", tokenizer.path.empty() ? "byte" : tokenizer.path},
                            {"chat", loaded.chat.status().ok()},
                            {"parameters", ParameterCount(engine->model().config())},
-                           {"kernel", engine->kernel().name},
+                           {"kernel", engine->kernel_name()},
                            {"cpu", CpuFeatures()},
                            {"threads", options_.engine.threads},
                            {"kv_pages", engine->limits().kv_pages},
@@ -51,7 +51,7 @@ absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const st
 void EngineLoader::OnReady(const std::string& name, Engine* engine) {
   if (metrics_ == nullptr) return;
   engine->SetObserver(
-      std::make_shared<EngineMetrics>(metrics_, name, engine->kernel().name, engine->limits()));
+      std::make_shared<EngineMetrics>(metrics_, name, engine->kernel_name(), engine->limits()));
 }
 
 }  // namespace tritter

@@ -387,5 +387,42 @@ TEST(Engine, RefusesATokenizerItDoesNotHave) {
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokenizer abc")));
 }
 
+// Works as this CPU, until the device fails.
+class FailingBackend final : public ForwardBackend {
+ public:
+  FailingBackend(const PackedModel& model, KvFormat format, int runs)
+      : pool_(1), forward_(&model, &BestTernaryKernel(), &pool_, format), runs_(runs) {}
+  std::string name() const override { return "failing"; }
+  const KvPageLayout& layout() const override { return forward_.layout(); }
+  absl::Status Run(absl::Span<const ForwardRow> rows,
+                   absl::FunctionRef<void(int64_t first, int64_t count)> use) override {
+    if (runs_-- <= 0) return absl::UnavailableError("the device is gone");
+    return forward_.Run(rows, use);
+  }
+  absl::Span<const float> Logits(int64_t i) const override { return forward_.Logits(i); }
+  absl::Span<const float> Hidden(int64_t i) const override { return forward_.Hidden(i); }
+
+ private:
+  ThreadPool pool_;
+  ForwardPass forward_;
+  int runs_;
+};
+
+TEST(Engine, ADeviceThatFailsFailsTheRequestsAtWorkAndLeavesNoPage) {
+  EngineOptions options;
+  options.forward = [](const PackedModel& model, KvFormat format, int64_t kv_pages) {
+    EXPECT_GT(kv_pages, 0);
+    return std::make_unique<FailingBackend>(model, format, 5);
+  };
+  auto engine = MakeEngine(options);
+  EXPECT_EQ(engine->kernel_name(), "failing");
+  const Result good = Generate(*engine, Params({1, 80, 90}, 3));
+  EXPECT_EQ(good.tokens, Generate(*MakeEngine(), Params({1, 80, 90}, 3)).tokens);
+  const Result bad = Generate(*engine, Params({1, 80, 90}, 20));
+  EXPECT_EQ(bad.tokens.size(), 2u);
+  EXPECT_THAT(bad.error, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("is gone")));
+  EXPECT_EQ(engine->stats().kv_pages_used, 0);
+}
+
 }  // namespace
 }  // namespace tritter

@@ -1,6 +1,5 @@
-// The forward pass over one batch of rows (docs/numerics.md). A row is one position of one
-// sequence; rows of many sequences, decoding or in prefill, share every matrix product. What a row
-// computes depends on its own sequence only.
+// The forward pass over one batch of rows on this CPU; rows of many sequences share every matrix
+// product.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "inference/forward_backend.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
 #include "inference/rope_cache.h"
@@ -18,41 +18,24 @@
 
 namespace tritter {
 
-// Keys and values of positions before `position` are in the pages already, or come from earlier
-// rows of the same batch.
-struct ForwardRow {
-  int32_t token = 0;
-  int64_t position = 0;
-  const std::vector<uint8_t*>* pages =
-      nullptr;  // page table of the row's sequence, covers `position`
-  bool wants_logits = false;
-  bool wants_hidden = false;
-};
-
 // Owned by the engine; Run is called from its scheduler thread alone. Buffers grow to the largest
 // batch met.
-class ForwardPass {
+class ForwardPass final : public ForwardBackend {
  public:
   // `logit_floats` bounds the memory of logits: 64 MiB, or one row when that is more.
   ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
               KvFormat kv_format, int64_t logit_floats = int64_t{16} << 20);
 
-  const KvPageLayout& layout() const { return layout_; }
-
-  // Stores keys and values of every row and computes the logits of those that want them, part by
-  // part: use(first, count) is called for rows [first, first + count) of those, in order, and
-  // Logits gives them until it returns. Errors: those of LayerSource::Acquire; keys and values of
-  // the rows are then worth nothing.
+  std::string name() const override { return kernel_->name; }
+  const KvPageLayout& layout() const override { return layout_; }
   absl::Status Run(absl::Span<const ForwardRow> rows,
-                   absl::FunctionRef<void(int64_t first, int64_t count)> use);
-  // [vocabulary] of the i-th row that wants logits.
-  absl::Span<const float> Logits(int64_t i) const {
+                   absl::FunctionRef<void(int64_t first, int64_t count)> use) override;
+  absl::Span<const float> Logits(int64_t i) const override {
     return absl::MakeConstSpan(logits_).subspan(static_cast<size_t>((i - logits_first_) * vocab_),
                                                 static_cast<size_t>(vocab_));
   }
 
-  // [hidden], behind the final norm, of the i-th row that wants it; until the next Run.
-  absl::Span<const float> Hidden(int64_t i) const {
+  absl::Span<const float> Hidden(int64_t i) const override {
     return absl::MakeConstSpan(final_).subspan(
         static_cast<size_t>((logits_wanted_ + i) * config_.hidden),
         static_cast<size_t>(config_.hidden));

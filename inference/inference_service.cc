@@ -303,7 +303,7 @@ grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetMo
   info->set_context(static_cast<int32_t>(config.context));
   info->set_vocabulary(static_cast<int32_t>(config.vocab));
   info->set_tokenizer_hash(file.tokenizer_hash());
-  info->set_kernel(engine.kernel().name);
+  info->set_kernel(engine.kernel_name());
   info->set_run_id(file.provenance().run_id);
   info->set_step(file.provenance().step);
   info->set_config_yaml(ModelConfigToYaml(config, 0));

@@ -17,9 +17,11 @@ int64_t KvPagesFor(int64_t positions) {
   return (positions + kKvPagePositions - 1) / kKvPagePositions;
 }
 
-void KvPagePool::FreeMemory::operator()(uint8_t* p) const { std::free(p); }
+KvPagePool::~KvPagePool() {
+  for (uint8_t* page : made_) memory_.free(page);
+}
 
-void* KvPagePool::FromSystem(size_t bytes) {
+void* KvMemory::FromSystem(size_t bytes) {
   void* page = std::aligned_alloc(64, bytes);
   if (page != nullptr) std::memset(page, 0, bytes);
   return page;
@@ -29,15 +31,15 @@ absl::StatusOr<bool> KvPagePool::Take(int64_t count, std::vector<uint8_t*>* tabl
   if (count > free_pages()) return false;
   const size_t bytes = (static_cast<size_t>(page_bytes_) + 63) / 64 * 64;
   while (static_cast<int64_t>(free_.size()) < count) {
-    void* page = allocate_(bytes);
+    void* page = memory_.allocate(bytes);
     if (page == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("KV cache: the system gave no memory for a page of ", bytes, " bytes, ",
-                       memory_.size(), " of at most ", max_pages_,
+                       made_.size(), " of at most ", max_pages_,
                        " pages are there; start the server with a smaller "
                        "--max-kv-memory, or free some memory"));
     }
-    memory_.emplace_back(static_cast<uint8_t*>(page));
+    made_.push_back(static_cast<uint8_t*>(page));
     free_.push_back(static_cast<uint8_t*>(page));
   }
   table->insert(table->end(), free_.end() - count, free_.end());

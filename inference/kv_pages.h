@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <cstdlib>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,15 +30,21 @@ struct KvPageLayout {
 };
 int64_t KvPagesFor(int64_t positions);  // rounded up
 
+// Where pages lie: in this machine's memory, or a device's.
+struct KvMemory {
+  // Zeroed, aligned to 64 bytes, for std::free; null when there is no memory.
+  static void* FromSystem(size_t bytes);
+
+  std::function<void*(size_t bytes)> allocate = &FromSystem;
+  std::function<void(void*)> free = &std::free;
+};
+
 // Owned by the engine; used by its scheduler thread alone. Pages are made on first use and kept.
 class KvPagePool {
  public:
-  // Zeroed, aligned to 64 bytes, for std::free; null when there is no memory.
-  using Allocate = void* (*)(size_t bytes);
-  static void* FromSystem(size_t bytes);
-
-  KvPagePool(int64_t page_bytes, int64_t max_pages, Allocate allocate = &FromSystem)
-      : page_bytes_(page_bytes), max_pages_(max_pages), allocate_(allocate) {}
+  KvPagePool(int64_t page_bytes, int64_t max_pages, KvMemory memory = {})
+      : page_bytes_(page_bytes), max_pages_(max_pages), memory_(std::move(memory)) {}
+  ~KvPagePool();
   KvPagePool(const KvPagePool&) = delete;
   KvPagePool& operator=(const KvPagePool&) = delete;
 
@@ -49,14 +57,10 @@ class KvPagePool {
   void Return(std::vector<uint8_t*>* table);  // empties it
 
  private:
-  struct FreeMemory {
-    void operator()(uint8_t* p) const;
-  };
   const int64_t page_bytes_, max_pages_;
-  const Allocate allocate_;
+  const KvMemory memory_;
   int64_t used_ = 0;
-  std::vector<std::unique_ptr<uint8_t, FreeMemory>> memory_;
-  std::vector<uint8_t*> free_;
+  std::vector<uint8_t*> made_, free_;
 };
 
 }  // namespace tritter

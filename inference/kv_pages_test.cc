@@ -44,9 +44,9 @@ TEST(KvPagePool, NeverGivesMoreThanItHasAndReusesWhatComesBack) {
 
 TEST(KvPagePool, WithoutMemoryItSaysSoAndTakesNothing) {
   static int left = 1;
-  KvPagePool pool(32, 3, [](size_t bytes) -> void* {
-    return left-- > 0 ? KvPagePool::FromSystem(bytes) : nullptr;
-  });
+  KvPagePool pool(32, 3, {[](size_t bytes) -> void* {
+                    return left-- > 0 ? KvMemory::FromSystem(bytes) : nullptr;
+                  }});
   std::vector<uint8_t*> table;
   const absl::StatusOr<bool> taken = pool.Take(2, &table);
   EXPECT_EQ(taken.status().code(), absl::StatusCode::kResourceExhausted) << taken.status();

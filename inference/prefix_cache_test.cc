@@ -107,9 +107,9 @@ TEST(PrefixCache, WhatIsHeldStaysAndWithoutRoomNothingIsDone) {
 
 TEST(PrefixCache, WithoutMemoryTheFoundPrefixIsLetGo) {
   static int left = 2;
-  KvPagePool pool(32, 5, [](size_t bytes) -> void* {
-    return left-- > 0 ? KvPagePool::FromSystem(bytes) : nullptr;
-  });
+  KvPagePool pool(32, 5, {[](size_t bytes) -> void* {
+                    return left-- > 0 ? KvMemory::FromSystem(bytes) : nullptr;
+                  }});
   PrefixCache cache(&pool, true);
   PrefixCache::Table t;
   const Ids ids = Range(0, 32);

@@ -108,7 +108,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   for (Work& w : work) {
     if (w.positions == 0) continue;
     Sequence& s = *w.sequence;
-    if (!computed.ok()) {
+    if (!computed.ok()) {  // what its pages hold is unknown: nothing of it is shared
       s.Fail(computed, after);
       continue;
     }

@@ -11,9 +11,10 @@
 #include "absl/status/status.h"
 #include "common/clock.h"
 #include "inference/engine_observer.h"
-#include "inference/forward.h"
+#include "inference/forward_backend.h"
 #include "inference/prefix_cache.h"
 #include "inference/sequence.h"
+#include "inference/thread_pool.h"
 
 namespace tritter {
 
@@ -26,7 +27,7 @@ struct SchedulerOptions {
 // Owned by the engine; used by its scheduler thread alone.
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, ForwardPass* forward, PrefixCache* pages,
+  Scheduler(const SchedulerOptions& options, ForwardBackend* forward, PrefixCache* pages,
             ThreadPool* pool, Clock* clock)
       : options_(options), forward_(forward), pages_(pages), pool_(pool), clock_(clock) {}
 
@@ -57,7 +58,7 @@ class Scheduler {
   void ReadLogits(Work& work, int64_t first, int64_t count) const;
 
   const SchedulerOptions options_;
-  ForwardPass* const forward_;
+  ForwardBackend* const forward_;
   PrefixCache* const pages_;
   ThreadPool* const pool_;
   Clock* const clock_;
