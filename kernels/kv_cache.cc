@@ -61,12 +61,6 @@ float FromBf16(uint16_t half) {
   return x;
 }
 
-// Index of 16-bit numbers: dimension i of slot `slot` among the keys, among the values.
-int64_t Bf16Key(int64_t i, int64_t slot) { return i / 2 * 32 + slot * 2 + i % 2; }
-int64_t Bf16Value(int64_t i, int64_t slot, int64_t padded) {
-  return slot * padded + i / 32 * 32 + i % 16 * 2 + i / 16 % 2;
-}
-
 struct Int4Group {
   uint16_t scale, minimum;
   uint8_t codes[kKvGroup];
@@ -110,14 +104,6 @@ uint8_t Nibble(const uint8_t* words, int64_t word, int64_t nibble) {
   uint32_t w;
   std::memcpy(&w, words + 4 * word, 4);
   return w >> 4 * nibble & 15;
-}
-
-struct NibblePlace {
-  int64_t word, nibble;
-};
-NibblePlace KeyPlace(int64_t i, int64_t slot) { return {i / 8 * 16 + slot, i % 8}; }
-NibblePlace ValuePlace(int64_t i, int64_t slot, int64_t padded) {
-  return {slot / 8 * padded + i, slot % 8};
 }
 
 void StoreInt4(const float* x, int64_t d, int64_t slot, bool keys, uint8_t* page) {

@@ -19,13 +19,13 @@ namespace tritter {
 
 constexpr int64_t kKvGroup = 32;  // dimensions that share an INT4 scale
 
-static inline int64_t KvGroups(int64_t d) { return (d + kKvGroup - 1) / kKvGroup; }
-static inline int64_t KvPadded(int64_t d) { return KvGroups(d) * kKvGroup; }
+static constexpr int64_t KvGroups(int64_t d) { return (d + kKvGroup - 1) / kKvGroup; }
+static constexpr int64_t KvPadded(int64_t d) { return KvGroups(d) * kKvGroup; }
 
 struct Int4Page {
   int64_t value_codes, key_scales, key_minima, value_scales, value_minima, end;  // bytes
 };
-static inline Int4Page Int4PageOf(int64_t d) {
+static constexpr Int4Page Int4PageOf(int64_t d) {
   const int64_t codes = KvPadded(d) * 16 / 2, numbers = KvGroups(d) * 16 * 2;
   return {codes,
           2 * codes,
@@ -33,6 +33,23 @@ static inline Int4Page Int4PageOf(int64_t d) {
           2 * codes + 2 * numbers,
           2 * codes + 3 * numbers,
           2 * codes + 4 * numbers};
+}
+
+// Index of 16-bit numbers: dimension i of slot `slot` among the keys, among the values.
+static constexpr int64_t Bf16Key(int64_t i, int64_t slot) { return i / 2 * 32 + slot * 2 + i % 2; }
+static constexpr int64_t Bf16Value(int64_t i, int64_t slot, int64_t padded) {
+  return slot * padded + i / 32 * 32 + i % 16 * 2 + i / 16 % 2;
+}
+
+// Word and nibble in it of a code.
+struct NibblePlace {
+  int64_t word, nibble;
+};
+static constexpr NibblePlace KeyPlace(int64_t i, int64_t slot) {
+  return {i / 8 * 16 + slot, i % 8};
+}
+static constexpr NibblePlace ValuePlace(int64_t i, int64_t slot, int64_t padded) {
+  return {slot / 8 * padded + i, slot % 8};
 }
 
 }  // namespace tritter
