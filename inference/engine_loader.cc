@@ -14,7 +14,8 @@ namespace tritter {
 absl::StatusOr<ModelBytes> EngineLoader::Measure(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
   ASSIGN_OR_RETURN(const int64_t weights, WeightMemory(*file, options_.engine.streaming));
-  return ModelBytes{weights, options_.engine.max_kv_bytes};
+  // A GPU has the KV cache in its own memory.
+  return ModelBytes{weights, options_.engine.forward == nullptr ? options_.engine.max_kv_bytes : 0};
 }
 
 absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const std::string& path) {

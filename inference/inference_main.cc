@@ -23,6 +23,7 @@
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "inference/call_limit.h"
+#include "inference/cuda/cuda_loader.h"
 #include "inference/engine_loader.h"
 #include "inference/http/http_api.h"
 #include "inference/http/http_server.h"
@@ -43,7 +44,24 @@ constexpr absl::Duration kLastBytes = absl::Milliseconds(200);  // of the last a
 constexpr absl::Duration kHangUp = absl::Seconds(1);
 constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is far below
 
-EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
+// The device that --device names, said in the log.
+absl::StatusOr<ChosenDevice> FindDevice(const ServeOptions& o) {
+  ASSIGN_OR_RETURN(const InferenceDevice asked, ParseInferenceDevice(o.device));
+  const bool cpu = asked.kind == InferenceDevice::Kind::kCpu;
+  absl::StatusOr<ChosenDevice> device =
+      ChooseDevice(asked, cpu ? CudaInference() : FindCudaInference());
+  RETURN_IF_ERROR(Annotate(device.status(), absl::StrCat("--device ", o.device)));
+  if (device->factory != nullptr && o.max_weight_memory > 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-weight-memory is for --device cpu, what computes is ", device->name,
+                     " with all weights in its own memory; leave one of them out"));
+  }
+  if (!device->why_cpu.empty()) LogWarning("no_gpu", {{"because", device->why_cpu}});
+  LogInfo("device", {{"device", device->name}});
+  return device;
+}
+
+EngineLoaderOptions LoaderOptions(const ServeOptions& o, const ChosenDevice& device) {
   EngineLoaderOptions loader;
   loader.verify = o.verify;
   loader.tokenizer = o.tokenizer;
@@ -55,6 +73,7 @@ EngineLoaderOptions LoaderOptions(const ServeOptions& o) {
   engine.kv_format = *ParseKvFormat(o.kv_type);  // CheckServeOptions knows it
   engine.prefix_reuse = !o.no_prefix_reuse;
   engine.streaming = {static_cast<int64_t>(o.max_weight_memory), o.stream_layers};
+  engine.forward = device.factory;
   engine.max_queue = o.max_queue;
   engine.scheduler.max_batch = o.max_batch;
   engine.scheduler.prefill_chunk = o.prefill_chunk;
@@ -111,7 +130,8 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
 
 absl::Status Serve(const ServeOptions& o) {
   Registry metrics("inference");  // outlives the engines, which report to it
-  EngineLoader loader(LoaderOptions(o), &metrics);
+  ASSIGN_OR_RETURN(const ChosenDevice device, FindDevice(o));
+  EngineLoader loader(LoaderOptions(o, device), &metrics);
   ModelRegistry registry(&loader, RegistryOptions(o));
   ReadyReport ready;
   for (const std::string& text : o.models) {
@@ -122,7 +142,7 @@ absl::Status Serve(const ServeOptions& o) {
   CallLimit limit(o.max_streams);
   InferenceRpcService service(&registry, &limit, Clock::Real());
   PredictV2Service predict(&registry, &limit, Clock::Real());
-  ready.kernel = BestTernaryKernel().name;
+  ready.kernel = device.factory == nullptr ? BestTernaryKernel().name : device.name;
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server,
                    StartServer(o, {&service, &predict}, &ready.address));

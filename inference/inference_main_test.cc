@@ -216,6 +216,23 @@ TEST_F(InferenceMainTest, APortInUseIsAClearError) {
   EXPECT_THAT(second->ReadOutput(), HasSubstr("in use"));
 }
 
+TEST_F(InferenceMainTest, WithoutAGpuOneThatIsAskedForIsRefusedAndAutoIsTheCpu) {
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  auto process = Launch({"--listen", "127.0.0.1:0", "--device", "cuda"});
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 1);
+  const std::string output = process->ReadOutput();
+  // For want of the library, or of a device.
+  EXPECT_THAT(output, HasSubstr("--device cuda: no GPU can be used: the"));
+  EXPECT_THAT(output, HasSubstr("serve with --device cpu"));
+  process = Launch({"--listen", "127.0.0.1:0", "--device", "auto"});
+  EXPECT_NE(AwaitAddress(*process), "");
+  process->Signal(SIGTERM);
+  EXPECT_TRUE(process->Wait(absl::Seconds(60)).has_value());
+  EXPECT_THAT(process->ReadOutput(), HasSubstr("no_gpu"));
+}
+
 TEST_F(InferenceMainTest, ADamagedModelIsRefusedNamingTheTensor) {
   ASSERT_OK_AND_ASSIGN(std::string bytes, Env::Real()->ReadFile(model_));
   bytes[bytes.size() - 100] ^= 1;

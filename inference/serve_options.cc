@@ -9,6 +9,7 @@
 #include "common/flags.h"
 #include "common/net.h"
 #include "common/status_macros.h"
+#include "inference/cuda/cuda_loader.h"
 #include "kernels/ternary_gemm.h"
 #include "nlohmann/json.hpp"
 
@@ -49,6 +50,9 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
                "address of /metrics; port 0 takes a free one; empty: none");
   app->AddFlag("--ready-file", &o->ready_file,
                "JSON with the addresses, written once requests are answered");
+  app->AddFlag("--device", &o->device,
+               "what computes: cpu, cuda (the first GPU), cuda:N, or auto (a GPU if there is one); "
+               "a GPU needs libtritter_inference_cuda.so beside this program");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
   app->AddFlag("--max-kv-memory", &o->max_kv_memory,
                "bytes of KV cache of each model (512MiB, 4GB)")
@@ -116,6 +120,8 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
     return absl::InvalidArgumentError(
         absl::StrCat("--kv-type is \"", o.kv_type, "\", expected f32, bf16 or int4"));
   }
+  RETURN_IF_ERROR(Annotate(ParseInferenceDevice(o.device).status(),
+                           absl::StrCat("--device is \"", o.device, "\"")));
   RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
   if (!o.http_listen.empty())
     RETURN_IF_ERROR(CheckAddress("--http-listen", o.http_listen, o.insecure));

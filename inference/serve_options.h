@@ -26,6 +26,7 @@ struct ServeOptions {
   std::string http_listen;                     // "": no HTTP API
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
+  std::string device = "cpu";                  // cuda_loader.h
   int threads = 0;                             // 0: one per core
   std::string kv_type = "f32";
   uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
@@ -56,8 +57,8 @@ std::optional<KvFormat> ParseKvFormat(absl::string_view name);
 
 // InvalidArgument naming the flag: no model and no folder to load one from, two models of one name,
 // addresses beyond loopback without --insecure (traffic is not
-// encrypted), counts out of range, a kernel that TRITTER_KERNEL (null when unset) names and this
-// CPU does not run.
+// encrypted), a device that is none, counts out of range, a kernel that TRITTER_KERNEL (null when
+// unset) names and this CPU does not run.
 absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_name);
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.

@@ -45,6 +45,19 @@ TEST(ServeOptions, MetricsAreThereUnlessSwitchedOff) {
   EXPECT_EQ(o.metrics_listen, "127.0.0.1:0") << "as in the other servers";
 }
 
+TEST(ServeOptions, TheDeviceIsTheCpuAGpuOrWhatThereIs) {
+  ServeOptions o = Valid();
+  EXPECT_EQ(o.device, "cpu");
+  for (const char* device : {"cpu", "cuda", "cuda:1", "auto"}) {
+    o.device = device;
+    EXPECT_OK(CheckServeOptions(o, nullptr));
+  }
+  o.device = "gpu";
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--device is \"gpu\": expected cpu, cuda, cuda:N")));
+}
+
 TEST(ServeOptions, AStepIsBounded) {
   ServeOptions o = Valid();
   o.prefill_chunk = 4097;

@@ -212,6 +212,8 @@ void CudaForward::StartLayers(const Step& step) {
     return cuda::QuantisedRows{x8_, sums_, inv_, stride, step.rows};
   };
   using cuda::Epilogue;
+  const Epilogue gated =
+      config_.ffn_activation() == FfnActivation::kSilu ? Epilogue::kSiluGated : Epilogue::kGated;
   cuda::EmbedRows(device_.embedding, inputs_ + kTokens * row_capacity_, step.rows, x_, stream_);
   const float* norm_before = nullptr;  // of the layer before, family tritter
   for (size_t i = 0; i < device_.layers.size(); ++i) {
@@ -224,7 +226,7 @@ void CudaForward::StartLayers(const Step& step) {
     cuda::TernaryProduct(w.o, quantise(heads_, query, nullptr, w.attn_sub_norm),
                          {x_, h, Epilogue::kAdd}, stream_);
     cuda::TernaryProduct(w.gate_up, quantise(x_, h, nullptr, pre_norm_ ? w.norm_post : nullptr),
-                         {inner_, ffn, Epilogue::kGated}, stream_);
+                         {inner_, ffn, gated}, stream_);
     cuda::TernaryProduct(w.down, quantise(inner_, ffn, nullptr, w.ffn_sub_norm),
                          {x_, h, Epilogue::kAdd}, stream_);
     norm_before = pre_norm_ ? nullptr : w.norm_post;

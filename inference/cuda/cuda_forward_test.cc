@@ -120,6 +120,7 @@ TEST_F(CudaForwardTest, RefusesWhatDoesNotFitWithTheFigures) {
 
 TEST_F(CudaForwardTest, RefusesHeadsThatAreTooWide) {
   config_.head_dim = 258;
+  config_.hidden = 4 * 258;
   model_ = Model(config_);
   EXPECT_THAT(CudaForward::Create(*model_, options_).status(),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("258 wide")));

@@ -6,25 +6,6 @@ namespace {
 
 __device__ __forceinline__ int Thread() { return static_cast<int>(threadIdx.x); }
 
-// exp of kernels/lanes.inc, operation for operation.
-__device__ __forceinline__ float Exp(float x) {
-  const float low = -87.3365447505f;
-  float c = x > low ? x : low;
-  c = c < 88.72f ? c : 88.72f;
-  float n = (c * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
-  n = n < 127.0f ? n : 127.0f;
-  const float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = (p * (r * r) + r) + 1.0f;
-  const float y = p * __uint_as_float(static_cast<uint32_t>(static_cast<int>(n) + 127) << 23);
-  return x != x ? x : x < low ? 0.0f : y;
-}
-
 // To nearest even; NaN stays NaN.
 __device__ __forceinline__ uint16_t ToBf16(float x) {
   const uint32_t bits = __float_as_uint(x);

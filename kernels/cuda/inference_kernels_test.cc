@@ -150,7 +150,7 @@ TEST_P(TernaryProducts, AreExactAndScaledAsOnTheCpu) {
   }
 }
 
-TEST_P(TernaryProducts, GatedAreReluSquaredTimesUp) {
+TEST_P(TernaryProducts, GatesAreAppliedAsOnTheCpu) {
   const auto [rows, cols, tokens] = GetParam();
   const int64_t n = rows;
   GpuTernaryBuilder builder(GpuHalvesRows(n), cols);
@@ -159,12 +159,13 @@ TEST_P(TernaryProducts, GatedAreReluSquaredTimesUp) {
   builder.AddHalf(tiled_.data(), n, up_scales.data(), false, 1);
   const DequantiseTile gate = {expected_.data(), n, tokens, n, scales_.data(), true, inv_.data()},
                        up = {expected_.data(), n, tokens, n, up_scales.data(), false, inv_.data()};
-  std::vector<float> expected(static_cast<size_t>(n * tokens));
-  DequantiseGated(gate, up, expected.data(), n);
+  std::vector<float> squared(static_cast<size_t>(n * tokens)), silu(squared.size());
+  DequantiseGated(gate, up, squared.data(), n);
+  DequantiseSiluGated(gate, up, silu.data(), n);
+  const std::vector<float> before(squared.size());
   for (const Kernel kernel : Kernels()) {
-    EXPECT_EQ(Run(kernel, builder, GpuHalvesRows(n), Epilogue::kGated,
-                  std::vector<float>(expected.size()), n),
-              expected);
+    EXPECT_EQ(Run(kernel, builder, GpuHalvesRows(n), Epilogue::kGated, before, n), squared);
+    EXPECT_EQ(Run(kernel, builder, GpuHalvesRows(n), Epilogue::kSiluGated, before, n), silu);
   }
 }
 

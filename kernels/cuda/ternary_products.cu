@@ -28,10 +28,12 @@ __device__ __forceinline__ void Finish(const TernaryWeights& w, const QuantisedR
   const float a = (static_cast<float>(low) * w.scales[r]) * inv,
               b = (static_cast<float>(high) * w.scales[r + 8]) * inv;
   float* const y = static_cast<float*>(out.data);
-  if (out.epilogue == Epilogue::kGated) {
+  if (out.epilogue == Epilogue::kGated || out.epilogue == Epilogue::kSiluGated) {
     const int i = r / 16 * 8 + r % 16;
-    const float gate = a > 0.0f ? a : 0.0f;
-    if (i < out.stride) y[static_cast<int64_t>(token) * out.stride + i] = (gate * gate) * b;
+    const float positive = a > 0.0f ? a : 0.0f;
+    const float gate =
+        out.epilogue == Epilogue::kGated ? positive * positive : a / (Exp(-a) + 1.0f);
+    if (i < out.stride) y[static_cast<int64_t>(token) * out.stride + i] = gate * b;
   } else if (out.epilogue == Epilogue::kAdd) {
     if (r < w.rows) y[at] = y[at] + a;
     if (r + 8 < w.rows) y[at + 8] = y[at + 8] + b;

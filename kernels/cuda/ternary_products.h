@@ -26,8 +26,10 @@ struct QuantisedRows {
 enum class Epilogue {
   kStore,  // out[t, r] = y
   kAdd,    // out[t, r] += y
-  kGated,  // out[t, i] = relu(gate)² · up, of rows that GpuTernaryBuilder::AddHalf has placed
-  kSums,   // out[t, r] = sum, as int32
+  // Of rows that GpuTernaryBuilder::AddHalf has placed:
+  kGated,      // out[t, i] = relu(gate)² · up
+  kSiluGated,  // out[t, i] = gate / (1 + exp(−gate)) · up
+  kSums,       // out[t, r] = sum, as int32
 };
 struct ProductOutput {
   void* data;  // float, or int32

@@ -144,9 +144,10 @@ class Both {
 
 TEST(DeviceForward, HasTheLogitsOfTheCpuInEveryFamilyShapeAndKvFormat) {
   const std::pair<ModelConfig, KvFormat> cases[] = {
-      {TinyConfig(), KvFormat::kF32},       {TinyConfig(), KvFormat::kBf16},
-      {TinyConfig(), KvFormat::kInt4},      {TinyBitnetConfig(), KvFormat::kInt4},
-      {ManyHeadsConfig(), KvFormat::kBf16}, {WideConfig(), KvFormat::kInt4}};
+      {TinyConfig(), KvFormat::kF32},      {TinyConfig(), KvFormat::kBf16},
+      {TinyConfig(), KvFormat::kInt4},     {TinyBitnetConfig(), KvFormat::kInt4},
+      {TinyLlamaConfig(), KvFormat::kF32}, {ManyHeadsConfig(), KvFormat::kBf16},
+      {WideConfig(), KvFormat::kInt4}};
   for (const auto& [config, format] : cases) {
     Both both(config, format);
     const auto result = both.All(Tokens(29, 3), {17, 1, 1, 6, 4});
