@@ -17,7 +17,7 @@ namespace {
 struct ConvertArguments {
   std::string from, to;
   ExportOptions options;
-  std::string architecture, type, embeddings;  // "" where not given
+  std::string architecture, type, embeddings, head;  // "" where not given
 };
 
 // Shows how much of the weights has been read.
@@ -67,6 +67,11 @@ absl::Status TakeOptions(ConvertArguments* arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("--masters: is for --to hf, actual ", options.format));
   }
+  if (!arguments->head.empty() && options.format != "tpack") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--head: is for --to tpack, actual ", options.format));
+  }
+  if (!arguments->head.empty()) options.head = arguments->head;
   const std::pair<const char*, const std::string*> of_gguf[] = {
       {"--architecture", &arguments->architecture},
       {"--type", &arguments->type},
@@ -158,6 +163,11 @@ void AddConvertCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--embeddings", &arguments->embeddings,
                 "gguf: type of embedding and head; f16 unless given")
       .OneOf({"f32", "f16", "bf16", "q8_0"});
+  command
+      ->AddFlag("--head", &arguments->head,
+                "tpack: the output head (with tied embeddings these too) in f32, or with a scale a "
+                "row in int8 or int4; f32 unless given")
+      .OneOf({"f32", "int8", "int4"});
   command->AddFlag("--masters", &arguments->options.masters,
                    "hf: FP32 weights to be trained further, instead of packed codes");
   command
