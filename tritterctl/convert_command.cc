@@ -5,17 +5,17 @@
 #include "common/flags.h"
 #include "model/export.h"
 #include "model/serving/open_model.h"
-#include "model/tokenizer.h"
 #include "tritterctl/artifact_check.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/progress.h"
+#include "tritterctl/travelling_tokenizer.h"
 
 namespace tritter {
 namespace {
 
 struct ConvertArguments {
-  std::string from, to;
+  std::string from, to, tokenizer;
   ExportOptions options;
   std::string architecture, type, embeddings, head;  // "" where not given
 };
@@ -94,7 +94,7 @@ absl::Status TakeOptions(ConvertArguments* arguments) {
 
 int Convert(const CommandContext& context, ConvertArguments arguments) {
   if (const absl::Status taken = TakeOptions(&arguments); !taken.ok()) return FailLocal(taken);
-  const ExportOptions& options = arguments.options;
+  ExportOptions& options = arguments.options;
   absl::StatusOr<std::unique_ptr<WeightSource>> opened =
       OpenModelWeights(context.env, arguments.from);
   if (!opened.ok()) return FailLocal(opened.status());
@@ -102,18 +102,18 @@ int Convert(const CommandContext& context, ConvertArguments arguments) {
   // Of a packed folder all scales are written before any codes.
   const int reads = options.format == "hf" && !options.masters ? 2 : 1;
   ObservedWeights source(*std::move(opened), reads, &progress);
+  std::string why_no_tokenizer;
+  absl::StatusOr<std::shared_ptr<const TokenizerFiles>> tokenizer =
+      TokenizerToTravel(context.env, arguments.from, source.origin().tokenizer_hash,
+                        arguments.tokenizer, &why_no_tokenizer);
+  if (!tokenizer.ok()) return FailLocal(tokenizer.status());
+  options.tokenizer = *std::move(tokenizer);
   absl::StatusOr<ExportResult> result = ExportWeights(context.env, &source, arguments.to, options);
   progress.Finish();
   if (!result.ok()) return FailLocal(result.status());
   const absl::StatusOr<ArtifactCheck> check = CheckArtifact(context.env, result->path);
   if (!check.ok()) return FailLocal(check.status());
-  const std::string& tokenizer = source.origin().tokenizer_hash;
-  if (options.format != "gguf" && tokenizer != ByteTokenizer().hash()) {
-    result->losses.push_back(absl::StrCat(
-        "the tokenizer is not in it (it is not the byte tokenizer), only the SHA-256 of its "
-        "definition, ",
-        tokenizer));
-  }
+  if (!why_no_tokenizer.empty()) result->losses.push_back(why_no_tokenizer);
   const OrderedJson json = {
       {"kind", options.format},  {"path", result->path},
       {"bytes", result->bytes},  {"sha256", result->sha256},
@@ -168,6 +168,9 @@ void AddConvertCommand(CommandLine* app, CommandContext* context) {
                 "tpack: the output head (with tied embeddings these too) in f32, or with a scale a "
                 "row in int8 or int4; f32 unless given")
       .OneOf({"f32", "int8", "int4"});
+  command->AddFlag("--tokenizer", &arguments->tokenizer,
+                   "its tokenizer.json, or the folder that holds it; looked for beside the model "
+                   "and in it unless given");
   command->AddFlag("--masters", &arguments->options.masters,
                    "hf: FP32 weights to be trained further, instead of packed codes");
   command

@@ -10,7 +10,7 @@ namespace tritter {
 namespace {
 
 struct ExportArguments {
-  std::string what, file;
+  std::string what, file, tokenizer;
   ExportOptions options;
 };
 
@@ -39,7 +39,7 @@ absl::StatusOr<std::string> NewestCheckpoint(const CommandContext& context, cons
   return status;
 }
 
-int Export(const CommandContext& context, const ExportArguments& arguments) {
+int Export(const CommandContext& context, ExportArguments arguments) {
   std::string folder = arguments.what;
   if (!context.env->IsDirectory(folder)) {
     int exit_code = kExitOk;
@@ -51,6 +51,14 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
   if (arguments.options.masters && arguments.options.format != "hf") {
     return FailLocal(absl::InvalidArgumentError(
         absl::StrCat("--masters: is for format hf, actual ", arguments.options.format)));
+  }
+  if (!arguments.tokenizer.empty()) {
+    absl::StatusOr<TokenizerFiles> files =
+        ReadTokenizerFiles(context.env, context.env->IsDirectory(arguments.tokenizer)
+                                            ? JoinPath(arguments.tokenizer, kTokenizerJson)
+                                            : arguments.tokenizer);
+    if (!files.ok()) return FailLocal(files.status());
+    arguments.options.tokenizer = std::make_shared<const TokenizerFiles>(*std::move(files));
   }
   if (!context.quiet) std::fprintf(stderr, "exporting %s\n", folder.c_str());
   const absl::StatusOr<ExportResult> result =
@@ -65,13 +73,18 @@ int Export(const CommandContext& context, const ExportArguments& arguments) {
                             {"sha256", result->sha256},
                             {"step", result->step},
                             {"weights", arguments.options.raw ? "raw" : "averaged"},
-                            {"checkpoint", folder}};
+                            {"checkpoint", folder},
+                            {"losses", result->losses}};
   return PrintAnswer(
       context, json,
       [&] {
-        return absl::StrCat(result->path, ": ", arguments.options.format, " of step ", result->step,
-                            ", ", FormatBytes(static_cast<double>(result->bytes)),
-                            ", verified\nSHA-256 ", result->sha256, "\n");
+        std::string text =
+            absl::StrCat(result->path, ": ", arguments.options.format, " of step ", result->step,
+                         ", ", FormatBytes(static_cast<double>(result->bytes)),
+                         ", verified\nSHA-256 ", result->sha256, "\n");
+        for (const std::string& loss : result->losses)
+          absl::StrAppend(&text, "not kept: ", loss, "\n");
+        return text;
       },
       [&] { return result->path + "\n"; });
 }
@@ -93,6 +106,9 @@ void AddExportCommand(CommandLine* app, CommandContext* context) {
       .OneOf({"tpack", "safetensors", "hf"});
   command->AddFlag("-f,--file", &arguments->file, "file to write; of format hf the new folder")
       .Required();
+  command->AddFlag("--tokenizer", &arguments->tokenizer,
+                   "tokenizer.json that the model was trained with, or the folder that holds it, "
+                   "unless it is the byte tokenizer: travels with the model");
   command->AddFlag("--raw", &arguments->options.raw, "the weights as trained, not their average");
   command->AddFlag(
       "--masters", &arguments->options.masters,

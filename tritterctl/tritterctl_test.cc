@@ -12,6 +12,7 @@
 #include "common/testing/status_matchers.h"
 #include "model/export.h"
 #include "model/testing/random_weights.h"
+#include "model/text/testing/bpe_test_tokenizer.h"
 #include "model/tpack.h"
 #include "tritterctl/output.h"
 #include "tritterctl/testing/demo_run.h"
@@ -450,6 +451,43 @@ TEST(Exchange, ImportsAndExportsWhatTheTransformersLibraryReads) {
   outcome = Tritterctl({"import", dense, "--ternary", "--file", tpack});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("weight_rule: absmean"));
+}
+
+TEST(Convert, TakesTheTokenizerAlongOrSaysWhyNot) {
+  ModelConfig config;
+  ApplyFamilyDefaults(Family::kLlama, &config);
+  config.hidden = config.ffn = 32;
+  config.layers = 1;
+  config.heads = config.kv_heads = 2;
+  config.head_dim = 16;
+  config.vocab = 272;
+  config.context = 64;
+  RandomWeights weights(config, 3);
+  ExportOptions options;
+  options.format = "hf";
+  const std::string hf = TempPath("bpe_hf"), tpack = TempPath("bpe.tpack"),
+                    beside = TempPath("bpe.tokenizer.json"), gguf = TempPath("bpe.gguf");
+  ASSERT_OK(ExportWeights(Env::Real(), &weights, hf, options).status());
+  const std::string tokenizer = BpeTestTokenizer().dump();
+  ASSERT_OK(WriteFileAtomically(Env::Real(), hf + "/tokenizer.json", tokenizer));
+  Outcome outcome = Tritterctl({"convert", hf, tpack, "--to", "tpack"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.find("tokenizer"), std::string::npos) << outcome.out;
+  EXPECT_EQ(Env::Real()->ReadFile(beside).value_or(""), tokenizer);
+  ASSERT_OK(Env::Real()->RemoveFile(beside));
+  const std::vector<std::string> to_gguf = {"convert", tpack,    gguf, "--to",
+                                            "gguf",    "--type", "f32"};
+  outcome = Tritterctl(to_gguf);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("not kept: its tokenizer: "));
+  EXPECT_THAT(outcome.out, HasSubstr("-bpe.tokenizer.json: missing"));
+  std::vector<std::string> named = to_gguf;
+  named.insert(named.end(), {"--tokenizer", hf});
+  outcome = Tritterctl(named);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.find("tokenizer"), std::string::npos) << outcome.out;
+  named.back() = TempPath("nowhere.json");
+  EXPECT_THAT(Tritterctl(named).err, HasSubstr("nowhere.json: missing"));
 }
 
 TEST(Convert, WritesEveryContainerFromEveryOther) {
