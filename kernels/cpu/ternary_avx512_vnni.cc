@@ -10,7 +10,7 @@
 // - Up to kPackedGroups groups of tokens: codes are made in registers and used for all tokens of 2
 // row blocks (up to 24 accumulators).
 // - More: the codes of kSetBlocks row blocks x kPanelCols columns are unpacked once into the second
-// cache and used by every group.
+// cache, by the first group while it multiplies, and used by every other group.
 #include "kernels/cpu/ternary_avx512_vnni.h"
 
 #include <immintrin.h>
@@ -98,16 +98,20 @@ void GemvBlocks(const uint8_t* tiled, int64_t col_tiles, const int8_t* x, int32_
 struct Operands {
   const uint8_t* w;     // packed tiles, or codes [4 * tiles][R][64]
   int64_t block_bytes;  // from one row block to the next (packed tiles)
+  uint8_t* codes;       // where to leave the codes (kUnpacking), aligned to 64
   int64_t tiles;
   const int8_t* x;      // [4 * tiles][T] groups of four activations
+  int64_t next_x;       // bytes from x to what is multiplied later, to be fetched (kUnpacked)
   const int32_t* sums;  // [T] sums of the tokens' activations, over all columns
   bool add;             // to what y holds (columns before these); else y is set
   int32_t* y;
   int64_t y_stride;
 };
 
-// kUnpacked: w holds codes; else packed tiles.
-template <int R, int T, bool kUnpacked>
+// What w holds: packed tiles, packed tiles whose codes are kept, or such codes.
+enum Form { kPacked, kUnpacking, kUnpacked };
+
+template <int R, int T, Form F>
 void MultiplyGroup(const Operands& o) {
   __m512i acc[R][T];
 #pragma clang loop unroll(full)
@@ -119,10 +123,11 @@ void MultiplyGroup(const Operands& o) {
   const __m512i three = _mm512_set1_epi8(3);
   const int64_t block_bytes = o.block_bytes;
   const uint8_t* w = o.w;
+  uint8_t* codes = o.codes;
   const int8_t* x = o.x;
   for (int64_t tile = 0; tile < o.tiles; ++tile) {
     __m512i raw[R];
-    if constexpr (!kUnpacked) {
+    if constexpr (F != kUnpacked) {
 #pragma clang loop unroll(full)
       for (int r = 0; r < R; ++r) {
         raw[r] = Load(w + r * block_bytes);
@@ -134,8 +139,12 @@ void MultiplyGroup(const Operands& o) {
       __m512i code[R];
 #pragma clang loop unroll(full)
       for (int r = 0; r < R; ++r) {
-        code[r] = kUnpacked ? Load(w + (part * R + r) * 64)
-                            : _mm512_and_si512(_mm512_srli_epi32(raw[r], 2 * part), three);
+        if constexpr (F == kUnpacked) {
+          code[r] = Load(w + (part * R + r) * 64);
+        } else {
+          code[r] = _mm512_and_si512(_mm512_srli_epi32(raw[r], 2 * part), three);
+          if constexpr (F == kUnpacking) Store(codes + (part * R + r) * 64, code[r]);
+        }
       }
 #pragma clang loop unroll(full)
       for (int t = 0; t < T; ++t) {
@@ -144,7 +153,11 @@ void MultiplyGroup(const Operands& o) {
         for (int r = 0; r < R; ++r) acc[r][t] = _mm512_dpbusd_epi32(acc[r][t], code[r], b);
       }
     }
-    w += kUnpacked ? 4 * R * 64 : kTileBytes;
+    if constexpr (F == kUnpacked) {
+      for (int64_t i = 0; i < 16 * T; i += 64) _mm_prefetch(x + o.next_x + i, _MM_HINT_T1);
+    }
+    w += F == kUnpacked ? 4 * R * 64 : kTileBytes;
+    codes += 4 * R * 64;
     x += 16 * T;
   }
 #pragma clang loop unroll(full)
@@ -169,27 +182,12 @@ using GroupFn = void (*)(const Operands&);
    MultiplyGroup<R, 10, U>,     \
    MultiplyGroup<R, 11, U>,     \
    MultiplyGroup<R, 12, U>}
-// [unpacked][row blocks - 1][tokens]
-constexpr GroupFn kGroupFns[2][2][kMaxGroup + 1] = {
-    {TRITTER_GROUP_FNS(1, false), TRITTER_GROUP_FNS(2, false)},
-    {TRITTER_GROUP_FNS(1, true), TRITTER_GROUP_FNS(2, true)}};
+// [form][row blocks - 1][tokens]
+constexpr GroupFn kGroupFns[3][2][kMaxGroup + 1] = {
+    {TRITTER_GROUP_FNS(1, kPacked), TRITTER_GROUP_FNS(2, kPacked)},
+    {TRITTER_GROUP_FNS(1, kUnpacking), TRITTER_GROUP_FNS(2, kUnpacking)},
+    {TRITTER_GROUP_FNS(1, kUnpacked), TRITTER_GROUP_FNS(2, kUnpacked)}};
 #undef TRITTER_GROUP_FNS
-
-// Tiles of R row blocks -> codes [4 * tiles][R][64].
-void UnpackPanel(const uint8_t* w, int64_t block_bytes, int64_t tiles, int64_t blocks,
-                 uint8_t* codes) {
-  const __m512i three = _mm512_set1_epi8(3);
-  for (int64_t r = 0; r < blocks; ++r) {
-    uint8_t* out = codes + r * 64;
-    for (int64_t tile = 0; tile < tiles; ++tile, out += 4 * blocks * 64) {
-      const __m512i raw = Load(w + r * block_bytes + tile * kTileBytes);
-      Store(out, _mm512_and_si512(raw, three));
-      Store(out + blocks * 64, _mm512_and_si512(_mm512_srli_epi32(raw, 2), three));
-      Store(out + 2 * blocks * 64, _mm512_and_si512(_mm512_srli_epi32(raw, 4), three));
-      Store(out + 3 * blocks * 64, _mm512_and_si512(_mm512_srli_epi32(raw, 6), three));
-    }
-  }
-}
 
 // Groups of tokens that read packed tiles: they stay in the first cache from one group to the next.
 void MultiplyPacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedActivations& x,
@@ -199,9 +197,9 @@ void MultiplyPacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedActiv
     const int64_t pair = Min(2, blocks - block);
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t from = FirstOfGroup(x.tokens, g), to = FirstOfGroup(x.tokens, g + 1);
-      kGroupFns[0][pair - 1][to - from]({tiled + block * block_bytes, block_bytes, col_tiles,
-                                         x.x + from * columns, x.sums + from, false,
-                                         y + from * y_stride + 16 * block, y_stride});
+      kGroupFns[kPacked][pair - 1][to - from]({tiled + block * block_bytes, block_bytes, nullptr,
+                                               col_tiles, x.x + from * columns, 0, x.sums + from,
+                                               false, y + from * y_stride + 16 * block, y_stride});
     }
   }
 }
@@ -217,17 +215,21 @@ void MultiplyUnpacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedAct
     for (int64_t tile = 0; tile < col_tiles; tile += kPanelCols / kTileCols) {
       const int64_t tiles = Min(kPanelCols / kTileCols, col_tiles - tile);
       const uint8_t* const w = tiled + set * block_bytes + tile * kTileBytes;
-      for (int64_t block = 0; block < in_set; block += 2) {
-        UnpackPanel(w + block * block_bytes, block_bytes, tiles, Min(2, in_set - block),
-                    codes + block * 16 * kPanelCols);
-      }
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t from = FirstOfGroup(x.tokens, g), to = FirstOfGroup(x.tokens, g + 1);
         for (int64_t block = 0; block < in_set; block += 2) {
-          kGroupFns[1][Min(2, in_set - block) - 1][to - from](
-              {codes + block * 16 * kPanelCols, 0, tiles,
-               x.x + from * columns + tile * kTileCols * (to - from), x.sums + from, tile > 0,
-               y + from * y_stride + 16 * (set + block), y_stride});
+          uint8_t* const of_pair = codes + block * 16 * kPanelCols;
+          const Operands o = {g == 0 ? w + block * block_bytes : of_pair,
+                              block_bytes,
+                              of_pair,
+                              tiles,
+                              x.x + from * columns + tile * kTileCols * (to - from),
+                              to < x.tokens ? (to - from) * columns : 0,
+                              x.sums + from,
+                              tile > 0,
+                              y + from * y_stride + 16 * (set + block),
+                              y_stride};
+          kGroupFns[g == 0 ? kUnpacking : kUnpacked][Min(2, in_set - block) - 1][to - from](o);
         }
       }
     }
