@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
                      "16 positions of this model needs ", page_bytes));
   }
   const int64_t kv_pages = options.max_kv_bytes / page_bytes;
-  auto pool = std::make_unique<ThreadPool>(options.threads);
+  auto pool = std::make_unique<ThreadPool>(options.threads, options.pin_threads);
   std::unique_ptr<ForwardBackend> forward;
   if (options.forward != nullptr) {
     ASSIGN_OR_RETURN(forward, options.forward(*model, options.kv_format, kv_pages));

@@ -27,6 +27,7 @@ namespace tritter {
 
 struct EngineOptions {
   int threads = 1;
+  bool pin_threads = false;  // each to one CPU
   int64_t max_kv_bytes = int64_t{1} << 30;
   int64_t max_queue = 64;    // requests that wait; one more is refused at once
   bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike

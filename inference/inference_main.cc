@@ -69,6 +69,7 @@ EngineLoaderOptions LoaderOptions(const ServeOptions& o, const ChosenDevice& dev
   engine.threads = o.threads > 0
                        ? o.threads
                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  engine.pin_threads = o.pin_threads;
   engine.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
   engine.kv_format = *ParseKvFormat(o.kv_type);  // CheckServeOptions knows it
   engine.prefix_reuse = !o.no_prefix_reuse;

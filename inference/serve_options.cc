@@ -54,6 +54,8 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
                "what computes: cpu, cuda (the first GPU), cuda:N, or auto (a GPU if there is one); "
                "a GPU needs libtritter_inference_cuda.so beside this program");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
+  app->AddFlag("--pin-threads", &o->pin_threads,
+               "keep each of them on one CPU, of distinct physical cores first");
   app->AddFlag("--max-kv-memory", &o->max_kv_memory,
                "bytes of KV cache of each model (512MiB, 4GB)")
       .WithUnit();

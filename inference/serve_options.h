@@ -28,6 +28,7 @@ struct ServeOptions {
   std::string ready_file;                      // "": none
   std::string device = "cpu";                  // cuda_loader.h
   int threads = 0;                             // 0: one per core
+  bool pin_threads = false;
   std::string kv_type = "f32";
   uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model
   uint64_t max_weight_memory = 0;              // of each model; 0: all its weights

@@ -1,5 +1,7 @@
 #include "inference/thread_pool.h"
 
+#include "inference/cpu_cores.h"
+
 namespace tritter {
 namespace {
 
@@ -20,10 +22,12 @@ void AwaitChange(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads)
+ThreadPool::ThreadPool(int threads, bool pin)
     : threads_(threads < 1 ? 1 : threads),
-      // More threads than cores: whoever spins keeps the one that is waited for from running.
-      spins_(static_cast<unsigned>(threads_) > std::thread::hardware_concurrency() ? 0 : 1000) {
+      pin_(pin),
+      cpus_(SpreadOverCores(AllowedCpus())),
+      // More threads than CPUs: whoever spins keeps the one that is waited for from running.
+      spins_(static_cast<size_t>(threads_) > cpus_.size() ? 0 : 1000) {
   for (int worker = 1; worker < threads_; ++worker)
     workers_.emplace_back([this, worker] { Work(worker); });
 }
@@ -36,6 +40,10 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::Run(absl::FunctionRef<void(int)> task) {
+  if (pinned_caller_ != std::this_thread::get_id()) {
+    pinned_caller_ = std::this_thread::get_id();
+    Pin(0);
+  }
   if (threads_ == 1) return task(0);
   task_ = &task;
   generation_.fetch_add(1, std::memory_order_release);
@@ -56,7 +64,12 @@ void ThreadPool::Barrier() {
   }
 }
 
+void ThreadPool::Pin(int worker) {
+  if (pin_ && !cpus_.empty()) PinThisThread(cpus_[static_cast<size_t>(worker) % cpus_.size()]);
+}
+
 void ThreadPool::Work(int worker) {
+  Pin(worker);
   uint32_t seen = 0;
   for (;;) {
     AwaitChange(generation_, seen, spins_);

@@ -1,7 +1,7 @@
 // A fixed set of threads that work on one task at a time, in lockstep: made for a decode step,
 // which is a few hundred short parallel phases. Waiting threads spin briefly (a barrier then costs
 // a fraction of a microsecond) and park after that, so that an idle or oversubscribed machine is
-// not kept busy.
+// not kept busy. Pinned, each thread keeps to one CPU, of distinct physical cores first.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,9 @@ namespace tritter {
 // Owned by the engine. Run is called by one thread at a time; that thread is worker 0.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // >= 1, the caller of Run included
+  // >= 1, the caller of Run included. `pin` moves the caller too, at its first Run; more threads
+  // than CPUs share them. A thread that the system does not let pin itself runs as it did.
+  explicit ThreadPool(int threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -40,9 +42,13 @@ class ThreadPool {
 
  private:
   void Work(int worker);
+  void Pin(int worker);
 
   const int threads_;
+  const bool pin_;
+  const std::vector<int> cpus_;  // that the maker of the pool may run on, best ones first
   const int spins_;
+  std::thread::id pinned_caller_;
   std::atomic<uint32_t> arrived_{0};
   std::atomic<uint32_t> phase_{0};       // of the barrier
   std::atomic<uint32_t> generation_{0};  // of the task

@@ -1,8 +1,13 @@
 #include "inference/thread_pool.h"
 
+#include <sched.h>
+
+#include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "gtest/gtest.h"
+#include "inference/cpu_cores.h"
 
 namespace tritter {
 namespace {
@@ -45,6 +50,40 @@ TEST(ThreadPool, SharesCoverAllItemsWithoutOverlap) {
     }
     EXPECT_EQ(next, items);
   }
+}
+
+TEST(ThreadPool, PinnedThreadsKeepToACpuEach) {
+  const size_t cpus = AllowedCpus().size();
+  ASSERT_GT(cpus, 0u);
+  std::thread caller([&] {  // which is pinned as well
+    ThreadPool pool(3, true);
+    for (int round = 0; round < 3; ++round) {
+      std::vector<cpu_set_t> sets(3);
+      pool.Run([&](int worker) { sched_getaffinity(0, sizeof(cpu_set_t), &sets[worker]); });
+      std::set<int> used;
+      for (const cpu_set_t& set : sets) {
+        ASSERT_EQ(CPU_COUNT(&set), 1);
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+          if (CPU_ISSET(cpu, &set)) used.insert(cpu);
+        }
+      }
+      EXPECT_EQ(used.size(), std::min<size_t>(3, cpus));
+    }
+  });
+  caller.join();
+  EXPECT_EQ(AllowedCpus().size(), cpus) << "no other thread is touched";
+}
+
+TEST(SpreadOverCores, TakesEveryCoreBeforeTheSecondThreadOfAny) {
+  // Two packages of two cores with two threads each, numbered as Linux usually does and pairwise.
+  EXPECT_EQ(
+      SpreadOverCores(
+          {{0, 0, 0}, {1, 0, 1}, {2, 1, 0}, {3, 1, 1}, {4, 0, 0}, {5, 0, 1}, {6, 1, 0}, {7, 1, 1}}),
+      (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(SpreadOverCores({{0, 0, 0}, {1, 0, 0}, {2, 0, 1}, {3, 0, 1}}),
+            (std::vector<int>{0, 2, 1, 3}));
+  EXPECT_EQ(SpreadOverCores({{5, 0, 7}}), std::vector<int>{5});
+  EXPECT_TRUE(SpreadOverCores({}).empty());
 }
 
 }  // namespace
