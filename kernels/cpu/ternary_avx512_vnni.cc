@@ -11,6 +11,9 @@
 // row blocks (up to 24 accumulators).
 // - More: the codes of kSetBlocks row blocks x kPanelCols columns are unpacked once into the second
 // cache, by the first group while it multiplies, and used by every other group.
+//
+// Packed tiles are fetched the next row blocks ahead: of a few short streams the hardware alone
+// does not keep memory busy (12 against 14 GB/s on one Ice Lake core).
 #include "kernels/cpu/ternary_avx512_vnni.h"
 
 #include <immintrin.h>
@@ -25,8 +28,6 @@ constexpr int64_t kMaxGroup = kTokenGroup;  // accumulators of 2 row blocks fit 
 constexpr int64_t kPackedGroups = 3;        // up to here codes are made anew for every group
 constexpr int64_t kPanelCols = 2048;        // of what is unpacked: a group's part fits 32 KiB
 constexpr int64_t kSetBlocks = 8;           // row blocks unpacked together
-constexpr int64_t kPrefetchBytes =
-    512;  // two streams alone do not keep memory busy: 20 % at 2 to 8 tokens
 constexpr int64_t kSingleChunk =
     262144;  // columns before a 64-fold accumulator could overflow: 6144 * cols < 2^31
 
@@ -60,7 +61,10 @@ void MultiplyOne(const uint8_t* w, int64_t block_bytes, int64_t col_tiles, const
     for (int64_t tile = 0; tile < tiles; ++tile, w += kTileBytes, x += kTileCols) {
       __m512i raw[R];
 #pragma clang loop unroll(full)
-      for (int r = 0; r < R; ++r) raw[r] = Load(w + r * block_bytes);
+      for (int r = 0; r < R; ++r) {
+        raw[r] = Load(w + r * block_bytes);
+        _mm_prefetch(w + (r + R) * block_bytes, _MM_HINT_T0);
+      }
 #pragma clang loop unroll(full)
       for (int t = 0; t < 4; ++t) {
         const __m512i b = Broadcast4(x + 4 * t);
@@ -131,7 +135,7 @@ void MultiplyGroup(const Operands& o) {
 #pragma clang loop unroll(full)
       for (int r = 0; r < R; ++r) {
         raw[r] = Load(w + r * block_bytes);
-        _mm_prefetch(w + r * block_bytes + kPrefetchBytes, _MM_HINT_T0);
+        _mm_prefetch(w + (r + R) * block_bytes, _MM_HINT_T0);
       }
     }
 #pragma clang loop unroll(full)
