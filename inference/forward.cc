@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kAccumulators = 16384;
 
 template <typename T>
-void Grow(std::vector<T>& v, int64_t n) {
+void Grow(AlignedVector<T>& v, int64_t n) {
   if (static_cast<int64_t>(v.size()) < n) v.resize(static_cast<size_t>(n));
 }
 
@@ -109,8 +109,9 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   for (int64_t t = 0; t < count_; ++t) {
     if (rows[t].wants_hidden) final_rows_.push_back(t);
   }
-  for (WorkerScratch& s : scratch_) Grow(s.attention, KvScratchFloats(config_.head_dim, positions));
   BundleRows(rows);
+  for (WorkerScratch& s : scratch_)
+    Grow(s.attention, KvScratchFloats(config_.head_dim, positions, queries_));
   Grow(final_, static_cast<int64_t>(final_rows_.size()) * config_.hidden);
   if (split_head_) {
     Grow(hi_, logits_wanted_ * SplitStride(config_.hidden));
@@ -178,10 +179,10 @@ void ForwardPass::Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w
   }
 }
 
-void ForwardPass::Quantise(const std::vector<float>& x, int64_t width, const float* norm,
+void ForwardPass::Quantise(const AlignedVector<float>& x, int64_t width, const float* norm,
                            int worker) {
   const int64_t columns = (width + 15) / 16 * 16;
-  std::vector<int8_t>& x8 = scratch_[worker].x8;
+  AlignedVector<int8_t>& x8 = scratch_[worker].x8;
   Grow(x8, columns);
   const auto mine = pool_->Share(count_, worker);
   for (int64_t t = mine.begin; t < mine.end; ++t) {
@@ -202,7 +203,7 @@ int64_t ForwardPass::BlocksAtOnce() const {
 
 // The quantised rows times blocks [block, block + blocks) of m, into acc.
 DequantiseTile ForwardPass::Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
-                                     std::vector<int32_t>* acc) const {
+                                     AlignedVector<int32_t>* acc) const {
   const int64_t stride = blocks * 16, row = block * 16;
   Grow(*acc, count_ * stride);
   kernel_->gemm(m.tiled, m.rows, m.cols, {x8_.data(), sums_.data(), count_}, acc->data(), stride,
@@ -333,7 +334,7 @@ void ForwardPass::Head(int64_t first, int64_t count, int worker) {
             vocab_);
   } else {
     constexpr int64_t kRows = 8;  // expanded, they stay in the first cache
-    std::vector<float>& tile = scratch_[worker].rows;
+    AlignedVector<float>& tile = scratch_[worker].rows;
     Grow(tile, kRows * h);
     for (int64_t r = 0; r < rows; r += kRows) {
       const int64_t n = std::min(kRows, rows - r);

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "inference/aligned_vector.h"
 #include "inference/forward_backend.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
@@ -43,18 +44,18 @@ class ForwardPass final : public ForwardBackend {
 
  private:
   struct WorkerScratch {
-    std::vector<int32_t> acc, up_acc;
-    std::vector<float> attention, rows;
-    std::vector<int8_t> x8;  // one quantised row
+    AlignedVector<int32_t> acc, up_acc;
+    AlignedVector<float> attention, rows;
+    AlignedVector<int8_t> x8;  // one quantised row
   };
 
   void Prepare(absl::Span<const ForwardRow> rows);
   void BundleRows(absl::Span<const ForwardRow> rows);
   const LayerWeights* Weights(int64_t layer, int worker);
   void ReleaseWeights();
-  void Quantise(const std::vector<float>& x, int64_t width, const float* norm, int worker);
+  void Quantise(const AlignedVector<float>& x, int64_t width, const float* norm, int worker);
   DequantiseTile Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
-                          std::vector<int32_t>* acc) const;
+                          AlignedVector<int32_t>* acc) const;
   int64_t BlocksAtOnce() const;
   void Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer, int worker);
   void Qkv(const LayerWeights& w, int worker);
@@ -87,22 +88,22 @@ class ForwardPass final : public ForwardBackend {
   std::vector<RowRun> page_runs_;  // whose keys and values lie in one page
   int64_t queries_ = 1;            // at most so many of one KV head attend together
   int64_t count_ = 0;              // rows of this batch, T
-  std::vector<float> x_;           // residual [T, H]
-  std::vector<float> qkv_;         // [T, query | key | key]
-  std::vector<float> heads_;       // attention output [T, query]
-  std::vector<float> inner_;       // activation(gate)·up [T, I]
-  std::vector<int8_t> x8_;         // quantised input of the next product, arranged
-  std::vector<int32_t> sums_;      // [T]
-  std::vector<float> inv_;         // [T]
+  AlignedVector<float> x_;         // residual [T, H]
+  AlignedVector<float> qkv_;       // [T, query | key | key]
+  AlignedVector<float> heads_;     // attention output [T, query]
+  AlignedVector<float> inner_;     // activation(gate)·up [T, I]
+  AlignedVector<int8_t> x8_;       // quantised input of the next product, arranged
+  AlignedVector<int32_t> sums_;    // [T]
+  AlignedVector<float> inv_;       // [T]
   RopeCache rope_;
   std::vector<int64_t> final_rows_;  // rows that want logits, then those that want hidden states
   int64_t logits_wanted_ = 0;
-  std::vector<float> final_;     // [final rows, H]
-  const bool split_head_;        // whether the head multiplies activations in two digits
-  std::vector<int8_t> hi_, lo_;  // [rows that want logits, SplitStride(H)]
-  const int64_t logits_part_;    // most rows of logits at a time
-  int64_t logits_first_ = 0;     // first row of those in logits_
-  std::vector<float> logits_;    // [rows of a part, V]
+  AlignedVector<float> final_;     // [final rows, H]
+  const bool split_head_;          // whether the head multiplies activations in two digits
+  AlignedVector<int8_t> hi_, lo_;  // [rows that want logits, SplitStride(H)]
+  const int64_t logits_part_;      // most rows of logits at a time
+  int64_t logits_first_ = 0;       // first row of those in logits_
+  AlignedVector<float> logits_;    // [rows of a part, V]
   std::vector<WorkerScratch> scratch_;
 };
 

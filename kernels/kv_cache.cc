@@ -33,9 +33,8 @@ void AttendKv(const KvPages& kv, const KvQueries& queries, float* scratch) {
   best->attend(kv, queries, scratch);
 }
 
-int64_t KvScratchFloats(int64_t d, int64_t positions) {
-  const int64_t padded = (positions + 15) / 16 * 16;
-  return kMaxQueries * (padded + d) + 16 * KvPadded(d);
+int64_t KvScratchFloats(int64_t d, int64_t positions, int64_t queries) {
+  return queries * (KvScoreStride(positions) + d) + 3 * 16 * KvPadded(d);
 }
 
 int64_t KvPageBytes(KvFormat format, int64_t d) {

@@ -29,7 +29,7 @@ void KvLoad(KvFormat format, const uint8_t* page, int64_t d, int64_t slot, float
 
 // Queries that share a KV head. Query i sees positions [0, seen[i]), seen[i] >= 1 and not
 // decreasing; its vector is q + q_at[i], its result goes to out + out_at[i].
-inline constexpr int64_t kMaxQueries = 8;
+inline constexpr int64_t kMaxQueries = 24;
 struct KvQueries {
   int64_t count;  // 1 … kMaxQueries
   const float* q;
@@ -44,8 +44,8 @@ struct KvPages {
   int64_t offset;
   int64_t d;
 };
-// Floats of scratch that AttendKv needs.
-int64_t KvScratchFloats(int64_t d, int64_t positions);
+// Floats of scratch that AttendKv needs, best aligned to 64 bytes.
+int64_t KvScratchFloats(int64_t d, int64_t positions, int64_t queries);
 void AttendKv(const KvPages& kv, const KvQueries& queries, float* scratch);
 
 // The function above for one instruction set.

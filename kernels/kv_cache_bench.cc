@@ -1,5 +1,5 @@
 // Attention over a paged cache of 2048 positions, head width 64 and 128, one KV head: microseconds
-// and nanoseconds a page, for every format and for 1 and 8 queries that share it.
+// and nanoseconds a page, for every format and for 1, 8 and 24 queries that share it.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -17,7 +17,7 @@ void Bench(const KvOps& ops, KvFormat format, const char* name, int64_t d, int64
   std::mt19937 rng(1);
   const auto random = [&] { return static_cast<float>(rng() % 2001) / 1000 - 1; };
   std::vector<float> q(count * d), out(count * d), k(d), v(d),
-      scratch(KvScratchFloats(d, kPositions));
+      scratch(KvScratchFloats(d, kPositions, count));
   for (float& x : q) x = random();
   const int64_t page = KvPageBytes(format, d);
   uint8_t* const memory = static_cast<uint8_t*>(std::aligned_alloc(64, page * kPositions / 16));
@@ -54,7 +54,7 @@ int main() {
   for (const tritter::KvOps* ops : tritter::SupportedKvOps()) {
     if (ops == tritter::SupportedKvOps().front()) continue;  // without the instruction: for tests
     for (const int64_t d : {64, 128}) {
-      for (const int64_t count : {1, 8}) {
+      for (const int64_t count : {1, 8, 24}) {
         tritter::Bench(*ops, KvFormat::kF32, "FP32", d, count);
         tritter::Bench(*ops, KvFormat::kBf16, "BF16", d, count);
         tritter::Bench(*ops, KvFormat::kInt4, "INT4", d, count);

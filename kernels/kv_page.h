@@ -22,6 +22,10 @@ constexpr int64_t kKvGroup = 32;  // dimensions that share an INT4 scale
 static constexpr int64_t KvGroups(int64_t d) { return (d + kKvGroup - 1) / kKvGroup; }
 static constexpr int64_t KvPadded(int64_t d) { return KvGroups(d) * kKvGroup; }
 
+// Floats from one query's scores to the next one's: lines of their own, and not a power of two, so
+// that rows do not share one set of the cache.
+static inline int64_t KvScoreStride(int64_t positions) { return (positions + 15) / 16 * 16 + 16; }
+
 struct Int4Page {
   int64_t value_codes, key_scales, key_minima, value_scales, value_minima, end;  // bytes
 };

@@ -167,7 +167,7 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
     }
   }
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
-    std::vector<float> scratch(KvScratchFloats(d, tokens));
+    std::vector<float> scratch(KvScratchFloats(d, tokens, std::min(group, kMaxQueries)));
     for (int64_t t = first; t < end; ++t) {
       for (int64_t h = 0; h < n;) {
         const int64_t kv_head = h / group;
