@@ -513,7 +513,7 @@ Attention AttendBoth(const HeadShape& shape, KvFormat format, const std::vector<
   const std::vector<float> qkv = Floats(int64_t{count} * width, 40);
   Attention both;
   both.expected.resize(static_cast<size_t>(count * shape.heads * d));
-  std::vector<float> scratch(static_cast<size_t>(KvScratchFloats(d, longest)));
+  std::vector<float> scratch(static_cast<size_t>(KvScratchFloats(d, longest, 1)));
   for (int t = 0; t < count; ++t) {
     const int sequence = static_cast<int>(
         std::find(pages.first_page.begin(), pages.first_page.end(), first_page[t]) -
