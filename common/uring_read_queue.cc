@@ -24,6 +24,11 @@ class UringReadQueue final : public ReadQueue {
     const int error = io_uring_queue_init(static_cast<unsigned>(depth_), &ring_, 0);
     if (error < 0) return ErrnoStatus("setup", "io_uring", -error);
     made_ = true;
+    // Plain reads came later (Linux 5.6) than the ring itself.
+    io_uring_probe* const probe = io_uring_get_probe_ring(&ring_);
+    const bool reads = probe != nullptr && io_uring_opcode_supported(probe, IORING_OP_READ) != 0;
+    if (probe != nullptr) io_uring_free_probe(probe);
+    if (!reads) return absl::UnimplementedError("io_uring of this kernel has no plain reads");
     return absl::OkStatus();
   }
 

@@ -237,7 +237,7 @@ TEST(Engine, WaitsForKvMemoryAndRefusesWhatNeverFits) {
   auto engine = MakeEngine(options);
   EXPECT_THAT(
       engine->Generate(Params({1}, 60)).status(),
-      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("needs 61 positions = 4 pages")));
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("needs 61 positions = 4 pages")));
   std::vector<std::unique_ptr<Generation>> running;  // two pages each: one at a time
   for (int i = 0; i < 6; ++i) {
     ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(Params({1, 80, 90}, 29)));

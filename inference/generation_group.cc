@@ -15,9 +15,7 @@ constexpr absl::Duration kGonePoll = absl::Milliseconds(5);
 absl::StatusOr<GenerationGroup> GenerationGroup::Start(Engine* engine,
                                                        std::vector<GenerateParams> params) {
   for (const GenerateParams& p : params) {
-    const absl::Status valid = ValidateGenerate(p, engine->limits());
-    if (absl::IsResourceExhausted(valid)) return absl::FailedPreconditionError(valid.message());
-    RETURN_IF_ERROR(valid);
+    RETURN_IF_ERROR(ValidateGenerate(p, engine->limits()));
   }
   GenerationGroup group;
   for (GenerateParams& p : params) {

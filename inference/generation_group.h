@@ -13,9 +13,7 @@ namespace tritter {
 // Not thread-safe. Destroying it cancels what has not ended.
 class GenerationGroup {
  public:
-  // All or none. Errors: those of ValidateGenerate, with FailedPrecondition instead of
-  // ResourceExhausted for what the server's memory could never hold: trying again is of no use;
-  // ResourceExhausted when the queue is full.
+  // All or none. Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
   static absl::StatusOr<GenerationGroup> Start(Engine* engine, std::vector<GenerateParams> params);
 
   struct Event {

@@ -194,11 +194,11 @@ absl::Status Serve(const ServeOptions& o) {
   limit.StartDraining();
   while (limit.at_work() > 0 && Clock::Real()->Monotonic() < deadline)
     Clock::Real()->Sleep(absl::Milliseconds(5));
+  if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
+    LogWarning("grace_over", {{"http_requests", http->requests()}});
   Clock::Real()->Sleep(kLastBytes);
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + kHangUp));
   server->Wait();
-  if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
-    LogWarning("grace_over", {{"http_requests", http->requests()}});
   http.reset();
   LogInfo("stopped", {});
   return absl::OkStatus();

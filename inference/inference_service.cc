@@ -231,6 +231,8 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
 
 grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
+  const CallLimit::Slot slot(limit_);
+  if (!slot.status().ok()) return ToGrpc(slot.status());
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
   const Tokenizer& tokenizer = (*model)->engine->tokenizer();

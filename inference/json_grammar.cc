@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "common/json_depth.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -174,8 +175,12 @@ class Compiler {
         {"string", {"minLength", "maxLength"}}};
     const Json& types = schema["type"];
     if (types.empty()) return Refuse(Below(path, "type"), "expected at least one type");
+    // There are seven: a longer list would only be copied that often.
+    if (std::set<Json>(types.begin(), types.end()).size() != types.size())
+      return Refuse(Below(path, "type"), "names a type twice");
     const int32_t node = Add({.kind = Kind::kAnyOf, .path = path});
     for (const Json& type : types) {
+      if (!type.is_string()) return Refuse(Below(path, "type"), "expected names of types");
       Json narrowed = schema;
       for (const auto& [name, keywords] : *own) {
         const bool listed = std::find(types.begin(), types.end(), Json(name)) != types.end();
@@ -298,14 +303,15 @@ class Compiler {
     if (!schema.contains("required")) return absl::OkStatus();
     const std::string here = Below(path, "required");
     if (!schema["required"].is_array()) return Refuse(here, "expected an array of names");
+    std::map<std::string, size_t> known;
+    for (size_t i = 0; i < node->properties.size(); ++i) known[node->properties[i].key] = i;
     for (const Json& name : schema["required"]) {
       if (!name.is_string()) return Refuse(here, "expected an array of names");
       const std::string key = name.dump();
-      const auto property = std::find_if(node->properties.begin(), node->properties.end(),
-                                         [&](const auto& p) { return p.key == key; });
-      if (property != node->properties.end()) {
-        property->required = true;
+      if (const auto property = known.find(key); property != known.end()) {
+        node->properties[property->second].required = true;
       } else if (node->other != JsonNode::kNone) {
+        known[key] = node->properties.size();
         node->properties.push_back({key, node->other, true});
       } else {
         return Refuse(
@@ -369,6 +375,12 @@ absl::StatusOr<JsonGrammar> CompileJsonSchema(absl::string_view schema) {
   if (schema.size() > kMaxJsonSchemaBytes) {
     return absl::InvalidArgumentError(absl::StrCat("json_schema has ", schema.size(),
                                                    " bytes, at most ", kMaxJsonSchemaBytes,
+                                                   " are allowed"));
+  }
+  // Copying and writing values takes stack for each level.
+  if (const int depth = JsonDepth(schema); depth > kMaxJsonSchemaDepth) {
+    return absl::InvalidArgumentError(absl::StrCat("json_schema is nested ", depth,
+                                                   " levels deep, at most ", kMaxJsonSchemaDepth,
                                                    " are allowed"));
   }
   const Json json = Json::parse(schema, nullptr, /*allow_exceptions=*/false);

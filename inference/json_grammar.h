@@ -13,6 +13,7 @@
 namespace tritter {
 
 inline constexpr size_t kMaxJsonSchemaBytes = 256 << 10;
+inline constexpr int kMaxJsonSchemaDepth = 400;  // of its text: a schema is several levels of it
 
 // One kind of value. Other nodes are named by their place in JsonGrammar::nodes.
 struct JsonNode {

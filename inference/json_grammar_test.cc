@@ -128,6 +128,8 @@ TEST(JsonGrammar, RefusesWhatItDoesNotSupportWithItsPath) {
       {"false", "#: expected an object or true"},
       {R"({"type":"strin"})", "#/type: expected object, array, string"},
       {R"({"type":[]})", "#/type: expected at least one type"},
+      {R"({"type":["null","string","null"]})", "#/type: names a type twice"},
+      {R"({"const":)" + std::string(500, '[') + std::string(500, ']') + "}", "501 levels deep"},
       {R"({"type":"integer","minimum":3})", "#/minimum: not supported here; supported are: type"},
       {R"({"properties":{"a":{"type":"string","pattern":"x"}}})",
        "#/properties/a/pattern: not supported here; supported are: type, enum, const, minLength"},

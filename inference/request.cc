@@ -34,7 +34,7 @@ absl::Status CheckContext(absl::string_view name, int64_t count, const RequestLi
 absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
   const int64_t pages = KvPagesFor(positions);
   if (pages <= limits.kv_pages) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
+  return absl::FailedPreconditionError(
       absl::StrCat("the request needs ", positions, " positions = ", pages, " pages of ",
                    limits.kv_page_bytes, " bytes = ", pages * limits.kv_page_bytes,
                    " bytes of KV cache, the server has ", limits.kv_pages * limits.kv_page_bytes,

@@ -94,7 +94,7 @@ struct RequestLimits {
   int64_t kv_page_bytes = 0;
 };
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
-// ResourceExhausted when the KV memory could never hold the request, with the arithmetic.
+// FailedPrecondition when the KV memory could never hold the request, with the arithmetic.
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits);
 absl::Status ValidateEmbed(const EmbedParams& params, const RequestLimits& limits);
 absl::Status ValidateScore(const ScoreParams& params, const RequestLimits& limits);

@@ -25,9 +25,11 @@ TEST(Catalogue, EveryEntryIsWellFormed) {
          {"_ms", "_millis", "_milliseconds", "_minutes", "_kb", "_mb", "_mib", "_percent"}) {
       EXPECT_FALSE(absl::StrContains(m.name + "_", std::string(unit) + "_")) << "not a base unit";
     }
-    // A base unit is in the name and in the entry, or in neither.
-    for (const char* unit : {"seconds", "bytes"}) {
-      EXPECT_EQ(absl::StrContains(m.name, std::string("_") + unit), m.unit == unit);
+    // A base unit is in the name and in the entry, or in neither; so is a rate of one.
+    for (const std::string unit : {"seconds", "bytes"}) {
+      const bool rate = absl::EndsWith(m.name, "_per_second");
+      EXPECT_EQ(absl::StrContains(m.name, "_" + unit),
+                m.unit == (rate ? unit + " per second" : unit));
     }
     EXPECT_FALSE(m.unit.empty());
     EXPECT_THAT(m.servers, testing::AnyOf("all", "coordinator", "worker", "inference"));

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <regex>
+#include <system_error>
 #include <thread>
 
 #include "absl/memory/memory.h"
@@ -54,12 +55,17 @@ class ConnectionThreads final : public httplib::TaskQueue {
       MutexLock lock(&mu_);
       if (running_ < limit_) {
         ++running_;
-        std::thread([this, serve = std::move(serve)] {
-          serve();
-          MutexLock done(&mu_);
-          if (--running_ == 0) idle_.NotifyAll();
-        }).detach();
-        return;
+        try {
+          std::thread([this, serve] {
+            serve();
+            MutexLock done(&mu_);
+            if (--running_ == 0) idle_.NotifyAll();
+          }).detach();
+          return;
+        } catch (const std::system_error& e) {  // the process may have no more threads
+          --running_;
+          LogWarning("http_no_thread", {{"error", e.what()}});
+        }
       }
     }
     refusing = true;

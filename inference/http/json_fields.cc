@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/json_depth.h"
 
 namespace tritter {
 namespace {
@@ -15,26 +16,6 @@ std::string Payload(const absl::Status& status, const char* url) {
   return cord.has_value() ? std::string(*cord) : "";
 }
 
-// Of brackets outside strings; what is not JSON is for the parser to tell.
-int Depth(absl::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 std::string TypeOf(const nlohmann::json& value) {
   return value.is_number_float() ? "a number with a fraction or exponent" : value.type_name();
 }
@@ -42,7 +23,7 @@ std::string TypeOf(const nlohmann::json& value) {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text) {
-  if (const int depth = Depth(text); depth > kMaxJsonDepth) {
+  if (const int depth = JsonDepth(text); depth > kMaxJsonDepth) {
     return absl::InvalidArgumentError(
         absl::StrCat("the body is nested ", depth, " levels deep, allowed are ", kMaxJsonDepth));
   }

@@ -43,9 +43,19 @@ absl::Status CheckStreamable(const TpackFile& file) {
     return absl::FailedPreconditionError(absl::StrCat(
         file.path(), ": ", entry.name, " is stored as ", TpackTypeName(entry.type),
         ", which cannot be streamed from disk; write the file again with: tritterctl convert ",
-        file.path(), " --out streamable.tpack"));
+        file.path(), " streamable.tpack --to tpack"));
   }
   return absl::OkStatus();
+}
+
+// Of matrices in logical form, which are tiled into memory beside the mapped file.
+int64_t CopiedBytes(const TpackFile& file) {
+  int64_t bytes = 0;
+  for (const TpackEntry& entry : file.header().entries) {
+    if (entry.type == TpackType::kTernaryLogical)
+      bytes += TiledBytes(entry.shape[0], entry.shape[1]);
+  }
+  return bytes;
 }
 
 // Nothing: all of it stays.
@@ -62,7 +72,10 @@ absl::StatusOr<std::optional<StreamPlan>> PlanFor(const PackedModelFile& file,
         ", and only a .tpack is streamed from disk; write one with: tritterctl convert"));
   }
   ASSIGN_OR_RETURN(StreamPlan plan, PlanStreaming(tpack->header(), options, tpack->path()));
-  if (plan.groups.empty()) return std::nullopt;
+  const int64_t copied = CopiedBytes(*tpack);
+  const bool fits =
+      copied == 0 || static_cast<int64_t>(file.file_bytes()) + copied <= options.max_weight_bytes;
+  if (plan.groups.empty() && fits) return std::nullopt;
   RETURN_IF_ERROR(CheckStreamable(*tpack));
   return plan;
 }
@@ -169,8 +182,8 @@ absl::StatusOr<int64_t> WeightMemory(const PackedModelFile& file, const StreamOp
   if (plan.has_value()) return static_cast<int64_t>(plan->memory_bytes());
   const int64_t bytes = static_cast<int64_t>(file.file_bytes());
   // Other containers are mapped too while they are packed.
-  const bool mapped = dynamic_cast<const TpackFile*>(&file) != nullptr;
-  return mapped ? bytes : bytes + PackedBytes(file.config());
+  const auto* const tpack = dynamic_cast<const TpackFile*>(&file);
+  return bytes + (tpack == nullptr ? PackedBytes(file.config()) : CopiedBytes(*tpack));
 }
 
 absl::StatusOr<bool> IsStreamed(const PackedModelFile& file, const StreamOptions& options) {

@@ -249,7 +249,10 @@ class Reader {
   }
 
   absl::StatusOr<std::string> Definition() const {
-    const std::string name = file_.Has(kPre) ? *file_.Text(kPre) : "missing";
+    std::string name = "missing";
+    if (file_.Has(kPre)) {
+      ASSIGN_OR_RETURN(name, file_.Text(kPre));
+    }
     const PreTokenizer* const pre = FindPreTokenizer(name);
     if (pre == nullptr) return NotHere(kPre, name, Names());
     json root = Shell(*pre);

@@ -162,6 +162,9 @@ TEST_F(OfOthers, WhatIsNoByteLevelBpeIsRefusedWithWhatToDo) {
 
 TEST_F(OfOthers, DamageSaysWhere) {
   constexpr auto kData = absl::StatusCode::kDataLoss;
+  GgufMetadata number = Keys("gpt2", "");
+  number.U32("tokenizer.ggml.pre", 7);
+  EXPECT_FALSE(Read(number).ok()) << "the name of a pre-tokenizer is no number";
   EXPECT_THAT(Read(Keys("gpt2", "gpt-2", [](auto* t) { t->pop_back(); })).status(),
               StatusIs(kData, HasSubstr("`tokenizer.ggml.token_type` has 300 values")));
   EXPECT_THAT(Read(Keys("gpt2", "gpt-2", [](auto* t) { (*t)[5] = "\xff"; })).status(),
