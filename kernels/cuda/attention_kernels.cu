@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(32 * kPlaceWarps) PlaceKernel(LayerHeads layer
 
 // --- attention ----------------------------------------------------------------------------------
 constexpr int kThreads = kSplitPositions;  // a thread for each position, then for each dimension
-constexpr int kQueries = static_cast<int>(kMaxQueries);
+constexpr int kQueries = kBlockQueries;
 static_assert(kThreads / 32 >= kQueries, "a warp for the softmax of each query");
 
 // acc[n] += q[n] · key of one slot, dimension by dimension.

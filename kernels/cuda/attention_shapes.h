@@ -17,18 +17,21 @@ struct HeadShape {
   constexpr int row() const { return (heads + 2 * kv_heads) * dim; }
 };
 
+// Queries that a block of threads takes: a warp each for the softmax.
+inline constexpr int kBlockQueries = 8;
+
 // Rows [first, first + count) of one sequence at neighbouring positions, whose queries of one KV
-// head attend together: at most kMaxQueries with all of `parts` parts of a group of heads.
+// head attend together: at most kBlockQueries with all of `parts` parts of a group of heads.
 struct RowBundle {
   int32_t first, count;
 };
 // What one KV head's group of heads is cut into, and rows of a bundle: none but full blocks of
-// kMaxQueries where the shape allows it.
+// kBlockQueries where the shape allows it.
 struct BundleShape {
   int parts, rows;
 };
 constexpr BundleShape BundleShapeOf(const HeadShape& shape) {
-  const int most = static_cast<int>(kMaxQueries), group = shape.heads / shape.kv_heads;
+  const int most = kBlockQueries, group = shape.heads / shape.kv_heads;
   const int parts = (group + most - 1) / most;
   return {parts, most / ((group + parts - 1) / parts)};
 }
