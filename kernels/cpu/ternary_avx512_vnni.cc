@@ -161,7 +161,7 @@ void MultiplyGroup(const Operands& o) {
       for (int64_t i = 0; i < 16 * T; i += 64) _mm_prefetch(x + o.next_x + i, _MM_HINT_T1);
     }
     w += F == kUnpacked ? 4 * R * 64 : kTileBytes;
-    codes += 4 * R * 64;
+    if constexpr (F == kUnpacking) codes += 4 * R * 64;
     x += 16 * T;
   }
 #pragma clang loop unroll(full)
