@@ -36,6 +36,11 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 ModelConfig Shape1B() {
   ModelConfig c;
   c.hidden = 2048;
@@ -81,12 +86,11 @@ class Bare {
     forward_.Run(batch, [](int64_t, int64_t) {}).IgnoreError();  // weights that are in memory
     return Now() - start;
   }
-  // Median seconds of a step after warming up.
-  double Median(int64_t sequences, int64_t rows, int64_t depth, int steps) {
+  // Median seconds of a step.
+  double Steps(int64_t sequences, int64_t rows, int64_t depth, int steps) {
     std::vector<double> seconds;
     for (int i = 0; i < steps; ++i) seconds.push_back(Step(sequences, rows, depth + i % 8));
-    std::sort(seconds.begin(), seconds.end());
-    return seconds[seconds.size() / 2];
+    return Median(std::move(seconds));
   }
 
  private:
@@ -95,10 +99,6 @@ class Bare {
   ForwardPass forward_;
   KvPagePool pages_;
   std::vector<std::vector<uint8_t*>> tables_;
-};
-
-struct Limits {
-  double bandwidth, int8;
 };
 
 // Bytes of weights that one decode step reads, and int8 operations of one token.
@@ -110,62 +110,78 @@ int64_t TernaryWeights(const ModelConfig& c) {
   return sum;
 }
 
-void BenchBare(const PackedModel& model, int threads, const Limits& limits,
-               const BenchOptions& options) {
+// What is compared is measured in turns, a round of each at a time, and the median of the rounds'
+// ratios is printed: the speed of a shared machine changes from one second to the next.
+void BenchBare(const PackedModel& model, int threads, const BenchOptions& options) {
   const auto wanted = [&](const char* what) {
     return options.only.empty() || absl::StrContains(options.only, what);
   };
-  Bare bare(&model, threads);
   const ModelConfig& c = model.config();
   const std::string on = absl::StrCat(", ", threads, threads == 1 ? " thread" : " threads");
   const double weights = static_cast<double>(TernaryWeights(c));
-  const double bytes = weights / 4 + static_cast<double>(model.head().bytes());
-  double shallow = 0;
-  if (wanted("decode") || wanted("depth")) {
-    shallow = bare.Median(1, 1, 16, 40);
-    PrintFigure(
-        {absl::StrCat("decode", on), 1 / shallow, "tokens/s",
-         absl::StrCat(static_cast<int64_t>(limits.bandwidth / bytes), " if only memory counted"),
-         threads == 2 ? ">= 200" : ""});
-    PrintFigure({absl::StrCat("decode, share of DRAM read bandwidth", on),
-                 100 * bytes / shallow / limits.bandwidth, "%",
-                 absl::StrCat(static_cast<int64_t>(limits.bandwidth / 1e9), " GB/s"),
+  if (wanted("decode")) {
+    const double bytes = weights / 4 + static_cast<double>(model.head().bytes());
+    Bare bare(&model, threads);
+    MemoryReader reader(threads);
+    std::vector<double> seconds, bandwidths, shares;
+    for (int round = 0; round < 15; ++round) {
+      seconds.push_back(bare.Steps(1, 1, 16, 8));
+      bandwidths.push_back(reader.Pass());
+      shares.push_back(bytes / seconds.back() / bandwidths.back());
+    }
+    const double bandwidth = Median(bandwidths);
+    PrintFigure({absl::StrCat("decode", on), 1 / Median(seconds), "tokens/s",
+                 absl::StrCat(static_cast<int64_t>(bandwidth / bytes), " if only memory counted"),
+                 threads == 2 ? ">= 200" : ""});
+    PrintFigure({absl::StrCat("decode, share of DRAM read bandwidth", on), 100 * Median(shares),
+                 "%", absl::StrCat(static_cast<int64_t>(bandwidth / 1e9), " GB/s"),
                  threads == 2 ? ">= 70" : ""});
   }
   if (wanted("prefill")) {
-    const double prefill = bare.Median(1, 512, 0, 5);
-    PrintFigure({absl::StrCat("prefill 512", on), 512 / prefill, "tokens/s", "",
+    Bare bare(&model, threads);
+    std::vector<double> seconds, peaks, shares;
+    for (int round = 0; round < 7; ++round) {
+      seconds.push_back(bare.Step(1, 512, 0));
+      peaks.push_back(Int8Peak(threads));
+      shares.push_back(2 * weights * 512 / seconds.back() / peaks.back());
+    }
+    PrintFigure({absl::StrCat("prefill 512", on), 512 / Median(seconds), "tokens/s", "",
                  threads == 2 ? ">= 800" : ""});
-    PrintFigure({absl::StrCat("prefill 512, share of the int8 peak", on),
-                 100 * 2 * weights * 512 / prefill / limits.int8, "%",
-                 absl::StrCat(static_cast<int64_t>(limits.int8 / 1e9), " GOP/s"),
+    PrintFigure({absl::StrCat("prefill 512, share of the int8 peak", on), 100 * Median(shares), "%",
+                 absl::StrCat(static_cast<int64_t>(Median(peaks) / 1e9), " GOP/s"),
                  threads == 2 ? ">= 70" : ""});
   }
   if (wanted("batch")) {
+    Bare bare(&model, threads);
     for (const int64_t batch : {2, 4, 8, 16}) {
-      const double seconds = bare.Median(batch, 1, 16, 20);
+      const double seconds = bare.Steps(batch, 1, 16, 30);
       PrintFigure({absl::StrCat("decode at batch ", batch, on),
                    static_cast<double>(batch) / seconds, "tokens/s", "",
                    threads == 2 && batch == 8 ? ">= 500" : ""});
     }
   }
   if (wanted("depth")) {
-    double bf16 = 0;
-    for (const auto& [format, name] : {std::pair{KvFormat::kF32, "FP32"},
-                                       {KvFormat::kBf16, "BF16"},
-                                       {KvFormat::kInt4, "INT4"}}) {
-      Bare deep(&model, threads, format);
-      for (int64_t at = 0; at < 2048; at += 512) deep.Step(1, 512, at);
-      const double seconds = deep.Median(1, 1, 2040, 30);
-      if (format == KvFormat::kBf16) bf16 = seconds;
-      const bool bar = threads == 2 && format == KvFormat::kInt4;
-      PrintFigure({absl::StrCat("decode at depth 2048 against depth 16, KV ", name, on),
-                   shallow / seconds, "x", "", bar ? ">= 0.85" : ""});
-      if (format == KvFormat::kInt4) {
-        PrintFigure({absl::StrCat("decode at depth 2048, KV INT4 against BF16", on), bf16 / seconds,
-                     "x", "", bar ? ">= 1" : ""});
-      }
+    Bare f32(&model, threads, KvFormat::kF32), bf16(&model, threads, KvFormat::kBf16),
+        int4(&model, threads, KvFormat::kInt4);
+    for (int64_t at = 0; at < 2048; at += 512) {
+      for (Bare* bare : {&f32, &bf16, &int4}) bare->Step(1, 512, at);
     }
+    std::vector<double> of_f32, of_bf16, of_int4, int4_to_bf16;
+    for (int round = 0; round < 15; ++round) {
+      const double shallow = int4.Steps(1, 1, 16, 4), deep = int4.Steps(1, 1, 2040, 4),
+                   deep_bf16 = bf16.Steps(1, 1, 2040, 4);
+      of_f32.push_back(shallow / f32.Steps(1, 1, 2040, 4));
+      of_bf16.push_back(shallow / deep_bf16);
+      of_int4.push_back(shallow / deep);
+      int4_to_bf16.push_back(deep_bf16 / deep);
+    }
+    const std::string what = "decode at depth 2048 against depth 16, KV ";
+    PrintFigure({absl::StrCat(what, "FP32", on), Median(of_f32), "x", "", ""});
+    PrintFigure({absl::StrCat(what, "BF16", on), Median(of_bf16), "x", "", ""});
+    PrintFigure(
+        {absl::StrCat(what, "INT4", on), Median(of_int4), "x", "", threads == 2 ? ">= 0.85" : ""});
+    PrintFigure({absl::StrCat("decode at depth 2048, KV INT4 against BF16", on),
+                 Median(int4_to_bf16), "x", "", threads == 2 ? ">= 1" : ""});
   }
 }
 
@@ -201,9 +217,8 @@ absl::Status BenchClients(int threads, const BenchOptions& options) {
   run(0, nullptr);
   std::vector<double> firsts;
   for (int i = 1; i < 6; ++i) firsts.push_back(run(i, nullptr));
-  std::sort(firsts.begin(), firsts.end());
   PrintFigure({absl::StrCat("time to first token of 128, 1 client, ", threads, " threads"),
-               firsts[firsts.size() / 2], "s", "", "<= 0.2"});
+               Median(std::move(firsts)), "s", "", "<= 0.2"});
   std::vector<std::vector<double>> gaps(kClients);
   const double start = Now();
   std::vector<std::thread> clients;
@@ -231,7 +246,7 @@ absl::Status Bench(const BenchOptions& options) {
     ASSIGN_OR_RETURN(const std::unique_ptr<PackedModel> model,
                      PackedModel::Load(std::move(file), BestTernaryKernel()));
     for (const int threads : std::set<int>{1, options.threads}) {
-      BenchBare(*model, threads, {ReadBandwidth(threads), Int8Peak(threads)}, options);
+      BenchBare(*model, threads, options);
       std::fflush(stdout);
     }
   }

@@ -13,6 +13,10 @@ namespace {
 // Accumulators of one call of a matrix kernel: small enough to stay in the cache until they are
 // dequantised.
 constexpr int64_t kAccumulators = 16384;
+// Row blocks that a worker takes at a time: a multiple of what the kernels work on together.
+constexpr int64_t kLeastBlocks = 8;
+constexpr int64_t kMostHeads = 32;  // rotated at a time
+constexpr int64_t kLeastHeadRows = 64, kMostHeadRows = 4096;
 
 template <typename T>
 void Grow(AlignedVector<T>& v, int64_t n) {
@@ -171,11 +175,11 @@ void ForwardPass::Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w
   pool_->Barrier();
   AddToResidual(w.down, worker);
   pool_->Barrier();
-  if (!config_
-           .ffn_pre_norm()) {  // the rows that this worker also quantises next: no barrier between
+  if (!config_.ffn_pre_norm()) {
     const auto mine = pool_->Share(count_, worker);
     float* x = x_.data() + mine.begin * config_.hidden;
     RmsNormRows(x, w.norm_post, eps_, mine.end - mine.begin, config_.hidden, x);
+    pool_->Barrier();
   }
 }
 
@@ -184,8 +188,9 @@ void ForwardPass::Quantise(const AlignedVector<float>& x, int64_t width, const f
   const int64_t columns = (width + 15) / 16 * 16;
   AlignedVector<int8_t>& x8 = scratch_[worker].x8;
   Grow(x8, columns);
-  const auto mine = pool_->Share(count_, worker);
-  for (int64_t t = mine.begin; t < mine.end; ++t) {
+  for (;;) {
+    const int64_t t = pool_->Claim(count_, 1, 1).begin;
+    if (t == count_) return;
     const float* from = x.data() + t * width;
     if (norm != nullptr) {
       RmsNormQuantiseRows(from, norm, eps_, 1, width, x8.data(), columns, &inv_[t]);
@@ -221,15 +226,20 @@ void ForwardPass::Qkv(const LayerWeights& w, int worker) {
   const int64_t width = query_ + 2 * key_, step = BlocksAtOnce();
   const std::pair<const TernaryMatrix*, int64_t> parts[] = {
       {&w.q, 0}, {&w.k, query_}, {&w.v, query_ + key_}};
-  const auto mine = pool_->Share(w.q.blocks() + w.k.blocks() + w.v.blocks(), worker);
-  int64_t begin = 0;  // of this matrix, in blocks of all three
-  for (const auto& [m, column] : parts) {
-    const int64_t end = std::min(mine.end, begin + m->blocks()) - begin;
-    for (int64_t block = std::max(mine.begin, begin) - begin; block < end; block += step) {
-      DequantiseInto(Multiply(*m, block, std::min(step, end - block), &scratch_[worker].acc), false,
-                     &qkv_[column + block * 16], width);
+  const int64_t blocks = w.q.blocks() + w.k.blocks() + w.v.blocks();
+  for (;;) {
+    const auto mine = pool_->Claim(blocks, kLeastBlocks, step);
+    if (mine.begin == mine.end) return;
+    int64_t begin = 0;  // of this matrix, in blocks of all three
+    for (const auto& [m, column] : parts) {
+      const int64_t block = std::max(mine.begin, begin) - begin,
+                    end = std::min(mine.end, begin + m->blocks()) - begin;
+      if (block < end) {
+        DequantiseInto(Multiply(*m, block, end - block, &scratch_[worker].acc), false,
+                       &qkv_[column + block * 16], width);
+      }
+      begin += m->blocks();
     }
-    begin += m->blocks();
   }
 }
 
@@ -240,23 +250,27 @@ void ForwardPass::StoreKeys(absl::Span<const ForwardRow> rows, const LayerWeight
     if (norm != nullptr) RmsNormRows(vector, norm, eps_, 1, d, vector);
     RopeInPlace(vector, rope_.Cos(rows[t].position), rope_.Sin(rows[t].position), d);
   };
-  const auto queries = pool_->Share(count_ * config_.heads, worker);
-  for (int64_t item = queries.begin; item < queries.end; ++item) {
-    const int64_t t = item / config_.heads, head = item % config_.heads;
-    turn(t, &qkv_[t * stride + head * d], w.q_norm);
-  }
-  const auto keys =
-      pool_->Share(static_cast<int64_t>(page_runs_.size()) * config_.kv_heads, worker);
-  for (int64_t item = keys.begin; item < keys.end; ++item) {
-    const RowRun& run = page_runs_[static_cast<size_t>(item / config_.kv_heads)];
-    const int64_t head = item % config_.kv_heads;
-    for (int64_t t = run.first; t < run.first + run.count; ++t) {
-      float* vector = &qkv_[t * stride + query_ + head * d];
-      turn(t, vector, w.k_norm);
-      const int64_t position = rows[t].position;
-      uint8_t* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
-      KvStore(layout_.format, vector, vector + key_, d, position % kKvPagePositions,
-              page + layout_.Offset(layer, head));
+  // First the keys and values, a head of a page's rows at a time, then the queries.
+  const int64_t keys = static_cast<int64_t>(page_runs_.size()) * config_.kv_heads,
+                items = keys + count_ * config_.heads;
+  for (;;) {
+    const auto mine = pool_->Claim(items, 1, kMostHeads);
+    if (mine.begin == mine.end) return;
+    for (int64_t item = mine.begin; item < std::min(mine.end, keys); ++item) {
+      const RowRun& run = page_runs_[static_cast<size_t>(item / config_.kv_heads)];
+      const int64_t head = item % config_.kv_heads;
+      for (int64_t t = run.first; t < run.first + run.count; ++t) {
+        float* vector = &qkv_[t * stride + query_ + head * d];
+        turn(t, vector, w.k_norm);
+        const int64_t position = rows[t].position;
+        uint8_t* page = (*rows[t].pages)[static_cast<size_t>(position / kKvPagePositions)];
+        KvStore(layout_.format, vector, vector + key_, d, position % kKvPagePositions,
+                page + layout_.Offset(layer, head));
+      }
+    }
+    for (int64_t item = std::max(mine.begin, keys) - keys; item < mine.end - keys; ++item) {
+      const int64_t t = item / config_.heads, head = item % config_.heads;
+      turn(t, &qkv_[t * stride + head * d], w.q_norm);
     }
   }
 }
@@ -266,9 +280,10 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
   const int64_t parts = (group + queries_ - 1) / queries_;  // of a KV head's group
   const int64_t per_bundle = config_.kv_heads * parts,
                 items = static_cast<int64_t>(bundles_.size()) * per_bundle;
-  // Interleaved: later rows of a prompt see more positions, so that contiguous parts would be
-  // uneven.
-  for (int64_t item = worker; item < items; item += pool_->threads()) {
+  for (;;) {
+    const int64_t taken = pool_->Claim(items, 1, 1).begin;
+    if (taken == items) return;
+    const int64_t item = items - 1 - taken;  // later rows see more positions: the longest first
     const RowRun& bundle = bundles_[static_cast<size_t>(item / per_bundle)];
     const int64_t kv_head = item % per_bundle / parts, part = item % parts;
     const int64_t first_head = kv_head * group + part * group / parts,
@@ -287,24 +302,26 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
 }
 
 void ForwardPass::AddToResidual(const TernaryMatrix& m, int worker) {
-  const auto mine = pool_->Share(m.blocks(), worker);
   const int64_t step = BlocksAtOnce();
-  for (int64_t block = mine.begin; block < mine.end; block += step) {
-    DequantiseInto(Multiply(m, block, std::min(step, mine.end - block), &scratch_[worker].acc),
-                   true, &x_[block * 16], config_.hidden);
+  for (;;) {
+    const auto mine = pool_->Claim(m.blocks(), kLeastBlocks, step);
+    if (mine.begin == mine.end) return;
+    DequantiseInto(Multiply(m, mine.begin, mine.end - mine.begin, &scratch_[worker].acc), true,
+                   &x_[mine.begin * 16], config_.hidden);
   }
 }
 
 void ForwardPass::GateUp(const LayerWeights& w, int worker) {
-  const auto mine = pool_->Share(w.gate.blocks(), worker);
   const int64_t step = BlocksAtOnce();
+  const bool silu = config_.ffn_activation() == FfnActivation::kSilu;
   WorkerScratch& s = scratch_[worker];
-  for (int64_t block = mine.begin; block < mine.end; block += step) {
-    const int64_t blocks = std::min(step, mine.end - block);
-    const DequantiseTile gate = Multiply(w.gate, block, blocks, &s.acc),
-                         up = Multiply(w.up, block, blocks, &s.up_acc);
-    const bool silu = config_.ffn_activation() == FfnActivation::kSilu;
-    (silu ? DequantiseSiluGated : DequantiseGated)(gate, up, &inner_[block * 16], config_.ffn);
+  for (;;) {
+    const auto mine = pool_->Claim(w.gate.blocks(), kLeastBlocks, step);
+    if (mine.begin == mine.end) return;
+    const int64_t blocks = mine.end - mine.begin;
+    const DequantiseTile gate = Multiply(w.gate, mine.begin, blocks, &s.acc),
+                         up = Multiply(w.up, mine.begin, blocks, &s.up_acc);
+    (silu ? DequantiseSiluGated : DequantiseGated)(gate, up, &inner_[mine.begin * 16], config_.ffn);
   }
 }
 
@@ -319,9 +336,16 @@ void ForwardPass::FinalNorm(int worker) {
 }
 
 void ForwardPass::Head(int64_t first, int64_t count, int worker) {
+  for (;;) {
+    const auto columns = pool_->Claim(vocab_, kLeastHeadRows, kMostHeadRows);
+    if (columns.begin == columns.end) return;
+    HeadRows(first, count, columns, worker);
+  }
+}
+
+void ForwardPass::HeadRows(int64_t first, int64_t count, ThreadPool::Range columns, int worker) {
   const RowMatrix& head = model_->head();
   const int64_t h = config_.hidden, stride = SplitStride(h);
-  const auto columns = pool_->Share(vocab_, worker);
   const uint8_t* const data = head.data + columns.begin * head.row_bytes();
   const int64_t rows = columns.end - columns.begin;
   float* const out = logits_.data() + columns.begin;

@@ -66,6 +66,7 @@ class ForwardPass final : public ForwardBackend {
   void GateUp(const LayerWeights& w, int worker);
   void FinalNorm(int worker);
   void Head(int64_t first, int64_t count, int worker);
+  void HeadRows(int64_t first, int64_t count, ThreadPool::Range columns, int worker);
 
   const PackedModel* const model_;
   // Of layers that come and go; written by worker 0 between two barriers.

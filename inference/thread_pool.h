@@ -1,10 +1,12 @@
 // A fixed set of threads that work on one task at a time, in lockstep: made for a decode step,
-// which is a few hundred short parallel phases. Waiting threads spin briefly (a barrier then costs
-// a fraction of a microsecond) and park after that, so that an idle or oversubscribed machine is
-// not kept busy. Pinned, each thread keeps to one CPU, of distinct physical cores first.
+// which is a few hundred short parallel phases. Waiting threads spin (a barrier then costs a
+// fraction of a microsecond; waking a parked thread costs tens, on a virtual machine more) and park
+// after kSpin, so that an idle or oversubscribed machine is not kept busy. Pinned, each thread
+// keeps to one CPU, of distinct physical cores first.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
@@ -39,6 +41,10 @@ class ThreadPool {
   Range Share(int64_t items, int worker) const {
     return {items * worker / threads_, items * (worker + 1) / threads_};
   }
+  // The next items that no worker has taken yet, `least` (but for the last) to `most` of them,
+  // fewer towards the end; empty when all are taken. Cores that others slow down so take less. One
+  // loop of all workers over the same `items` between two barriers.
+  Range Claim(int64_t items, int64_t least, int64_t most);
 
  private:
   void Work(int worker);
@@ -47,11 +53,12 @@ class ThreadPool {
   const int threads_;
   const bool pin_;
   const std::vector<int> cpus_;  // that the maker of the pool may run on, best ones first
-  const int spins_;
+  const std::chrono::nanoseconds spin_;
   std::thread::id pinned_caller_;
   std::atomic<uint32_t> arrived_{0};
   std::atomic<uint32_t> phase_{0};       // of the barrier
   std::atomic<uint32_t> generation_{0};  // of the task
+  std::atomic<int64_t> claimed_{0};      // items since the last barrier
   std::atomic<bool> stop_{false};
   const absl::FunctionRef<void(int)>* task_ = nullptr;
   std::vector<std::thread> workers_;

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <set>
 
@@ -50,6 +51,46 @@ TEST(ThreadPool, SharesCoverAllItemsWithoutOverlap) {
     }
     EXPECT_EQ(next, items);
   }
+}
+
+TEST(ThreadPool, EveryItemIsClaimedOnceBetweenTwoBarriers) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t items : {0, 1, 7, 352, 5000}) {
+      std::vector<std::atomic<int>> claims(items);
+      constexpr int kPhases = 3;
+      pool.Run([&](int) {
+        for (int phase = 0; phase < kPhases; ++phase) {
+          for (;;) {
+            const ThreadPool::Range mine = pool.Claim(items, 8, 64);
+            if (mine.begin == mine.end) break;
+            EXPECT_LE(mine.end - mine.begin, 64);
+            EXPECT_TRUE(mine.end - mine.begin >= 8 || mine.end == items);
+            for (int64_t i = mine.begin; i < mine.end; ++i) ++claims[i];
+          }
+          pool.Barrier();
+        }
+      });
+      for (const auto& c : claims) ASSERT_EQ(c, kPhases);
+    }
+  }
+}
+
+TEST(ThreadPool, WhoIsFasterClaimsMore) {
+  ThreadPool pool(2);
+  std::atomic<bool> rest_claimed{false};
+  int64_t claimed[2] = {0, 0};
+  pool.Run([&](int worker) {
+    for (;;) {
+      const ThreadPool::Range mine = pool.Claim(100, 1, 4);
+      if (mine.begin == mine.end) break;
+      claimed[worker] += mine.end - mine.begin;
+      while (worker == 0 && !rest_claimed) std::this_thread::yield();
+    }
+    rest_claimed = true;
+  });
+  EXPECT_LE(claimed[0], 4);
+  EXPECT_EQ(claimed[0] + claimed[1], 100);
 }
 
 TEST(ThreadPool, PinnedThreadsKeepToACpuEach) {

@@ -28,21 +28,26 @@ double Together(int threads, const std::function<void(int)>& body) {
 
 }  // namespace
 
-double ReadBandwidth(int threads, int64_t bytes) {
-  const int64_t words = bytes / 8 / threads;
-  std::vector<std::unique_ptr<uint64_t[]>> parts(threads);
+MemoryReader::MemoryReader(int threads, int64_t bytes)
+    : words_(bytes / 8 / threads), parts_(threads), sums_(threads) {
   Together(threads, [&](int t) {  // each on the thread's own memory, touched by it first
-    parts[t].reset(new uint64_t[words]);
-    std::fill(parts[t].get(), parts[t].get() + words, uint64_t{1});
+    parts_[t].reset(new uint64_t[words_]);
+    std::fill(parts_[t].get(), parts_[t].get() + words_, uint64_t{1});
   });
-  std::vector<uint64_t> sums(threads);
+}
+
+double MemoryReader::Pass() {
+  const int threads = static_cast<int>(parts_.size());
+  const double seconds =
+      Together(threads, [&](int t) { sums_[t] += SumWords(parts_[t].get(), words_); });
+  return static_cast<double>(words_ * 8 * threads) / seconds;
+}
+
+double ReadBandwidth(int threads) {
+  MemoryReader reader(threads);
   double best = 0;
-  for (int pass = 0; pass < 5; ++pass) {
-    const double seconds =
-        Together(threads, [&](int t) { sums[t] += SumWords(parts[t].get(), words); });
-    best = std::max(best, static_cast<double>(words * 8 * threads) / seconds);
-  }
-  return sums[0] == 0 ? 0 : best;
+  for (int pass = 0; pass < 5; ++pass) best = std::max(best, reader.Pass());
+  return best;
 }
 
 double Int8Peak(int threads, double seconds) {
