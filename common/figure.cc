@@ -1,5 +1,7 @@
 #include "common/figure.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -17,6 +19,12 @@ void PrintFigure(const Figure& figure) {
   std::printf("figure\t%s\t%.4g\t%s\t%s\t%s\t%s\n", figure.name.c_str(), figure.value,
               figure.unit.c_str(), figure.anchor.c_str(), figure.bar.c_str(), verdict);
   std::fflush(stdout);
+}
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
 }  // namespace tritter

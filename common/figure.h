@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace tritter {
 
@@ -17,5 +18,7 @@ struct Figure {
 void PrintFigure(const Figure& figure);
 // Whether `value` meets `bar` ("<= 1.05" or ">= 600").
 bool MeetsBar(double value, const std::string& bar);
+// The upper one of an even number; `values` must not be empty.
+double Median(std::vector<double> values);
 
 }  // namespace tritter

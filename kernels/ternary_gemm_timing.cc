@@ -32,7 +32,7 @@ TernaryGemmTimer::TernaryGemmTimer(int64_t bytes)
 }
 
 double TernaryGemmTimer::Time(const TernaryKernel& kernel, const ProductShape& shape,
-                              const TimingOptions& options) const {
+                              const TimingOptions& options) {
   const int64_t stride = RoundUp(shape.cols, kTileCols), y_stride = RoundUp(shape.rows, kTileRows);
   std::vector<int8_t> x(static_cast<size_t>(shape.tokens * stride));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<int8_t>(i * 37 % 255 - 127);
@@ -42,28 +42,27 @@ double TernaryGemmTimer::Time(const TernaryKernel& kernel, const ProductShape& s
   const int64_t matrix_bytes = TiledBytes(shape.rows, shape.cols),
                 copies = std::max<int64_t>(1, static_cast<int64_t>(weights_.size()) / matrix_bytes);
   const int64_t blocks = y_stride / kTileRows;
-  double best = 1e9;
-  for (int repeat = 0; repeat < 5; ++repeat) {
-    std::vector<double> seconds_each(static_cast<size_t>(options.threads));
-    const auto work = [&](int thread) {
-      int64_t products = 0;
-      double elapsed = 0;
-      for (const double start = Seconds(options.cpu_clock); elapsed < options.seconds / 5;
-           elapsed = Seconds(options.cpu_clock) - start) {
-        kernel.gemm(weights_.data() + (products++ + repeat * 7) % copies * matrix_bytes, shape.rows,
-                    shape.cols, {x.data(), sums.data(), shape.tokens},
-                    y.data() + blocks * thread / options.threads * kTileRows, y_stride,
-                    blocks * thread / options.threads, blocks * (thread + 1) / options.threads);
-      }
-      seconds_each[static_cast<size_t>(thread)] = elapsed / static_cast<double>(products);
-    };
-    std::vector<std::thread> threads;
-    for (int t = 1; t < options.threads; ++t) threads.emplace_back(work, t);
-    work(0);
-    for (std::thread& thread : threads) thread.join();
-    best = std::min(best, *std::max_element(seconds_each.begin(), seconds_each.end()));
-  }
-  return best;
+  const int64_t first = next_;
+  next_ += 7;
+  std::vector<double> seconds(static_cast<size_t>(options.threads));
+  const auto work = [&](int thread) {
+    const int64_t from = blocks * thread / options.threads,
+                  to = blocks * (thread + 1) / options.threads;
+    int64_t products = 0;
+    double elapsed = 0;
+    for (const double start = Seconds(options.cpu_clock); elapsed < options.seconds;
+         elapsed = Seconds(options.cpu_clock) - start) {
+      kernel.gemm(weights_.data() + (first + products++) % copies * matrix_bytes, shape.rows,
+                  shape.cols, {x.data(), sums.data(), shape.tokens}, y.data() + from * kTileRows,
+                  y_stride, from, to);
+    }
+    seconds[static_cast<size_t>(thread)] = elapsed / static_cast<double>(products);
+  };
+  std::vector<std::thread> threads;
+  for (int t = 1; t < options.threads; ++t) threads.emplace_back(work, t);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+  return *std::max_element(seconds.begin(), seconds.end());
 }
 
 }  // namespace tritter

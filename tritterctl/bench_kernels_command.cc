@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/figure.h"
 #include "common/flags.h"
 #include "kernels/machine_peaks.h"
 #include "kernels/packing.h"
@@ -36,6 +37,28 @@ std::vector<ProductShape> ShapesFor(const TernaryKernel& kernel) {
   return shapes;
 }
 
+constexpr int kRounds = 5;  // of a line: the product, the peak and memory in turns
+
+struct Measured {
+  double seconds, peak, bandwidth;  // medians
+  double of_peak, of_bandwidth;     // medians of the rounds' shares
+};
+
+Measured Measure(TernaryGemmTimer* timer, MemoryReader* reader, const TernaryKernel& kernel,
+                 const ProductShape& shape, const TimingOptions& timing) {
+  const double bytes = static_cast<double>(TiledBytes(shape.rows, shape.cols));
+  std::vector<double> seconds, peaks, bandwidths, of_peak, of_bandwidth;
+  for (int round = 0; round < kRounds; ++round) {
+    seconds.push_back(timer->Time(kernel, shape, timing));
+    peaks.push_back(Int8Peak(timing.threads, timing.seconds));
+    bandwidths.push_back(reader->Pass());
+    of_peak.push_back(peaks.back() > 0 ? shape.operations() / seconds.back() / peaks.back() : 0);
+    of_bandwidth.push_back(bytes / seconds.back() / bandwidths.back());
+  }
+  return {Median(seconds), Median(peaks), Median(bandwidths), Median(of_peak),
+          Median(of_bandwidth)};
+}
+
 std::string Percent(double share) {
   return share > 0 ? absl::StrFormat("%.0f %%", 100 * share) : "-";
 }
@@ -55,32 +78,37 @@ int BenchKernels(const CommandContext& context, const KernelsArguments& a) {
   timing.threads = a.threads > 0
                        ? a.threads
                        : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  timing.seconds = a.seconds;
+  timing.seconds = a.seconds / kRounds;
   timing.cpu_clock = a.cpu_clock;
-  const double bandwidth = ReadBandwidth(timing.threads), peak = Int8Peak(timing.threads);
-  const TernaryGemmTimer timer;
+  TernaryGemmTimer timer;
+  MemoryReader reader(timing.threads);
+  std::vector<double> peaks, bandwidths;
   OrderedJson products = OrderedJson::array();
   std::vector<std::vector<std::string>> rows;
   for (const TernaryKernel* kernel : kernels) {
     for (const ProductShape& shape : ShapesFor(*kernel)) {
-      const double seconds = timer.Time(*kernel, shape, timing);
+      const Measured m = Measure(&timer, &reader, *kernel, shape, timing);
+      peaks.push_back(m.peak);
+      bandwidths.push_back(m.bandwidth);
       const double bytes =
-          static_cast<double>(TiledBytes(shape.rows, shape.cols)) / seconds;  // a second
-      const double operations = shape.operations() / seconds;
+          static_cast<double>(TiledBytes(shape.rows, shape.cols)) / m.seconds;  // a second
+      const double operations = shape.operations() / m.seconds;
       products.push_back({{"kernel", kernel->name},
                           {"rows", shape.rows},
                           {"columns", shape.cols},
                           {"tokens", shape.tokens},
-                          {"seconds", seconds},
+                          {"seconds", m.seconds},
                           {"weight_bytes_per_second", bytes},
-                          {"operations_per_second", operations}});
+                          {"share_of_read_bandwidth", m.of_bandwidth},
+                          {"operations_per_second", operations},
+                          {"share_of_int8_peak", m.of_peak}});
       rows.push_back({kernel->name, absl::StrCat(shape.rows, "x", shape.cols),
-                      absl::StrCat(shape.tokens), absl::StrFormat("%.1f", 1e6 * seconds),
-                      absl::StrFormat("%.1f", bytes / 1e9), Percent(bytes / bandwidth),
-                      absl::StrFormat("%.0f", operations / 1e9),
-                      peak > 0 ? Percent(operations / peak) : "-"});
+                      absl::StrCat(shape.tokens), absl::StrFormat("%.1f", 1e6 * m.seconds),
+                      absl::StrFormat("%.1f", bytes / 1e9), Percent(m.of_bandwidth),
+                      absl::StrFormat("%.0f", operations / 1e9), Percent(m.of_peak)});
     }
   }
+  const double peak = Median(peaks), bandwidth = Median(bandwidths);
   const OrderedJson json = {{"cpu", CpuFeatures()},
                             {"threads", timing.threads},
                             {"read_bytes_per_second", bandwidth},
@@ -110,7 +138,8 @@ void AddBenchKernelsCommand(CommandLine* bench, CommandContext* context) {
       .Between(0, 4096);
   command->AddFlag("--kernel", &a->kernel, "this one alone; none: each that this processor runs")
       .HideDefault();
-  command->AddFlag("--seconds", &a->seconds, "spent on each line").Between(0.001, 60.0);
+  command->AddFlag("--seconds", &a->seconds, "spent on the product of each line")
+      .Between(0.001, 60.0);
   command->AddFlag("--cpu-clock", &a->cpu_clock,
                    "count a thread's own time, for a machine that is busy with other work");
   command->OnCall([=] { context->run = [=] { return BenchKernels(*context, *a); }; });

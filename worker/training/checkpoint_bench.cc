@@ -41,11 +41,6 @@ double Seconds(const Act& act) {
   return absl::ToDoubleSeconds(Clock::Real()->Monotonic() - start);
 }
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 // As `dd bs=4M conv=fsync` does it.
 absl::Status PlainWrite(const std::string& path, const FloatBuffer& buffer) {
   constexpr size_t kBlock = 4 << 20;
