@@ -189,9 +189,16 @@ class Steps : public EngineObserver {
   absl::Notification first, go_on;
 };
 
-TEST(EngineRandom, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
+// Given, and what is the default.
+class DecodingChunk : public testing::TestWithParam<std::pair<int64_t, int64_t>> {};
+INSTANTIATE_TEST_SUITE_P(EngineRandom, DecodingChunk,
+                         testing::Values(std::pair{8, 8}, std::pair{0, 16}));
+
+TEST_P(DecodingChunk, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
+  const auto [given, chunk] = GetParam();
   EngineOptions options;
-  options.scheduler.prefill_chunk = 8;
+  options.scheduler.prefill_chunk = 64;
+  options.scheduler.decoding_chunk = given;
   options.scheduler.prefill_quantum = 4;
   auto steps = std::make_shared<Steps>();
   std::vector<Result> results;
@@ -211,11 +218,11 @@ TEST(EngineRandom, LongPromptsStallNeitherThoseThatDecodeNorShortPrompts) {
   }
   int64_t prefill_steps = 0;
   for (const StepReport& r : steps->reports) {
-    EXPECT_LE(r.prompt_positions, 8);
+    EXPECT_LE(r.prompt_positions, chunk);
     if (r.prompt_positions == 0 || prefill_steps++ == 0) continue;
     EXPECT_GE(r.decoding, 1) << "the first request goes on in every step";
   }
-  EXPECT_GE(prefill_steps, 2 * 240 / 8);
+  EXPECT_GE(prefill_steps, 2 * 240 / chunk);
 }
 
 }  // namespace

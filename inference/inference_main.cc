@@ -78,6 +78,7 @@ EngineLoaderOptions LoaderOptions(const ServeOptions& o, const ChosenDevice& dev
   engine.max_queue = o.max_queue;
   engine.scheduler.max_batch = o.max_batch;
   engine.scheduler.prefill_chunk = o.prefill_chunk;
+  engine.scheduler.decoding_chunk = o.decoding_chunk;
   return loader;
 }
 

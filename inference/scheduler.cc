@@ -17,8 +17,11 @@ bool Scheduler::Admit(std::unique_ptr<Sequence>& sequence) {
 }
 
 void Scheduler::DealOut(std::vector<Work>* work) {
-  for (const auto& s : active_) work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0});
   int64_t budget = options_.prefill_chunk;
+  for (const auto& s : active_) {
+    if (!s->in_prefill()) budget = std::min(budget, options_.decoding_chunk);
+    work->push_back({s.get(), s->in_prefill() ? 0 : 1, 0, 0});
+  }
   bool dealt = true;
   while (budget > 0 && dealt) {
     dealt = false;

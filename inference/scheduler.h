@@ -1,7 +1,7 @@
 // Continuous batching: which positions of which requests are computed in the next step. Requests
 // join and leave between steps. A step computes one position of every request that decodes, and a
-// bounded number of prompt positions, dealt out in turn, so that a long prompt stalls neither those
-// that decode nor shorter prompts.
+// bounded number of prompt positions, fewer when somebody waits for his next token, dealt out in
+// turn, so that a long prompt stalls neither those that decode nor shorter prompts.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ namespace tritter {
 struct SchedulerOptions {
   int64_t max_batch = 64;        // requests at work at a time
   int64_t prefill_chunk = 128;   // prompt positions per step
+  int64_t decoding_chunk = 0;    // the same while requests decode; 0: what suits the backend
   int64_t prefill_quantum = 32;  // prompt positions of one request before it is the next one's turn
 };
 

@@ -76,6 +76,9 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
   app->AddFlag("--prefill-chunk", &o->prefill_chunk, "prompt positions computed per step");
+  app->AddFlag("--decoding-chunk", &o->decoding_chunk,
+               "prompt positions computed per step while other requests wait for their next token; "
+               "0: 16 on the CPU, as --prefill-chunk on a GPU and for streamed layers");
   app->AddFlag("--max-streams", &o->max_streams, "calls at a time");
   app->AddFlag("--time-limit", &o->time_limit_seconds, "seconds for one request over HTTP");
   app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
@@ -134,6 +137,7 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckRange("--max-queue", o.max_queue, 1, 1 << 20));
   RETURN_IF_ERROR(CheckRange("--max-batch", o.max_batch, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));
+  RETURN_IF_ERROR(CheckRange("--decoding-chunk", o.decoding_chunk, 0, 4096));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
   if (!(o.time_limit_seconds > 0 && o.time_limit_seconds <= 86400)) {
     return absl::InvalidArgumentError(absl::StrCat("--time-limit is ", o.time_limit_seconds,

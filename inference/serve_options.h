@@ -38,6 +38,7 @@ struct ServeOptions {
   int64_t max_queue = 64;
   int64_t max_batch = 64;
   int64_t prefill_chunk = 128;
+  int64_t decoding_chunk = 0;
   int max_streams = 256;
   double time_limit_seconds = 600;  // of a request over HTTP
   double grace_seconds = 30;

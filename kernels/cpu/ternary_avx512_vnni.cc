@@ -105,7 +105,6 @@ struct Operands {
   uint8_t* codes;       // where to leave the codes (kUnpacking), aligned to 64
   int64_t tiles;
   const int8_t* x;      // [4 * tiles][T] groups of four activations
-  int64_t next_x;       // bytes from x to what is multiplied later, to be fetched (kUnpacked)
   const int32_t* sums;  // [T] sums of the tokens' activations, over all columns
   bool add;             // to what y holds (columns before these); else y is set
   int32_t* y;
@@ -157,9 +156,6 @@ void MultiplyGroup(const Operands& o) {
         for (int r = 0; r < R; ++r) acc[r][t] = _mm512_dpbusd_epi32(acc[r][t], code[r], b);
       }
     }
-    if constexpr (F == kUnpacked) {
-      for (int64_t i = 0; i < 16 * T; i += 64) _mm_prefetch(x + o.next_x + i, _MM_HINT_T1);
-    }
     w += F == kUnpacked ? 4 * R * 64 : kTileBytes;
     if constexpr (F == kUnpacking) codes += 4 * R * 64;
     x += 16 * T;
@@ -202,7 +198,7 @@ void MultiplyPacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedActiv
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t from = FirstOfGroup(x.tokens, g), to = FirstOfGroup(x.tokens, g + 1);
       kGroupFns[kPacked][pair - 1][to - from]({tiled + block * block_bytes, block_bytes, nullptr,
-                                               col_tiles, x.x + from * columns, 0, x.sums + from,
+                                               col_tiles, x.x + from * columns, x.sums + from,
                                                false, y + from * y_stride + 16 * block, y_stride});
     }
   }
@@ -228,7 +224,6 @@ void MultiplyUnpacked(const uint8_t* tiled, int64_t col_tiles, const ArrangedAct
                               of_pair,
                               tiles,
                               x.x + from * columns + tile * kTileCols * (to - from),
-                              to < x.tokens ? (to - from) * columns : 0,
                               x.sums + from,
                               tile > 0,
                               y + from * y_stride + 16 * (set + block),
