@@ -1,62 +1,27 @@
 #include "inference/cuda/cuda_loader.h"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/device_library.h"
 
 namespace tritter {
-namespace {
-
-constexpr char kLibrary[] = "libtritter_inference_cuda.so";
-
-std::string FolderOfThisProgram() {
-  char path[4096];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  const std::string program(path, size > 0 ? static_cast<size_t>(size) : 0);
-  return program.substr(0, program.rfind('/'));
-}
-
-}  // namespace
 
 CudaInference FindCudaInferenceIn(const std::vector<std::string>& folders) {
+  const absl::StatusOr<const CudaInferenceBackend*> backend =
+      LoadDeviceLibrary<CudaInferenceBackend>(
+          {"libtritter_inference_cuda.so", "//inference/cuda", "TritterCudaInference",
+           kCudaInferenceVersion, "server", RTLD_NOW | RTLD_LOCAL},
+          folders);
   CudaInference found;
-  std::string path;
-  for (const std::string& folder : folders) {
-    path = absl::StrCat(folder, "/", kLibrary);
-    if (access(path.c_str(), R_OK) == 0) break;
-    path.clear();
-  }
-  if (path.empty()) {
-    found.why_none = absl::StrCat(
-        "there is no ", kLibrary, " in ", absl::StrJoin(folders, " or "),
-        " (bazel build --config=cuda //inference/cuda:libtritter_inference_cuda.so makes it)");
+  if (!backend.ok()) {
+    found.why_none = std::string(backend.status().message());
     return found;
   }
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* error = dlerror();
-    found.why_none =
-        absl::StrCat(path, " cannot be loaded: ", error == nullptr ? "unknown error" : error);
-    return found;
-  }
-  using Table = const CudaInferenceBackend* (*)();
-  const auto table = reinterpret_cast<Table>(dlsym(library, "TritterCudaInference"));
-  if (table == nullptr || table()->version != kCudaInferenceVersion) {
-    found.why_none = absl::StrCat(
-        path, " is of version ", table == nullptr ? "none" : absl::StrCat(table()->version),
-        ", this server needs ", kCudaInferenceVersion, "; build both from the same sources");
-    return found;
-  }
-  found.count = table()->device_count();
-  if (found.count == 0) {
-    found.why_none = "the CUDA driver shows no device (see nvidia-smi and CUDA_VISIBLE_DEVICES)";
-    return found;
-  }
-  found.backend = table();
+  found.backend = *backend;
+  found.count = found.backend->device_count();
   return found;
 }
 
@@ -96,9 +61,8 @@ absl::StatusOr<ChosenDevice> ChooseDevice(const InferenceDevice& device,
   }
   const int ordinal = device.ordinal;
   const auto create = cuda.backend->create;
-  return ChosenDevice{
-      absl::StrCat("cuda:", ordinal, " ", cuda.backend->device_name(ordinal)),
-      [ordinal, create](const PackedModel& model, KvFormat kv_format, int64_t kv_pages) {
+  return ChosenDevice{absl::StrCat("cuda:", ordinal, " ", cuda.backend->device_name(ordinal)),
+                      [ordinal, create](const PackedModel& model, KvFormat kv_format, int64_t kv_pages) {
         return create(ordinal, model, kv_format, kv_pages);
       },
       ""};
