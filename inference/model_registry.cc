@@ -109,9 +109,8 @@ absl::Status ModelRegistry::CheckFitsLocked(const std::string& name, const std::
   for (const auto& [other, slot] : slots_) {
     if (slot.serving != nullptr) hold(other, slot.serving->bytes.total(), "");
     if (slot.loading) hold(other, slot.loading_bytes.total(), " (loading)");
-    for (const auto& retired : slot.retired) {
-      if (const ServedModelPtr old = retired.lock())
-        hold(other, old->bytes.total(), " (until its last requests end)");
+    for (const Retired& old : slot.retired) {
+      if (!old.gone()) hold(other, old.bytes, " (until its last requests end)");
     }
   }
   if (options_.max_bytes == 0 || bytes.total() <= options_.max_bytes - held)
@@ -175,9 +174,9 @@ absl::Status ModelRegistry::Load(const std::string& name, const std::string& pat
       slot.reason = std::string(model.status().message());
     } else {
       old = std::exchange(slot.serving, *std::move(model));
-      if (old != nullptr) slot.retired.push_back(old);
+      if (old != nullptr) slot.retired.push_back({old, old->bytes.total()});
     }
-    std::erase_if(slot.retired, [](const auto& retired) { return retired.expired(); });
+    std::erase_if(slot.retired, [](const Retired& retired) { return retired.gone(); });
   }
   if (!model.ok()) {
     LogWarning("model_not_loaded", {{"model", name}, {"error", model.status().ToString()}});
@@ -225,20 +224,11 @@ absl::Status ModelRegistry::UnloadFromRoot(const std::string& name) {
       return absl::NotFoundError(absl::StrCat("model \"", name, "\" is not loaded"));
     }
     old = std::exchange(slot->second.serving, nullptr);
-    slot->second.retired.push_back(old);
+    slot->second.retired.push_back({old, old->bytes.total()});
     slot->second.reason = "unloaded";
   }
   LogInfo("model_unloaded", {{"model", name}, {"version", old->version}});
   return absl::OkStatus();
-}
-
-bool ModelRegistry::HasRetired() const {
-  MutexLock lock(&mu_);
-  for (const auto& [name, slot] : slots_) {
-    for (const auto& retired : slot.retired)
-      if (!retired.expired()) return true;
-  }
-  return false;
 }
 
 std::vector<ModelEntry> ModelRegistry::List() const {
@@ -260,7 +250,7 @@ std::vector<ModelEntry> ModelRegistry::List() const {
   MutexLock lock(&mu_);
   for (const auto& [name, slot] : slots_) {
     const bool unloading = std::any_of(slot.retired.begin(), slot.retired.end(),
-                                       [](const auto& retired) { return !retired.expired(); });
+                                       [](const Retired& old) { return !old.gone(); });
     ModelEntry& entry = entries[name];
     entry.name = name;
     entry.path = slot.serving != nullptr ? slot.serving->path : slot.path;

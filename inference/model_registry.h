@@ -102,17 +102,22 @@ class ModelRegistry {
 
   // What is or was loaded, and what the root holds beside it; by name.
   std::vector<ModelEntry> List() const;
-  // Whether some request may still be running on a version that was replaced or unloaded.
-  bool HasRetired() const;
 
  private:
+  // A version that was replaced or unloaded. Never locked: whoever did would hold it for a moment,
+  // and might be the last to do so, which destroys the engine under the registry's lock.
+  struct Retired {
+    std::weak_ptr<ServedModel> model;
+    int64_t bytes = 0;
+    bool gone() const { return model.expired(); }
+  };
   struct Slot {
     ServedModelPtr serving;  // null: none
     bool loading = false;
     ModelBytes loading_bytes;
     int64_t versions = 0;  // loads begun
     std::string path, reason;
-    std::vector<std::weak_ptr<ServedModel>> retired;
+    std::vector<Retired> retired;
   };
   absl::StatusOr<std::string> PathInRoot(const std::string& name) const;
   absl::Status CheckFitsLocked(const std::string& name, const std::string& path,

@@ -72,9 +72,9 @@ TEST_F(ModelRegistryTest, ANewVersionServesNewRequestsAndTheOldOneGoesWithItsLas
   EXPECT_EQ(fresh->version, 2);
   EXPECT_NE(Generate(fresh), before);
   EXPECT_EQ(Generate(old), before) << "still there for whoever holds it";
-  EXPECT_TRUE(registry.HasRetired());
+  const std::weak_ptr<ServedModel> watched = old;
   old.reset();
-  EXPECT_FALSE(registry.HasRetired());
+  EXPECT_TRUE(watched.expired());
   EXPECT_EQ(States(registry), "a/2 READY;");
 }
 
