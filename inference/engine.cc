@@ -10,8 +10,6 @@
 namespace tritter {
 namespace {
 
-// How often a blocked call asks whether its caller has gone.
-constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 constexpr int64_t kEmbeddingsAtOnce = 16;
 // Prompt positions beside requests that decode, on the CPU: a position of so small a batch costs no
 // more than one of a large one (engine_bench), and others wait a fraction of the time.

@@ -5,12 +5,6 @@
 #include "common/status_macros.h"
 
 namespace tritter {
-namespace {
-
-// How often a wait without new tokens asks whether the client has gone.
-constexpr absl::Duration kGonePoll = absl::Milliseconds(5);
-
-}  // namespace
 
 absl::StatusOr<GenerationGroup> GenerationGroup::Start(Engine* engine,
                                                        std::vector<GenerateParams> params) {
@@ -40,7 +34,8 @@ bool GenerationGroup::Next(const std::function<bool()>& gone, Event* event) {
       if (generations_[next_] == nullptr) continue;
       const bool wait = left_ == 1 || turn == generations_.size();
       if (!generations_[next_]->Next(
-              wait ? kGonePoll / static_cast<int64_t>(left_) : absl::ZeroDuration(), &event->what))
+              wait ? kCancelPoll / static_cast<int64_t>(left_) : absl::ZeroDuration(),
+              &event->what))
         continue;
       event->index = next_;
       if (event->what.finish != FinishReason::kNone) {

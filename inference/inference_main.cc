@@ -130,6 +130,15 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
   return server;
 }
 
+// The last word. A load that was given up goes on for as long as it takes, and nothing that it uses
+// may be destroyed under it: then the process ends as it stands, with exit code 0.
+absl::Status Stopped(const ModelRegistry& registry) {
+  const bool loading = registry.HasAbandonedLoad();
+  LogInfo("stopped", {{"load_given_up", loading}});
+  if (loading) std::_Exit(0);
+  return absl::OkStatus();
+}
+
 absl::Status Serve(const ServeOptions& o) {
   Registry metrics("inference");  // outlives the engines, which report to it
   ASSIGN_OR_RETURN(const ChosenDevice device, FindDevice(o));
@@ -138,7 +147,9 @@ absl::Status Serve(const ServeOptions& o) {
   ReadyReport ready;
   for (const std::string& text : o.models) {
     const ModelArgument model = ParseModelArgument(text);
-    RETURN_IF_ERROR(registry.Load(model.name, model.path));
+    const absl::Status loaded = registry.Load(model.name, model.path, &ShutdownRequested);
+    if (absl::IsCancelled(loaded)) return Stopped(registry);
+    RETURN_IF_ERROR(loaded);
     ready.models.push_back(model.name);
   }
   CallLimit limit(o.max_streams);
@@ -201,8 +212,7 @@ absl::Status Serve(const ServeOptions& o) {
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now() + kHangUp));
   server->Wait();
   http.reset();
-  LogInfo("stopped", {});
-  return absl::OkStatus();
+  return Stopped(registry);
 }
 
 int Main(int argc, char** argv) {

@@ -1,6 +1,9 @@
 // The real binary: starts, answers, refuses bad input, and ends as SIGTERM asks.
+#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -13,6 +16,7 @@
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "inference/grpc_predict_v2.grpc.pb.h"
 #include "inference/testing/http_client.h"
 #include "inference/testing/tiny_models.h"
 #include "nlohmann/json.hpp"
@@ -77,6 +81,57 @@ TEST_F(InferenceMainTest, ServesAndFinishesRunningRequestsAfterSigterm) {
   }
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(response.usage().generated_tokens(), 250);
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
+}
+
+// A model that takes for ever to load: its first file is a pipe, which somebody has open for
+// writing and writes nothing to.
+class EndlessModel {
+ public:
+  explicit EndlessModel(const std::string& folder) : pipe_(JoinPath(folder, "config.json")) {
+    EXPECT_OK(Env::Real()->CreateDirs(folder));
+    EXPECT_EQ(mkfifo(pipe_.c_str(), 0600), 0);
+  }
+  ~EndlessModel() { close(writer_); }
+  // Returns when somebody reads it.
+  void AwaitReader() { writer_ = open(pipe_.c_str(), O_WRONLY | O_CLOEXEC); }
+
+ private:
+  const std::string pipe_;
+  int writer_ = -1;
+};
+
+TEST_F(InferenceMainTest, SigtermDoesNotWaitForALoadThatAClientAskedFor) {
+  const std::string root = JoinPath(folder_, "root");
+  EndlessModel slow(JoinPath(root, "slow"));
+  auto process = Launch({"--listen", "127.0.0.1:0", "--model-root", root});
+  auto stub = inference::GRPCInferenceService::NewStub(
+      grpc::CreateChannel(AwaitAddress(*process), grpc::InsecureChannelCredentials()));
+  grpc::Status status;
+  std::thread client([&] {
+    grpc::ClientContext context;
+    inference::RepositoryModelLoadRequest request;
+    inference::RepositoryModelLoadResponse response;
+    request.set_model_name("slow");
+    status = stub->RepositoryModelLoad(&context, request, &response);
+  });
+  slow.AwaitReader();
+  process->Signal(SIGTERM);
+  client.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("going down; loading model \"slow\" of"));
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();
+}
+
+TEST_F(InferenceMainTest, SigtermDoesNotWaitForALoadAtTheStart) {
+  EndlessModel slow(JoinPath(folder_, "slow"));
+  auto process = Launch({"--listen", "127.0.0.1:0", "--model", JoinPath(folder_, "slow")});
+  slow.AwaitReader();
+  process->Signal(SIGTERM);
   const auto exit = process->Wait(absl::Seconds(60));
   ASSERT_TRUE(exit.has_value());
   EXPECT_TRUE(exit->ok()) << exit->ToString() << process->ReadOutput();

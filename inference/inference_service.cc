@@ -13,8 +13,6 @@
 namespace tritter {
 namespace {
 
-// How often a stream without new tokens asks whether its client has gone.
-constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 constexpr int64_t kDefaultMaxTokens = 128;
 
 enum class Asked { kScore, kEmbed, kOther };

@@ -1,6 +1,7 @@
 #include "inference/model_registry.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -37,6 +38,10 @@ absl::Status WarmUp(Engine* engine) {
         absl::StrCat("one token took more than ", absl::FormatDuration(limit), " in the warm-up"));
   }
   return absl::OkStatus();
+}
+
+bool HasEnded(const std::future<absl::Status>& load) {
+  return load.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
 }  // namespace
@@ -143,7 +148,30 @@ absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& nam
   return model;
 }
 
-absl::Status ModelRegistry::Load(const std::string& name, const std::string& path) {
+absl::Status ModelRegistry::Load(const std::string& name, const std::string& path,
+                                 const std::function<bool()>& cancelled) {
+  const auto given_up = std::make_shared<std::atomic<bool>>(false);
+  std::future<absl::Status> load = std::async(
+      std::launch::async, [this, name, path, given_up] { return LoadNow(name, path, *given_up); });
+  while (load.wait_for(absl::ToChronoMilliseconds(kCancelPoll)) != std::future_status::ready) {
+    if (cancelled == nullptr || !cancelled()) continue;
+    *given_up = true;
+    MutexLock lock(&mu_);
+    std::erase_if(abandoned_, &HasEnded);
+    abandoned_.push_back(std::move(load));
+    return absl::CancelledError(
+        absl::StrCat("loading model \"", name, "\" of ", path, " was given up"));
+  }
+  return load.get();
+}
+
+bool ModelRegistry::HasAbandonedLoad() const {
+  MutexLock lock(&mu_);
+  return !std::all_of(abandoned_.begin(), abandoned_.end(), &HasEnded);
+}
+
+absl::Status ModelRegistry::LoadNow(const std::string& name, const std::string& path,
+                                    const std::atomic<bool>& given_up) {
   ASSIGN_OR_RETURN(const ModelBytes bytes, loader_->Measure(path));
   int64_t version = 0;
   {
@@ -165,6 +193,7 @@ absl::Status ModelRegistry::Load(const std::string& name, const std::string& pat
     version = ++slot.versions;
   }
   absl::StatusOr<ServedModelPtr> model = LoadVersion(name, path, version, bytes);
+  if (model.ok() && given_up) model = absl::CancelledError("the load was given up");
   ServedModelPtr old;  // destroyed without the lock: that may take a while
   {
     MutexLock lock(&mu_);
@@ -209,9 +238,10 @@ absl::StatusOr<std::string> ModelRegistry::PathInRoot(const std::string& name) c
                                           " nor ", name, ".tpack nor ", name, ".gguf"));
 }
 
-absl::Status ModelRegistry::LoadFromRoot(const std::string& name) {
+absl::Status ModelRegistry::LoadFromRoot(const std::string& name,
+                                         const std::function<bool()>& cancelled) {
   ASSIGN_OR_RETURN(const std::string path, PathInRoot(name));
-  return Load(name, path);
+  return Load(name, path, cancelled);
 }
 
 absl::Status ModelRegistry::UnloadFromRoot(const std::string& name) {

@@ -2,7 +2,10 @@
 // for new requests, and letting the old one go with its last request. Knows no RPC.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -76,7 +79,8 @@ struct ModelRegistryOptions {
   Clock* clock = Clock::Real();
 };
 
-// Thread-safe. Loading blocks its caller and nobody else.
+// Thread-safe. Loading blocks its caller and nobody else. Destruction waits for loads that were
+// given up.
 class ModelRegistry {
  public:
   // The loader must outlive the registry and every ServedModelPtr.
@@ -90,18 +94,25 @@ class ModelRegistry {
                                       const std::string& version = "") const;
 
   // Loads, warms up with one short generation, and swaps. What served under the name goes on when
-  // this fails. Errors: ResourceExhausted with the arithmetic when the new version does not fit
-  // beside what is loaded; Aborted while the same name is being loaded; those of the loader.
-  absl::Status Load(const std::string& name, const std::string& path);
+  // this fails. `cancelled` (null: never) is asked every few milliseconds; the load is then given
+  // up: it goes on behind the scenes, since reading and packing cannot be interrupted, and what
+  // comes of it is thrown away. Errors: Cancelled when given up; ResourceExhausted with the
+  // arithmetic when the new version does not fit beside what is loaded; Aborted while the same name
+  // is being loaded; those of the loader.
+  absl::Status Load(const std::string& name, const std::string& path,
+                    const std::function<bool()>& cancelled = nullptr);
   // As Load, of NAME, NAME.tpack or NAME.gguf in the root. Errors also: FailedPrecondition without
   // a root; InvalidArgument for a name that is no plain file name; NotFound.
-  absl::Status LoadFromRoot(const std::string& name);
+  absl::Status LoadFromRoot(const std::string& name,
+                            const std::function<bool()>& cancelled = nullptr);
   // Takes no new requests; those at work are finished. Errors: NotFound; FailedPrecondition without
   // a root.
   absl::Status UnloadFromRoot(const std::string& name);
 
   // What is or was loaded, and what the root holds beside it; by name.
   std::vector<ModelEntry> List() const;
+  // Whether a load that was given up is still at work; it uses registry and loader.
+  bool HasAbandonedLoad() const;
 
  private:
   // A version that was replaced or unloaded. Never locked: whoever did would hold it for a moment,
@@ -119,6 +130,9 @@ class ModelRegistry {
     std::string path, reason;
     std::vector<Retired> retired;
   };
+  // What Load does, on a thread of its own.
+  absl::Status LoadNow(const std::string& name, const std::string& path,
+                       const std::atomic<bool>& given_up);
   absl::StatusOr<std::string> PathInRoot(const std::string& name) const;
   absl::Status CheckFitsLocked(const std::string& name, const std::string& path,
                                const ModelBytes& bytes) const REQUIRES(mu_);
@@ -130,6 +144,8 @@ class ModelRegistry {
   const ModelRegistryOptions options_;
   mutable Mutex mu_;
   std::map<std::string, Slot> slots_ GUARDED_BY(mu_);
+  // Of loads that were given up; their destruction waits for the end. Last: they use the others.
+  std::vector<std::future<absl::Status>> abandoned_ GUARDED_BY(mu_);
 };
 
 }  // namespace tritter

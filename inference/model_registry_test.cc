@@ -1,5 +1,7 @@
 #include "inference/model_registry.h"
 
+#include <thread>
+
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -139,6 +141,37 @@ TEST_F(ModelRegistryTest, LoadsAndUnloadsByNameBelowTheRootOnly) {
   EXPECT_EQ(States(registry), "folder/0 UNAVAILABLE;x/1 UNAVAILABLE;");
   EXPECT_THAT(registry.UnloadFromRoot("x"), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_OK(registry.LoadFromRoot("x"));
+}
+
+TEST_F(ModelRegistryTest, ALoadThatIsGivenUpReturnsAtOnceAndServesNobody) {
+  HeldModelLoader loader;
+  ModelRegistry registry(&loader, Options(0));
+  const auto give_up = [&] {
+    loader.AwaitLoad();
+    return true;
+  };
+  EXPECT_FALSE(registry.HasAbandonedLoad());
+  EXPECT_THAT(registry.Load("a", "a.tpack", give_up),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("\"a\" of a.tpack was given up")));
+  EXPECT_TRUE(registry.HasAbandonedLoad());
+  EXPECT_EQ(States(registry), "a/1 LOADING;");
+  loader.Open();
+  while (registry.HasAbandonedLoad()) std::this_thread::yield();
+  EXPECT_EQ(States(registry), "a/1 UNAVAILABLE;");
+  EXPECT_OK(registry.Load("a", "a.tpack", [] { return false; }));
+  EXPECT_EQ(States(registry), "a/2 READY;");
+}
+
+TEST_F(ModelRegistryTest, DestructionWaitsForALoadThatWasGivenUp) {
+  HeldModelLoader loader;
+  std::thread opener;
+  {
+    ModelRegistry registry(&loader, Options(0));
+    EXPECT_THAT(registry.Load("a", "a.tpack", [] { return true; }),
+                StatusIs(absl::StatusCode::kCancelled));
+    opener = std::thread([&] { loader.Open(); });
+  }
+  opener.join();
 }
 
 TEST_F(ModelRegistryTest, AModelThatCannotAnswerIsNotSwappedIn) {

@@ -247,7 +247,12 @@ grpc::Status PredictV2Service::RepositoryModelLoad(
                      " is not known; a model is loaded as it lies below --model-root"));
   }
   if (status.ok() && draining_) status = absl::UnavailableError("the server is going down");
-  if (status.ok()) status = registry_->LoadFromRoot(request->model_name());
+  if (status.ok()) {
+    status = registry_->LoadFromRoot(request->model_name(), [this] { return draining_.load(); });
+  }
+  if (absl::IsCancelled(status)) {  // by the server: a client that goes does not end a load
+    status = absl::UnavailableError(absl::StrCat("the server is going down; ", status.message()));
+  }
   return status.ok() ? grpc::Status::OK : ToGrpc(status);
 }
 

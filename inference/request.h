@@ -13,6 +13,8 @@
 namespace tritter {
 
 inline constexpr int64_t kMaxCandidates = 20;
+// How often a wait for news asks whether the one they are for has gone.
+inline constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 
 enum class OutputFormat {
   kText,

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/env.h"
+#include "common/mutex.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "inference/model_registry.h"
@@ -50,6 +51,34 @@ class FakeModelLoader : public ModelLoader {
  private:
   const EngineOptions options_;
   const ModelBytes bytes_;
+};
+
+// Loads nothing before Open.
+class HeldModelLoader final : public FakeModelLoader {
+ public:
+  absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) override {
+    {
+      MutexLock lock(&mu_);
+      reached_ = true;
+      changed_.NotifyAll();
+      while (!open_) changed_.Wait(&mu_);
+    }
+    return FakeModelLoader::Load(name, path);
+  }
+  void AwaitLoad() {
+    MutexLock lock(&mu_);
+    while (!reached_) changed_.Wait(&mu_);
+  }
+  void Open() {
+    MutexLock lock(&mu_);
+    open_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  bool reached_ GUARDED_BY(mu_) = false, open_ GUARDED_BY(mu_) = false;
 };
 
 }  // namespace tritter
