@@ -88,7 +88,7 @@ Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
       prefixes_(&pages_, options.prefix_reuse),
       scheduler_(options.scheduler, forward_.get(), &prefixes_, pool_.get(), options.clock) {
   limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
-             forward_->layout().page_bytes};
+             forward_->layout().page_bytes, options_.max_queue};
   stats_.kv_pages_total = limits_.kv_pages;
   stats_.kv_page_bytes = limits_.kv_page_bytes;
   thread_ = std::thread([this] { Loop(); });

@@ -2,12 +2,19 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 
 namespace tritter {
 
 absl::StatusOr<GenerationGroup> GenerationGroup::Start(Engine* engine,
                                                        std::vector<GenerateParams> params) {
+  if (static_cast<int64_t>(params.size()) > engine->limits().max_queue) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request asks for ", params.size(), " texts at a time, this server lets ",
+                     engine->limits().max_queue,
+                     " wait; ask for fewer in one request, or start it with a larger --max-queue"));
+  }
   for (const GenerateParams& p : params) {
     RETURN_IF_ERROR(ValidateGenerate(p, engine->limits()));
   }

@@ -13,7 +13,8 @@ namespace tritter {
 // Not thread-safe. Destroying it cancels what has not ended.
 class GenerationGroup {
  public:
-  // All or none. Errors: those of ValidateGenerate; ResourceExhausted when the queue is full.
+  // All or none. Errors: those of ValidateGenerate; InvalidArgument for more than the queue holds
+  // even when it is empty; ResourceExhausted when the queue is full.
   static absl::StatusOr<GenerationGroup> Start(Engine* engine, std::vector<GenerateParams> params);
 
   struct Event {

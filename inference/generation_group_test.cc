@@ -82,6 +82,11 @@ TEST(GenerationGroup, AllStartOrNone) {
     EXPECT_THAT(GenerationGroup::Start(engine.get(), {Params(20, 5), Params(30, 5)}).status(),
                 StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("waiting already")));
   }
+  EXPECT_THAT(GenerationGroup::Start(engine.get(), std::vector(3, Params(20, 5))).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("asks for 3 texts at a time, this server lets 2 wait; ask for "
+                                 "fewer in one request, or start it with a larger --max-queue")))
+      << "trying again would be of no use";
   EXPECT_THAT(GenerationGroup::Start(engine.get(), {Params(20, 5), Params(30, 5000)}).status(),
               StatusIs(absl::StatusCode::kOutOfRange));
   options.max_kv_bytes = KvPageLayout(TinyConfig(), KvFormat::kF32).page_bytes;

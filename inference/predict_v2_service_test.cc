@@ -132,6 +132,9 @@ TEST_F(PredictV2ServiceTest, ErrorsHaveTheirCode) {
   inference::ModelInferResponse response;
   EXPECT_EQ(Infer(Request({}, 5), &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(Infer(Request({"x"}, 5000), &response).error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(Infer(Request({"x", "y"}, 5), &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT)
+      << "the queue never holds two";
   inference::ModelInferRequest request = Request({"x"}, 5);
   request.set_model_name("other");
   EXPECT_EQ(Infer(request, &response).error_code(), grpc::StatusCode::NOT_FOUND);

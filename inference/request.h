@@ -94,6 +94,7 @@ struct RequestLimits {
   int64_t vocabulary = 0, context = 0;
   int64_t kv_pages = 0;  // in the whole pool
   int64_t kv_page_bytes = 0;
+  int64_t max_queue = 0;  // requests that wait
 };
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
 // FailedPrecondition when the KV memory could never hold the request, with the arithmetic.

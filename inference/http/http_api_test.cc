@@ -128,6 +128,7 @@ TEST_F(HttpApiTest, StreamsTheSameTextAsAnEventStream) {
 TEST_F(HttpApiTest, ErrorsHaveTheUsualShapeAndCode) {
   EngineOptions options;
   options.max_kv_bytes = 4 * KvPageLayout(TinyConfig(), KvFormat::kF32).page_bytes;
+  options.max_queue = 3;
   Start(options);
   struct Case {
     const char* body;
@@ -144,6 +145,7 @@ TEST_F(HttpApiTest, ErrorsHaveTheUsualShapeAndCode) {
            {"{\"prompt\":\"x\",\"wat\":9}", 400, "unknown_parameter", "wat is not a parameter"},
            {"{\"prompt\":\"x\",\"max_tokens\":1000}", 400, "context_length_exceeded", "context"},
            {"{\"prompt\":\"x\",\"max_tokens\":200}", 400, "not_possible_here", "--max-kv-memory"},
+           {"{\"prompt\":\"x\",\"n\":4}", 400, "", "this server lets 3 wait; ask for fewer"},
            {"{\"prompt\":[99999]}", 400, "", "token ids are 0 to 269"},
        }) {
     const HttpReply reply = Post("/v1/completions", c.body);
