@@ -4,12 +4,10 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +21,7 @@
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "inference/call_limit.h"
+#include "inference/cpu_cores.h"
 #include "inference/cuda/cuda_loader.h"
 #include "inference/engine_loader.h"
 #include "inference/http/http_api.h"
@@ -66,9 +65,7 @@ EngineLoaderOptions LoaderOptions(const ServeOptions& o, const ChosenDevice& dev
   loader.verify = o.verify;
   loader.tokenizer = o.tokenizer;
   EngineOptions& engine = loader.engine;
-  engine.threads = o.threads > 0
-                       ? o.threads
-                       : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  engine.threads = o.threads > 0 ? o.threads : DefaultThreads(AllowedCpus(), CpuQuota(Env::Real()));
   engine.pin_threads = o.pin_threads;
   engine.max_kv_bytes = static_cast<int64_t>(o.max_kv_memory);
   engine.kv_format = *ParseKvFormat(o.kv_type);  // CheckServeOptions knows it

@@ -53,7 +53,10 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--device", &o->device,
                "what computes: cpu, cuda (the first GPU), cuda:N, or auto (a GPU if there is one); "
                "a GPU needs libtritter_inference_cuda.so beside this program");
-  app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
+  app->AddFlag(
+      "--threads", &o->threads,
+      "threads that compute; 0: one per physical core that this process may use, within the "
+      "quota of its control group");
   app->AddFlag("--pin-threads", &o->pin_threads,
                "keep each of them on one CPU, of distinct physical cores first");
   app->AddFlag("--max-kv-memory", &o->max_kv_memory,

@@ -27,7 +27,7 @@ struct ServeOptions {
   std::string metrics_listen = "127.0.0.1:0";  // "": no metrics
   std::string ready_file;                      // "": none
   std::string device = "cpu";                  // cuda_loader.h
-  int threads = 0;                             // 0: one per core
+  int threads = 0;                             // 0: DefaultThreads
   bool pin_threads = false;
   std::string kv_type = "f32";
   uint64_t max_kv_memory = uint64_t{1} << 30;  // of each model

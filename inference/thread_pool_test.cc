@@ -6,7 +6,10 @@
 #include <atomic>
 #include <numeric>
 #include <set>
+#include <string>
 
+#include "common/testing/memory_env.h"
+#include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/cpu_cores.h"
 
@@ -125,6 +128,64 @@ TEST(SpreadOverCores, TakesEveryCoreBeforeTheSecondThreadOfAny) {
             (std::vector<int>{0, 2, 1, 3}));
   EXPECT_EQ(SpreadOverCores({{5, 0, 7}}), std::vector<int>{5});
   EXPECT_TRUE(SpreadOverCores({}).empty());
+}
+
+class CpuFilesTest : public ::testing::Test {
+ protected:
+  void Write(const std::string& path, const std::string& text) {
+    ASSERT_OK(env_.CreateDirs(Dirname(path)));
+    ASSERT_OK(WriteFileAtomically(&env_, path, text));
+  }
+  void WriteCpu(int cpu, const std::string& package, const std::string& core) {
+    const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    Write(topology + "physical_package_id", package + "\n");
+    Write(topology + "core_id", core + "\n");
+  }
+  MemoryEnv env_;
+};
+
+TEST_F(CpuFilesTest, HyperthreadsOfACoreCountOnce) {
+  for (int cpu = 0; cpu < 4; ++cpu) WriteCpu(cpu, "0", std::to_string(cpu % 2));
+  WriteCpu(4, "1", "0");
+  EXPECT_EQ(DefaultThreads(PlacesOf(&env_, {0, 1, 2, 3}), std::nullopt), 2);
+  EXPECT_EQ(DefaultThreads(PlacesOf(&env_, {0, 1, 2, 3, 4}), std::nullopt), 3);
+  EXPECT_EQ(DefaultThreads(PlacesOf(&env_, {0, 2}), std::nullopt), 1) << "the rest is not ours";
+  EXPECT_EQ(DefaultThreads(PlacesOf(&env_, {7, 8, 9}), std::nullopt), 3) << "nothing is known";
+}
+
+TEST_F(CpuFilesTest, AQuotaIsALimitRoundedDown) {
+  const std::vector<CpuPlace> four = PlacesOf(&env_, {0, 1, 2, 3});
+  EXPECT_EQ(DefaultThreads(four, 2.9), 2);
+  EXPECT_EQ(DefaultThreads(four, 0.5), 1);
+  EXPECT_EQ(DefaultThreads(four, 100), 4);
+  EXPECT_EQ(DefaultThreads({}, std::nullopt), 1);
+}
+
+TEST_F(CpuFilesTest, TheQuotaOfVersion2IsTheLeastOfTheGroupAndThoseAbove) {
+  EXPECT_EQ(CpuQuota(&env_), std::nullopt);
+  Write("/sys/fs/cgroup/cpu.max", "max 100000\n");
+  EXPECT_EQ(CpuQuota(&env_), std::nullopt);
+  Write("/sys/fs/cgroup/cpu.max", "250000 100000\n");
+  EXPECT_EQ(CpuQuota(&env_), 2.5) << "a container sees its group as the top";
+  Write("/proc/self/cgroup", "0::/a.slice/b.service\n");
+  EXPECT_EQ(CpuQuota(&env_), 2.5);
+  Write("/sys/fs/cgroup/a.slice/cpu.max", "150000 100000\n");
+  Write("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n");
+  EXPECT_EQ(CpuQuota(&env_), 1.5);
+  Write("/sys/fs/cgroup/a.slice/b.service/cpu.max", "20000 20000\n");
+  EXPECT_EQ(CpuQuota(&env_), 1.0);
+}
+
+TEST_F(CpuFilesTest, TheQuotaOfVersion1IsThatOfTheGroupOfItsCpuController) {
+  Write("/proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/docker/1\n3:cpuset:/\n0::/\n");
+  Write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+  Write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(CpuQuota(&env_), std::nullopt);
+  Write("/sys/fs/cgroup/cpu,cpuacct/docker/1/cpu.cfs_quota_us", "300000\n");
+  Write("/sys/fs/cgroup/cpu,cpuacct/docker/1/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(CpuQuota(&env_), 3.0);
+  Write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "garbage\n");
+  EXPECT_EQ(CpuQuota(&env_), 3.0);
 }
 
 }  // namespace
