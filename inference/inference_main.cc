@@ -20,7 +20,8 @@
 #include "common/random.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
-#include "inference/call_limit.h"
+#include "inference/calls/call_limit.h"
+#include "inference/calls/client_waits.h"
 #include "inference/cpu_cores.h"
 #include "inference/cuda/cuda_loader.h"
 #include "inference/engine_loader.h"
@@ -41,6 +42,12 @@ namespace {
 constexpr absl::Duration kLastBytes = absl::Milliseconds(200);  // of the last answers to arrive
 // For clients to hang up when told to. One that has no call at work may look only every 5 seconds.
 constexpr absl::Duration kHangUp = absl::Seconds(1);
+constexpr absl::Duration kIdlePoll = absl::Seconds(1);  // how often --idle-limit is looked at
+// A client that is no longer there, and has not closed its connection, does not answer pings: its
+// calls end after these two.
+constexpr absl::Duration kPingAfter = absl::Seconds(60), kPingAnswer = absl::Seconds(20);
+// Clients may ping as often, also while a long prompt keeps them waiting.
+constexpr absl::Duration kLeastPingGap = absl::Seconds(10);
 constexpr int kMaxRequestBytes = 16 << 20;  // a full context of token ids is far below
 
 // The device that --device names, said in the log.
@@ -112,6 +119,15 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
                              0);  // a second server on the port is an error, not a partner
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, o.max_streams);
+  const auto milliseconds = [](absl::Duration d) {
+    return static_cast<int>(absl::ToInt64Milliseconds(d));
+  };
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(kPingAfter));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(kPingAnswer));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             milliseconds(kLeastPingGap));
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   grpc::ResourceQuota quota("inference");
   quota.SetMaxThreads(o.max_streams + 16);  // health and reflection answer when every call is taken
@@ -150,8 +166,9 @@ absl::Status Serve(const ServeOptions& o) {
     ready.models.push_back(model.name);
   }
   CallLimit limit(o.max_streams);
-  InferenceRpcService service(&registry, &limit, Clock::Real());
-  PredictV2Service predict(&registry, &limit, Clock::Real());
+  ClientWaits waits(absl::Seconds(o.idle_limit_seconds), Clock::Real());
+  InferenceRpcService service(&registry, &limit, &waits, Clock::Real());
+  PredictV2Service predict(&registry, &limit, &waits, Clock::Real());
   ready.kernel = device.factory == nullptr ? BestTernaryKernel().name : device.name;
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server,
@@ -188,7 +205,7 @@ absl::Status Serve(const ServeOptions& o) {
                       {"metrics", ready.metrics_address},
                       {"models", absl::StrJoin(ready.models, ",")}});
 
-  WaitForShutdown();
+  while (!WaitForShutdown(kIdlePoll)) waits.EndOverdue();
   LogInfo("draining", {{"signal", ShutdownSignal()},
                        {"calls", limit.at_work()},
                        {"http_requests", http == nullptr ? 0 : http->requests()},
@@ -201,8 +218,10 @@ absl::Status Serve(const ServeOptions& o) {
   // Connections are closed only when no answer is under way: one that is closed while its client
   // still sends is reset, and what the client has not read by then is lost.
   limit.StartDraining();
-  while (limit.at_work() > 0 && Clock::Real()->Monotonic() < deadline)
+  while (limit.at_work() > 0 && Clock::Real()->Monotonic() < deadline) {
+    waits.EndOverdue();
     Clock::Real()->Sleep(absl::Milliseconds(5));
+  }
   if (http != nullptr && !http->Drain(deadline - Clock::Real()->Monotonic()))
     LogWarning("grace_over", {{"http_requests", http->requests()}});
   Clock::Real()->Sleep(kLastBytes);

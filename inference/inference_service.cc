@@ -1,19 +1,16 @@
 #include "inference/inference_service.h"
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
+#include "inference/calls/rpc_service.h"
 #include "tritter/v1/errors.pb.h"
 
 namespace tritter {
 namespace {
-
-constexpr int64_t kDefaultMaxTokens = 128;
 
 enum class Asked { kScore, kEmbed, kOther };
 
@@ -86,10 +83,7 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Serv
         absl::StrCat("max_tokens is ", r.max_tokens(), ", allowed are 0 (the default) and more"));
   }
   p.max_tokens = r.max_tokens();
-  if (p.max_tokens == 0) {  // the default gives way to a nearly full context
-    const int64_t room = engine.limits().context - static_cast<int64_t>(p.prompt.size());
-    p.max_tokens = std::clamp<int64_t>(room, 1, kDefaultMaxTokens);
-  }
+  if (p.max_tokens == 0) p.max_tokens = DefaultMaxTokens(p.prompt.size(), engine.limits());
   p.sampling.temperature = r.sampling().temperature();
   p.sampling.top_p = r.sampling().top_p() == 0 ? 1 : r.sampling().top_p();
   p.sampling.top_k = r.sampling().top_k();
@@ -191,12 +185,6 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
 
 }  // namespace
 
-absl::Duration InferenceRpcService::TimeLeft(const grpc::ServerContext& context) const {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteDuration();
-  return absl::FromChrono(deadline) - clock_->Now();
-}
-
 grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
                                            const v1::GenerateRequest* request,
                                            grpc::ServerWriter<v1::GenerateResponse>* writer) {
@@ -206,18 +194,22 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
   if (!model.ok()) return ToGrpc(model.status());
   absl::StatusOr<GenerateParams> params = ToParams(*request, **model, clock_->Now());
   if (!params.ok()) return ToGrpc(params.status());
-  params->timeout = TimeLeft(*context);
+  params->timeout = TimeLeft(*context, clock_);
   absl::StatusOr<std::unique_ptr<Generation>> generation =
       (*model)->engine->Generate(*std::move(params));
   if (!generation.ok()) return ToGrpc(generation.status());
 
+  const auto write = [&](const v1::GenerateResponse& response) {
+    const ClientWaits::Wait wait(waits_, ClientWaits::For::kReading, EndOf(context));
+    return writer->Write(response);
+  };
   GenerateEvent event;
   for (;;) {
     if (!(*generation)->Next(kCancelPoll, &event)) {
       if (context->IsCancelled()) (*generation)->Cancel();  // goes on until the engine has let go
       continue;
     }
-    if (!writer->Write(ToProto(event))) (*generation)->Cancel();
+    if (!write(ToProto(event))) (*generation)->Cancel();
     if (event.finish == FinishReason::kCancelled)
       return ToGrpc(absl::CancelledError("the generation was cancelled"));
     if (event.finish == FinishReason::kDeadline)
@@ -254,7 +246,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
-  params.timeout = TimeLeft(*context);
+  params.timeout = TimeLeft(*context, clock_);
   const auto scores =
       engine->Score(std::move(params), [context] { return context->IsCancelled(); });
   if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
@@ -277,7 +269,7 @@ grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
   Engine* const engine = (*model)->engine.get();
   absl::StatusOr<EmbedParams> params = ToParams(*request, *engine);
   if (!params.ok()) return ToGrpc(params.status());
-  params->timeout = TimeLeft(*context);
+  params->timeout = TimeLeft(*context, clock_);
   const absl::StatusOr<Embeddings> embeddings =
       engine->Embed(*std::move(params), [context] { return context->IsCancelled(); });
   if (!embeddings.ok()) return ToGrpc(embeddings.status(), Asked::kEmbed);

@@ -2,19 +2,22 @@
 #pragma once
 
 #include "common/clock.h"
-#include "inference/call_limit.h"
+#include "inference/calls/call_limit.h"
+#include "inference/calls/client_waits.h"
 #include "inference/model_registry.h"
 #include "tritter/v1/inference.grpc.pb.h"
 
 namespace tritter {
 
-// Thread-safe. Registry and limit must outlive it. Errors carry tritter.v1.ErrorDetail in
+// Thread-safe. Registry, limit and waits must outlive it. Errors carry tritter.v1.ErrorDetail in
 // grpc-status-details-bin.
 class InferenceRpcService final : public v1::InferenceService::Service {
  public:
   // limit: of Generate, Score and Embed calls; one more is refused with RESOURCE_EXHAUSTED.
-  InferenceRpcService(const ModelRegistry* registry, CallLimit* limit, Clock* clock)
-      : registry_(registry), limit_(limit), clock_(clock) {}
+  // waits: of those whose answer is not read.
+  InferenceRpcService(const ModelRegistry* registry, CallLimit* limit, ClientWaits* waits,
+                      Clock* clock)
+      : registry_(registry), limit_(limit), waits_(waits), clock_(clock) {}
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
@@ -28,10 +31,9 @@ class InferenceRpcService final : public v1::InferenceService::Service {
                         v1::ModelInfo* response) override;
 
  private:
-  absl::Duration TimeLeft(const grpc::ServerContext& context) const;
-
   const ModelRegistry* const registry_;
   CallLimit* const limit_;
+  ClientWaits* const waits_;
   Clock* const clock_;
 };
 

@@ -4,7 +4,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <set>
+#include <thread>
 
+#include "common/testing/fake_clock.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/testing/fake_model_loader.h"
@@ -24,15 +26,17 @@ class InferenceServiceTest : public ::testing::Test {
     ASSERT_OK(registry_->Load("tiny", "tiny.tpack"));
     engine_ = (*registry_->Find("tiny"))->engine.get();
     limit_ = std::make_unique<CallLimit>(max_calls);
-    service_ = std::make_unique<InferenceRpcService>(registry_.get(), limit_.get(), Clock::Real());
+    service_ = std::make_unique<InferenceRpcService>(registry_.get(), limit_.get(), &waits_,
+                                                     Clock::Real());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
-    stub_ = v1::InferenceService::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                                              grpc::InsecureChannelCredentials()));
+    address_ = "127.0.0.1:" + std::to_string(port);
+    stub_ = v1::InferenceService::NewStub(
+        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   }
   void TearDown() override {
     if (server_ != nullptr) server_->Shutdown();
@@ -72,6 +76,9 @@ class InferenceServiceTest : public ::testing::Test {
     return detail.reason();
   }
 
+  FakeClock clock_;  // of the waits alone
+  ClientWaits waits_{absl::Minutes(5), &clock_};
+  std::string address_;
   std::unique_ptr<FakeModelLoader> loader_;
   std::unique_ptr<ModelRegistry> registry_;
   Engine* engine_ = nullptr;
@@ -244,6 +251,35 @@ TEST_F(InferenceServiceTest, ADisconnectedClientStopsTheWork) {
   EXPECT_EQ(engine_->stats().active, 0);
   EXPECT_EQ(engine_->stats().kv_pages_used, 0);
   EXPECT_EQ(limit_->at_work(), 0);
+}
+
+TEST_F(InferenceServiceTest, AClientThatDoesNotReadIsEndedAndToldTheLimit) {
+  Start();
+  grpc::ChannelArguments narrow;  // of what is not read, little fits on the way
+  narrow.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);
+  narrow.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto stub = v1::InferenceService::NewStub(
+      grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), narrow));
+  grpc::ClientContext context;
+  v1::GenerateRequest request = Request("x", 250);
+  request.set_logprobs(20);
+  auto reader = stub->Generate(&context, request);
+  // Everything is generated, and most of it not taken.
+  while (engine_->stats().finished[static_cast<size_t>(FinishReason::kLength)] < 1)
+    std::this_thread::yield();
+  EXPECT_EQ(limit_->at_work(), 1);
+  while (limit_->at_work() > 0) {
+    clock_.Advance(absl::Minutes(6));
+    waits_.EndOverdue();
+    std::this_thread::yield();
+  }
+  v1::GenerateResponse r;
+  while (reader->Read(&r)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("nothing of the answer was read for 5m, which"));
+  EXPECT_THAT(status.error_message(), HasSubstr("--idle-limit"));
 }
 
 TEST_F(InferenceServiceTest, ScoresAndTokenizes) {

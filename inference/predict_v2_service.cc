@@ -1,20 +1,18 @@
 #include "inference/predict_v2_service.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "common/version.h"
+#include "inference/calls/rpc_service.h"
 #include "inference/generation_group.h"
 #include "inference/predict_v2.h"
 
 namespace tritter {
 namespace {
-
-constexpr int64_t kDefaultMaxTokens = 128;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
@@ -38,9 +36,8 @@ absl::StatusOr<Prediction> StartPrediction(const ModelRegistry& registry,
   for (const std::string& text : prediction.request.texts) {
     GenerateParams params = prediction.request.params;
     params.prompt = engine->tokenizer().EncodePrompt(text);
-    const int64_t room = engine->limits().context - static_cast<int64_t>(params.prompt.size());
-    params.max_tokens =
-        prediction.request.max_tokens.value_or(std::clamp<int64_t>(room, 1, kDefaultMaxTokens));
+    params.max_tokens = prediction.request.max_tokens.value_or(
+        DefaultMaxTokens(params.prompt.size(), engine->limits()));
     params.timeout = std::min(params.timeout, time_left);
     generations.push_back(std::move(params));
   }
@@ -60,12 +57,6 @@ absl::Status EndStatus(const GenerateEvent& event) {
     default:
       return absl::OkStatus();
   }
-}
-
-absl::Duration TimeLeft(const grpc::ServerContext& context, Clock* clock) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteDuration();
-  return absl::FromChrono(deadline) - clock->Now();
 }
 
 absl::Status OnlyRepository(const std::string& name) {
@@ -106,23 +97,8 @@ bool WriteParts(const inference::ModelInferRequest& request, Prediction* predict
 }  // namespace
 
 void PredictV2Service::StartDraining() {
-  MutexLock lock(&mu_);
   draining_ = true;
-  for (grpc::ServerContext* context : idle_streams_) context->TryCancel();
-}
-
-template <typename Stream>
-bool PredictV2Service::ReadNext(grpc::ServerContext* context, Stream* stream,
-                                inference::ModelInferRequest* request) {
-  {
-    MutexLock lock(&mu_);
-    if (draining_) return false;
-    idle_streams_.insert(context);
-  }
-  const bool read = stream->Read(request);
-  MutexLock lock(&mu_);
-  idle_streams_.erase(context);
-  return read;
+  waits_->StartDraining();
 }
 
 grpc::Status PredictV2Service::ServerLive(grpc::ServerContext*, const inference::ServerLiveRequest*,
@@ -197,10 +173,17 @@ grpc::Status PredictV2Service::ModelStreamInfer(
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const auto gone = [context] { return context->IsCancelled(); };
-  const auto write = [stream](const StreamPart& part) { return stream->Write(part); };
   inference::ModelInferRequest request;
+  const auto read = [&] {
+    const ClientWaits::Wait wait(waits_, ClientWaits::For::kRequest, EndOf(context));
+    return wait.allowed() && stream->Read(&request);
+  };
+  const auto write = [&](const StreamPart& part) {
+    const ClientWaits::Wait wait(waits_, ClientWaits::For::kReading, EndOf(context));
+    return stream->Write(part);
+  };
   bool alive = true;
-  while (alive && ReadNext(context, stream, &request)) {
+  while (alive && read()) {
     absl::StatusOr<Prediction> prediction =
         StartPrediction(*registry_, request, TimeLeft(*context, clock_));
     if (prediction.ok() && prediction->group.size() != 1) {

@@ -3,22 +3,22 @@
 #pragma once
 
 #include <atomic>
-#include <set>
 
 #include "common/clock.h"
-#include "common/mutex.h"
-#include "inference/call_limit.h"
+#include "inference/calls/call_limit.h"
+#include "inference/calls/client_waits.h"
 #include "inference/grpc_predict_v2.grpc.pb.h"
 #include "inference/model_registry.h"
 
 namespace tritter {
 
-// Thread-safe. Registry and limit must outlive it.
+// Thread-safe. Registry, limit and waits must outlive it.
 class PredictV2Service final : public inference::GRPCInferenceService::Service {
  public:
   // limit: of ModelInfer and ModelStreamInfer calls; one more is refused with RESOURCE_EXHAUSTED.
-  PredictV2Service(ModelRegistry* registry, CallLimit* limit, Clock* clock)
-      : registry_(registry), limit_(limit), clock_(clock) {}
+  // waits: of streams without a request, and of those whose answer is not read.
+  PredictV2Service(ModelRegistry* registry, CallLimit* limit, ClientWaits* waits, Clock* clock)
+      : registry_(registry), limit_(limit), waits_(waits), clock_(clock) {}
 
   grpc::Status ServerLive(grpc::ServerContext* context, const inference::ServerLiveRequest* request,
                           inference::ServerLiveResponse* response) override;
@@ -50,21 +50,15 @@ class PredictV2Service final : public inference::GRPCInferenceService::Service {
                                      inference::RepositoryModelUnloadResponse* response) override;
 
   // From now on nothing is ready any more; what runs goes on, streams end with the request they are
-  // at, and those that wait for one are cancelled.
+  // at, and those that wait for one at once.
   void StartDraining();
 
  private:
-  // Waits for the next request of a stream; false when there is none, or the server goes down.
-  template <typename Stream>
-  bool ReadNext(grpc::ServerContext* context, Stream* stream,
-                inference::ModelInferRequest* request);
-
   ModelRegistry* const registry_;
   CallLimit* const limit_;
+  ClientWaits* const waits_;
   Clock* const clock_;
   std::atomic<bool> draining_{false};
-  Mutex mu_;
-  std::set<grpc::ServerContext*> idle_streams_ GUARDED_BY(mu_);
 };
 
 }  // namespace tritter

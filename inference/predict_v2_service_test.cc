@@ -3,8 +3,10 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <thread>
 
+#include "common/testing/fake_clock.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -26,7 +28,7 @@ class PredictV2ServiceTest : public ::testing::Test {
     options.env = &env_;
     registry_ = std::make_unique<ModelRegistry>(loader_.get(), options);
     ASSERT_OK(registry_->Load("tiny", "tiny.tpack"));
-    service_ = std::make_unique<PredictV2Service>(registry_.get(), &limit_, Clock::Real());
+    service_ = std::make_unique<PredictV2Service>(registry_.get(), &limit_, &waits_, Clock::Real());
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -73,6 +75,8 @@ class PredictV2ServiceTest : public ::testing::Test {
 
   MemoryEnv env_;
   CallLimit limit_{8};
+  FakeClock clock_;  // of the waits alone
+  ClientWaits waits_{absl::Minutes(5), &clock_};
   std::unique_ptr<FakeModelLoader> loader_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<PredictV2Service> service_;
@@ -253,7 +257,28 @@ TEST_F(PredictV2ServiceTest, DrainingIsNotReadyAndEndsIdleStreams) {
     whole = part.infer_response().parameters().at("triton_final_response").bool_param();
   EXPECT_TRUE(whole);
   EXPECT_TRUE(busy->Finish().ok());
-  EXPECT_FALSE(idle->Finish().ok());
+  EXPECT_EQ(idle->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(PredictV2ServiceTest, AnIdleStreamIsEndedAndToldTheLimit) {
+  Start();
+  grpc::ClientContext context;
+  auto stream = stub_->ModelStreamInfer(&context);
+  std::atomic<bool> ended{false};
+  std::thread watch([&] {
+    while (!ended) {
+      clock_.Advance(absl::Minutes(6));
+      waits_.EndOverdue();
+      std::this_thread::yield();
+    }
+  });
+  const grpc::Status status = stream->Finish();
+  ended = true;
+  watch.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("no request came on this stream for 5m, which"));
+  EXPECT_THAT(status.error_message(), HasSubstr("--idle-limit"));
+  while (limit_.at_work() > 0) std::this_thread::yield();
 }
 
 }  // namespace

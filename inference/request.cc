@@ -1,5 +1,7 @@
 #include "inference/request.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "common/status_macros.h"
@@ -42,6 +44,11 @@ absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
 }
 
 }  // namespace
+
+int64_t DefaultMaxTokens(size_t prompt_tokens, const RequestLimits& limits) {
+  return std::clamp<int64_t>(limits.context - static_cast<int64_t>(prompt_tokens), 1,
+                             kDefaultMaxTokens);
+}
 
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits) {
   if (params.prompt.empty())

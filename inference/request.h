@@ -13,6 +13,7 @@
 namespace tritter {
 
 inline constexpr int64_t kMaxCandidates = 20;
+inline constexpr int64_t kDefaultMaxTokens = 128;
 // How often a wait for news asks whether the one they are for has gone.
 inline constexpr absl::Duration kCancelPoll = absl::Milliseconds(5);
 
@@ -24,7 +25,7 @@ enum class OutputFormat {
 
 struct GenerateParams {
   std::vector<int32_t> prompt;  // token ids, at least one
-  int64_t max_tokens = 128;
+  int64_t max_tokens = kDefaultMaxTokens;
   SamplingParams sampling;
   std::vector<std::string> stop;  // found across token borders, not part of the text
   std::vector<int32_t> stop_ids;  // beside eos
@@ -96,6 +97,8 @@ struct RequestLimits {
   int64_t kv_page_bytes = 0;
   int64_t max_queue = 0;  // requests that wait
 };
+// For who does not say how many: the default gives way to a nearly full context.
+int64_t DefaultMaxTokens(size_t prompt_tokens, const RequestLimits& limits);
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;
 // FailedPrecondition when the KV memory could never hold the request, with the arithmetic.
 absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits& limits);

@@ -32,6 +32,12 @@ absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int6
       absl::StrCat(flag, " is ", value, ", allowed are ", min, " to ", max));
 }
 
+absl::Status CheckTime(absl::string_view flag, double seconds) {
+  if (seconds > 0 && seconds <= 86400) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " is ", seconds, ", allowed are more than 0 to 86400 seconds"));
+}
+
 }  // namespace
 
 void AddServeFlags(CommandLine* app, ServeOptions* o) {
@@ -84,6 +90,9 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
                "0: 16 on the CPU, as --prefill-chunk on a GPU and for streamed layers");
   app->AddFlag("--max-streams", &o->max_streams, "calls at a time");
   app->AddFlag("--time-limit", &o->time_limit_seconds, "seconds for one request over HTTP");
+  app->AddFlag("--idle-limit", &o->idle_limit_seconds,
+               "seconds that a gRPC call waits for its client: a stream for the next request, an "
+               "answer for being read");
   app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
   app->AddFlag("--verify", &o->verify, "check every tensor of the model at start");
   app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
@@ -142,10 +151,8 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   RETURN_IF_ERROR(CheckRange("--prefill-chunk", o.prefill_chunk, 1, 4096));
   RETURN_IF_ERROR(CheckRange("--decoding-chunk", o.decoding_chunk, 0, 4096));
   RETURN_IF_ERROR(CheckRange("--max-streams", o.max_streams, 1, 65536));
-  if (!(o.time_limit_seconds > 0 && o.time_limit_seconds <= 86400)) {
-    return absl::InvalidArgumentError(absl::StrCat("--time-limit is ", o.time_limit_seconds,
-                                                   ", allowed are more than 0 to 86400 seconds"));
-  }
+  RETURN_IF_ERROR(CheckTime("--time-limit", o.time_limit_seconds));
+  RETURN_IF_ERROR(CheckTime("--idle-limit", o.idle_limit_seconds));
   if (!(o.grace_seconds >= 0 && o.grace_seconds <= 86400)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--grace is ", o.grace_seconds, ", allowed are 0 to 86400 seconds"));

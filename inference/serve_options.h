@@ -41,6 +41,7 @@ struct ServeOptions {
   int64_t decoding_chunk = 0;
   int max_streams = 256;
   double time_limit_seconds = 600;  // of a request over HTTP
+  double idle_limit_seconds = 300;  // of a gRPC call that waits for its client
   double grace_seconds = 30;
   bool verify = false;
   bool insecure = false;

@@ -65,6 +65,19 @@ TEST(ServeOptions, AStepIsBounded) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--prefill-chunk is 4097")));
 }
 
+TEST(ServeOptions, TimesAreMoreThanNothingAndADayAtMost) {
+  ServeOptions o = Valid();
+  o.idle_limit_seconds = 0;
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--idle-limit is 0, allowed are more than 0 to 86400 seconds")));
+  o.idle_limit_seconds = 86400;
+  EXPECT_OK(CheckServeOptions(o, nullptr));
+  o.time_limit_seconds = 86401;
+  EXPECT_THAT(CheckServeOptions(o, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--time-limit is 86401")));
+}
+
 TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
   ServeOptions o = Valid();
   EXPECT_OK(CheckServeOptions(o, nullptr));
