@@ -103,18 +103,34 @@ Engine::~Engine() {
   thread_.join();
 }
 
-absl::Status Engine::Enqueue(std::unique_ptr<Sequence> sequence) {
-  MutexLock lock(&mu_);
-  if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
-    ++stats_.refused;
-    if (observer_ != nullptr) observer_->OnRefused();
-    return absl::ResourceExhaustedError(absl::StrCat(queue_.size(),
-                                                     " requests are waiting already, the limit is ",
-                                                     options_.max_queue, "; try again later"));
+absl::Status Engine::Enqueue(const std::string& client, std::unique_ptr<Sequence> sequence) {
+  std::optional<std::unique_ptr<Sequence>> displaced;
+  {
+    MutexLock lock(&mu_);
+    if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
+      ++stats_.refused;
+      if (observer_ != nullptr) observer_->OnRefused();
+      displaced = queue_.Displace(client);
+      if (!displaced.has_value()) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(queue_.size(), " requests are waiting already, the limit is ",
+                         options_.max_queue, "; try again later"));
+      }
+      --stats_.queued;
+    }
+    queue_.Push(client, std::move(sequence));
+    ++stats_.queued;
+    wake_.NotifyAll();
   }
-  queue_.push_back(std::move(sequence));
-  ++stats_.queued;
-  wake_.NotifyAll();
+  if (displaced.has_value()) {
+    (*displaced)
+        ->Fail(absl::ResourceExhaustedError(
+                   absl::StrCat(options_.max_queue,
+                                " requests are waiting, which is the limit, and this one gave its ",
+                                "place to a client with fewer of them; try again later")),
+               options_.clock->Monotonic());
+    (*displaced)->Publish();
+  }
   return absl::OkStatus();
 }
 
@@ -147,8 +163,10 @@ absl::StatusOr<std::unique_ptr<Generation>> Engine::Generate(GenerateParams para
   RETURN_IF_ERROR(ValidateGenerate(params, limits_));
   ASSIGN_OR_RETURN(std::unique_ptr<JsonConstraint> constraint, MakeConstraint(params));
   auto channel = std::make_shared<RequestChannel>();
-  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(
-      std::move(params), channel, tokenizer_, std::move(constraint), options_.clock->Monotonic())));
+  const std::string client = params.client;
+  RETURN_IF_ERROR(Enqueue(
+      client, std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
+                                         std::move(constraint), options_.clock->Monotonic())));
   return std::make_unique<Generation>(std::move(channel));
 }
 
@@ -156,8 +174,9 @@ absl::StatusOr<std::vector<PositionScore>> Engine::Score(ScoreParams params,
                                                          const std::function<bool()>& cancelled) {
   RETURN_IF_ERROR(ValidateScore(params, limits_));
   auto channel = std::make_shared<RequestChannel>();
-  RETURN_IF_ERROR(Enqueue(std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
-                                                     options_.clock->Monotonic())));
+  const std::string client = params.client;
+  RETURN_IF_ERROR(Enqueue(client, std::make_unique<Sequence>(std::move(params), channel, tokenizer_,
+                                                             options_.clock->Monotonic())));
   RETURN_IF_ERROR(WaitFor(channel.get(), "scoring", cancelled));
   return channel->TakeScores();
 }
@@ -178,8 +197,8 @@ absl::StatusOr<Embeddings> Engine::Embed(EmbedParams params,
       params.timeout = deadline - now;
       result.prompt_tokens += static_cast<int64_t>(params.inputs[channels.size()].size());
       auto channel = std::make_shared<RequestChannel>();
-      status =
-          Enqueue(std::make_unique<Sequence>(params, channels.size(), channel, tokenizer_, now));
+      status = Enqueue(params.client, std::make_unique<Sequence>(params, channels.size(), channel,
+                                                                 tokenizer_, now));
       if (status.ok()) channels.push_back(std::move(channel));
     }
     if (!status.ok()) break;
@@ -204,16 +223,14 @@ EngineStats Engine::stats() const {
 
 void Engine::AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) {
   const absl::Duration now = options_.clock->Monotonic();
-  for (auto& s : queue_) {
-    if (const FinishReason reason = s->Interruption(now); reason != FinishReason::kNone) {
-      s->Finish(reason, now);
-      finished->push_back(std::move(s));
-    }
+  for (auto& s : queue_.Remove([&](const std::unique_ptr<Sequence>& waiting) {
+         return waiting->Interruption(now) != FinishReason::kNone;
+       })) {
+    s->Finish(s->Interruption(now), now);
+    finished->push_back(std::move(s));
   }
-  std::erase(queue_, nullptr);
-  // First come, first served: a large request at the front waits for memory, and nobody overtakes
-  // it for ever.
-  while (!queue_.empty() && scheduler_.Admit(queue_.front())) queue_.pop_front();
+  // In turn: a large request at the front waits for memory, and nobody overtakes it for ever.
+  while (!queue_.empty() && scheduler_.Admit(queue_.front())) queue_.Pop();
 }
 
 void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, StepReport report) {
@@ -257,11 +274,10 @@ void Engine::Loop() {
   std::vector<std::unique_ptr<Sequence>> finished = scheduler_.FinishAll(FinishReason::kCancelled);
   {
     MutexLock lock(&mu_);
-    for (auto& s : queue_) {
+    for (auto& s : queue_.Remove([](const std::unique_ptr<Sequence>&) { return true; })) {
       s->Finish(FinishReason::kCancelled, options_.clock->Monotonic());
       finished.push_back(std::move(s));
     }
-    queue_.clear();
   }
   Settle(finished, {});
 }

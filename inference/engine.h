@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/mutex.h"
+#include "inference/calls/fair_queue.h"
 #include "inference/engine_observer.h"
 #include "inference/forward.h"
 #include "inference/json_constraint.h"
@@ -29,7 +29,9 @@ struct EngineOptions {
   int threads = 1;
   bool pin_threads = false;  // each to one CPU
   int64_t max_kv_bytes = int64_t{1} << 30;
-  int64_t max_queue = 64;    // requests that wait; one more is refused at once
+  // Requests that wait. One more is refused at once, or takes the place of one of the client that
+  // has most of them, which then fails with ResourceExhausted.
+  int64_t max_queue = 64;
   bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   KvFormat kv_format = KvFormat::kF32;
@@ -105,7 +107,7 @@ class Engine {
          int64_t kv_pages, const EngineOptions& options);
   // Null for a format of plain text.
   absl::StatusOr<std::unique_ptr<JsonConstraint>> MakeConstraint(const GenerateParams& params);
-  absl::Status Enqueue(std::unique_ptr<Sequence> sequence);
+  absl::Status Enqueue(const std::string& client, std::unique_ptr<Sequence> sequence);
   void Loop();
   void AdmitLocked(std::vector<std::unique_ptr<Sequence>>* finished) REQUIRES(mu_);
   // Counts, reports and publishes what a step brought.
@@ -128,7 +130,7 @@ class Engine {
   mutable Mutex mu_;
   CondVar wake_;
   bool stop_ GUARDED_BY(mu_) = false;
-  std::deque<std::unique_ptr<Sequence>> queue_ GUARDED_BY(mu_);
+  FairQueue<std::unique_ptr<Sequence>> queue_ GUARDED_BY(mu_);
   EngineStats stats_ GUARDED_BY(mu_);
   std::shared_ptr<EngineObserver> observer_ GUARDED_BY(mu_);
   std::thread thread_;

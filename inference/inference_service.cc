@@ -195,6 +195,7 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
   absl::StatusOr<GenerateParams> params = ToParams(*request, **model, clock_->Now());
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context, clock_);
+  params->client = context->peer();
   absl::StatusOr<std::unique_ptr<Generation>> generation =
       (*model)->engine->Generate(*std::move(params));
   if (!generation.ok()) return ToGrpc(generation.status());
@@ -247,6 +248,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();
   params.timeout = TimeLeft(*context, clock_);
+  params.client = context->peer();
   const auto scores =
       engine->Score(std::move(params), [context] { return context->IsCancelled(); });
   if (!scores.ok()) return ToGrpc(scores.status(), Asked::kScore);
@@ -270,6 +272,7 @@ grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
   absl::StatusOr<EmbedParams> params = ToParams(*request, *engine);
   if (!params.ok()) return ToGrpc(params.status());
   params->timeout = TimeLeft(*context, clock_);
+  params->client = context->peer();
   const absl::StatusOr<Embeddings> embeddings =
       engine->Embed(*std::move(params), [context] { return context->IsCancelled(); });
   if (!embeddings.ok()) return ToGrpc(embeddings.status(), Asked::kEmbed);

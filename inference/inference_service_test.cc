@@ -221,6 +221,23 @@ TEST_F(InferenceServiceTest, AFullQueueIsRefusedAtOnce) {
   EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::QUEUE_FULL);
 }
 
+TEST_F(InferenceServiceTest, AFloodOfAnotherClientLeavesAPlaceInTheQueue) {
+  EngineOptions options;
+  options.max_queue = 2;
+  Start(options);
+  HeldEngine held(engine_);
+  held.FillQueue(2);  // of nobody in particular, and so not of this connection
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Request("x", 5));
+  while (engine_->stats().refused < 1) std::this_thread::yield();
+  held.Open();
+  v1::GenerateResponse r;
+  while (reader->Read(&r)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(r.usage().generated_tokens(), 5);
+}
+
 TEST_F(InferenceServiceTest, TooManyCallsAreRefused) {
   Start({}, 0);
   const Streamed s = Generate(Request("x", 5));

@@ -27,7 +27,7 @@ struct Prediction {
 
 absl::StatusOr<Prediction> StartPrediction(const ModelRegistry& registry,
                                            const inference::ModelInferRequest& request,
-                                           absl::Duration time_left) {
+                                           absl::Duration time_left, const std::string& client) {
   Prediction prediction;
   ASSIGN_OR_RETURN(prediction.model, registry.Find(request.model_name(), request.model_version()));
   ASSIGN_OR_RETURN(prediction.request, ReadInferRequest(request));
@@ -39,6 +39,7 @@ absl::StatusOr<Prediction> StartPrediction(const ModelRegistry& registry,
     params.max_tokens = prediction.request.max_tokens.value_or(
         DefaultMaxTokens(params.prompt.size(), engine->limits()));
     params.timeout = std::min(params.timeout, time_left);
+    params.client = client;
     generations.push_back(std::move(params));
   }
   ASSIGN_OR_RETURN(prediction.group, GenerationGroup::Start(engine, std::move(generations)));
@@ -146,7 +147,7 @@ grpc::Status PredictV2Service::ModelInfer(grpc::ServerContext* context,
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   absl::StatusOr<Prediction> prediction =
-      StartPrediction(*registry_, *request, TimeLeft(*context, clock_));
+      StartPrediction(*registry_, *request, TimeLeft(*context, clock_), context->peer());
   if (!prediction.ok()) return ToGrpc(prediction.status());
   std::vector<PredictedText> texts(prediction->group.size());
   absl::Status status;
@@ -185,7 +186,7 @@ grpc::Status PredictV2Service::ModelStreamInfer(
   bool alive = true;
   while (alive && read()) {
     absl::StatusOr<Prediction> prediction =
-        StartPrediction(*registry_, request, TimeLeft(*context, clock_));
+        StartPrediction(*registry_, request, TimeLeft(*context, clock_), context->peer());
     if (prediction.ok() && prediction->group.size() != 1) {
       prediction = absl::InvalidArgumentError(
           absl::StrCat("text_input has ", prediction->group.size(),

@@ -37,6 +37,7 @@ struct GenerateParams {
   OutputFormat format = OutputFormat::kText;
   std::string json_schema;
   absl::Duration timeout = absl::InfiniteDuration();  // from submission; ends with kDeadline
+  std::string client = {};                            // who asks: clients take turns in the queue
 };
 
 enum class FinishReason {
@@ -76,6 +77,7 @@ struct EmbedParams {
   Pooling pooling = Pooling::kMean;          // of the hidden states behind the final norm
   bool normalise = false;                    // to length 1
   absl::Duration timeout = absl::InfiniteDuration();  // of all of them
+  std::string client = {};
 };
 inline constexpr size_t kMaxEmbedInputs = 2048;
 struct Embeddings {
@@ -87,6 +89,7 @@ struct ScoreParams {
   std::vector<int32_t> tokens;  // at least two
   int64_t top = 0;              // candidates per position, 0 to kMaxCandidates
   absl::Duration timeout = absl::InfiniteDuration();
+  std::string client = {};
 };
 inline constexpr size_t kMaxStopStrings = 16, kMaxStopBytes = 256, kMaxStopIds = 64;
 

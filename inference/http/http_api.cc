@@ -20,6 +20,11 @@ HttpAnswer Answer(std::string body) {
   return answer;
 }
 
+// Many users may ask through one address, a gateway's.
+std::string ClientOf(const HttpRequest& http, const std::string& user) {
+  return absl::StrCat(http.peer, " ", user);
+}
+
 HttpAnswer Refusal(const absl::Status& status) {
   const OpenAiError error = ToOpenAiError(status);
   HttpAnswer answer = Answer(error.body);
@@ -140,6 +145,7 @@ absl::StatusOr<std::unique_ptr<Work>> StartWork(const ModelRegistry& registry,
                    chat ? ParseChatRequest(http.body) : ParseCompletionRequest(http.body));
   ASSIGN_OR_RETURN(work->model, registry.Find(work->request.model));
   work->request.params.timeout = options.time_limit;
+  work->request.params.client = ClientOf(http, work->request.user);
   Engine* const engine = work->model->engine.get();
   ASSIGN_OR_RETURN(const auto prompts, Prompts(work->request, *work->model, options.clock->Now()));
   ASSIGN_OR_RETURN(
@@ -187,6 +193,7 @@ HttpAnswer HttpApi::Embed(const HttpRequest& http) const {
   EmbedParams params;
   params.normalise = true;
   params.timeout = options_.time_limit;
+  params.client = ClientOf(http, request->user);
   for (const OpenAiPrompt& input : request->inputs)
     params.inputs.push_back(PromptIds(input, (*model)->engine->tokenizer()));
   const absl::StatusOr<Embeddings> embeddings =

@@ -264,6 +264,22 @@ TEST_F(HttpApiTest, AFullQueueIs429) {
   EXPECT_EQ(json::parse(reply.body)["error"]["code"], "queue_full");
 }
 
+TEST_F(HttpApiTest, UsersOfOneAddressShareTheQueue) {
+  EngineOptions options;
+  options.max_queue = 2;
+  Start(options);
+  HeldEngine held(engine());
+  HttpTestClient flood(server_->address()), single(server_->address());
+  flood.Ask("POST", "/v1/completions", R"({"prompt":"x","n":2,"user":"a"})");
+  while (engine()->stats().queued < 2) std::this_thread::yield();
+  single.Ask("POST", "/v1/completions", R"({"prompt":"x","user":"b"})");
+  const HttpReply displaced = flood.Read();
+  EXPECT_EQ(displaced.code, 429);
+  EXPECT_THAT(displaced.body, HasSubstr("gave its place to a client with fewer"));
+  held.Open();
+  EXPECT_EQ(single.Read().code, 200);
+}
+
 TEST_F(HttpApiTest, ADisconnectedClientStopsTheWork) {
   Start();
   engine()->SetObserver(std::make_shared<SlowSteps>(absl::Milliseconds(10)));

@@ -1,5 +1,6 @@
 #include "inference/http/http_connection.h"
 
+#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -94,6 +95,18 @@ bool HttpConnection::ClientGone() const {
   return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
+std::string HttpConnection::PeerAddress() const {
+  sockaddr_storage peer = {};
+  socklen_t size = sizeof peer;
+  char host[NI_MAXHOST];
+  if (getpeername(socket_, reinterpret_cast<sockaddr*>(&peer), &size) != 0 ||
+      getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, host, sizeof host, nullptr, 0,
+                  NI_NUMERICHOST) != 0) {
+    return "";
+  }
+  return host;
+}
+
 void HttpConnection::SendNow(const std::string& bytes) {
   [[maybe_unused]] const ssize_t n =
       send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -146,7 +159,7 @@ ssize_t HttpConnection::write(const char* from, size_t size) {
   return static_cast<ssize_t>(size);
 }
 
-// Nothing here depends on who asks.
+// Of httplib nothing depends on who asks.
 void HttpConnection::get_remote_ip_and_port(std::string& ip, int& port) const {
   ip.clear();
   port = 0;

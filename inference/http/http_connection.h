@@ -34,6 +34,8 @@ class HttpConnection final : public httplib::Stream {
   void Spoil() { spoilt_ = true; }
   bool spoilt() const { return spoilt_; }
   bool ClientGone() const;
+  // The peer's address without its port; empty when it is not known.
+  std::string PeerAddress() const;
   // Sends what can be sent at once; for answers that httplib has no part in.
   void SendNow(const std::string& bytes);
   // Tells the peer that nothing follows, and takes what it still sends for a moment, so that it

@@ -137,6 +137,7 @@ void HttpServer::Impl::Serve(const HttpRoute& route, const httplib::Request& in,
   request.path = in.path;
   for (size_t i = 1; i < in.matches.size(); ++i) request.captures.push_back(in.matches[i]);
   request.body = in.body;
+  request.peer = current->PeerAddress();
   request.client_gone = [connection = current] { return connection->ClientGone(); };
   Put(route.handler(request), out);
 }

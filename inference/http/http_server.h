@@ -20,6 +20,7 @@ struct HttpRequest {
   std::string path;                   // decoded, without the query
   std::vector<std::string> captures;  // what the groups of the route's pattern matched
   std::string body;
+  std::string peer;                   // the client's address, without the port
   std::function<bool()> client_gone;  // cheap; also true once the server gives up at its stop
 };
 

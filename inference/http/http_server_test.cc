@@ -35,7 +35,8 @@ class HttpServerTest : public ::testing::Test {
          [](const HttpRequest& request) {
            HttpAnswer answer;
            answer.body = request.body;
-           answer.headers = {{"X-Size", absl::StrCat(request.body.size())}};
+           answer.headers = {{"X-Size", absl::StrCat(request.body.size())},
+                             {"X-Peer", request.peer}};
            return answer;
          }},
         {"POST", "/throw",
@@ -90,6 +91,7 @@ TEST_F(HttpServerTest, ServesSeveralRequestsOnOneConnection) {
     reply = client.Read();
     EXPECT_EQ(reply.body.size(), 100000u * i);
     EXPECT_EQ(reply.headers["x-size"], absl::StrCat(100000 * i));
+    EXPECT_EQ(reply.headers["x-peer"], "127.0.0.1");
   }
   EXPECT_EQ(Ask("GET", "/models/a%20b").body, "a b");
 }

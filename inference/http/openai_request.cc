@@ -136,9 +136,10 @@ void ReadCommon(JsonFields* fields, OpenAiRequest* request) {
   if (fields->Integer("seed", std::numeric_limits<int64_t>::min(),
                       std::numeric_limits<int64_t>::max(), &seed))
     request->seed = static_cast<uint64_t>(seed);
+  fields->String("user", &request->user);
   // Of the account, not of the text.
-  fields->Ignore({"user", "metadata", "store", "service_tier", "safety_identifier",
-                  "prompt_cache_key", "prompt_cache_retention"});
+  fields->Ignore({"metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+                  "prompt_cache_retention"});
 }
 
 void ReadPrompts(JsonFields* fields, const std::string& name, int64_t max,
@@ -290,7 +291,7 @@ absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view
                 absl::StrCat("is \"", encoding, "\", allowed are float and base64"));
   request.base64 = encoding == "base64";
   fields.Unsupported({"dimensions"});
-  fields.Ignore({"user"});
+  fields.String("user", &request.user);
   RETURN_IF_ERROR(fields.Finish());
   return request;
 }

@@ -24,6 +24,7 @@ using OpenAiPrompt = std::variant<std::string, std::vector<int32_t>>;
 struct OpenAiRequest {
   bool chat = false;
   std::string model;                          // "": the only one
+  std::string user;                           // for whom the client asks; "": not told
   std::vector<OpenAiPrompt> prompts;          // /v1/completions
   std::vector<ChatMessage> messages;          // /v1/chat/completions
   nlohmann::ordered_json template_variables;  // of the chat template, an object or null
@@ -42,6 +43,7 @@ absl::StatusOr<OpenAiRequest> ParseChatRequest(absl::string_view body);
 
 struct OpenAiEmbeddingsRequest {
   std::string model;  // "": the only one
+  std::string user;   // for whom the client asks; "": not told
   std::vector<OpenAiPrompt> inputs;
   bool base64 = false;  // little-endian FP32, as the official clients ask for it
 };

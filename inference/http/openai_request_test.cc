@@ -40,6 +40,7 @@ TEST(OpenAiRequest, EveryParameterReachesTheEngine) {
       "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"user\":\"u\","
       "\"echo\":false,\"suffix\":null");
   EXPECT_EQ(r.model, "m");
+  EXPECT_EQ(r.user, "u");
   const SamplingParams& s = r.params.sampling;
   EXPECT_EQ(s.temperature, 0.5);
   EXPECT_EQ(s.top_p, 0.25);
