@@ -16,9 +16,9 @@ namespace tritter::cuda {
 // Starts kernel(arguments...) on `stream` with `threads` threads a block.
 #ifdef TRITTER_CUDA_EMULATION
 template <typename... Parameters, typename... Arguments>
-void Launch(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t,
+void Launch(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t stream,
             Arguments... arguments) {
-  EmulateLaunch(grid, threads, [=] { kernel(arguments...); });
+  EmulateLaunch(grid, threads, stream, [=] { kernel(arguments...); });
 }
 #elif defined(__CUDACC__)
 template <typename... Parameters, typename... Arguments>

@@ -6,12 +6,11 @@
 #include <cstdint>
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/row_layout.h"
 
 namespace tritter::cuda {
 
-// Matrix of embedding or head. Rows are `pitch` bytes apart, padded with zeros (INT4: with codes of
-// zero) so that whole blocks can be read: of 16 columns, of 128 for INT8 and INT4.
-enum class RowType { kF32, kBf16, kInt8, kInt4 };
+// Matrix of embedding or head.
 struct RowTable {
   RowType type;
   const uint8_t* data;
@@ -19,13 +18,6 @@ struct RowTable {
   int64_t pitch;
   int rows, cols;
 };
-constexpr int64_t GpuRowPitch(RowType type, int64_t cols) {
-  const int64_t sixteens = (cols + 15) / 16 * 16, blocks = (cols + 127) / 128;
-  return type == RowType::kF32    ? sixteens * 4
-         : type == RowType::kBf16 ? sixteens * 2
-         : type == RowType::kInt8 ? blocks * 128
-                                  : blocks * 64;
-}
 
 // x[t] [cols] = row tokens[t] of the table.
 void EmbedRows(const RowTable& table, const int32_t* tokens, int count, float* x,

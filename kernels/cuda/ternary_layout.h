@@ -23,6 +23,8 @@ constexpr int64_t GpuColTiles(int64_t cols) { return (cols + kGpuTileCols - 1) /
 constexpr int64_t GpuTernaryWords(int64_t rows, int64_t cols) {
   return GpuRowBlocks(rows) * GpuColTiles(cols) * kGpuTileWords;
 }
+// One for each row, of padded rows too.
+constexpr int64_t GpuTernaryScales(int64_t rows) { return GpuRowBlocks(rows) * kGpuTileRows; }
 // Index of the word that holds columns 16 * group … of `row`.
 constexpr int64_t GpuWordIndex(int64_t row, int64_t group, int64_t col_tiles) {
   const int64_t tile = row / kGpuTileRows * col_tiles + group / 8;
@@ -37,7 +39,7 @@ class GpuTernaryBuilder {
   GpuTernaryBuilder(int64_t rows, int64_t cols)
       : cols_(cols),
         words_(static_cast<size_t>(GpuTernaryWords(rows, cols)), kGpuPadWord),
-        scales_(static_cast<size_t>(GpuRowBlocks(rows) * kGpuTileRows), 0.0f) {}
+        scales_(static_cast<size_t>(GpuTernaryScales(rows)), 0.0f) {}
 
   // Rows one after the other from row `first`. tiled: form tile16x16-v1; scales: [rows], or [1]
   // when !per_row.

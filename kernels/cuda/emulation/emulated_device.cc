@@ -1,20 +1,30 @@
 #include "kernels/cuda/emulation/emulated_device.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-struct EmulatedStream {};
-struct EmulatedGraph {
-  struct Node {
-    dim3 grid;
-    int threads;
-    std::function<void()> kernel;
+// Recordings are counted when they are asked for, and when the stream has come to them.
+struct EmulatedEvent {
+  EmulatedStream* stream = nullptr;  // of the last recording that was asked for
+  int64_t asked = 0, done = 0;
+  int64_t time = 0;  // of the last that was done
+};
+struct EmulatedStream {
+  struct Work {
+    EmulatedEvent* after;  // null: may run
+    int64_t recording;     // of it
+    std::function<void()> run;
   };
-  std::vector<Node> nodes;
+  std::deque<Work> work;
+};
+struct EmulatedGraph {
+  std::vector<std::function<void()>> kernels;
 };
 
 // Leaves this stack, whose pointer goes to *from, and goes on where `to` was left.
@@ -65,6 +75,12 @@ struct Machine {
   // Two in turn: a thread that is ahead writes the one that nobody reads any more.
   uint32_t exchanged[kMostThreads / 32][2][32][8];
   EmulatedGraph* capturing = nullptr;
+
+  EmulatedStream null_stream;
+  std::vector<EmulatedStream*> streams{&null_stream};
+  OtherStreams others = OtherStreams::kLast;
+  bool refuse_page_locking = false;
+  int64_t time = 0;
 };
 Machine& TheMachine() {
   static auto* const machine = new Machine;
@@ -138,14 +154,8 @@ void RunBlock(int threads) {
   }
 }
 
-}  // namespace
-
-void EmulateLaunch(dim3 grid, int threads, std::function<void()> kernel) {
+void RunGrid(dim3 grid, int threads, const std::function<void()>& kernel) {
   Machine& m = TheMachine();
-  if (m.capturing != nullptr) {
-    m.capturing->nodes.push_back({grid, threads, std::move(kernel)});
-    return;
-  }
   m.kernel = &kernel;
   gridDim = grid;
   blockDim = dim3(static_cast<unsigned>(threads));
@@ -158,6 +168,59 @@ void EmulateLaunch(dim3 grid, int threads, std::function<void()> kernel) {
     }
   }
 }
+
+// The next work of the stream, unless it waits for an event or there is none.
+bool RunNext(EmulatedStream* stream) {
+  if (stream->work.empty()) return false;
+  EmulatedStream::Work& next = stream->work.front();
+  if (next.after != nullptr && next.after->done < next.recording) return false;
+  const std::function<void()> run = std::move(next.run);
+  stream->work.pop_front();
+  ++TheMachine().time;
+  if (run != nullptr) run();
+  return true;
+}
+
+// Until the stream has no more work, or `event` has been recorded so often.
+void RunStream(EmulatedStream* stream, const EmulatedEvent* event, int64_t recording) {
+  Machine& m = TheMachine();
+  while (!stream->work.empty() && (event == nullptr || event->done < recording)) {
+    if (m.others == OtherStreams::kFirst) {
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (EmulatedStream* other : m.streams) moved |= other != stream && RunNext(other);
+      }
+    }
+    if (RunNext(stream)) continue;
+    const EmulatedStream::Work& next = stream->work.front();
+    RunStream(next.after->stream, next.after, next.recording);
+  }
+}
+
+EmulatedStream* OrNull(EmulatedStream* stream) {
+  return stream == nullptr ? &TheMachine().null_stream : stream;
+}
+
+// The null stream does not let the host go on before it is done.
+void Give(EmulatedStream* stream, EmulatedStream::Work work) {
+  if (TheMachine().capturing != nullptr) std::abort();  // graphs of this project hold kernels alone
+  OrNull(stream)->work.push_back(std::move(work));
+  if (stream == nullptr) RunStream(OrNull(stream), nullptr, 0);
+}
+
+}  // namespace
+
+void EmulateLaunch(dim3 grid, int threads, cudaStream_t stream, std::function<void()> kernel) {
+  auto run = [grid, threads, kernel = std::move(kernel)] { RunGrid(grid, threads, kernel); };
+  if (EmulatedGraph* const graph = TheMachine().capturing; graph != nullptr) {
+    graph->kernels.push_back(std::move(run));
+  } else {
+    Give(stream, {nullptr, 0, std::move(run)});
+  }
+}
+
+void SetOtherStreams(OtherStreams order) { TheMachine().others = order; }
+void RefusePageLocking(bool refuse) { TheMachine().refuse_page_locking = refuse; }
 
 void EmulateBlockBarrier() { Wait(State::kAtBlock); }
 void EmulateWarpBarrier() { Wait(State::kAtWarp); }
@@ -178,8 +241,14 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 namespace {
+
+using tritter::cuda::Give;
+using tritter::cuda::OrNull;
+using tritter::cuda::RunStream;
+using tritter::cuda::TheMachine;
+
 constexpr size_t kMemory = size_t{1} << 30;
-EmulatedGraph*& Capturing() { return tritter::cuda::TheMachine().capturing; }
+
 }  // namespace
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
@@ -189,44 +258,88 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
   std::memset(*p, 0xa5, bytes);  // as on a device: anything
   return cudaSuccess;
 }
+cudaError_t cudaFree(void* p) {
+  for (EmulatedStream* stream : TheMachine().streams) RunStream(stream, nullptr, 0);
+  std::free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaHostRegister(void*, size_t, unsigned) {
+  return TheMachine().refuse_page_locking ? cudaErrorMemoryAllocation : cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   *free_bytes = *total_bytes = kMemory;
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  if (Capturing() != nullptr) std::abort();  // graphs of this project hold kernels alone
-  std::memcpy(to, from, bytes);
+                            cudaStream_t stream) {
+  Give(stream, {nullptr, 0, [=] { std::memcpy(to, from, bytes); }});
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  if (Capturing() != nullptr) std::abort();
-  std::memset(p, value, bytes);
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
+  Give(stream, {nullptr, 0, [=] { std::memset(p, value, bytes); }});
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new EmulatedStream;
+  TheMachine().streams.push_back(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  RunStream(stream, nullptr, 0);
+  std::erase(TheMachine().streams, stream);
   delete stream;
   return cudaSuccess;
 }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  RunStream(OrNull(stream), nullptr, 0);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  Give(stream, {event, event->asked, nullptr});
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new EmulatedEvent;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  (void)cudaEventSynchronize(event);
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->stream = OrNull(stream);
+  const int64_t recording = ++event->asked;
+  Give(stream, {nullptr, 0, [=] {
+                  event->done = recording;
+                  event->time = TheMachine().time;
+                }});
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->done < event->asked) RunStream(event->stream, event, event->asked);
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  for (const EmulatedEvent* event : {begin, end})
+    if (event->done == 0 || event->done < event->asked) std::abort();  // CUDA refuses it
+  *milliseconds = static_cast<float>(end->time - begin->time);
+  return cudaSuccess;
+}
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  Capturing() = new EmulatedGraph;
+  TheMachine().capturing = new EmulatedGraph;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-  *graph = std::exchange(Capturing(), nullptr);
+  *graph = std::exchange(TheMachine().capturing, nullptr);
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   *exec = new EmulatedGraph(*graph);
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
-  for (const EmulatedGraph::Node& node : exec->nodes)
-    tritter::cuda::EmulateLaunch(node.grid, node.threads, node.kernel);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  for (const std::function<void()>& kernel : exec->kernels) Give(stream, {nullptr, 0, kernel});
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

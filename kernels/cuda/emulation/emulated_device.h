@@ -1,6 +1,7 @@
 // The part of CUDA that inference's kernels and their host code use, on this CPU: the same sources
 // compiled as plain C++ run every thread of every block with the index arithmetic, barriers, warp
-// exchanges and tensor-core fragments of a GPU. For tests on machines without one; no emulation of
+// exchanges and tensor-core fragments of a GPU. What a stream is given runs when the host waits for
+// it, or for another that has to wait for it. For tests on machines without a GPU; no emulation of
 // timing, caches or weak memory order. One host thread at a time.
 #pragma once
 
@@ -41,12 +42,21 @@ struct alignas(16) float4 {
   float x, y, z, w;
 };
 
+using cudaStream_t = struct EmulatedStream*;
+
 namespace tritter::cuda {
 
-// Runs kernel() in every thread of grid, or keeps it for the graph that is being captured.
-void EmulateLaunch(dim3 grid, int threads, std::function<void()> kernel);
+// kernel() in every thread of grid, on the stream or in the graph that is being captured.
+void EmulateLaunch(dim3 grid, int threads, cudaStream_t stream, std::function<void()> kernel);
 void EmulateBlockBarrier();
 void EmulateWarpBarrier();
+// What the other streams have done while the host waits for one: as little as the events between
+// them allow (as at the start of a program), or as much. What a test sees in both is ordered.
+enum class OtherStreams { kLast, kFirst };
+void SetOtherStreams(OtherStreams order);
+// cudaHostRegister fails from now on, or no longer.
+void RefusePageLocking(bool refuse);
+
 // The 32 words that the threads of this warp give, in order; valid until the next exchange.
 const uint32_t (*EmulateExchange(const uint32_t (&mine)[8], int words))[8];
 
@@ -120,7 +130,9 @@ enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1;
-using cudaStream_t = struct EmulatedStream*;
+constexpr unsigned cudaEventDefault = 0, cudaEventDisableTiming = 2;
+constexpr unsigned cudaHostRegisterDefault = 0;
+using cudaEvent_t = struct EmulatedEvent*;
 using cudaGraph_t = struct EmulatedGraph*;
 using cudaGraphExec_t = struct EmulatedGraph*;
 
@@ -129,19 +141,25 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 // More than 1 GB at a time is refused, so that this can be tested.
 cudaError_t cudaMalloc(void** p, size_t bytes);
-inline cudaError_t cudaFree(void* p) {
-  std::free(p);
-  return cudaSuccess;
-}
+cudaError_t cudaFree(void* p);  // waits for every stream
 inline cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaMalloc(p, bytes); }
 inline cudaError_t cudaFreeHost(void* p) { return cudaFree(p); }
+cudaError_t cudaHostRegister(void* p, size_t bytes, unsigned flags);
+inline cudaError_t cudaHostUnregister(void*) { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+// A millisecond for everything that any stream did in between.
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
