@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
                      ", the model has a vocabulary of ", file->config().vocab));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model,
-                   LoadModel(std::move(file), *kernel, options.streaming, options.clock));
+                   LoadModel(std::move(file), *kernel, options.host_streaming(), options.clock));
   const int64_t page_bytes = KvPageLayout(model->config(), options.kv_format).page_bytes;
   if (options.max_kv_bytes < page_bytes) {
     return absl::InvalidArgumentError(
@@ -66,7 +66,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
   auto pool = std::make_unique<ThreadPool>(options.threads, options.pin_threads);
   std::unique_ptr<ForwardBackend> forward;
   if (options.forward != nullptr) {
-    ASSIGN_OR_RETURN(forward, options.forward(*model, options.kv_format, kv_pages));
+    ASSIGN_OR_RETURN(forward,
+                     options.forward(*model, options.kv_format, kv_pages, options.streaming));
   } else {
     forward = std::make_unique<ForwardPass>(model.get(), kernel, pool.get(), options.kv_format);
   }
@@ -241,7 +242,7 @@ void Engine::Settle(const std::vector<std::unique_ptr<Sequence>>& finished, Step
     stats_.active = report.active = scheduler_.active();
     stats_.kv_pages_used = report.kv_pages_used = prefixes_.used_pages();
     stats_.kv_pages_cached = prefixes_.idle_pages();
-    report.stream = model_->layers().stats();
+    report.stream = forward_->stream_stats();
     for (const auto& s : finished) {
       stats_.prompt_tokens += s->usage().prompt_tokens;
       stats_.cached_prompt_tokens += s->usage().cached_prompt_tokens;

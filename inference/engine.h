@@ -35,11 +35,14 @@ struct EngineOptions {
   bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   KvFormat kv_format = KvFormat::kF32;
-  StreamOptions streaming;
+  StreamOptions streaming;                // in the memory of what computes
   const TernaryKernel* kernel = nullptr;  // null: the best this CPU runs
   ForwardFactory forward;                 // null: this CPU computes
   Clock* clock = Clock::Real();
   std::shared_ptr<const Tokenizer> tokenizer;  // the model's; null: the byte tokenizer
+
+  // Of the weights in this machine's memory: a device has them from there.
+  StreamOptions host_streaming() const { return forward == nullptr ? streaming : StreamOptions{}; }
 };
 
 // A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine
@@ -98,6 +101,7 @@ class Engine {
   const PackedModel& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   std::string kernel_name() const { return forward_->name(); }
+  StreamStats stream_stats() const { return forward_->stream_stats(); }
   const RequestLimits& limits() const { return limits_; }
   EngineStats stats() const;
 

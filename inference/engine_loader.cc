@@ -1,9 +1,11 @@
 #include "inference/engine_loader.h"
 
+#include "absl/strings/str_format.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "inference/cuda/device_plan.h"
 #include "inference/engine_metrics.h"
 #include "inference/streaming/load_model.h"
 #include "model/serving/open_model.h"
@@ -12,17 +14,19 @@
 namespace tritter {
 
 absl::StatusOr<ModelBytes> EngineLoader::Measure(const std::string& path) {
+  const EngineOptions& engine = options_.engine;
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
-  ASSIGN_OR_RETURN(const int64_t weights, WeightMemory(*file, options_.engine.streaming));
-  // A GPU has the KV cache in its own memory.
-  return ModelBytes{weights, options_.engine.forward == nullptr ? options_.engine.max_kv_bytes : 0};
+  ASSIGN_OR_RETURN(const int64_t weights, WeightMemory(*file, engine.host_streaming()));
+  if (engine.forward == nullptr) return ModelBytes{weights, engine.max_kv_bytes};
+  // A GPU has the KV cache in its own memory, and what is copied to it is here a second time.
+  return ModelBytes{weights + HostCopyBytes(file->config(), engine.streaming), 0};
 }
 
 absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const std::string& path) {
   const absl::Duration begin = Clock::Real()->Monotonic();
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
   // What is streamed is checked whenever it is read, and would not stay within its memory here.
-  ASSIGN_OR_RETURN(const bool streamed, IsStreamed(*file, options_.engine.streaming));
+  ASSIGN_OR_RETURN(const bool streamed, IsStreamed(*file, options_.engine.host_streaming()));
   if (options_.verify && !streamed) RETURN_IF_ERROR(file->VerifyAll());
   ASSIGN_OR_RETURN(const OpenedTokenizer tokenizer,
                    OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), options_.tokenizer));
@@ -46,6 +50,18 @@ absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const st
                            {"threads", options_.engine.threads},
                            {"kv_pages", engine->limits().kv_pages},
                            {"seconds", absl::ToDoubleSeconds(Clock::Real()->Monotonic() - begin)}});
+  const StreamStats stream = engine->stream_stats();
+  if (options.forward != nullptr && stream.bytes_per_pass > 0) {
+    LogInfo("layers_streamed",
+            {{"path", path},
+             {"max_weight_memory", options.streaming.max_weight_bytes},
+             {"layers_at_a_time", options.streaming.layers},
+             {"bytes_per_step", stream.bytes_per_pass},
+             {"copy_mb_per_second", static_cast<int64_t>(stream.source_bytes_per_second / 1e6)},
+             {"steps_per_second_at_most",
+              absl::StrFormat("%.2f", stream.source_bytes_per_second /
+                                          static_cast<double>(stream.bytes_per_pass))}});
+  }
   return loaded;
 }
 

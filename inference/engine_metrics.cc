@@ -44,7 +44,7 @@ EngineMetrics::Stream::Stream(Registry* registry, const std::string& model)
     : read_bytes_(registry->GetCounter("tritter_stream_read_bytes_total", {{"model", model}})),
       wait_seconds_(registry->GetCounter("tritter_stream_wait_seconds_total", {{"model", model}})),
       achieved_(registry->GetGauge("tritter_stream_bytes_per_second", {{"model", model}})),
-      possible_(registry->GetGauge("tritter_stream_disk_bytes_per_second", {{"model", model}})),
+      possible_(registry->GetGauge("tritter_stream_source_bytes_per_second", {{"model", model}})),
       step_bytes_(registry->GetGauge("tritter_stream_step_bytes", {{"model", model}})) {}
 
 void EngineMetrics::Stream::Report(const StreamStats& stats, absl::Duration step) {
@@ -54,7 +54,7 @@ void EngineMetrics::Stream::Report(const StreamStats& stats, absl::Duration step
   // The first report counts what was read before there were metrics.
   if (last_.bytes_read > 0 && step > absl::ZeroDuration())
     achieved_.Set(bytes / absl::ToDoubleSeconds(step));
-  possible_.Set(stats.disk_bytes_per_second);
+  possible_.Set(stats.source_bytes_per_second);
   step_bytes_.Set(static_cast<double>(stats.bytes_per_pass));
   last_ = stats;
 }

@@ -74,7 +74,7 @@ TEST(EngineMetrics, AStreamedModelShowsWhatItReadsAndWhatTheDiskCouldGive) {
   EXPECT_THAT(text, HasSubstr("tritter_stream_read_bytes_total{model=\"big\"} 8000"));
   EXPECT_THAT(text, HasSubstr("tritter_stream_wait_seconds_total{model=\"big\"} 2.5"));
   EXPECT_THAT(text, HasSubstr("tritter_stream_bytes_per_second{model=\"big\"} 500"));
-  EXPECT_THAT(text, HasSubstr("tritter_stream_disk_bytes_per_second{model=\"big\"} 4000"));
+  EXPECT_THAT(text, HasSubstr("tritter_stream_source_bytes_per_second{model=\"big\"} 4000"));
   EXPECT_THAT(text, HasSubstr("tritter_stream_step_bytes{model=\"big\"} 1000"));
   EXPECT_THAT(text, HasSubstr("tritter_stream_step_bytes{model=\"chat\"} 0")) << "all in memory";
 }

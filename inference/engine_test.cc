@@ -401,6 +401,11 @@ class FailingBackend final : public ForwardBackend {
   }
   absl::Span<const float> Logits(int64_t i) const override { return forward_.Logits(i); }
   absl::Span<const float> Hidden(int64_t i) const override { return forward_.Hidden(i); }
+  StreamStats stream_stats() const override {
+    StreamStats stats;
+    stats.bytes_per_pass = 777;
+    return stats;
+  }
 
  private:
   ThreadPool pool_;
@@ -410,12 +415,17 @@ class FailingBackend final : public ForwardBackend {
 
 TEST(Engine, ADeviceThatFailsFailsTheRequestsAtWorkAndLeavesNoPage) {
   EngineOptions options;
-  options.forward = [](const PackedModel& model, KvFormat format, int64_t kv_pages) {
+  options.streaming = {20000, 1};  // of the device: far too little to load the model in
+  options.forward = [](const PackedModel& model, KvFormat format, int64_t kv_pages,
+                       const StreamOptions& streaming) {
     EXPECT_GT(kv_pages, 0);
+    EXPECT_EQ(streaming.max_weight_bytes, 20000);
+    EXPECT_NE(model.layers().Resident(1), nullptr);
     return std::make_unique<FailingBackend>(model, format, 5);
   };
   auto engine = MakeEngine(options);
   EXPECT_EQ(engine->kernel_name(), "failing");
+  EXPECT_EQ(engine->stream_stats().bytes_per_pass, 777);
   const Result good = Generate(*engine, Params({1, 80, 90}, 3));
   EXPECT_EQ(good.tokens, Generate(*MakeEngine(), Params({1, 80, 90}, 3)).tokens);
   const Result bad = Generate(*engine, Params({1, 80, 90}, 20));

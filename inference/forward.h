@@ -41,6 +41,7 @@ class ForwardPass final : public ForwardBackend {
         static_cast<size_t>((logits_wanted_ + i) * config_.hidden),
         static_cast<size_t>(config_.hidden));
   }
+  StreamStats stream_stats() const override { return model_->layers().stats(); }
 
  private:
   struct WorkerScratch {

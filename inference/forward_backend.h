@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
+#include "inference/streaming/stream_options.h"
 
 namespace tritter {
 
@@ -49,10 +50,15 @@ class ForwardBackend {
   virtual absl::Span<const float> Logits(int64_t i) const = 0;
   // [hidden], behind the final norm, of the i-th row that wants it; until the next Run.
   virtual absl::Span<const float> Hidden(int64_t i) const = 0;
+
+  // Of layers that are fetched for every pass. Thread-safe.
+  virtual StreamStats stream_stats() const { return {}; }
 };
 
-// For `model`, which outlives it, and at most `kv_pages` pages.
+// For `model`, which outlives it and has all its weights in this machine's memory, and at most
+// `kv_pages` pages; `streaming` is of the weights in the memory of the device.
 using ForwardFactory = std::function<absl::StatusOr<std::unique_ptr<ForwardBackend>>(
-    const PackedModel& model, KvFormat kv_format, int64_t kv_pages)>;
+    const PackedModel& model, KvFormat kv_format, int64_t kv_pages,
+    const StreamOptions& streaming)>;
 
 }  // namespace tritter

@@ -57,11 +57,6 @@ absl::StatusOr<ChosenDevice> FindDevice(const ServeOptions& o) {
   absl::StatusOr<ChosenDevice> device =
       ChooseDevice(asked, cpu ? CudaInference() : FindCudaInference());
   RETURN_IF_ERROR(Annotate(device.status(), absl::StrCat("--device ", o.device)));
-  if (device->factory != nullptr && o.max_weight_memory > 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--max-weight-memory is for --device cpu, what computes is ", device->name,
-                     " with all weights in its own memory; leave one of them out"));
-  }
   if (!device->why_cpu.empty()) LogWarning("no_gpu", {{"because", device->why_cpu}});
   LogInfo("device", {{"device", device->name}});
   return device;

@@ -243,7 +243,7 @@ TEST_F(InferenceMainTest, StreamsLayersOfAModelBeyondItsMemory) {
   EXPECT_EQ(text(ready), expected);
   const std::string metrics = HttpAsk(ready["metrics_address"], "GET", "/metrics").body;
   EXPECT_THAT(metrics, HasSubstr("tritter_stream_read_bytes_total{model=\"tiny\"}"));
-  EXPECT_THAT(metrics, HasSubstr("tritter_stream_disk_bytes_per_second{model=\"tiny\"}"));
+  EXPECT_THAT(metrics, HasSubstr("tritter_stream_source_bytes_per_second{model=\"tiny\"}"));
   ASSERT_OK(Env::Real()->RemoveFile(ready_));
   auto refused = Launch(with({"--max-weight-memory", "100KB"}));
   const auto exit = refused->Wait(absl::Seconds(60));

@@ -11,10 +11,11 @@ namespace tritter {
 
 // What a source fetches, and what it has done since it was made; all zero where nothing is fetched.
 struct StreamStats {
-  int64_t bytes_per_pass = 0;        // over all layers
-  double disk_bytes_per_second = 0;  // of plain reads, measured when the model was loaded
+  int64_t bytes_per_pass = 0;  // over all layers
+  // Of plain reads (from disk), plain copies (to a GPU), measured when the model was loaded.
+  double source_bytes_per_second = 0;
   int64_t bytes_read = 0;
-  absl::Duration waiting;  // Acquire had to wait
+  absl::Duration waiting;  // for layers that were to be computed with
 };
 
 // Owned by the model. Layers may all be in memory, or come and go: from disk (inference/streaming).

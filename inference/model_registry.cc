@@ -23,7 +23,7 @@ absl::Status WarmUp(Engine* engine) {
   params.prompt = {engine->tokenizer().bos_id().value_or(0)};
   params.max_tokens = 1;
   params.ignore_eos = true;
-  const int64_t streamed = engine->model().layers().stats().bytes_per_pass;
+  const int64_t streamed = engine->stream_stats().bytes_per_pass;
   const absl::Duration limit =
       kWarmUpLimit + absl::Seconds(static_cast<double>(streamed) / kSlowestDisk);
   params.timeout = limit;

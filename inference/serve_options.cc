@@ -74,11 +74,13 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--no-prefix-reuse", &o->no_prefix_reuse,
                "compute every prompt anew, even when an earlier text began alike");
   app->AddFlag("--max-weight-memory", &o->max_weight_memory,
-               "bytes of weights of each model in memory (500MB, 4GB); the layers of a larger "
-               ".tpack are read from disk for every token; 0: all weights stay")
+               "bytes of weights of each model in memory (500MB, 4GB), of the GPU where one "
+               "computes; the layers of a larger .tpack are read from disk for every token, those "
+               "of any larger model copied to the GPU; 0: all weights stay")
       .WithUnit();
   app->AddFlag("--stream-layers", &o->stream_layers,
-               "layers read at a time under --max-weight-memory; two such groups are in memory");
+               "layers read or copied at a time under --max-weight-memory; two such groups are in "
+               "memory");
   app->AddFlag("--max-memory", &o->max_memory,
                "bytes of all models and their KV caches; 0: what is available at the start")
       .WithUnit();

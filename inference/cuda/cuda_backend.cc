@@ -17,14 +17,14 @@ std::string DeviceName(int device) {
   return cudaGetDeviceProperties(&properties, device) == cudaSuccess ? properties.name : "";
 }
 
-absl::StatusOr<std::unique_ptr<tritter::ForwardBackend>> Create(int device,
-                                                                const tritter::PackedModel& model,
-                                                                tritter::KvFormat kv_format,
-                                                                int64_t kv_pages) {
+absl::StatusOr<std::unique_ptr<tritter::ForwardBackend>> Create(
+    int device, const tritter::PackedModel& model, tritter::KvFormat kv_format, int64_t kv_pages,
+    const tritter::StreamOptions& streaming) {
   tritter::CudaForwardOptions options;
   options.device = device;
   options.kv_format = kv_format;
   options.kv_pages = kv_pages;
+  options.streaming = streaming;
   return tritter::CudaForward::Create(model, options);
 }
 

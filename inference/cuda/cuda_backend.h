@@ -13,18 +13,19 @@
 namespace tritter {
 
 // Version of this struct and of the classes it passes on; a library of another one is refused.
-inline constexpr int kCudaInferenceVersion = 1;
+inline constexpr int kCudaInferenceVersion = 2;
 
 struct CudaInferenceBackend {
   int version;
   // Number of CUDA devices that can be used; 0 without a driver.
   int (*device_count)();
   std::string (*device_name)(int device);
-  // Puts the model into the device's memory. Errors: ResourceExhausted with the arithmetic;
-  // Unimplemented (a shape it does not compute); Internal (a kernel disagrees with the reference);
-  // Unavailable (the device does not answer).
+  // Puts the model into the device's memory, as far as `streaming` allows. Errors:
+  // ResourceExhausted with the arithmetic; Unimplemented (a shape it does not compute); Internal (a
+  // kernel disagrees with the reference); Unavailable (the device does not answer).
   absl::StatusOr<std::unique_ptr<ForwardBackend>> (*create)(int device, const PackedModel& model,
-                                                            KvFormat kv_format, int64_t kv_pages);
+                                                            KvFormat kv_format, int64_t kv_pages,
+                                                            const StreamOptions& streaming);
 };
 
 }  // namespace tritter

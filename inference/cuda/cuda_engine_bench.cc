@@ -1,6 +1,7 @@
 // Inference on the first GPU, one line a figure (common/figure.h): bandwidth of matrix-vector
-// products against a copy in the same minutes, decode and prefill of the bare forward pass. Random
-// weights of the shape "1.1B", or --model.
+// products against a copy in the same minutes, decode and prefill of the bare forward pass, decode
+// with half of the weights copied to the GPU for every step. Random weights of the shape "1.1B", or
+// --model.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -156,6 +157,39 @@ absl::Status BenchForward(const PackedModel& model, KvFormat format, const char*
   return status;
 }
 
+// Decoding with half of the weights in the GPU's memory: what the copies give against what they
+// gave with nothing beside them.
+absl::Status BenchStreamed(const PackedModel& model) {
+  CudaForwardOptions options;
+  options.kv_format = KvFormat::kBf16;
+  options.kv_pages = 64;
+  const int64_t outer = DeviceOuterBytes(model.config(), model.embedding().type, model.head().type);
+  const int64_t layers = model.config().layers * LayoutOfLayer(model.config()).bytes;
+  options.streaming = {outer + layers / 2, 2};
+  ASSIGN_OR_RETURN(const std::unique_ptr<CudaForward> forward, CudaForward::Create(model, options));
+  KvPagePool pages(forward->layout().page_bytes, options.kv_pages, forward->kv_memory());
+  std::vector<uint8_t*> table;
+  ASSIGN_OR_RETURN(const bool taken, pages.Take(options.kv_pages, &table));
+  if (!taken) return absl::ResourceExhaustedError("the benchmark has too few pages");
+  const StreamStats before = forward->stream_stats();
+  const double start = Now();
+  constexpr int kSteps = 100;
+  for (int64_t p = 0; p < kSteps; ++p) {
+    const ForwardRow row = {static_cast<int32_t>(p), p, &table, true};
+    RETURN_IF_ERROR(forward->Run({&row, 1}, [](int64_t, int64_t) {}));
+  }
+  const double seconds = Now() - start;
+  const StreamStats after = forward->stream_stats();
+  const double achieved = static_cast<double>(after.bytes_read - before.bytes_read) / seconds;
+  const std::string how = forward->page_locked() ? "page-locked" : "through page-locked buffers";
+  PrintFigure({"cuda streamed decode", kSteps / seconds, "tokens/s", "", ""});
+  PrintFigure({absl::StrCat("cuda streamed copies, ", how, ", share of plain copies"),
+               100 * achieved / after.source_bytes_per_second, "%",
+               absl::StrCat(static_cast<int64_t>(after.source_bytes_per_second / 1e9), " GB/s"),
+               ""});
+  return absl::OkStatus();
+}
+
 absl::Status Bench(const std::string& path) {
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(0), "being chosen"));
   cudaStream_t stream = nullptr;
@@ -178,7 +212,8 @@ absl::Status Bench(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModel> model,
                    PackedModel::Load(std::move(file), BestTernaryKernel()));
   RETURN_IF_ERROR(BenchForward(*model, KvFormat::kBf16, "BF16"));
-  return BenchForward(*model, KvFormat::kInt4, "INT4");
+  RETURN_IF_ERROR(BenchForward(*model, KvFormat::kInt4, "INT4"));
+  return BenchStreamed(*model);
 }
 
 int Main(int argc, char** argv) {

@@ -42,6 +42,7 @@ CudaForward::CudaForward(const PackedModel& model, const CudaForwardOptions& opt
       split_head_(RowFormatOf(model.head().type).has_value()),
       logits_part_(std::max<int64_t>(options.logit_floats / config_.vocab, 1)),
       weights_(stream),
+      pool_memory_(stream),
       rows_memory_(stream),
       page_ids_memory_(stream) {}
 
@@ -49,7 +50,9 @@ CudaForward::~CudaForward() {
   (void)cudaSetDevice(options_.device);
   (void)cudaStreamSynchronize(stream_);
   DropGraphs();
-  for (DeviceMemory* memory : {&weights_, &rows_memory_, &page_ids_memory_}) memory->Clear();
+  layers_.reset();
+  for (DeviceMemory* memory : {&weights_, &pool_memory_, &rows_memory_, &page_ids_memory_})
+    memory->Clear();
   (void)cudaStreamDestroy(stream_);
 }
 
@@ -70,12 +73,18 @@ absl::StatusOr<std::unique_ptr<CudaForward>> CudaForward::Create(
 }
 
 absl::Status CudaForward::Prepare() {
+  ASSIGN_OR_RETURN(
+      const DevicePlan plan,
+      PlanDeviceWeights(config_,
+                        DeviceOuterBytes(config_, model_.embedding().type, model_.head().type),
+                        options_.streaming));
   const int64_t bytes = layout_.page_bytes * options_.kv_pages;
-  RETURN_IF_ERROR(weights_.Allocate(bytes, "the KV cache", &pool_));
+  RETURN_IF_ERROR(pool_memory_.Allocate(bytes, "the KV cache", &pool_));
   RETURN_IF_ERROR(CudaStatus(cudaMemsetAsync(pool_, 0, static_cast<size_t>(bytes), stream_),
                              "clearing the KV cache"));
-  ASSIGN_OR_RETURN(device_, UploadModel(model_, &weights_));
-  RETURN_IF_ERROR(CheckProducts(model_, device_, stream_));
+  ASSIGN_OR_RETURN(outer_, UploadOuter(model_, &weights_));
+  ASSIGN_OR_RETURN(layers_, DeviceLayers::Create(model_, plan, &weights_, stream_));
+  RETURN_IF_ERROR(CheckProducts(model_, layers_.get(), stream_));
   return EnsureRows(kSmallestRows, options_.kv_pages);
 }
 
@@ -201,7 +210,7 @@ void CudaForward::StartAttention(const cuda::LayerHeads& heads, const Step& step
   }
 }
 
-void CudaForward::StartLayers(const Step& step) {
+absl::Status CudaForward::StartLayers(const Step& step) {
   const int h = static_cast<int>(config_.hidden), ffn = static_cast<int>(config_.ffn);
   const int query = shape_.heads * shape_.dim;
   const float eps = static_cast<float>(config_.norm_eps);
@@ -214,14 +223,16 @@ void CudaForward::StartLayers(const Step& step) {
   using cuda::Epilogue;
   const Epilogue gated =
       config_.ffn_activation() == FfnActivation::kSilu ? Epilogue::kSiluGated : Epilogue::kGated;
-  cuda::EmbedRows(device_.embedding, inputs_ + kTokens * row_capacity_, step.rows, x_, stream_);
+  cuda::EmbedRows(outer_.embedding, inputs_ + kTokens * row_capacity_, step.rows, x_, stream_);
   const float* norm_before = nullptr;  // of the layer before, family tritter
-  for (size_t i = 0; i < device_.layers.size(); ++i) {
-    const DeviceLayer& w = device_.layers[i];
-    cuda::TernaryProduct(w.qkv, quantise(x_, h, norm_before, w.norm_in),
-                         {qkv_, shape_.row(), Epilogue::kStore}, stream_);
-    StartAttention({shape_, qkv_, layout_.format, layout_.Offset(static_cast<int64_t>(i), 0),
-                    layout_.head_bytes, w.q_norm, w.k_norm, device_.cos, device_.sin, eps},
+  for (int64_t i = 0; i < config_.layers; ++i) {
+    ASSIGN_OR_RETURN(const DeviceLayer w, layers_->Acquire(i));
+    const cuda::QuantisedRows x8 = quantise(x_, h, norm_before, w.norm_in);
+    // Its last norm is read only now.
+    if (i > 0) RETURN_IF_ERROR(layers_->Release(i - 1));
+    cuda::TernaryProduct(w.qkv, x8, {qkv_, shape_.row(), Epilogue::kStore}, stream_);
+    StartAttention({shape_, qkv_, layout_.format, layout_.Offset(i, 0), layout_.head_bytes,
+                    w.q_norm, w.k_norm, outer_.cos, outer_.sin, eps},
                    step);
     cuda::TernaryProduct(w.o, quantise(heads_, query, nullptr, w.attn_sub_norm),
                          {x_, h, Epilogue::kAdd}, stream_);
@@ -231,10 +242,9 @@ void CudaForward::StartLayers(const Step& step) {
                          {x_, h, Epilogue::kAdd}, stream_);
     norm_before = pre_norm_ ? nullptr : w.norm_post;
   }
-  if (step.finals == 0) return;
   const cuda::FinalRows finals = {inputs_ + kFinalRows * row_capacity_,
                                   norm_before,
-                                  device_.norm,
+                                  outer_.norm,
                                   eps,
                                   final_,
                                   static_cast<int>(cuda::GpuRowPitch(cuda::RowType::kF32, h) / 4),
@@ -243,8 +253,10 @@ void CudaForward::StartLayers(const Step& step) {
                                   digits_inv_,
                                   digit_sums_,
                                   static_cast<int>(DigitsStride(h))};
-  cuda::NormFinalRows(x_, step.finals, h, finals, stream_);
-  if (step.head_rows > 0) cuda::HeadRows(device_.head, finals, 0, step.head_rows, logits_, stream_);
+  if (step.finals > 0) cuda::NormFinalRows(x_, step.finals, h, finals, stream_);
+  RETURN_IF_ERROR(layers_->Release(config_.layers - 1));
+  if (step.head_rows > 0) cuda::HeadRows(outer_.head, finals, 0, step.head_rows, logits_, stream_);
+  return absl::OkStatus();
 }
 
 // The first step of a shape runs by itself (it also loads the kernels, which capturing must not),
@@ -252,11 +264,11 @@ void CudaForward::StartLayers(const Step& step) {
 absl::Status CudaForward::RunGraph(const StepShape& shape, const Step& step) {
   if (const auto known = graphs_.find(shape); known != graphs_.end())
     return CudaStatus(cudaGraphLaunch(known->second, stream_), "starting a graph");
-  StartLayers(step);
+  RETURN_IF_ERROR(StartLayers(step));
   RETURN_IF_ERROR(CudaStatus(cudaGetLastError(), "the forward pass"));
   RETURN_IF_ERROR(
       CudaStatus(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capturing"));
-  StartLayers(step);
+  RETURN_IF_ERROR(StartLayers(step));
   cudaGraph_t graph = nullptr;
   RETURN_IF_ERROR(CudaStatus(cudaStreamEndCapture(stream_, &graph), "capturing a step"));
   cudaGraphExec_t ready = nullptr;
@@ -300,7 +312,8 @@ absl::Status CudaForward::Compute(absl::Span<const ForwardRow> rows,
   }
   const int64_t count = static_cast<int64_t>(rows.size());
   StepShape shape = GraphShape(count, last);
-  const bool graph = all_logits && shape.rows <= std::min<int64_t>(kMostGraphRows, logits_part_) &&
+  const bool graph = all_logits && !layers_->streamed() &&
+                     shape.rows <= std::min<int64_t>(kMostGraphRows, logits_part_) &&
                      cuda::PartialFloats(shape_.heads, shape_.dim, shape.rows, shape.splits) <=
                          options_.partial_floats;
   if (!graph) shape = PlainShape(count, last);
@@ -319,7 +332,7 @@ absl::Status CudaForward::Compute(absl::Span<const ForwardRow> rows,
   if (graph) {
     RETURN_IF_ERROR(RunGraph(shape, step));
   } else {
-    StartLayers(step);
+    RETURN_IF_ERROR(StartLayers(step));
   }
   const int pitch = static_cast<int>(cuda::GpuRowPitch(cuda::RowType::kF32, config_.hidden) / 4);
   if (inputs.hidden > 0) {
@@ -340,7 +353,7 @@ absl::Status CudaForward::Compute(absl::Span<const ForwardRow> rows,
                                       digits_inv_,
                                       digit_sums_,
                                       static_cast<int>(DigitsStride(config_.hidden))};
-      cuda::HeadRows(device_.head, finals, static_cast<int>(first), static_cast<int>(part), logits_,
+      cuda::HeadRows(outer_.head, finals, static_cast<int>(first), static_cast<int>(part), logits_,
                      stream_);
     }
     RETURN_IF_ERROR(Fetch(logits_, part * config_.vocab, host_logits_, "the forward pass"));
@@ -349,7 +362,8 @@ absl::Status CudaForward::Compute(absl::Span<const ForwardRow> rows,
   }
   // The next step writes inputs that this one may still be reading.
   RETURN_IF_ERROR(CudaStatus(cudaGetLastError(), "the forward pass"));
-  return CudaStatus(cudaStreamSynchronize(stream_), "the forward pass");
+  RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream_), "the forward pass"));
+  return layers_->EndPass();
 }
 
 absl::Span<const float> CudaForward::Logits(int64_t i) const {

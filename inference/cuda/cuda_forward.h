@@ -1,6 +1,7 @@
 // The forward pass on one GPU. Weights and KV pages lie in the GPU's memory; logits come back
 // through pinned memory. A step of which every row wants logits, as decoding is, runs as one CUDA
-// graph that is captured once for each StepShape.
+// graph that is captured once for each StepShape; not where layers are copied to the GPU for every
+// pass (device_layers.h), which takes far longer than starting kernels does.
 //
 // The bits are those of the CPU (docs/numerics.md) but for rows that see more than
 // cuda::kSplitPositions positions: their attention is summed in parts. A row's result depends on
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "inference/cuda/device_layers.h"
 #include "inference/cuda/device_memory.h"
 #include "inference/cuda/device_model.h"
 #include "inference/cuda/step_inputs.h"
@@ -25,6 +27,7 @@ struct CudaForwardOptions {
   int device = 0;
   KvFormat kv_format = KvFormat::kF32;
   int64_t kv_pages = 1;
+  StreamOptions streaming;                     // of the weights in the GPU's memory
   int64_t logit_floats = int64_t{16} << 20;    // bounds the memory of logits, as of ForwardPass
   int64_t partial_floats = int64_t{16} << 20;  // the same of attention in parts
 };
@@ -32,7 +35,8 @@ struct CudaForwardOptions {
 class CudaForward final : public ForwardBackend {
  public:
   // Errors: Unimplemented (heads wider than the kernels take), ResourceExhausted (the GPU's
-  // memory), Internal (a kernel disagrees with the reference), Unavailable (the GPU failed).
+  // memory, what `streaming` allows of it), Internal (a kernel disagrees with the reference),
+  // Unavailable (the GPU failed).
   static absl::StatusOr<std::unique_ptr<CudaForward>> Create(const PackedModel& model,
                                                              const CudaForwardOptions& options);
   ~CudaForward() override;
@@ -45,6 +49,10 @@ class CudaForward final : public ForwardBackend {
   absl::Span<const float> Logits(int64_t i) const override;
   absl::Span<const float> Hidden(int64_t i) const override;
 
+  StreamStats stream_stats() const override { return layers_->stats(); }
+
+  int64_t weight_bytes() const { return weights_.bytes(); }  // in the GPU's memory
+  bool page_locked() const { return layers_->page_locked(); }
   int64_t graphs() const { return static_cast<int64_t>(graphs_.size()); }  // captured by now
 
  private:
@@ -57,7 +65,7 @@ class CudaForward final : public ForwardBackend {
   absl::Status SendInputs(const StepInputs& inputs);
   absl::Status RunGraph(const StepShape& shape, const Step& step);
   void DropGraphs();
-  void StartLayers(const Step& step);
+  absl::Status StartLayers(const Step& step);
   void StartAttention(const cuda::LayerHeads& heads, const Step& step);
   absl::Status Fetch(const float* from, int64_t floats, float* to, const char* what);
 
@@ -71,8 +79,9 @@ class CudaForward final : public ForwardBackend {
   const bool pre_norm_, split_head_;
   const int64_t logits_part_;  // most rows of logits at a time
 
-  DeviceMemory weights_, rows_memory_, page_ids_memory_;
-  DeviceModel device_;
+  DeviceMemory weights_, pool_memory_, rows_memory_, page_ids_memory_;
+  DeviceOuter outer_;
+  std::unique_ptr<DeviceLayers> layers_;
   uint8_t* pool_ = nullptr;  // KV pages
   int64_t pages_given_ = 0;
 

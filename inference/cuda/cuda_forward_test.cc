@@ -13,12 +13,13 @@
 
 namespace tritter {
 
-absl::StatusOr<std::unique_ptr<ForwardBackend>> MakeDeviceUnderTest(const PackedModel& model,
-                                                                    KvFormat kv_format,
-                                                                    int64_t kv_pages) {
+absl::StatusOr<std::unique_ptr<ForwardBackend>> MakeDeviceUnderTest(
+    const PackedModel& model, KvFormat kv_format, int64_t kv_pages,
+    const StreamOptions& streaming) {
   CudaForwardOptions options;
   options.kv_format = kv_format;
   options.kv_pages = kv_pages;
+  options.streaming = streaming;
   return CudaForward::Create(model, options);
 }
 
@@ -128,13 +129,70 @@ TEST_F(CudaForwardTest, RefusesHeadsThatAreTooWide) {
 
 // A model whose matrices are not those that were uploaded.
 TEST_F(CudaForwardTest, AProductThatDisagreesIsFoundWhenTheModelIsLoaded) {
-  Make();
+  model_ = Model(config_);
   DeviceMemory memory(nullptr);
-  ASSERT_OK_AND_ASSIGN(const DeviceModel device, UploadModel(*model_, &memory));
-  EXPECT_OK(CheckProducts(*model_, device, nullptr));
+  ASSERT_OK_AND_ASSIGN(const DevicePlan plan, PlanDeviceWeights(config_, 0, {}));
+  ASSERT_OK_AND_ASSIGN(const auto layers, DeviceLayers::Create(*model_, plan, &memory, nullptr));
+  EXPECT_OK(CheckProducts(*model_, layers.get(), nullptr));
   const auto other = *PackedModel::Load(MemoryTpack::Random(config_, 6), BestTernaryKernel());
-  EXPECT_THAT(CheckProducts(*other, device, nullptr),
+  EXPECT_THAT(CheckProducts(*other, layers.get(), nullptr),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("layers.0.attn.q.weight")));
+}
+
+// However far the copies are ahead of what computes or behind it, from memory that is page-locked
+// and from memory that may not be.
+TEST_F(CudaForwardTest, StreamedLayersChangeNoBitWhicheverStreamIsFaster) {
+  config_.layers = 7;
+  const auto run = [&] {
+    tables_.clear();
+    Make();
+    std::vector<std::vector<std::vector<float>>> logits;
+    for (const int count : {1, 9})
+      for (int64_t p = 0; p < 2; ++p) logits.push_back(Decode(count, p));
+    return logits;
+  };
+  const auto expected = run();
+  EXPECT_EQ(forward_->graphs(), 2);
+  const int64_t layer = LayoutOfLayer(config_).bytes, whole = forward_->weight_bytes();
+  for (const bool refuse : {false, true}) {
+    for (const auto order : {cuda::OtherStreams::kLast, cuda::OtherStreams::kFirst}) {
+      for (const int64_t layers : {1, 2}) {
+        cuda::RefusePageLocking(refuse);
+        cuda::SetOtherStreams(order);
+        options_.streaming = {whole - (6 - 2 * layers) * layer, layers};  // one of 7 stays
+        EXPECT_EQ(run(), expected) << refuse << " " << static_cast<int>(order) << " " << layers;
+        EXPECT_EQ(forward_->page_locked(), !refuse);
+        EXPECT_EQ(forward_->graphs(), 0);
+        EXPECT_EQ(forward_->stream_stats().bytes_per_pass, 6 * layer);
+        EXPECT_EQ(forward_->weight_bytes(), options_.streaming.max_weight_bytes);
+      }
+    }
+  }
+  cuda::RefusePageLocking(false);
+  cuda::SetOtherStreams(cuda::OtherStreams::kLast);
+}
+
+// A last layer that is copied is checked where it was copied to.
+TEST_F(CudaForwardTest, LayersThatAreCopiedAreChecked) {
+  config_.layers = 4;
+  model_ = Model(config_);
+  DeviceMemory memory(nullptr);
+  const StreamOptions none_stays = {2 * LayoutOfLayer(config_).bytes, 1};
+  ASSERT_OK_AND_ASSIGN(const DevicePlan plan, PlanDeviceWeights(config_, 0, none_stays));
+  ASSERT_OK_AND_ASSIGN(const auto layers, DeviceLayers::Create(*model_, plan, &memory, nullptr));
+  EXPECT_EQ(memory.bytes(), none_stays.max_weight_bytes);
+  EXPECT_OK(CheckProducts(*model_, layers.get(), nullptr));
+  EXPECT_EQ(layers->stats().bytes_read, plan.streamed_bytes());
+  auto changed = MemoryTpack::Random(config_, 5), other = MemoryTpack::Random(config_, 6);
+  const TpackTensor down = *other->Get("layers.3.ffn.down.weight");
+  changed->Add({down.name,
+                down.shape,
+                down.type,
+                std::string(reinterpret_cast<const char*>(down.data.data()), down.data.size()),
+                {down.scales.begin(), down.scales.end()}});
+  const auto model = *PackedModel::Load(std::move(changed), BestTernaryKernel());
+  EXPECT_THAT(CheckProducts(*model, layers.get(), nullptr),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("layers.3.ffn.down.weight")));
 }
 
 }  // namespace

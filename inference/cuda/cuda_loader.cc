@@ -62,10 +62,11 @@ absl::StatusOr<ChosenDevice> ChooseDevice(const InferenceDevice& device,
   const int ordinal = device.ordinal;
   const auto create = cuda.backend->create;
   return ChosenDevice{absl::StrCat("cuda:", ordinal, " ", cuda.backend->device_name(ordinal)),
-                      [ordinal, create](const PackedModel& model, KvFormat kv_format, int64_t kv_pages) {
-        return create(ordinal, model, kv_format, kv_pages);
-      },
-      ""};
+                      [ordinal, create](const PackedModel& model, KvFormat kv_format,
+                                        int64_t kv_pages, const StreamOptions& streaming) {
+                        return create(ordinal, model, kv_format, kv_pages, streaming);
+                      },
+                      ""};
 }
 
 }  // namespace tritter

@@ -33,7 +33,7 @@ TEST(CudaInference, SaysWhatIsMissingAndWhatToDo) {
   EXPECT_THAT(FindCudaInferenceIn({"/nowhere", Fake("no_device")}).why_none,
               HasSubstr("no device (see nvidia-smi"));
   EXPECT_THAT(FindCudaInferenceIn({Fake("other_version")}).why_none,
-              HasSubstr("is of version 2, this server needs 1; build both"));
+              HasSubstr("is of version 3, this server needs 2; build both"));
 }
 
 TEST(ChooseDevice, NeverTakesAnotherDeviceThanAsked) {

@@ -22,12 +22,13 @@ absl::StatusOr<void*> DeviceMemory::AllocateBytes(int64_t bytes, absl::string_vi
     (void)cudaGetLastError();  // it is told here, and is no failure of the device
     size_t free_bytes = 0, total_bytes = 0;
     RETURN_IF_ERROR(CudaStatus(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for memory"));
-    return absl::ResourceExhaustedError(absl::StrCat(
-        what, " needs ", bytes, " bytes of ", pinned ? "pinned host" : "GPU",
-        " memory; this model has taken ", bytes_, " bytes of the GPU already, ", free_bytes, " of ",
-        total_bytes,
-        " are free; serve with a smaller --max-kv-memory or --kv-type int4, or on another "
-        "--device"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(what, " needs ", bytes, " bytes of ", pinned ? "pinned host" : "GPU",
+                     " memory; this model has taken ", bytes_, " bytes of the GPU already, ",
+                     free_bytes, " of ", total_bytes,
+                     " are free; serve with a smaller --max-kv-memory or --kv-type int4, with "
+                     "fewer weights there "
+                     "(--max-weight-memory), or on another --device"));
   }
   RETURN_IF_ERROR(CudaStatus(error, absl::StrCat("allocating memory for ", what)));
   (pinned ? pinned_ : device_).push_back(memory);

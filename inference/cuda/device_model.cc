@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -15,16 +17,9 @@ namespace {
 
 using cuda::GpuTernaryBuilder;
 
-cuda::RowType TypeOf(TpackType type) {
-  return type == TpackType::kBF16      ? cuda::RowType::kBf16
-         : type == TpackType::kRowInt8 ? cuda::RowType::kInt8
-         : type == TpackType::kRowInt4 ? cuda::RowType::kInt4
-                                       : cuda::RowType::kF32;
-}
-
 absl::Status UploadRows(const RowMatrix& m, absl::string_view what, DeviceMemory* memory,
                         cuda::RowTable* out) {
-  out->type = TypeOf(m.type);
+  out->type = DeviceRowType(m.type);
   out->rows = static_cast<int>(m.rows);
   out->cols = static_cast<int>(m.cols);
   out->pitch = cuda::GpuRowPitch(out->type, m.cols);
@@ -40,43 +35,30 @@ absl::Status UploadRows(const RowMatrix& m, absl::string_view what, DeviceMemory
   return memory->Upload(padded.data(), m.rows * out->pitch, what, &out->data);
 }
 
-absl::Status UploadFloats(const float* from, int64_t count, DeviceMemory* memory,
-                          const float** out) {
-  *out = nullptr;
-  return from == nullptr ? absl::OkStatus() : memory->Upload(from, count, "norms", out);
-}
-
-absl::Status UploadTernary(const GpuTernaryBuilder& builder, int64_t rows, int64_t cols,
-                           DeviceMemory* memory, cuda::TernaryWeights* out) {
-  out->rows = static_cast<int>(rows);
-  out->cols = static_cast<int>(cols);
-  RETURN_IF_ERROR(memory->Upload(builder.words().data(),
-                                 static_cast<int64_t>(builder.words().size()), "weights",
-                                 &out->words));
-  return memory->Upload(builder.scales().data(), static_cast<int64_t>(builder.scales().size()),
-                        "scales", &out->scales);
+void WriteMatrix(const GpuTernaryBuilder& builder, const DeviceLayerLayout::Matrix& at,
+                 uint8_t* to) {
+  std::memcpy(to + at.words, builder.words().data(), builder.words().size() * 4);
+  std::memcpy(to + at.scales, builder.scales().data(), builder.scales().size() * 4);
 }
 
 // Matrices of one input, one below the other.
-absl::Status UploadStacked(const std::vector<const TernaryMatrix*>& parts, DeviceMemory* memory,
-                           cuda::TernaryWeights* out) {
-  int64_t rows = 0, first = 0;
-  for (const TernaryMatrix* m : parts) rows += m->rows;
-  GpuTernaryBuilder builder(rows, parts[0]->cols);
+void WriteStacked(const std::vector<const TernaryMatrix*>& parts,
+                  const DeviceLayerLayout::Matrix& at, uint8_t* to) {
+  GpuTernaryBuilder builder(at.rows, at.cols);
+  int64_t first = 0;
   for (const TernaryMatrix* m : parts) {
     builder.Add(m->tiled, m->rows, m->scales, m->per_row, first);
     first += m->rows;
   }
-  return UploadTernary(builder, rows, parts[0]->cols, memory, out);
+  WriteMatrix(builder, at, to);
 }
 
-absl::Status UploadHalves(const TernaryMatrix& gate, const TernaryMatrix& up, DeviceMemory* memory,
-                          cuda::TernaryWeights* out) {
-  const int64_t rows = cuda::GpuHalvesRows(gate.rows);
-  GpuTernaryBuilder builder(rows, gate.cols);
+void WriteHalves(const TernaryMatrix& gate, const TernaryMatrix& up,
+                 const DeviceLayerLayout::Matrix& at, uint8_t* to) {
+  GpuTernaryBuilder builder(at.rows, at.cols);
   builder.AddHalf(gate.tiled, gate.rows, gate.scales, gate.per_row, 0);
   builder.AddHalf(up.tiled, up.rows, up.scales, up.per_row, 1);
-  return UploadTernary(builder, rows, gate.cols, memory, out);
+  WriteMatrix(builder, at, to);
 }
 
 // Rows `row` of the matrix lie at place(row) of the product.
@@ -147,55 +129,67 @@ absl::Status CheckProduct(const std::vector<PartOf>& parts, bool halves,
 
 }  // namespace
 
-absl::StatusOr<DeviceModel> UploadModel(const PackedModel& model, DeviceMemory* memory) {
+DeviceLayer LayerAt(const DeviceLayerLayout& layout, const uint8_t* base) {
+  const auto norm = [&](int64_t offset) {
+    return offset == DeviceLayerLayout::kNone ? nullptr
+                                              : reinterpret_cast<const float*>(base + offset);
+  };
+  const auto matrix = [&](const DeviceLayerLayout::Matrix& m) {
+    return cuda::TernaryWeights{reinterpret_cast<const uint32_t*>(base + m.words),
+                                reinterpret_cast<const float*>(base + m.scales),
+                                static_cast<int>(m.rows), static_cast<int>(m.cols)};
+  };
+  return {norm(layout.norm_in),       norm(layout.q_norm),    norm(layout.k_norm),
+          norm(layout.attn_sub_norm), norm(layout.norm_post), norm(layout.ffn_sub_norm),
+          matrix(layout.qkv),         matrix(layout.o),       matrix(layout.gate_up),
+          matrix(layout.down)};
+}
+
+void WriteLayer(const LayerWeights& w, const ModelConfig& c, const DeviceLayerLayout& layout,
+                uint8_t* to) {
+  const auto norm = [&](const float* from, int64_t offset, int64_t count) {
+    if (offset != DeviceLayerLayout::kNone)
+      std::memcpy(to + offset, from, static_cast<size_t>(count) * sizeof(float));
+  };
+  norm(w.norm_in, layout.norm_in, c.hidden);
+  norm(w.q_norm, layout.q_norm, c.head_dim);
+  norm(w.k_norm, layout.k_norm, c.head_dim);
+  norm(w.attn_sub_norm, layout.attn_sub_norm, c.heads * c.head_dim);
+  norm(w.norm_post, layout.norm_post, c.hidden);
+  norm(w.ffn_sub_norm, layout.ffn_sub_norm, c.ffn);
+  WriteStacked({&w.q, &w.k, &w.v}, layout.qkv, to);
+  WriteStacked({&w.o}, layout.o, to);
+  WriteHalves(w.gate, w.up, layout.gate_up, to);
+  WriteStacked({&w.down}, layout.down, to);
+}
+
+absl::StatusOr<DeviceOuter> UploadOuter(const PackedModel& model, DeviceMemory* memory) {
   const ModelConfig& c = model.config();
-  DeviceModel out;
+  DeviceOuter out;
   RETURN_IF_ERROR(UploadRows(model.embedding(), "the embedding", memory, &out.embedding));
-  if (model.head().data == model.embedding().data) {
+  if (c.tied_embeddings) {
     out.head = out.embedding;
   } else {
     RETURN_IF_ERROR(UploadRows(model.head(), "the head", memory, &out.head));
   }
-  RETURN_IF_ERROR(UploadFloats(model.norm(), c.hidden, memory, &out.norm));
+  RETURN_IF_ERROR(memory->Upload(model.norm(), c.hidden, "norms", &out.norm));
   const int64_t half = c.head_dim / 2;
   std::vector<float> cos(static_cast<size_t>(c.context * half)), sin(cos.size());
   RopeTable(c.rope_theta, c.head_dim, 0, c.context, cos.data(), sin.data());
   RETURN_IF_ERROR(memory->Upload(cos.data(), c.context * half, "rotations", &out.cos));
   RETURN_IF_ERROR(memory->Upload(sin.data(), c.context * half, "rotations", &out.sin));
-  for (int64_t i = 0; i < c.layers; ++i) {
-    const LayerWeights& w = model.layer(i);
-    DeviceLayer layer = {};
-    RETURN_IF_ERROR(UploadFloats(w.norm_in, c.hidden, memory, &layer.norm_in));
-    RETURN_IF_ERROR(UploadFloats(w.q_norm, c.head_dim, memory, &layer.q_norm));
-    RETURN_IF_ERROR(UploadFloats(w.k_norm, c.head_dim, memory, &layer.k_norm));
-    RETURN_IF_ERROR(
-        UploadFloats(w.attn_sub_norm, c.heads * c.head_dim, memory, &layer.attn_sub_norm));
-    RETURN_IF_ERROR(UploadFloats(w.norm_post, c.hidden, memory, &layer.norm_post));
-    RETURN_IF_ERROR(UploadFloats(w.ffn_sub_norm, c.ffn, memory, &layer.ffn_sub_norm));
-    RETURN_IF_ERROR(UploadStacked({&w.q, &w.k, &w.v}, memory, &layer.qkv));
-    RETURN_IF_ERROR(UploadStacked({&w.o}, memory, &layer.o));
-    RETURN_IF_ERROR(UploadHalves(w.gate, w.up, memory, &layer.gate_up));
-    RETURN_IF_ERROR(UploadStacked({&w.down}, memory, &layer.down));
-    out.layers.push_back(layer);
-  }
   return out;
 }
 
-absl::Status CheckProducts(const PackedModel& model, const DeviceModel& device,
-                           cudaStream_t stream) {
-  const int64_t last = model.config().layers - 1;
-  for (const int64_t i : {int64_t{0}, last}) {
-    const LayerWeights& w = model.layer(i);
-    const DeviceLayer& d = device.layers[static_cast<size_t>(i)];
-    const std::string name = absl::StrCat("layers.", i, ".");
-    RETURN_IF_ERROR(CheckProduct({{&w.q, "attn.q"}, {&w.k, "attn.k"}, {&w.v, "attn.v"}}, false,
-                                 d.qkv, name, stream));
-    RETURN_IF_ERROR(CheckProduct({{&w.o, "attn.o"}}, false, d.o, name, stream));
-    RETURN_IF_ERROR(
-        CheckProduct({{&w.gate, "ffn.gate"}, {&w.up, "ffn.up"}}, true, d.gate_up, name, stream));
-    RETURN_IF_ERROR(CheckProduct({{&w.down, "ffn.down"}}, false, d.down, name, stream));
-  }
-  return absl::OkStatus();
+absl::Status CheckLayerProducts(const LayerWeights& w, int64_t layer, const DeviceLayer& d,
+                                cudaStream_t stream) {
+  const std::string name = absl::StrCat("layers.", layer, ".");
+  RETURN_IF_ERROR(CheckProduct({{&w.q, "attn.q"}, {&w.k, "attn.k"}, {&w.v, "attn.v"}}, false, d.qkv,
+                               name, stream));
+  RETURN_IF_ERROR(CheckProduct({{&w.o, "attn.o"}}, false, d.o, name, stream));
+  RETURN_IF_ERROR(
+      CheckProduct({{&w.gate, "ffn.gate"}, {&w.up, "ffn.up"}}, true, d.gate_up, name, stream));
+  return CheckProduct({{&w.down, "ffn.down"}}, false, d.down, name, stream);
 }
 
 }  // namespace tritter

@@ -1,12 +1,11 @@
-// A packed model in the memory of a GPU: matrices that share their input as one, in the layout of
-// kernels/cuda/ternary_layout.h.
+// The weights of a packed model as a GPU has them.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "inference/cuda/device_memory.h"
+#include "inference/cuda/device_plan.h"
 #include "inference/packed_model.h"
 #include "kernels/cuda/row_kernels.h"
 #include "kernels/cuda/ternary_products.h"
@@ -15,26 +14,27 @@ namespace tritter {
 
 struct DeviceLayer {
   const float *norm_in, *q_norm, *k_norm, *attn_sub_norm, *norm_post, *ffn_sub_norm;
-  cuda::TernaryWeights qkv, o, gate_up, down;  // gate_up: by GpuTernaryBuilder::AddHalf
+  cuda::TernaryWeights qkv, o, gate_up, down;
 };
+// The layer that lies at `base`, of which nothing is read.
+DeviceLayer LayerAt(const DeviceLayerLayout& layout, const uint8_t* base);
+// Writes layout.bytes, in this machine's memory.
+void WriteLayer(const LayerWeights& weights, const ModelConfig& config,
+                const DeviceLayerLayout& layout, uint8_t* to);
 
-struct DeviceModel {
+// What is not of a layer.
+struct DeviceOuter {
   cuda::RowTable embedding, head;
   const float* norm;
   const float *cos, *sin;  // [context, D / 2]
-  std::vector<DeviceLayer> layers;
 };
+// Takes DeviceOuterBytes. Errors: those of DeviceMemory.
+absl::StatusOr<DeviceOuter> UploadOuter(const PackedModel& model, DeviceMemory* memory);
 
-// Bytes of an int8 row of `width` columns, padded for the products.
-constexpr int64_t DeviceRowStride(int64_t width) { return (width + 127) / 128 * 128; }
-
-// Errors: those of DeviceMemory.
-absl::StatusOr<DeviceModel> UploadModel(const PackedModel& model, DeviceMemory* memory);
-
-// Computes every matrix of the first and the last layer times a fixed vector, by both kernels, and
-// compares the first and last rows of each part with the scalar reference: a mistake in the layout
-// must never become plausible text. Internal when they differ, naming matrix, row and both values.
-absl::Status CheckProducts(const PackedModel& model, const DeviceModel& device,
-                           cudaStream_t stream);
+// Computes every matrix of a layer times a fixed vector, by both kernels, and compares the first
+// and last rows of each part with the scalar reference: a mistake in the layout must never become
+// plausible text. Internal when they differ, naming matrix, row and both values.
+absl::Status CheckLayerProducts(const LayerWeights& weights, int64_t layer,
+                                const DeviceLayer& device, cudaStream_t stream);
 
 }  // namespace tritter

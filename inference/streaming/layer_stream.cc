@@ -29,7 +29,7 @@ LayerStream::LayerStream(LayerStreamParts parts)
   checked_.resize(parts_.plan.groups.size());
   MutexLock lock(&mu_);
   stats_.bytes_per_pass = static_cast<int64_t>(parts_.plan.streamed_bytes());
-  stats_.disk_bytes_per_second = parts_.disk_bytes_per_second;
+  stats_.source_bytes_per_second = parts_.disk_bytes_per_second;
 }
 
 LayerStream::~LayerStream() {

@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "inference/streaming/stream_options.h"
 #include "model/tpack_format.h"
 
 namespace tritter {
-
-struct StreamOptions {
-  int64_t max_weight_bytes = 0;  // in memory, of a model; 0: all of it
-  int64_t layers = 4;            // of a group, which is fetched while the one before computes
-};
 
 // Bytes of the file, both ends multiples of DirectFile::kAlignment: what a direct read of the
 // tensors between them reads. The last one may reach past the end of the file.

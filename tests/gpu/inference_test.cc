@@ -7,10 +7,10 @@
 
 namespace tritter {
 
-absl::StatusOr<std::unique_ptr<ForwardBackend>> MakeDeviceUnderTest(const PackedModel& model,
-                                                                    KvFormat kv_format,
-                                                                    int64_t kv_pages) {
-  return FindCudaInference().backend->create(0, model, kv_format, kv_pages);
+absl::StatusOr<std::unique_ptr<ForwardBackend>> MakeDeviceUnderTest(
+    const PackedModel& model, KvFormat kv_format, int64_t kv_pages,
+    const StreamOptions& streaming) {
+  return FindCudaInference().backend->create(0, model, kv_format, kv_pages, streaming);
 }
 
 }  // namespace tritter

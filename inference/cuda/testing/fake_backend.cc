@@ -15,8 +15,8 @@ namespace {
 constexpr tritter::CudaInferenceBackend kBackend = {
     tritter::kCudaInferenceVersion + VERSION_ADDED, [] { return DEVICES; },
     [](int device) { return absl::StrCat("Fake ", device); },
-    [](int device, const tritter::PackedModel&, tritter::KvFormat,
-       int64_t) -> absl::StatusOr<std::unique_ptr<tritter::ForwardBackend>> {
+    [](int device, const tritter::PackedModel&, tritter::KvFormat, int64_t,
+       const tritter::StreamOptions&) -> absl::StatusOr<std::unique_ptr<tritter::ForwardBackend>> {
       return absl::ResourceExhaustedError(absl::StrCat("no room on ", device));
     }};
 

@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "inference/cuda/device_plan.h"
 #include "inference/forward.h"
 #include "inference/testing/tiny_models.h"
 #include "kernels/row_quantised.h"
@@ -52,11 +54,11 @@ std::unique_ptr<PackedModel> Load(const ModelConfig& config, const TpackTensorTo
 class Both {
  public:
   explicit Both(const ModelConfig& config, KvFormat format = KvFormat::kF32,
-                const TpackTensorToWrite* head = nullptr)
+                const TpackTensorToWrite* head = nullptr, const StreamOptions& streaming = {})
       : model_(Load(config, head)),
         pool_(1),
         cpu_(model_.get(), &BestTernaryKernel(), &pool_, format),
-        device_(MakeDevice(*model_, format)),
+        device_(MakeDevice(*model_, format, streaming)),
         cpu_pages_(cpu_.layout().page_bytes, kPages),
         device_pages_(device_->layout().page_bytes, kPages, device_->kv_memory()) {}
 
@@ -110,12 +112,14 @@ class Both {
     Close(&s);
     return all;
   }
+  StreamStats stream_stats() const { return device_->stream_stats(); }
 
  private:
   static constexpr int64_t kPages = 100;
 
-  static std::unique_ptr<ForwardBackend> MakeDevice(const PackedModel& model, KvFormat format) {
-    auto device = MakeDeviceUnderTest(model, format, kPages);
+  static std::unique_ptr<ForwardBackend> MakeDevice(const PackedModel& model, KvFormat format,
+                                                    const StreamOptions& streaming) {
+    auto device = MakeDeviceUnderTest(model, format, kPages, streaming);
     EXPECT_OK(device.status());
     return *std::move(device);
   }
@@ -183,13 +187,54 @@ TEST(DeviceForward, HasTheLogitsOfTheCpuWithEveryTypeOfHead) {
   }
 }
 
+// In groups of `layers` beside `resident` layers that stay, embedding and head in F32.
+StreamOptions Streamed(const ModelConfig& config, int64_t resident, int64_t layers) {
+  return {DeviceOuterBytes(config, TpackType::kF32, TpackType::kF32) +
+              (resident + 2 * layers) * LayoutOfLayer(config).bytes,
+          layers};
+}
+
+TEST(DeviceForward, StreamedLayersHaveTheLogitsOfTheCpu) {
+  const std::vector<int32_t> tokens = Tokens(23, 3);
+  for (ModelConfig config : {TinyConfig(), TinyBitnetConfig(), TinyLlamaConfig()}) {
+    config.layers = 7;
+    for (const auto& [resident, layers] : {std::pair{0, 1}, {4, 1}, {2, 2}, {0, 3}}) {
+      Both both(config, KvFormat::kF32, nullptr, Streamed(config, resident, layers));
+      const StreamStats before = both.stream_stats();
+      const int64_t streamed = (7 - resident) * LayoutOfLayer(config).bytes;
+      EXPECT_EQ(before.bytes_per_pass, streamed);
+      EXPECT_GT(before.source_bytes_per_second, 0);
+      const auto result = both.All(tokens, {15, 1, 1, 5, 1});
+      ASSERT_EQ(result.device.size(), tokens.size());
+      EXPECT_EQ(result.device, result.cpu) << resident << " layers stay, groups of " << layers;
+      EXPECT_EQ(both.stream_stats().bytes_read - before.bytes_read, 5 * streamed);
+    }
+  }
+}
+
+TEST(DeviceForward, WhatFitsIntoTheBudgetStaysAndWhatCannotIsRefused) {
+  ModelConfig config = TinyConfig();
+  config.layers = 7;
+  EXPECT_EQ(
+      Both(config, KvFormat::kF32, nullptr, Streamed(config, 5, 1)).stream_stats().bytes_per_pass,
+      0);
+  StreamOptions little = Streamed(config, 0, 2);
+  const int64_t enough = little.max_weight_bytes--;
+  const auto model = Load(config, nullptr);
+  EXPECT_THAT(
+      MakeDeviceUnderTest(*model, KvFormat::kF32, 10, little).status(),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               ::testing::AllOf(::testing::HasSubstr(absl::StrCat("allows ", enough - 1)),
+                                ::testing::HasSubstr(absl::StrCat(
+                                    "raise it to ", enough, ", or say ", "--stream-layers 1 (")))));
+}
+
 // Batches of every size up to and beyond a graph's, sequences at different depths, joining and
 // leaving, decoding beside prefill.
-TEST(DeviceForward, BatchesOfManySequencesHaveTheLogitsOfTheCpu) {
-  Both both(TinyConfig(), KvFormat::kInt4);
+void CompareBatches(Both* both) {
   std::vector<Both::Sequence> sequences;
   for (int i = 0; i < 19; ++i) sequences.push_back({Tokens(20 + i % 5, i * 11)});
-  for (Both::Sequence& s : sequences) both.Open(&s);
+  for (Both::Sequence& s : sequences) both->Open(&s);
   for (size_t step = 0; step < 14; ++step) {
     std::vector<Both::Sequence*> at_work;
     std::vector<size_t> positions;
@@ -200,9 +245,18 @@ TEST(DeviceForward, BatchesOfManySequencesHaveTheLogitsOfTheCpu) {
       positions.back() =
           std::min(positions.back(), sequences[i].tokens.size() - sequences[i].computed);
     }
-    const auto result = both.Step(at_work, positions);
+    const auto result = both->Step(at_work, positions);
     EXPECT_EQ(result.device, result.cpu) << "step " << step;
   }
+}
+
+TEST(DeviceForward, BatchesOfManySequencesHaveTheLogitsOfTheCpu) {
+  Both resident(TinyConfig(), KvFormat::kInt4);
+  CompareBatches(&resident);
+  ModelConfig config = TinyConfig();
+  config.layers = 4;
+  Both streamed(config, KvFormat::kInt4, nullptr, Streamed(config, 0, 1));
+  CompareBatches(&streamed);
 }
 
 TEST(DeviceForward, GivesHiddenStates) {

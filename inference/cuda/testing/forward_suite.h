@@ -12,6 +12,7 @@ namespace tritter {
 // Defined by the program.
 absl::StatusOr<std::unique_ptr<ForwardBackend>> MakeDeviceUnderTest(const PackedModel& model,
                                                                     KvFormat kv_format,
-                                                                    int64_t kv_pages);
+                                                                    int64_t kv_pages,
+                                                                    const StreamOptions& streaming);
 
 }  // namespace tritter
