@@ -16,18 +16,21 @@ inline void Relax() {
 // Longer than what is left of a phase when another core has been slowed down, and than what lies
 // between two decode steps; short enough to be no load on an idle machine.
 constexpr std::chrono::milliseconds kSpin(2);
+// Longer than almost every wait of a machine that has a core for each thread. From then on others
+// may have the core: on a busy machine it is they that are waited for.
+constexpr std::chrono::microseconds kSpinAlone(50);
 constexpr int kLooksPerClock = 64;  // of the spinning thread: a look at the clock costs about one
 
 // Returns once `value` is no longer `old`: spins, then parks on the address.
 void AwaitChange(const std::atomic<uint32_t>& value, uint32_t old, std::chrono::nanoseconds spin) {
-  if (spin.count() > 0) {
-    const auto end = std::chrono::steady_clock::now() + spin;
-    do {
-      for (int i = 0; i < kLooksPerClock; ++i) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        Relax();
-      }
-    } while (std::chrono::steady_clock::now() < end);
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::chrono::nanoseconds waited(0); waited < spin;
+       waited = std::chrono::steady_clock::now() - begin) {
+    for (int i = 0; i < kLooksPerClock; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      Relax();
+    }
+    if (waited >= kSpinAlone) std::this_thread::yield();
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
