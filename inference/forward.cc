@@ -32,6 +32,7 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
       kernel_(kernel),
       pool_(pool),
       layout_(config_, kv_format),
+      mask_{.window = config_.window, .sinks = config_.sinks},
       query_(config_.heads * config_.head_dim),
       key_(config_.kv_heads * config_.head_dim),
       vocab_(config_.vocab),
@@ -114,6 +115,7 @@ void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
     if (rows[t].wants_hidden) final_rows_.push_back(t);
   }
   BundleRows(rows);
+  positions += KvPagesFor(config_.sinks) * kKvPagePositions;
   for (WorkerScratch& s : scratch_)
     Grow(s.attention, KvScratchFloats(config_.head_dim, positions, queries_));
   Grow(final_, static_cast<int64_t>(final_rows_.size()) * config_.hidden);
@@ -290,10 +292,11 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
                   end_head = kv_head * group + (part + 1) * group / parts;
     KvQueries queries = {0, qkv_.data(), heads_.data(), {}, {}, {}};
     for (int64_t t = bundle.first; t < bundle.first + bundle.count; ++t) {
+      const KeyRanges seen = KeysOf(mask_, rows[t].position);
       for (int64_t head = first_head; head < end_head; ++head, ++queries.count) {
         queries.q_at[queries.count] = t * (query_ + 2 * key_) + head * d;
         queries.out_at[queries.count] = t * query_ + head * d;
-        queries.seen[queries.count] = rows[t].position + 1;
+        queries.seen[queries.count] = seen;
       }
     }
     AttendKv({layout_.format, rows[bundle.first].pages->data(), layout_.Offset(layer, kv_head), d},

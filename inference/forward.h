@@ -15,6 +15,7 @@
 #include "inference/packed_model.h"
 #include "inference/rope_cache.h"
 #include "inference/thread_pool.h"
+#include "kernels/attention_mask.h"
 #include "kernels/float_ops.h"
 
 namespace tritter {
@@ -77,6 +78,7 @@ class ForwardPass final : public ForwardBackend {
   const TernaryKernel* const kernel_;
   ThreadPool* const pool_;
   const KvPageLayout layout_;
+  const AttentionMask mask_;
   const int64_t query_, key_, vocab_;  // widths N·D, K·D, V
   const float eps_;
 

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/attention_mask.h"
+
 namespace tritter {
 
 enum class KvFormat { kF32, kBf16, kInt4 };
@@ -27,24 +29,27 @@ void KvStore(KvFormat format, const float* k, const float* v, int64_t d, int64_t
 // What a slot holds, as attention reads it: k, v [d].
 void KvLoad(KvFormat format, const uint8_t* page, int64_t d, int64_t slot, float* k, float* v);
 
-// Queries that share a KV head. Query i sees positions [0, seen[i]), seen[i] >= 1 and not
-// decreasing; its vector is q + q_at[i], its result goes to out + out_at[i].
+// Queries that share a KV head. Query i sees the positions seen[i] (KeysOf), none of whose three
+// numbers falls from one query to the next; its vector is q + q_at[i], its result goes to
+// out + out_at[i].
 inline constexpr int64_t kMaxQueries = 24;
 struct KvQueries {
   int64_t count;  // 1 … kMaxQueries
   const float* q;
   float* out;
   int64_t q_at[kMaxQueries], out_at[kMaxQueries];
-  int64_t seen[kMaxQueries];
+  KeyRanges seen[kMaxQueries];
 };
-// Position p is slot p mod 16 of the page at pages[p / 16] + offset (bytes).
+// Position p is slot p mod 16 of the page at pages[p / 16] + offset (bytes). Pages of which no
+// query sees a position are not read: they need not be there.
 struct KvPages {
   KvFormat format;
   const uint8_t* const* pages;
   int64_t offset;
   int64_t d;
 };
-// Floats of scratch that AttendKv needs, best aligned to 64 bytes.
+// Floats of scratch that AttendKv needs, best aligned to 64 bytes. `positions`: the last query's
+// `end` and, where there are sinks, the positions of their pages once more.
 int64_t KvScratchFloats(int64_t d, int64_t positions, int64_t queries);
 void AttendKv(const KvPages& kv, const KvQueries& queries, float* scratch);
 

@@ -31,7 +31,7 @@ void Bench(const KvOps& ops, KvFormat format, const char* name, int64_t d, int64
   KvQueries queries = {count, q.data(), out.data(), {}, {}, {}};
   for (int64_t i = 0; i < count; ++i) {
     queries.q_at[i] = queries.out_at[i] = i * d;
-    queries.seen[i] = kPositions;
+    queries.seen[i] = {0, 0, kPositions};
   }
   double best = 1e9;
   for (int run = 0; run < 50; ++run) {

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "gtest/gtest.h"
+#include "kernels/attention_mask.h"
 #include "kernels/float_ops.h"
 #include "kernels/half.h"
 
@@ -66,10 +67,10 @@ TEST(KvCache, AttendsToTheStoredValuesLikeAttendRowBitForBit) {
           for (int64_t i = 0; i < count; ++i) {
             queries.q_at[i] = i * (d + 1);
             queries.out_at[i] = i * (d + 3);
-            queries.seen[i] =
+            queries.seen[i].end =
                 std::max<int64_t>(1, positions - (count - 1 - i) * (1 + positions % 3));
-            AttendRow(&q[i * (d + 1)], k.data(), v.data(), d, queries.seen[i], d, scratch.data(),
-                      &want[i * (d + 3)]);
+            AttendRow(&q[i * (d + 1)], k.data(), v.data(), d, queries.seen[i].end, d,
+                      scratch.data(), &want[i * (d + 3)]);
           }
           for (const KvOps* ops : SupportedKvOps()) {
             Floats got(want.size(), 9.0f);
@@ -78,6 +79,75 @@ TEST(KvCache, AttendsToTheStoredValuesLikeAttendRowBitForBit) {
             ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * 4), 0)
                 << ops->name << " format " << static_cast<int>(format) << " d " << d
                 << " positions " << positions << " queries " << count;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Against AttendRow over what each query sees, put side by side. What nobody sees is no number, and
+// a page of it is not there.
+TEST(KvCache, AttendsToSinksAndWindowAloneBitForBit) {
+  std::mt19937 rng(9);
+  constexpr int64_t kPositions = 150;
+  for (const auto& [format, d] : {std::pair{KvFormat::kF32, int64_t{10}},
+                                  {KvFormat::kF32, 80},
+                                  {KvFormat::kBf16, 64},
+                                  {KvFormat::kInt4, 40}}) {
+    const Floats keys_given = RandomFloats(rng, kPositions * d),
+                 values_given = RandomFloats(rng, kPositions * d), nothing(d, NAN);
+    Floats k(kPositions * d), v(kPositions * d);
+    Cache cache(rng, format, d, kPositions);
+    const std::vector<const uint8_t*> pages = cache.pages;
+    for (int64_t p = 0; p < kPositions; ++p) {
+      cache.Store(p, &keys_given[p * d], &values_given[p * d]);
+      cache.Load(p, &k[p * d], &v[p * d]);
+    }
+    for (const int64_t window : {1, 2, 15, 16, 17, 40, 70, 1000}) {
+      for (const int64_t sinks : {0, 1, 4, 16, 30}) {
+        for (const int64_t last : {0, 20, 33, 63, 64, 100, 149}) {
+          for (const int64_t count : {1, 2, 7, 24}) {
+            const AttentionMask mask{.length = kPositions, .window = window, .sinks = sinks};
+            const Floats q = RandomFloats(rng, count * d, 2.0f);
+            Floats want(count * d);
+            const int64_t slots = last + 1 + (sinks + 15) / 16 * 16;
+            Floats scratch(KvScratchFloats(d, slots, count));
+            KvQueries queries = {count, q.data(), nullptr, {}, {}, {}};
+            std::vector<bool> seen(kPositions);
+            for (int64_t i = 0; i < count; ++i) {
+              const int64_t query = std::max<int64_t>(0, last - (count - 1 - i) / 3);
+              queries.q_at[i] = queries.out_at[i] = i * d;
+              queries.seen[i] = KeysOf(mask, query);
+              Floats keys, values;
+              for (int64_t p = 0; p <= query; ++p) {
+                if (query - p >= window && p >= sinks) continue;
+                seen[p] = true;
+                keys.insert(keys.end(), &k[p * d], &k[p * d] + d);
+                values.insert(values.end(), &v[p * d], &v[p * d] + d);
+              }
+              const int64_t n = static_cast<int64_t>(keys.size()) / d;
+              AttendRow(&q[i * d], keys.data(), values.data(), d, n, d, scratch.data(),
+                        &want[i * d]);
+            }
+            cache.pages = pages;
+            for (int64_t p = 0; p < kPositions; ++p) {
+              cache.Store(p, seen[p] ? &keys_given[p * d] : nothing.data(),
+                          seen[p] ? &values_given[p * d] : nothing.data());
+            }
+            for (int64_t p = 0; p < kPositions; p += 16) {
+              const auto begin = seen.begin() + p,
+                         end = seen.begin() + std::min(p + 16, kPositions);
+              if (std::find(begin, end, true) == end) cache.pages[p / 16] = nullptr;
+            }
+            for (const KvOps* ops : SupportedKvOps()) {
+              Floats got(want.size());
+              queries.out = got.data();
+              ops->attend({format, cache.pages.data(), Cache::kOffset, d}, queries, scratch.data());
+              ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * 4), 0)
+                  << ops->name << " format " << static_cast<int>(format) << " d " << d << " window "
+                  << window << " sinks " << sinks << " last " << last << " queries " << count;
+            }
           }
         }
       }

@@ -524,7 +524,7 @@ Attention AttendBoth(const HeadShape& shape, KvFormat format, const std::vector<
       KvQueries queries = {1, qkv.data(), both.expected.data(), {}, {}, {}};
       queries.q_at[0] = t * width + head * d;
       queries.out_at[0] = (t * shape.heads + head) * d;
-      queries.seen[0] = positions[t] + 1;
+      queries.seen[0] = {0, 0, positions[t] + 1};
       AttendKv({format, table.data(), head / group * pages.head_bytes, d}, queries, scratch.data());
     }
   }

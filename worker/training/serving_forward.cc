@@ -152,7 +152,6 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
     for (int64_t h = 0; h < n; ++h) RopeInPlace(q + (t * n + h) * d, cos, sin, d);
     for (int64_t h = 0; h < kv; ++h) RopeInPlace(k + (t * kv + h) * d, cos, sin, d);
   }
-  if (config_.attention != AttentionMode::kCausal) return AttendVisible(tokens, q, k, v, out);
   // Keys and values of each head in pages, the form in which the engine keeps them.
   const int64_t pages = RoundUp(tokens, kKvPagePositions) / kKvPagePositions,
                 page = KvPageBytes(KvFormat::kF32, d), group = n / kv;
@@ -166,48 +165,20 @@ void ServingForward::Attend(const Layer& layer, int64_t tokens, float* q, float*
               &pages_[(h * pages + t / kKvPagePositions) * page]);
     }
   }
+  const AttentionMask mask = MaskOf(config_, tokens, document_start_.data());
+  const int64_t slots = tokens + RoundUp(std::min(mask.sinks, tokens), kKvPagePositions);
   parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
-    std::vector<float> scratch(KvScratchFloats(d, tokens, std::min(group, kMaxQueries)));
+    std::vector<float> scratch(KvScratchFloats(d, slots, std::min(group, kMaxQueries)));
     for (int64_t t = first; t < end; ++t) {
+      const KeyRanges seen = KeysOf(mask, t);
       for (int64_t h = 0; h < n;) {
         const int64_t kv_head = h / group;
         KvQueries queries = {0, q, out, {}, {}, {}};
         for (; h < (kv_head + 1) * group && queries.count < kMaxQueries; ++h, ++queries.count) {
           queries.q_at[queries.count] = queries.out_at[queries.count] = (t * n + h) * d;
-          queries.seen[queries.count] = t + 1;
+          queries.seen[queries.count] = seen;
         }
         AttendKv({KvFormat::kF32, &page_of[kv_head * pages], 0, d}, queries, scratch.data());
-      }
-    }
-  });
-}
-
-void ServingForward::AttendVisible(int64_t tokens, const float* q, const float* k, const float* v,
-                                   float* out) {
-  const int64_t n = config_.heads, kv = config_.kv_heads, d = config_.head_dim;
-  const AttentionMask mask = MaskOf(config_, tokens, document_start_.data());
-  parallel_->Run(tokens, [&](int, int64_t first, int64_t end) {
-    std::vector<float> scratch(RoundUp(tokens, 16)), rows;
-    for (int64_t t = first; t < end; ++t) {
-      const KeyRanges keys = KeysOf(mask, t);
-      const int64_t count = keys.sinks + keys.end - keys.begin;
-      for (int64_t h = 0; h < n; ++h) {
-        const int64_t at = (t * n + h) * d, group = h / (n / kv);
-        const float *k_rows = k + (keys.begin * kv + group) * d,
-                    *v_rows = v + (keys.begin * kv + group) * d;
-        int64_t stride = kv * d;
-        if (keys.sinks > 0) {  // two ranges become one
-          rows.resize(2 * count * d);
-          for (int64_t i = 0; i < count; ++i) {
-            const int64_t key = i < keys.sinks ? i : keys.begin + i - keys.sinks;
-            std::copy_n(k + (key * kv + group) * d, d, &rows[i * d]);
-            std::copy_n(v + (key * kv + group) * d, d, &rows[(count + i) * d]);
-          }
-          k_rows = rows.data();
-          v_rows = rows.data() + count * d;
-          stride = d;
-        }
-        AttendRow(q + at, k_rows, v_rows, stride, count, d, scratch.data(), out + at);
       }
     }
   });

@@ -65,9 +65,6 @@ class ServingForward {
   // y [tokens, out].
   void Multiply(const Matrix& w, int64_t tokens, float* y) const;
   void Attend(const Layer& layer, int64_t tokens, float* q, float* k, const float* v, float* out);
-  // Under a mask other than the causal one; q, k rotated. The keys that a query sees are summed in
-  // order, whatever lies between them.
-  void AttendVisible(int64_t tokens, const float* q, const float* k, const float* v, float* out);
   void Block(const Layer& layer, int64_t tokens);
 
   const ModelConfig config_;
