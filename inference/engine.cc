@@ -86,10 +86,12 @@ Engine::Engine(std::unique_ptr<PackedModel> model, const Tokenizer* tokenizer,
       pool_(std::move(pool)),
       forward_(std::move(forward)),
       pages_(forward_->layout().page_bytes, kv_pages, forward_->kv_memory()),
-      prefixes_(&pages_, options.prefix_reuse),
+      prefixes_(&pages_, options.prefix_reuse,
+                KvWindow(model_->config(), options.scheduler.prefill_chunk)),
       scheduler_(options.scheduler, forward_.get(), &prefixes_, pool_.get(), options.clock) {
-  limits_ = {model_->config().vocab, model_->config().context, pages_.max_pages(),
-             forward_->layout().page_bytes, options_.max_queue};
+  limits_ = {model_->config().vocab, model_->config().context,
+             pages_.max_pages(),     forward_->layout().page_bytes,
+             options_.max_queue,     KvWindow(model_->config(), options.scheduler.prefill_chunk)};
   stats_.kv_pages_total = limits_.kv_pages;
   stats_.kv_page_bytes = limits_.kv_page_bytes;
   thread_ = std::thread([this] { Loop(); });

@@ -32,8 +32,47 @@ struct CountingObserver : EngineObserver {
   std::atomic<int64_t> finished{0}, generated{0}, most_active{0};
 };
 
+// Works as this CPU, until the device fails.
+class FailingBackend : public ForwardBackend {
+ public:
+  FailingBackend(const PackedModel& model, KvFormat format, int runs)
+      : pool_(1), forward_(&model, &BestTernaryKernel(), &pool_, format), runs_(runs) {}
+  std::string name() const override { return "failing"; }
+  const KvPageLayout& layout() const override { return forward_.layout(); }
+  absl::Status Run(absl::Span<const ForwardRow> rows,
+                   absl::FunctionRef<void(int64_t first, int64_t count)> use) override {
+    if (runs_-- <= 0) return absl::UnavailableError("the device is gone");
+    return forward_.Run(rows, use);
+  }
+  absl::Span<const float> Logits(int64_t i) const override { return forward_.Logits(i); }
+  absl::Span<const float> Hidden(int64_t i) const override { return forward_.Hidden(i); }
+  StreamStats stream_stats() const override {
+    StreamStats stats;
+    stats.bytes_per_pass = 777;
+    return stats;
+  }
+
+ private:
+  ThreadPool pool_;
+  ForwardPass forward_;
+  int runs_;
+};
+
+// Whose memory holds two pages.
+class FewPages final : public FailingBackend {
+ public:
+  FewPages(const PackedModel& model, KvFormat format) : FailingBackend(model, format, 1 << 20) {}
+  KvMemory kv_memory() override {
+    return {[this](size_t bytes) { return given_++ < 2 ? KvMemory::FromSystem(bytes) : nullptr; }};
+  }
+
+ private:
+  int given_ = 0;
+};
+
 TEST(Engine, GreedyTextEqualsTheReference) {
-  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig()}) {
+  for (const ModelConfig& config : {TinyConfig(), TinyBitnetConfig(), Windowed(TinyConfig(), 5),
+                                    Windowed(TinyBitnetConfig(), 4, 3)}) {
     auto file = MemoryTpack::Random(config, 5);
     auto engine = MakeEngine({}, config);
     const std::vector<int32_t> prompt = {1, 80, 90, 100, 8, 9};
@@ -45,12 +84,21 @@ TEST(Engine, GreedyTextEqualsTheReference) {
   }
 }
 
-TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
+// Causal, with a window, with sinks.
+class EngineAttention : public ::testing::TestWithParam<ModelConfig> {};
+INSTANTIATE_TEST_SUITE_P(Engine, EngineAttention,
+                         ::testing::Values(TinyConfig(), Windowed(TinyConfig(), 19),
+                                           Windowed(TinyConfig(), 21, 5)),
+                         [](const auto& config) {
+                           return absl::StrCat(AttentionModeName(config.param.attention));
+                         });
+
+TEST_P(EngineAttention, TextDoesNotDependOnBatchChunkOrThreads) {
   constexpr uint64_t kRequests = 40;
   std::vector<Result> alone;
   EngineOptions plain;
   plain.prefix_reuse = false;
-  auto single = MakeEngine(plain);
+  auto single = MakeEngine(plain, GetParam());
   for (uint64_t i = 0; i < kRequests; ++i) alone.push_back(Generate(*single, RandomRequest(i)));
   struct Case {
     int threads;
@@ -63,7 +111,7 @@ TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
     options.scheduler.prefill_chunk = c.chunk;
     options.scheduler.prefill_quantum = c.quantum;
     options.scheduler.max_batch = c.batch;
-    auto engine = MakeEngine(options);
+    auto engine = MakeEngine(options, GetParam());
     std::vector<std::unique_ptr<Generation>> running;
     for (uint64_t i = 0; i < kRequests; ++i) {
       ASSERT_OK_AND_ASSIGN(auto g, engine->Generate(RandomRequest(i)));
@@ -83,15 +131,15 @@ TEST(Engine, TextDoesNotDependOnBatchChunkOrThreads) {
   }
 }
 
-TEST(Engine, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
+TEST_P(EngineAttention, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
   EngineOptions options;
   options.prefix_reuse = false;
-  auto plain = MakeEngine(options);
+  auto plain = MakeEngine(options, GetParam());
   options.prefix_reuse = true;
   options.threads = 2;
   options.scheduler.prefill_chunk = 11;
   options.max_kv_bytes = 30 * KvPageBytes();
-  auto reusing = MakeEngine(options);
+  auto reusing = MakeEngine(options, GetParam());
   Philox random(21);
   std::vector<GenerateParams> requests;
   std::vector<std::vector<int32_t>> beginnings = {{}};
@@ -131,6 +179,50 @@ TEST(Engine, PrefixReuseChangesNoTextAndNoBitOfItsLogProbabilities) {
   EXPECT_EQ(stats.kv_pages_used, 0);
   EXPECT_GT(stats.kv_pages_cached, 0);
   EXPECT_EQ(plain->stats().kv_pages_cached, 0);
+}
+
+// Four pages serve a request that fills the context of sixteen.
+TEST(Engine, AWindowBoundsThePagesOfARequest) {
+  const ModelConfig config = Windowed(TinyConfig(), 20, 4);
+  EngineOptions options;
+  options.scheduler.prefill_chunk = 8;
+  constexpr int64_t kPages = 4;  // of the sinks one, of window and chunk three
+  options.max_kv_bytes = kPages * KvPageBytes();
+  auto small = MakeEngine(options, config), large = MakeEngine({}, config);
+  EXPECT_EQ(LongestRequest(small->limits()), config.context);
+  std::vector<int32_t> prompt;
+  for (int32_t i = 0; i < 150; ++i) prompt.push_back(i * 7 % 270);
+  const GenerateParams p = Params(prompt, 106);
+  ASSERT_OK_AND_ASSIGN(auto first, small->Generate(p));
+  ASSERT_OK_AND_ASSIGN(auto second, small->Generate(p));
+  const Result expected = Generate(*large, p);
+  EXPECT_EQ(expected.tokens.size(), 106u);
+  EXPECT_EQ(Collect(*first).tokens, expected.tokens);
+  EXPECT_EQ(Collect(*second).tokens, expected.tokens);
+  EXPECT_EQ(small->stats().kv_pages_used, 0);
+  EXPECT_LE(small->stats().kv_pages_cached, kPages);
+
+  options.max_kv_bytes = (kPages - 1) * KvPageBytes();
+  small = MakeEngine(options, config);
+  EXPECT_EQ(LongestRequest(small->limits()), 48);
+  EXPECT_THAT(small->Generate(p).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("needs 256 positions = 4 pages at a time")));
+  EXPECT_EQ(Generate(*small, Params({1, 2, 3}, 40)).tokens.size(), 40u) << "three pages do";
+}
+
+// Memory for pages that the system does not give while a request is at work.
+TEST(Engine, AWindowedRequestWithoutMemoryForItsNextPageFails) {
+  EngineOptions options;
+  options.forward = [](const PackedModel& model, KvFormat format, int64_t, const StreamOptions&) {
+    return std::make_unique<FewPages>(model, format);
+  };
+  auto engine = MakeEngine(options, Windowed(TinyConfig(), 20));
+  EXPECT_EQ(Generate(*engine, Params({1, 80, 90}, 25)).tokens.size(), 25u);
+  const Result r = Generate(*engine, Params({1, 80, 91}, 60));
+  EXPECT_EQ(r.finish, FinishReason::kFailed);
+  EXPECT_THAT(r.error, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("--max-kv")));
+  EXPECT_EQ(engine->stats().kv_pages_used, 0);
 }
 
 TEST(Engine, WhatAnAnswerAddedIsFoundByTheNextTurn) {
@@ -386,32 +478,6 @@ TEST(Engine, RefusesATokenizerItDoesNotHave) {
   EXPECT_THAT(Engine::Create(std::move(file), {}).status(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokenizer abc")));
 }
-
-// Works as this CPU, until the device fails.
-class FailingBackend final : public ForwardBackend {
- public:
-  FailingBackend(const PackedModel& model, KvFormat format, int runs)
-      : pool_(1), forward_(&model, &BestTernaryKernel(), &pool_, format), runs_(runs) {}
-  std::string name() const override { return "failing"; }
-  const KvPageLayout& layout() const override { return forward_.layout(); }
-  absl::Status Run(absl::Span<const ForwardRow> rows,
-                   absl::FunctionRef<void(int64_t first, int64_t count)> use) override {
-    if (runs_-- <= 0) return absl::UnavailableError("the device is gone");
-    return forward_.Run(rows, use);
-  }
-  absl::Span<const float> Logits(int64_t i) const override { return forward_.Logits(i); }
-  absl::Span<const float> Hidden(int64_t i) const override { return forward_.Hidden(i); }
-  StreamStats stream_stats() const override {
-    StreamStats stats;
-    stats.bytes_per_pass = 777;
-    return stats;
-  }
-
- private:
-  ThreadPool pool_;
-  ForwardPass forward_;
-  int runs_;
-};
 
 TEST(Engine, ADeviceThatFailsFailsTheRequestsAtWorkAndLeavesNoPage) {
   EngineOptions options;

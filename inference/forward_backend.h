@@ -23,8 +23,8 @@ namespace tritter {
 struct ForwardRow {
   int32_t token = 0;
   int64_t position = 0;
-  const std::vector<uint8_t*>* pages =
-      nullptr;  // page table of the row's sequence, covers `position`
+  // Page table of the row's sequence, covers `position`; pages that no row sees may be null.
+  const std::vector<uint8_t*>* pages = nullptr;
   bool wants_logits = false;
   bool wants_hidden = false;
 };

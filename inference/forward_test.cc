@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
@@ -32,7 +33,8 @@ struct Fixture {
         forward(model.get(), kernel, &pool, format, logit_floats),
         pages(forward.layout().page_bytes, 64) {}
 
-  // Logits of all tokens, computed in chunks of the given sizes (the last one repeats).
+  // Logits of all tokens, computed in chunks of the given sizes (the last one repeats). Pages that
+  // a window has left behind are not there.
   std::vector<std::vector<float>> Run(const std::vector<int32_t>& tokens,
                                       const std::vector<int64_t>& chunks) {
     std::vector<uint8_t*> table;
@@ -44,9 +46,15 @@ struct Fixture {
       std::vector<ForwardRow> rows;
       for (size_t i = 0; i < n; ++i)
         rows.push_back({tokens[at + i], static_cast<int64_t>(at + i), &table, true});
+      const KvWindow window(model->config(), static_cast<int64_t>(n));
+      for (int64_t i = window.sink_pages(); i < window.FirstPage(static_cast<int64_t>(at)); ++i) {
+        std::vector<uint8_t*> page = {std::exchange(table[static_cast<size_t>(i)], nullptr)};
+        if (page[0] != nullptr) pages.Return(&page);
+      }
       for (auto& row : Step(rows)) logits.push_back(std::move(row));
       at += n;
     }
+    std::erase(table, nullptr);
     pages.Return(&table);
     return logits;
   }
@@ -86,6 +94,21 @@ TEST(ForwardPass, EqualsTheReferenceBitForBitInEveryFamily) {
   }
 }
 
+TEST(ForwardPass, SlidingWindowsAndSinksEqualTheReferenceBitForBit) {
+  const std::vector<int32_t> tokens = Tokens(75, 3);
+  for (const ModelConfig& config :
+       {Windowed(TinyConfig(), 1), Windowed(TinyConfig(), 7), Windowed(TinyBitnetConfig(), 16),
+        Windowed(TinyConfig(), 33), Windowed(TinyConfig(), 100), Windowed(TinyConfig(), 1, 1),
+        Windowed(TinyConfig(), 9, 4), Windowed(TinyLlamaConfig(), 20, 17),
+        Windowed(TinyBitnetConfig(), 50, 40)}) {
+    Fixture f(config, 1);
+    const auto expected = f.Run(tokens, {75});
+    EXPECT_EQ(expected, ReferenceModel(f.file.get()).Logits(tokens));
+    EXPECT_EQ(f.Run(tokens, {1}), expected);
+    EXPECT_EQ(Fixture(config, 3).Run(tokens, {16, 7, 1, 20}), expected);
+  }
+}
+
 TEST(ForwardPass, ChunksThreadsAndKernelsDoNotChangeABit) {
   const std::vector<int32_t> tokens = Tokens(50, 11);
   const auto expected = Fixture(TinyConfig(), 1).Run(tokens, {50});
@@ -99,12 +122,16 @@ TEST(ForwardPass, ChunksThreadsAndKernelsDoNotChangeABit) {
 
 TEST(ForwardPass, OtherKvFormatsAreNearAndDoNotDependOnChunksOrThreadsEither) {
   const std::vector<int32_t> tokens = Tokens(50, 11);
-  const auto exact = Fixture(TinyConfig(), 1).Run(tokens, {50});
-  for (const auto& [format, bound] : {std::pair{KvFormat::kBf16, 0.1}, {KvFormat::kInt4, 0.5}}) {
-    const auto run = [&, format = format](int threads, const std::vector<int64_t>& chunks) {
-      return Fixture(TinyConfig(), threads, &BestTernaryKernel(), 1 << 20, format)
-          .Run(tokens, chunks);
+  for (const auto& [config, format, bound] :
+       {std::tuple{TinyConfig(), KvFormat::kBf16, 0.1},
+        {TinyConfig(), KvFormat::kInt4, 0.5},
+        {Windowed(TinyConfig(), 19, 3), KvFormat::kBf16, 0.1},
+        {Windowed(TinyConfig(), 19, 3), KvFormat::kInt4, 0.5}}) {
+    const auto run = [&, &config = config, format = format](int threads,
+                                                            const std::vector<int64_t>& chunks) {
+      return Fixture(config, threads, &BestTernaryKernel(), 1 << 20, format).Run(tokens, chunks);
     };
+    const auto exact = Fixture(config, 1).Run(tokens, {50});
     const auto expected = run(1, {50});
     EXPECT_EQ(run(1, {1}), expected);
     EXPECT_EQ(run(2, {50}), expected);

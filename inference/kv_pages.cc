@@ -1,5 +1,6 @@
 #include "inference/kv_pages.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -15,6 +16,21 @@ KvPageLayout::KvPageLayout(const ModelConfig& config, KvFormat format)
 
 int64_t KvPagesFor(int64_t positions) {
   return (positions + kKvPagePositions - 1) / kKvPagePositions;
+}
+
+KvWindow::KvWindow(const ModelConfig& config, int64_t chunk)
+    : window_(config.window),
+      sink_pages_(KvPagesFor(config.sinks)),
+      // Positions of the window and the chunk, wherever in a page the first of them is.
+      most_(sink_pages_ + KvPagesFor(window_ - 1 + chunk + kKvPagePositions - 1)) {}
+
+int64_t KvWindow::FirstPage(int64_t position) const {
+  if (!limited()) return 0;
+  return std::max(sink_pages_, (position - window_ + 1) / kKvPagePositions);
+}
+
+int64_t KvWindow::MostPages(int64_t positions) const {
+  return limited() ? std::min(KvPagesFor(positions), most_) : KvPagesFor(positions);
 }
 
 KvPagePool::~KvPagePool() {

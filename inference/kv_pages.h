@@ -30,6 +30,25 @@ struct KvPageLayout {
 };
 int64_t KvPagesFor(int64_t positions);  // rounded up
 
+// Which pages a sequence keeps, when at most `chunk` of its positions are computed in a step: those
+// of the sinks, and from the one on where the window of the next position begins. Without a window
+// all of them.
+class KvWindow {
+ public:
+  KvWindow() = default;
+  KvWindow(const ModelConfig& config, int64_t chunk);
+
+  bool limited() const { return window_ > 0; }
+  int64_t sink_pages() const { return sink_pages_; }
+  // The first page behind those of the sinks that `position`, or one after it, sees.
+  int64_t FirstPage(int64_t position) const;
+  // The most that a sequence of so many positions holds at a time.
+  int64_t MostPages(int64_t positions) const;
+
+ private:
+  int64_t window_ = 0, sink_pages_ = 0, most_ = 0;
+};
+
 // Where pages lie: in this machine's memory, or a device's.
 struct KvMemory {
   // Zeroed, aligned to 64 bytes, for std::free; null when there is no memory.

@@ -1,5 +1,6 @@
 #include "inference/kv_pages.h"
 
+#include <algorithm>
 #include <set>
 
 #include "gtest/gtest.h"
@@ -22,6 +23,40 @@ TEST(KvPages, RoundsPositionsUp) {
   EXPECT_EQ(KvPagesFor(1), 1);
   EXPECT_EQ(KvPagesFor(16), 1);
   EXPECT_EQ(KvPagesFor(17), 2);
+}
+
+// Counted position by position.
+TEST(KvWindow, KeepsThePagesOfSinksAndWindowAndNoMoreThanItSays) {
+  for (const int64_t window : {1, 2, 15, 16, 17, 64}) {
+    for (const int64_t sinks : {0, 1, 16, 20}) {
+      for (const int64_t chunk : {1, 2, 16, 37}) {
+        ModelConfig config;
+        config.window = window;
+        config.sinks = sinks;
+        const KvWindow kept(config, chunk);
+        constexpr int64_t kPositions = 160;
+        int64_t most = 0;
+        for (int64_t from = 0; from < kPositions; ++from) {
+          std::set<int64_t> seen, held;
+          for (int64_t q = from; q < std::min(from + chunk, kPositions); ++q) {
+            for (int64_t k = 0; k <= q; ++k) {
+              if (q - k < window || k < sinks) seen.insert(k / 16);
+            }
+          }
+          const int64_t pages = KvPagesFor(std::min(from + chunk, kPositions));
+          for (int64_t page = 0; page < pages; ++page) {
+            if (page < kept.sink_pages() || page >= kept.FirstPage(from)) held.insert(page);
+          }
+          ASSERT_EQ(held, seen) << "window " << window << " sinks " << sinks << " from " << from;
+          most = std::max(most, static_cast<int64_t>(held.size()));
+        }
+        EXPECT_EQ(most, kept.MostPages(kPositions));
+      }
+    }
+  }
+  ModelConfig causal;
+  EXPECT_EQ(KvWindow(causal, 8).FirstPage(1000), 0);
+  EXPECT_EQ(KvWindow(causal, 8).MostPages(1000), 63);
 }
 
 TEST(KvPagePool, NeverGivesMoreThanItHasAndReusesWhatComesBack) {

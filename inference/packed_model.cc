@@ -31,14 +31,15 @@ absl::Status CheckServable(const ModelConfig& c) {
   if (c.norm != NormKind::kRmsNorm) what = "norm: layernorm";
   if (c.bias) what = "bias: true";
   if (c.lm_head_ternary) what = "lm_head: ternary";
-  if (c.attention != AttentionMode::kCausal)
+  if (!IsWindowOrCausal(c.attention))
     what = absl::StrCat("attention: ", AttentionModeName(c.attention));
   if (c.activations != ActivationRule::kInt8) what = "activations other than int8";
   if (what.empty()) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(
       "the model uses ", what,
       ", which this inference engine does not compute; "
-      "serve a model with the default switches (rmsnorm, no bias, full head, causal, int8)"));
+      "serve a model with the default switches (rmsnorm, no bias, full head, int8, attention "
+      "causal, sliding_window or sinks)"));
 }
 
 absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(

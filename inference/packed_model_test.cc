@@ -69,6 +69,8 @@ TEST(PackedModel, RefusesSwitchesItDoesNotCompute) {
   config.attention = AttentionMode::kBidirectional;
   EXPECT_THAT(PackedModel::Load(MemoryTpack::Random(config, 1), BestTernaryKernel()),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("attention: bidirectional")));
+  EXPECT_OK(CheckServable(Windowed(TinyConfig(), 20)));
+  EXPECT_OK(CheckServable(Windowed(TinyConfig(), 20, 4)));
 }
 
 TEST(PackedModel, TakesTheLogicalFormAndOtherFloatTypes) {

@@ -6,6 +6,10 @@
 // The blocks form a tree: a block is named by its parent and its own 16 tokens, both compared
 // whole, so that equal hashes never stand for equal tokens. A page is never written once it is
 // shared: only whole pages are, and a request continues on a page of its own.
+//
+// Where attention has a window, a request lets go of the pages behind it as it advances, and is
+// promised as many as it may hold at a time. What it lets go of can be found by others, until it is
+// given up; behind a block that is given up nothing is found.
 #pragma once
 
 #include <array>
@@ -37,22 +41,31 @@ class PrefixCache {
 
    private:
     friend class PrefixCache;
-    std::vector<KvPage> pages_;   // the first belong to blocks_, the others to this request alone
-    std::vector<Block*> blocks_;  // held
+    // The first belong to blocks_, the others to this request alone; null behind the window.
+    std::vector<KvPage> pages_;
+    std::vector<Block*> blocks_;  // held; null behind the window
+    uint64_t last_block_ = 0;     // Block::id of the last of them, held or not
+    int64_t promised_ = 0;        // pages
   };
 
   // Without `reuse` nothing is kept or found.
-  PrefixCache(KvPagePool* pool, bool reuse) : pool_(pool), reuse_(reuse) {}
+  PrefixCache(KvPagePool* pool, bool reuse, KvWindow window = {})
+      : pool_(pool), reuse_(reuse), window_(window) {}
   ~PrefixCache();
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
   // Fills the empty `table` with pages for `positions`, the first of them holding the longest known
   // beginning of `tokens`: the number of positions that need not be computed, a multiple of 16.
+  // Under a window these are there alone, as far as they are seen; the others come by Advance.
   // What nobody uses is given up for new pages, longest unused first. Nothing, and nothing done,
   // when there is no room now. ResourceExhausted, and nothing taken, as KvPagePool::Take.
   absl::StatusOr<std::optional<int64_t>> Take(absl::Span<const int32_t> tokens, int64_t positions,
                                               Table* table);
+  // Before positions [from, to) of those given to Take are computed in a step: lets go of pages
+  // that none of them sees, and has pages for all of them. There is room for what Take was given.
+  // ResourceExhausted as KvPagePool::Take.
+  absl::Status Advance(int64_t from, int64_t to, Table* table);
   // Makes the first `computed` positions, which hold `tokens`, known. A page that is known already
   // is exchanged for the known one, which holds the same.
   void Share(absl::Span<const int32_t> tokens, int64_t computed, Table* table);
@@ -79,7 +92,8 @@ class PrefixCache {
     int64_t holders;
     Block *older = nullptr, *newer = nullptr;  // while nobody holds it
   };
-  static Name NameOf(const Block* parent, absl::Span<const int32_t> tokens);
+  static Name NameOf(uint64_t parent, absl::Span<const int32_t> tokens);
+  void GiveBack(size_t page, Table* table);
   void Hold(Block* block);
   void LetGo(Block* block);
   void Unlink(Block* block);
@@ -87,10 +101,12 @@ class PrefixCache {
 
   KvPagePool* const pool_;
   const bool reuse_;
+  const KvWindow window_;
+  int64_t promised_ = 0;  // to all tables, under a window: never more than the pool has
   absl::flat_hash_map<Name, std::unique_ptr<Block>> blocks_;
   uint64_t next_id_ = 1;
-  // Blocks that nobody holds, longest unused first. Who holds a block holds its parents and lets go
-  // of them after it: a block stands before its parents here.
+  // Blocks that nobody holds, longest unused first. Without a window, who holds a block holds its
+  // parents and lets go of them after it: a block stands before its parents here.
   Block* oldest_ = nullptr;
   Block* newest_ = nullptr;
   int64_t idle_ = 0;

@@ -1,5 +1,6 @@
 #include "inference/prefix_cache.h"
 
+#include <deque>
 #include <map>
 #include <set>
 
@@ -134,13 +135,112 @@ TEST(PrefixCache, WithoutReuseNothingIsKept) {
   }
 }
 
+KvWindow Window(int64_t window, int64_t sinks, int64_t chunk) {
+  ModelConfig config;
+  config.window = window;
+  config.sinks = sinks;
+  return KvWindow(config, chunk);
+}
+
+TEST(PrefixCache, AWindowGivesPagesBackThatOthersMayStillFind) {
+  KvPagePool pool(32, 20);
+  PrefixCache cache(&pool, true, Window(20, 4, 16));
+  const Ids ids = Range(0, 112);
+  PrefixCache::Table first, second;
+  ASSERT_EQ(**cache.Take(ids, 112, &first), 0);
+  EXPECT_EQ(pool.used_pages(), 0) << "promised";
+  for (int64_t at = 0; at < 96; at += 16) {
+    ASSERT_TRUE(cache.Advance(at, at + 16, &first).ok());
+    cache.Share(ids, at + 16, &first);
+    EXPECT_LE(cache.used_pages(), 4);
+  }
+  // At 80 the window begins at 61, in page 3; the sinks are in page 0.
+  const auto held = [](const PrefixCache::Table& table) {
+    std::vector<bool> there;
+    for (const KvPage page : table.pages()) there.push_back(page != nullptr);
+    return there;
+  };
+  EXPECT_EQ(held(first), (std::vector<bool>{true, false, false, true, true, true}));
+  EXPECT_EQ(cache.idle_pages(), 2);
+  EXPECT_EQ(**cache.Take(absl::MakeConstSpan(ids).first(90), 112, &second), 80);
+  EXPECT_EQ(held(second), (std::vector<bool>{true, false, false, true, true}));
+  EXPECT_EQ(second.pages()[3], first.pages()[3]);
+  EXPECT_EQ(cache.used_pages(), 4) << "all of them shared";
+  ASSERT_TRUE(cache.Advance(112, 112, &first).ok());  // lets go of 3 and 4, which the other holds
+  EXPECT_EQ(held(second), (std::vector<bool>{true, false, false, true, true}));
+  cache.Return(&first);
+  cache.Return(&second);
+  EXPECT_EQ(cache.used_pages(), 0);
+  EXPECT_EQ(cache.idle_pages(), 6);
+}
+
+TEST(PrefixCache, UnderAWindowAPrefixIsFoundWhileAllOfItsPagesAreThere) {
+  KvPagePool pool(32, 4);
+  PrefixCache cache(&pool, true, Window(16, 0, 16));  // three pages at a time
+  const Ids ids = Range(0, 80), other = Range(100, 80);
+  PrefixCache::Table t;
+  const auto compute = [&](const Ids& tokens, int64_t end) {
+    const int64_t known = **cache.Take(tokens, 80, &t);
+    for (int64_t at = known; at < end; at += 16) {
+      ASSERT_TRUE(cache.Advance(at, at + 16, &t).ok());
+      cache.Share(tokens, at + 16, &t);
+    }
+    cache.Return(&t);
+  };
+  compute(ids, 48);
+  EXPECT_EQ(**cache.Take(ids, 80, &t), 48) << "the first page is known, if held by nobody";
+  EXPECT_EQ(cache.used_pages(), 1) << "position 48 sees 33 to 48";
+  cache.Return(&t);
+  compute(other, 32);  // on the page that was free, and the second of those
+  EXPECT_EQ(**cache.Take(ids, 80, &t), 16) << "the third is there, but not found";
+  cache.Return(&t);
+}
+
+TEST(PrefixCache, PromisesUnderAWindowNeverExceedThePoolAndAreKept) {
+  KvPagePool pool(32, 7);
+  PrefixCache cache(&pool, true, Window(16, 0, 16));
+  const Ids ids = Range(0, 400);
+  PrefixCache::Table a, b, c;
+  ASSERT_TRUE((*cache.Take(ids, 400, &a)).has_value());
+  ASSERT_TRUE((*cache.Take(ids, 400, &b)).has_value());
+  EXPECT_FALSE((*cache.Take(ids, 400, &c)).has_value()) << "three and three of seven";
+  ASSERT_TRUE((*cache.Take(ids, 16, &c)).has_value()) << "one page is enough for this";
+  ASSERT_TRUE(cache.Advance(0, 16, &c).ok());
+  for (int64_t at = 0; at < 400; at += 16) {
+    for (PrefixCache::Table* t : {&a, &b}) {
+      ASSERT_TRUE(cache.Advance(at, at + 16, t).ok());
+      cache.Share(ids, at + 16, t);
+    }
+  }
+  for (PrefixCache::Table* t : {&a, &b, &c}) cache.Return(t);
+  EXPECT_EQ(cache.used_pages(), 0);
+  ASSERT_TRUE((*cache.Take({}, 400, &a)).has_value());
+  ASSERT_TRUE((*cache.Take({}, 400, &b)).has_value()) << "promises end with their requests";
+  cache.Return(&a);
+  cache.Return(&b);
+}
+
+TEST(PrefixCache, WithoutMemoryForTheNextPageAWindowSaysSo) {
+  static int left = 2;
+  KvPagePool pool(32, 5, {[](size_t bytes) -> void* {
+                    return left-- > 0 ? KvMemory::FromSystem(bytes) : nullptr;
+                  }});
+  PrefixCache cache(&pool, true, Window(40, 0, 16));
+  PrefixCache::Table t;
+  ASSERT_TRUE((*cache.Take({}, 200, &t)).has_value());
+  EXPECT_TRUE(cache.Advance(0, 20, &t).ok());
+  EXPECT_EQ(cache.Advance(20, 36, &t).code(), absl::StatusCode::kResourceExhausted);
+  cache.Return(&t);
+  EXPECT_EQ(pool.used_pages(), 0);
+}
+
 // Random requests that share beginnings. Every page carries the text it stands for, as a forward
 // pass would leave it there, so that a wrong page is seen.
-TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
+void RunRandomRequests(const KvWindow& window, int64_t chunk) {
   Philox random(3);
   constexpr int64_t kPages = 60;
   KvPagePool pool(32, kPages);
-  PrefixCache cache(&pool, true);
+  PrefixCache cache(&pool, true, window);
   struct Request {
     Ids tokens;
     int64_t positions, computed;
@@ -164,10 +264,14 @@ TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
       if (known.has_value()) {
         r->computed = *known;
         reused += *known;
-        ASSERT_EQ(static_cast<int64_t>(r->table.pages().size()), KvPagesFor(r->positions));
-        for (int64_t p = 0; p < *known; p += 16)
-          ASSERT_EQ(written[r->table.pages()[static_cast<size_t>(p / 16)]],
-                    text_to(r->tokens, p + 16));
+        ASSERT_EQ(static_cast<int64_t>(r->table.pages().size()),
+                  KvPagesFor(window.limited() ? *known : r->positions));
+        for (int64_t p = 0; p < *known; p += 16) {
+          const KvPage page = r->table.pages()[static_cast<size_t>(p / 16)];
+          ASSERT_EQ(page != nullptr,
+                    p / 16 < window.sink_pages() || p / 16 >= window.FirstPage(*known));
+          if (page != nullptr) ASSERT_EQ(written[page], text_to(r->tokens, p + 16));
+        }
         running.push_back(std::move(r));
       } else {
         ++refused;
@@ -176,8 +280,20 @@ TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
     if (!running.empty()) {
       const size_t i = random.Below(running.size());
       Request& r = *running[i];
-      const int64_t end = std::min<int64_t>(r.computed + 1 + static_cast<int64_t>(random.Below(50)),
-                                            static_cast<int64_t>(r.tokens.size()));
+      const int64_t end = std::min<int64_t>(
+          r.computed + 1 + static_cast<int64_t>(random.Below(static_cast<uint64_t>(chunk))),
+          static_cast<int64_t>(r.tokens.size()));
+      ASSERT_TRUE(cache.Advance(r.computed, end, &r.table).ok());
+      int64_t pages_held = 0;
+      for (int64_t p = 0; p < end; p += 16) {
+        const KvPage page = r.table.pages()[static_cast<size_t>(p / 16)];
+        ASSERT_EQ(page != nullptr,
+                  p / 16 < window.sink_pages() || p / 16 >= window.FirstPage(r.computed));
+        pages_held += page != nullptr;
+        if (page != nullptr && p + 16 <= r.computed)
+          ASSERT_EQ(written[page], text_to(r.tokens, p + 16));
+      }
+      ASSERT_LE(pages_held, window.MostPages(r.positions));
       for (int64_t p = r.computed / 16 * 16; p < end; p += 16)
         written[r.table.pages()[static_cast<size_t>(p / 16)]] =
             text_to(r.tokens, std::min(p + 16, end));
@@ -190,15 +306,28 @@ TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) {
     }
     std::set<KvPage> held;
     for (const auto& r : running) held.insert(r->table.pages().begin(), r->table.pages().end());
+    held.erase(nullptr);
     ASSERT_EQ(cache.used_pages(), static_cast<int64_t>(held.size()));
   }
   for (const auto& r : running) cache.Return(&r->table);
   EXPECT_EQ(cache.used_pages(), 0);
   EXPECT_GT(reused, 10000);
   EXPECT_GT(refused, 10);
-  PrefixCache::Table all;
-  EXPECT_TRUE((*cache.Take({}, kPages * 16, &all)).has_value()) << "every page can be had again";
-  cache.Return(&all);
+  std::deque<PrefixCache::Table> tables;
+  const int64_t most = window.limited() ? window.MostPages(kPages * 16) : kPages;
+  for (int64_t taken = 0; taken + most <= kPages; taken += most) {
+    tables.emplace_back();
+    EXPECT_TRUE((*cache.Take({}, kPages * 16, &tables.back())).has_value()) << "every page again";
+  }
+  for (PrefixCache::Table& t : tables) cache.Return(&t);
+}
+
+TEST(PrefixCache, RandomRequestsSeeTheirOwnTextAndLeakNothing) { RunRandomRequests({}, 50); }
+
+TEST(PrefixCache, RandomRequestsUnderAWindowSeeTheirOwnTextAndLeakNothing) {
+  RunRandomRequests(Window(30, 0, 20), 20);
+  RunRandomRequests(Window(17, 20, 9), 9);
+  RunRandomRequests(Window(1, 0, 40), 40);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "common/status_macros.h"
-#include "inference/kv_pages.h"
 
 namespace tritter {
 namespace {
@@ -34,16 +33,24 @@ absl::Status CheckContext(absl::string_view name, int64_t count, const RequestLi
 }
 
 absl::Status CheckMemory(int64_t positions, const RequestLimits& limits) {
-  const int64_t pages = KvPagesFor(positions);
+  const int64_t pages = limits.kv_window.MostPages(positions);
   if (pages <= limits.kv_pages) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the request needs ", positions, " positions = ", pages, " pages of ",
-                   limits.kv_page_bytes, " bytes = ", pages * limits.kv_page_bytes,
-                   " bytes of KV cache, the server has ", limits.kv_pages * limits.kv_page_bytes,
-                   "; ask for fewer tokens or start it with a larger --max-kv-memory"));
+  const bool all = pages == KvPagesFor(positions);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the request needs ", positions, " positions = ", pages,
+      all ? " pages of " : " pages at a time (those of the window and of one step) of ",
+      limits.kv_page_bytes, " bytes = ", pages * limits.kv_page_bytes,
+      " bytes of KV cache, the server has ", limits.kv_pages * limits.kv_page_bytes,
+      "; ask for fewer tokens or start it with a larger --max-kv-memory",
+      all ? "" : " or a smaller --prefill-chunk"));
 }
 
 }  // namespace
+
+int64_t LongestRequest(const RequestLimits& limits) {
+  if (limits.kv_window.MostPages(limits.context) <= limits.kv_pages) return limits.context;
+  return std::min(limits.context, limits.kv_pages * kKvPagePositions);
+}
 
 int64_t DefaultMaxTokens(size_t prompt_tokens, const RequestLimits& limits) {
   return std::clamp<int64_t>(limits.context - static_cast<int64_t>(prompt_tokens), 1,

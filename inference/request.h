@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "inference/kv_pages.h"
 #include "inference/sampler.h"
 
 namespace tritter {
@@ -99,7 +100,10 @@ struct RequestLimits {
   int64_t kv_pages = 0;  // in the whole pool
   int64_t kv_page_bytes = 0;
   int64_t max_queue = 0;  // requests that wait
+  KvWindow kv_window;     // how many pages one request holds at a time
 };
+// Positions of the longest request: the context, or fewer when the KV memory could not hold it.
+int64_t LongestRequest(const RequestLimits& limits);
 // For who does not say how many: the default gives way to a nearly full context.
 int64_t DefaultMaxTokens(size_t prompt_tokens, const RequestLimits& limits);
 // Errors: InvalidArgument naming the parameter; OutOfRange when the context is too short;

@@ -85,7 +85,14 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
   std::vector<ForwardRow> rows;
   int64_t logits = 0, hidden = 0;
   for (Work& w : work) {
-    const Sequence& s = *w.sequence;
+    Sequence& s = *w.sequence;
+    if (w.positions == 0) continue;
+    if (const absl::Status room = pages_->Advance(s.computed, s.computed + w.positions, &s.pages);
+        !room.ok()) {
+      s.Fail(room, before);
+      w.positions = 0;
+      continue;
+    }
     w.first_logits = logits;
     w.first_hidden = hidden;
     for (int64_t i = 0; i < w.positions; ++i) {
@@ -98,14 +105,15 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Step(StepReport* report) {
     w.logits = logits - w.first_logits;
     w.hidden = hidden - w.first_hidden;
   }
-  const absl::Status computed = forward_->Run(rows, [&](int64_t first, int64_t count) {
+  const auto read = [&](int64_t first, int64_t count) {
     pool_->Run([&](int worker) {
       for (size_t i = static_cast<size_t>(worker); i < work.size();
            i += static_cast<size_t>(pool_->threads())) {
         ReadLogits(work[i], first, count);
       }
     });
-  });
+  };
+  const absl::Status computed = rows.empty() ? absl::OkStatus() : forward_->Run(rows, read);
   const absl::Duration after = clock_->Monotonic();
   report->duration = after - before;
   for (Work& w : work) {

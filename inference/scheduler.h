@@ -34,8 +34,9 @@ class Scheduler {
 
   bool idle() const { return active_.empty(); }
   int64_t active() const { return static_cast<int64_t>(active_.size()); }
-  // Takes the request and its pages; false when there is no room now (the caller keeps it). Without
-  // memory for its pages the request has failed and comes back from the next Step.
+  // Takes the request and its pages, or under a window the promise of them; false when there is no
+  // room now (the caller keeps it). Without memory for its pages the request has failed and comes
+  // back from the next Step.
   bool Admit(std::unique_ptr<Sequence>& sequence);
   // Ends what is cancelled or over time, then computes one step. Returns what finished, without
   // pages, not yet published.

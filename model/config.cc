@@ -71,6 +71,10 @@ void CheckAttention(const ModelConfig& c, Problems* out) {
     out->Add({"sinks", "attention"}, "sinks is ", c.sinks,
              ", expected at least 1 with attention sinks");
   }
+  if (c.sinks > c.context) {
+    out->Add({"sinks", "context"}, "sinks is ", c.sinks, ", expected at most context, which is ",
+             c.context);
+  }
   if (c.attention != AttentionMode::kSinks && c.sinks != 0) {
     out->Add({"sinks", "attention"}, "sinks is ", c.sinks, ", expected none with attention ",
              AttentionModeName(c.attention), " (attention: sinks has them)");
@@ -129,6 +133,10 @@ const char* WeightRuleName(WeightRule rule) {
 }
 const char* ActivationRuleName(ActivationRule rule) {
   return rule == ActivationRule::kInt8 ? "int8" : "none";
+}
+bool IsWindowOrCausal(AttentionMode mode) {
+  return mode == AttentionMode::kCausal || mode == AttentionMode::kSlidingWindow ||
+         mode == AttentionMode::kSinks;
 }
 const char* AttentionModeName(AttentionMode mode) {
   switch (mode) {
@@ -231,8 +239,8 @@ absl::Status CheckPackable(const ModelConfig& c) {
     const char *key, *actual, *expected;
   };
   const Limit limits[] = {
-      {c.attention == AttentionMode::kCausal, "attention", AttentionModeName(c.attention),
-       "causal"},
+      {IsWindowOrCausal(c.attention), "attention", AttentionModeName(c.attention),
+       "causal, sliding_window or sinks"},
       {c.norm == NormKind::kRmsNorm, "norm", NormKindName(c.norm), "rmsnorm"},
       {c.weight_rule == WeightRule::kAbsMean, "weight_rule", WeightRuleName(c.weight_rule),
        "absmean"},

@@ -74,8 +74,10 @@ std::vector<std::string> FamilyNames();
 const char* FamilyName(Family family);  // "tritter", "bitnet", "llama"
 // Errors: NotFound naming the families.
 absl::StatusOr<Family> FindFamily(absl::string_view name);
-const char* NormKindName(NormKind norm);              // "rmsnorm", "layernorm"
-const char* AttentionModeName(AttentionMode mode);    // "causal", "sliding_window", …
+const char* NormKindName(NormKind norm);            // "rmsnorm", "layernorm"
+const char* AttentionModeName(AttentionMode mode);  // "causal", "sliding_window", …
+// Causal, sliding_window and sinks: a rule of distance alone, for a text of any length.
+bool IsWindowOrCausal(AttentionMode mode);
 const char* GranularityName(ScaleGranularity g);      // "row", "tensor"
 const char* WeightRuleName(WeightRule rule);          // "absmean", "threshold", "none"
 const char* ActivationRuleName(ActivationRule rule);  // "int8", "none"

@@ -106,6 +106,8 @@ TEST(ValidateConfig, NamesFieldActualAndExpected) {
        "lm_head is ternary, expected full with tied embeddings"},
       {[](ModelConfig* c) { c->window = 64; }, "window is 64, expected none with attention causal"},
       {[](ModelConfig* c) { c->sinks = 4; }, "sinks is 4, expected none with attention causal"},
+      {[](ModelConfig* c) { c->attention = AttentionMode::kSinks, c->window = 64, c->sinks = 513; },
+       "sinks is 513, expected at most context, which is 512"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kSlidingWindow, c->window = 1024; },
        "window is 1024, expected at most context, which is 512"},
       {[](ModelConfig* c) { c->attention = AttentionMode::kPrefixLm; },
@@ -195,6 +197,11 @@ TEST(CheckPackable, NamesTheSwitchThatIsNotServed) {
   ASSERT_OK_AND_ASSIGN(ModelConfig bitnet, PresetConfig("bitnet-2B"));
   EXPECT_OK(CheckPackable(nano));
   EXPECT_OK(CheckPackable(bitnet));
+  ModelConfig sinks = nano;
+  sinks.attention = AttentionMode::kSinks;
+  sinks.window = 64;
+  sinks.sinks = 4;
+  EXPECT_OK(CheckPackable(sinks));
   bitnet.granularity = ScaleGranularity::kRow;
   EXPECT_THAT(CheckPackable(bitnet), StatusIs(absl::StatusCode::kInvalidArgument,
                                               HasSubstr("granularity row of family bitnet")));

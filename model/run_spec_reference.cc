@@ -109,9 +109,9 @@ std::string RunYamlReference() {
       {"model", "model",
        "A preset, or every size; any field given beside a preset wins. Training takes families "
        "tritter and bitnet and every switch, but attention bidirectional and embedding, which have "
-       "no objective yet. `export.format: tpack` takes what the inference server computes: causal "
-       "attention, weight_rule absmean, int8 activations, rmsnorm, no biases, a full head, and for "
-       "family bitnet granularity tensor."},
+       "no objective yet. `export.format: tpack` takes what the inference server computes: "
+       "attention causal, sliding_window or sinks, weight_rule absmean, int8 activations, rmsnorm, "
+       "no biases, a full head, and for family bitnet granularity tensor."},
       {"data", "data", DataText()},
       {"training", "training", ""},
       {"extend", "extend",

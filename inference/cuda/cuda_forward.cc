@@ -63,6 +63,11 @@ absl::StatusOr<std::unique_ptr<CudaForward>> CudaForward::Create(
         "heads of this model are ", model.config().head_dim, " wide, on a GPU at most ",
         cuda::kMaxHeadDim, " are computed; serve it with --device cpu"));
   }
+  if (model.config().attention != AttentionMode::kCausal) {
+    return absl::UnimplementedError(absl::StrCat(
+        "attention ", AttentionModeName(model.config().attention),
+        " is not computed on a GPU, only causal is; serve the model with --device cpu"));
+  }
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "being chosen"));
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(

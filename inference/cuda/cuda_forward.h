@@ -34,9 +34,9 @@ struct CudaForwardOptions {
 
 class CudaForward final : public ForwardBackend {
  public:
-  // Errors: Unimplemented (heads wider than the kernels take), ResourceExhausted (the GPU's
-  // memory, what `streaming` allows of it), Internal (a kernel disagrees with the reference),
-  // Unavailable (the GPU failed).
+  // Errors: Unimplemented (heads wider than the kernels take, attention other than causal),
+  // ResourceExhausted (the GPU's memory, what `streaming` allows of it), Internal (a kernel
+  // disagrees with the reference), Unavailable (the GPU failed).
   static absl::StatusOr<std::unique_ptr<CudaForward>> Create(const PackedModel& model,
                                                              const CudaForwardOptions& options);
   ~CudaForward() override;

@@ -127,6 +127,15 @@ TEST_F(CudaForwardTest, RefusesHeadsThatAreTooWide) {
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("258 wide")));
 }
 
+TEST_F(CudaForwardTest, RefusesAttentionThatIsNotCausal) {
+  config_.attention = AttentionMode::kSlidingWindow;
+  config_.window = 64;
+  model_ = Model(config_);
+  EXPECT_THAT(CudaForward::Create(*model_, options_).status(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("attention sliding_window is not computed on a GPU")));
+}
+
 // A model whose matrices are not those that were uploaded.
 TEST_F(CudaForwardTest, AProductThatDisagreesIsFoundWhenTheModelIsLoaded) {
   model_ = Model(config_);

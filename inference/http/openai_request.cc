@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "inference/http/json_fields.h"
-#include "kernels/kv_cache.h"
 
 namespace tritter {
 namespace {
@@ -304,7 +303,7 @@ std::vector<int32_t> PromptIds(const OpenAiPrompt& prompt, const Tokenizer& toke
 std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,
                                             const std::vector<std::vector<int32_t>>& prompts,
                                             const RequestLimits& limits, uint64_t fresh_seed) {
-  const int64_t positions = std::min(limits.context, limits.kv_pages * kKvPagePositions);
+  const int64_t positions = LongestRequest(limits);
   std::vector<GenerateParams> generations;
   uint64_t seed = request.seed.value_or(fresh_seed);
   for (const std::vector<int32_t>& prompt : prompts) {

@@ -92,6 +92,8 @@ TEST(StreamedModel, LogitsHaveTheBitsOfTheResidentEngine) {
         std::tuple{"bitnet", Deep(TinyBitnetConfig()), "f32"},
         std::tuple{"bitnet_int8", Deep(TinyBitnetConfig()), "int8"},
         std::tuple{"untied", Deep(untied), "int8"},
+        std::tuple{"window", Windowed(Deep(TinyConfig()), 7), "f32"},
+        std::tuple{"sinks", Windowed(Deep(TinyBitnetConfig()), 6, 3), "f32"},
         std::tuple{"llama", Deep(TinyLlamaConfig()), "f32"}}) {
     const std::string path = Write(name, config, head);
     ASSERT_OK_AND_ASSIGN(const auto resident, PackedModel::Load(Open(path), BestTernaryKernel()));

@@ -10,6 +10,13 @@
 #include "kernels/quantise.h"
 
 namespace tritter {
+namespace {
+
+bool Sees(const ModelConfig& c, int64_t query, int64_t key) {
+  return c.window == 0 || query - key < c.window || key < c.sinks;
+}
+
+}  // namespace
 
 ReferenceModel::Row ReferenceModel::Floats(const std::string& name) {
   const TpackTensor t = *file_->Get(name);
@@ -74,11 +81,17 @@ void ReferenceModel::Layer(int64_t layer, std::vector<Row>* x) {
     values.insert(values.end(), v.begin(), v.end());
   }
   for (int64_t t = 0; t < length; ++t) {
-    Row heads(config_.heads * d), scratch((t + 16) / 16 * 16);
+    Row heads(config_.heads * d), scratch((t + 16) / 16 * 16), seen_keys, seen_values;
+    for (int64_t key = 0; key <= t; ++key) {
+      if (!Sees(config_, t, key)) continue;
+      seen_keys.insert(seen_keys.end(), &keys[key * kv], &keys[key * kv] + kv);
+      seen_values.insert(seen_values.end(), &values[key * kv], &values[key * kv] + kv);
+    }
+    const int64_t seen = static_cast<int64_t>(seen_keys.size()) / kv;
     for (int64_t h = 0; h < config_.heads; ++h) {
       const int64_t shared = h / (config_.heads / config_.kv_heads) * d;
-      AttendRow(&queries[t][h * d], &keys[shared], &values[shared], kv, t + 1, d, scratch.data(),
-                &heads[h * d]);
+      AttendRow(&queries[t][h * d], &seen_keys[shared], &seen_values[shared], kv, seen, d,
+                scratch.data(), &heads[h * d]);
     }
     if (config_.sub_norms()) heads = Norm(p + "attn.sub_norm", heads);
     Row& h = (*x)[t];

@@ -34,6 +34,14 @@ inline ModelConfig TinyLlamaConfig() {
   return c;
 }
 
+// Attention that sees the last `window` positions and, if there are any, the first `sinks`.
+inline ModelConfig Windowed(ModelConfig c, int64_t window, int64_t sinks = 0) {
+  c.attention = sinks > 0 ? AttentionMode::kSinks : AttentionMode::kSlidingWindow;
+  c.window = window;
+  c.sinks = sinks;
+  return c;
+}
+
 // Layers of a few pages each, that streaming may keep or fetch one by one; sizes as odd.
 inline ModelConfig Deep(ModelConfig c, int64_t layers = 7) {
   c.layers = layers;

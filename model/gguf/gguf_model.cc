@@ -257,6 +257,11 @@ absl::Status CheckGgufExpressible(const ModelConfig& c, const GgufOptions& optio
   }
   const GgufArchitecture architecture = GgufArchitectureOf(c, options);
   const char* const name = GgufArchitectureName(architecture);
+  if (c.attention != AttentionMode::kCausal) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("architecture ", name, " has attention causal only, the model has ",
+                     AttentionModeName(c.attention), "; write tpack instead"));
+  }
   const bool llama = c.family == Family::kLlama;
   if (llama != (architecture == GgufArchitecture::kLlama)) {
     return absl::InvalidArgumentError(absl::StrCat("architecture ", name, " is not for family ",

@@ -239,6 +239,7 @@ TEST_F(GgufWeightsTest, RefusesWhatNoArchitectureHas) {
   c = Bitnet();
   c.attention = AttentionMode::kSlidingWindow;
   c.window = 16;
+  expect(c, {}, "has attention causal only, the model has sliding_window; write tpack instead");
   EXPECT_THAT(Write(c, {}), StatusIs(kInvalid, HasSubstr("attention")));
 }
 

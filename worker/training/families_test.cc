@@ -163,8 +163,14 @@ TEST(Families, TheExportedModelSaysWhatTrainingEvaluatesBitForBit) {
   tied.tied_embeddings = true;
   tied.granularity = ScaleGranularity::kTensor;
   tied.kv_heads = 1;
+  ModelConfig window = TinyModel(Family::kTritter), sinks = TinyModel(Family::kBitnet);
+  window.attention = AttentionMode::kSlidingWindow;
+  window.window = 6;
+  sinks.attention = AttentionMode::kSinks;
+  sinks.window = 11;
+  sinks.sinks = 3;
   for (const ModelConfig& model :
-       {TinyModel(Family::kTritter), TinyModel(Family::kBitnet), untied, tied}) {
+       {TinyModel(Family::kTritter), TinyModel(Family::kBitnet), untied, tied, window, sinks}) {
     const RunSpec spec = SpecOf(model);
     auto trainer = MakeTrainer(spec, alone.get());
     Train(trainer.get(), spec, 0, 20, 8);
