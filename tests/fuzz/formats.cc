@@ -32,12 +32,19 @@ ModelConfig Tiny(Family family, int64_t hidden) {
   return c;
 }
 
+absl::Status ReadModel(Env* env, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> model, OpenModel(env, path));
+  return model->VerifyAll();
+}
+
 FuzzCase Case(const ModelConfig& config, const std::string& path, const ExportOptions& options,
               const std::string& mutated = "") {
   MemoryEnv env;
   FuzzCase out;
   out.opened = WriteRandomModel(&env, path, config, 1, options)->path;
   out.mutated = mutated.empty() ? path : JoinPath(path, mutated);
+  out.read = ReadModel;
+  out.named = path;
   if (env.IsDirectory(path)) {
     const std::vector<std::string> names = *env.ListDir(path);
     for (const std::string& name : names)
@@ -79,12 +86,26 @@ FuzzFormat HuggingFace(const std::string& name, const std::string& mutated, uint
   return out;
 }
 
+absl::Status UseTokenizer(Env* env, const std::string& path) {
+  TokenizerFiles files;
+  if (absl::EndsWith(path, ".gguf")) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(env, path));
+    ASSIGN_OR_RETURN(files, TokenizerOfGguf(*file));
+  } else {
+    ASSIGN_OR_RETURN(files, ReadTokenizerFiles(env, path));
+  }
+  ASSIGN_OR_RETURN(const TokenizerDefinition definition,
+                   ParseTokenizerJson(files.definition, path));
+  ASSIGN_OR_RETURN(TokenizerNames names, NamesOf(files, definition, path));
+  const auto tokenizer = NewBpeTokenizer(definition, std::move(names.end_ids));
+  RETURN_IF_ERROR(Annotate(tokenizer.status(), path));
+  for (const char* text : {"", "hello world's 1234 <|end|>\r\n", "a\xff\xc3\xa9\xf0\x9f"})
+    (void)(*tokenizer)->Decode((*tokenizer)->EncodePrompt(text));
+  return absl::OkStatus();
+}
+
 FuzzCase TokenizerCase(const std::string& path, const std::string& bytes) {
-  FuzzCase out;
-  out.files[path] = bytes;
-  out.mutated = out.opened = path;
-  out.tokenizer = true;
-  return out;
+  return {{{path, bytes}}, path, path, UseTokenizer, path};
 }
 
 FuzzFormat Tokenizers() {
@@ -122,24 +143,6 @@ FuzzFormat GgufTokenizers() {
   return out;
 }
 
-absl::Status UseTokenizer(Env* env, const std::string& path) {
-  TokenizerFiles files;
-  if (absl::EndsWith(path, ".gguf")) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(env, path));
-    ASSIGN_OR_RETURN(files, TokenizerOfGguf(*file));
-  } else {
-    ASSIGN_OR_RETURN(files, ReadTokenizerFiles(env, path));
-  }
-  ASSIGN_OR_RETURN(const TokenizerDefinition definition,
-                   ParseTokenizerJson(files.definition, path));
-  ASSIGN_OR_RETURN(TokenizerNames names, NamesOf(files, definition, path));
-  const auto tokenizer = NewBpeTokenizer(definition, std::move(names.end_ids));
-  RETURN_IF_ERROR(Annotate(tokenizer.status(), path));
-  for (const char* text : {"", "hello world's 1234 <|end|>\r\n", "a\xff\xc3\xa9\xf0\x9f"})
-    (void)(*tokenizer)->Decode((*tokenizer)->EncodePrompt(text));
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 std::vector<FuzzFormat> FuzzFormats() {
@@ -149,14 +152,17 @@ std::vector<FuzzFormat> FuzzFormats() {
     safetensors.cases.push_back(Case(Tiny(family, 8), "/m.safetensors", Format("safetensors")));
   }
   constexpr uint64_t kShards = 3000;
-  return {std::move(tpack),
-          std::move(safetensors),
-          Gguf(),
-          Tokenizers(),
-          GgufTokenizers(),
-          HuggingFace("hf_config", "config.json", kDefaultMaxShardBytes),
-          HuggingFace("hf_weights", "model.safetensors", kDefaultMaxShardBytes),
-          HuggingFace("hf_index", "model.safetensors.index.json", kShards)};
+  std::vector<FuzzFormat> formats = {
+      std::move(tpack),
+      std::move(safetensors),
+      Gguf(),
+      Tokenizers(),
+      GgufTokenizers(),
+      HuggingFace("hf_config", "config.json", kDefaultMaxShardBytes),
+      HuggingFace("hf_weights", "model.safetensors", kDefaultMaxShardBytes),
+      HuggingFace("hf_index", "model.safetensors.index.json", kShards)};
+  for (FuzzFormat& format : TextFuzzFormats()) formats.push_back(std::move(format));
+  return formats;
 }
 
 absl::Status ReadFuzzed(const FuzzCase& input, absl::string_view bytes) {
@@ -167,9 +173,7 @@ absl::Status ReadFuzzed(const FuzzCase& input, absl::string_view bytes) {
     RETURN_IF_ERROR(file->Append(path == input.mutated ? bytes : absl::string_view(content)));
     RETURN_IF_ERROR(file->Close());
   }
-  if (input.tokenizer) return UseTokenizer(&env, input.opened);
-  ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> model, OpenModel(&env, input.opened));
-  return model->VerifyAll();
+  return input.read(&env, input.opened);
 }
 
 }  // namespace tritter
