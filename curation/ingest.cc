@@ -289,7 +289,7 @@ class Ingester {
       return Reject(path, line, "nul_byte", "a NUL byte: not a text");
     if (!IsValidUtf8(text)) return Reject(path, line, "invalid_utf8", "not UTF-8");
 
-    std::vector<int32_t> tokens = ByteTokenizer().Encode(text);
+    std::vector<int32_t> tokens = ByteIds(text);
     tokens.push_back(kEosId);
     const bool held_out = DigestMod(Sha256(text), 1000) < options_.heldout_per_mille;
     DocumentToWrite document;

@@ -456,7 +456,7 @@ TEST(Engine, SpeaksThroughTheTokenizerItIsGiven) {
   ASSERT_OK_AND_ASSIGN(const auto engine,
                        Engine::Create(MemoryTpack::Random(TinyConfig(), 5, hash), options));
   EXPECT_EQ(&engine->tokenizer(), options.tokenizer.get());
-  const Result r = Generate(*engine, Params(engine->tokenizer().EncodePrompt("hello world"), 30));
+  const Result r = Generate(*engine, Params(*engine->tokenizer().EncodePrompt("hello world"), 30));
   StreamingDecoder decoder(options.tokenizer.get());
   std::string text;
   for (const int32_t id : r.tokens) text += decoder.Push(id);

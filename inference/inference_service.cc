@@ -70,7 +70,7 @@ absl::StatusOr<GenerateParams> ToParams(const v1::GenerateRequest& r, const Serv
   const Engine& engine = *model.engine;
   GenerateParams p;
   if (r.has_text()) {
-    p.prompt = engine.tokenizer().EncodePrompt(r.text());
+    ASSIGN_OR_RETURN(p.prompt, engine.tokenizer().EncodePrompt(r.text()));
   } else if (r.has_tokens()) {
     p.prompt.assign(r.tokens().ids().begin(), r.tokens().ids().end());
   } else if (r.has_chat()) {
@@ -112,7 +112,9 @@ absl::StatusOr<EmbedParams> ToParams(const v1::EmbedRequest& r, const Engine& en
   for (int i = 0; i < r.inputs_size(); ++i) {
     const v1::EmbedInput& input = r.inputs(i);
     if (input.has_text()) {
-      p.inputs.push_back(engine.tokenizer().EncodePrompt(input.text()));
+      absl::StatusOr<std::vector<int32_t>> ids = engine.tokenizer().EncodePrompt(input.text());
+      RETURN_IF_ERROR(Annotate(ids.status(), absl::StrCat("inputs[", i, "]")));
+      p.inputs.push_back(*std::move(ids));
     } else if (input.has_tokens()) {
       p.inputs.emplace_back(input.tokens().ids().begin(), input.tokens().ids().end());
     } else {
@@ -227,9 +229,11 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
   const Tokenizer& tokenizer = (*model)->engine->tokenizer();
-  for (int32_t id : request->add_bos() ? tokenizer.EncodePrompt(request->text())
-                                       : tokenizer.Encode(request->text()))
-    response->add_ids(id);
+  const absl::StatusOr<std::vector<int32_t>> ids = request->add_bos()
+                                                       ? tokenizer.EncodePrompt(request->text())
+                                                       : tokenizer.Encode(request->text());
+  if (!ids.ok()) return ToGrpc(ids.status());
+  response->mutable_ids()->Add(ids->begin(), ids->end());
   response->set_tokenizer_hash(tokenizer.hash());
   return grpc::Status::OK;
 }
@@ -243,7 +247,11 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
   if (!model.ok()) return ToGrpc(model.status());
   Engine* const engine = (*model)->engine.get();
   ScoreParams params;
-  if (request->has_text()) params.tokens = engine->tokenizer().EncodePrompt(request->text());
+  if (request->has_text()) {
+    absl::StatusOr<std::vector<int32_t>> ids = engine->tokenizer().EncodePrompt(request->text());
+    if (!ids.ok()) return ToGrpc(ids.status(), Asked::kScore);
+    params.tokens = *std::move(ids);
+  }
   if (request->has_tokens())
     params.tokens.assign(request->tokens().ids().begin(), request->tokens().ids().end());
   params.top = request->top();

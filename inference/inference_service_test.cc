@@ -115,8 +115,7 @@ TEST_F(InferenceServiceTest, AConversationIsWhatTheTemplateRenders) {
   ASSERT_OK(registry_->Load("chat", "chat.tpack"));
   v1::GenerateRequest plain = Request("", 10), chat = plain;
   plain.set_model("chat");
-  for (const int32_t id : ByteTokenizer().Encode("<s>shm;uhi;a"))
-    plain.mutable_tokens()->add_ids(id);
+  for (const int32_t id : ByteIds("<s>shm;uhi;a")) plain.mutable_tokens()->add_ids(id);
   chat.set_model("chat");
   const auto add = [&](const char* role, const char* content) {
     v1::ChatMessage* m = chat.mutable_chat()->add_messages();

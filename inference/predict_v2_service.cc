@@ -35,7 +35,7 @@ absl::StatusOr<Prediction> StartPrediction(const ModelRegistry& registry,
   std::vector<GenerateParams> generations;
   for (const std::string& text : prediction.request.texts) {
     GenerateParams params = prediction.request.params;
-    params.prompt = engine->tokenizer().EncodePrompt(text);
+    ASSIGN_OR_RETURN(params.prompt, engine->tokenizer().EncodePrompt(text));
     params.max_tokens = prediction.request.max_tokens.value_or(
         DefaultMaxTokens(params.prompt.size(), engine->limits()));
     params.timeout = std::min(params.timeout, time_left);

@@ -20,14 +20,13 @@ class ByteTokenizerImpl : public Tokenizer {
  public:
   ByteTokenizerImpl() : hash_(Sha256Hex(kByteDefinition)) {}
 
-  std::vector<int32_t> Encode(absl::string_view text) const override {
-    std::vector<int32_t> ids;
-    ids.reserve(text.size());
-    for (const char c : text) ids.push_back(kFirstByteId + static_cast<uint8_t>(c));
-    return ids;
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text) const override {
+    return ByteIds(text);
   }
 
-  std::vector<int32_t> EncodePlain(absl::string_view text) const override { return Encode(text); }
+  absl::StatusOr<std::vector<int32_t>> EncodePlain(absl::string_view text) const override {
+    return ByteIds(text);
+  }
 
   std::string Decode(absl::Span<const int32_t> ids) const override {
     std::string text;
@@ -66,9 +65,17 @@ bool Tokenizer::IsEnd(int32_t id) const {
   return std::binary_search(end_ids().begin(), end_ids().end(), id);
 }
 
-std::vector<int32_t> Tokenizer::EncodePrompt(absl::string_view text) const {
-  std::vector<int32_t> ids = Encode(text);
-  if (const std::optional<int32_t> bos = bos_id()) ids.insert(ids.begin(), *bos);
+absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodePrompt(absl::string_view text) const {
+  absl::StatusOr<std::vector<int32_t>> ids = Encode(text);
+  const std::optional<int32_t> bos = bos_id();
+  if (ids.ok() && bos.has_value()) ids->insert(ids->begin(), *bos);
+  return ids;
+}
+
+std::vector<int32_t> ByteIds(absl::string_view text) {
+  std::vector<int32_t> ids;
+  ids.reserve(text.size());
+  for (const char c : text) ids.push_back(kFirstByteId + static_cast<uint8_t>(c));
   return ids;
 }
 

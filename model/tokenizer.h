@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
@@ -22,10 +23,11 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // No bos, no eos. Special tokens that `text` spells out become their ids where the tokenizer has
-  // such a rule.
-  virtual std::vector<int32_t> Encode(absl::string_view text) const = 0;
+  // such a rule. Errors: InvalidArgument for a text that the tokenizer's rules do not get to the
+  // end of within bounds (TokenPattern::FindAll).
+  virtual absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text) const = 0;
   // As Encode, but a special token that is spelled out is text like any other.
-  virtual std::vector<int32_t> EncodePlain(absl::string_view text) const = 0;
+  virtual absl::StatusOr<std::vector<int32_t>> EncodePlain(absl::string_view text) const = 0;
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;  // special ids give nothing
   virtual int32_t vocabulary() const = 0;       // every id is below; not each needs to be in use
   virtual const std::string& hash() const = 0;  // SHA-256 hex of its definition
@@ -40,11 +42,12 @@ class Tokenizer {
   // What `id` adds to a text: nothing for special ids. Not always whole UTF-8.
   std::string TokenBytes(int32_t id) const { return Decode({&id, 1}); }
   // What a model is given for a prompt of text: bos, if there is one, then the ids of Encode;
-  // behind them what the tokenizer ends a prompt with, for most nothing.
-  virtual std::vector<int32_t> EncodePrompt(absl::string_view text) const;
+  // behind them what the tokenizer ends a prompt with, for most nothing. Errors: those of Encode.
+  virtual absl::StatusOr<std::vector<int32_t>> EncodePrompt(absl::string_view text) const;
 };
 // Lossless for any bytes: id = 8 + byte. A text spells out no special token: "<eos>" is five bytes.
 const Tokenizer& ByteTokenizer();
+std::vector<int32_t> ByteIds(absl::string_view text);  // its Encode, which has no errors
 
 // Gives only whole UTF-8 sequences: bytes are held back until a sequence is complete or known to be
 // broken (then U+FFFD).

@@ -28,7 +28,7 @@ int64_t Draw(absl::Span<const float> logits, Philox* random) {
 // The text after the prompt. random null: the likeliest token each time.
 absl::StatusOr<std::string> Continue(Trainer* trainer, const RunSpec& spec,
                                      const std::string& prompt, Philox* random) {
-  const std::vector<int32_t> ids = ByteTokenizer().Encode(prompt);
+  const std::vector<int32_t> ids = ByteIds(prompt);
   std::vector<int64_t> tokens(ids.begin(), ids.end());
   std::vector<int32_t> written;
   while (static_cast<int64_t>(written.size()) < spec.sample_tokens &&

@@ -132,8 +132,10 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> Prompts(const OpenAiRequest& r
     ASSIGN_OR_RETURN(prompts.emplace_back(), ChatPrompt(request, model, now));
     return prompts;
   }
-  for (const OpenAiPrompt& prompt : request.prompts)
-    prompts.push_back(PromptIds(prompt, model.engine->tokenizer()));
+  for (const OpenAiPrompt& prompt : request.prompts) {
+    ASSIGN_OR_RETURN(prompts.emplace_back(),
+                     PromptIds(prompt, "prompt", model.engine->tokenizer()));
+  }
   return prompts;
 }
 
@@ -194,8 +196,12 @@ HttpAnswer HttpApi::Embed(const HttpRequest& http) const {
   params.normalise = true;
   params.timeout = options_.time_limit;
   params.client = ClientOf(http, request->user);
-  for (const OpenAiPrompt& input : request->inputs)
-    params.inputs.push_back(PromptIds(input, (*model)->engine->tokenizer()));
+  for (const OpenAiPrompt& input : request->inputs) {
+    absl::StatusOr<std::vector<int32_t>> ids =
+        PromptIds(input, "input", (*model)->engine->tokenizer());
+    if (!ids.ok()) return Refusal(ids.status());
+    params.inputs.push_back(*std::move(ids));
+  }
   const absl::StatusOr<Embeddings> embeddings =
       (*model)->engine->Embed(std::move(params), http.client_gone);
   if (!embeddings.ok()) return Refusal(embeddings.status());

@@ -176,7 +176,7 @@ TEST_F(HttpApiTest, AChatIsTheCompletionOfWhatTheTemplateRenders) {
   };
   const auto completed = [&](absl::string_view text) {
     json ids = json::array();  // as they are: no bos before them
-    for (const int32_t id : ByteTokenizer().Encode(text)) ids.push_back(id);
+    for (const int32_t id : ByteIds(text)) ids.push_back(id);
     return Complete(absl::StrCat("\"model\":\"chat\",\"seed\":3,\"max_tokens\":12,\"prompt\":",
                                  ids.dump()))["choices"][0]["text"];
   };

@@ -295,9 +295,13 @@ absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view
   return request;
 }
 
-std::vector<int32_t> PromptIds(const OpenAiPrompt& prompt, const Tokenizer& tokenizer) {
+absl::StatusOr<std::vector<int32_t>> PromptIds(const OpenAiPrompt& prompt, absl::string_view name,
+                                               const Tokenizer& tokenizer) {
   if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) return *ids;
-  return tokenizer.EncodePrompt(std::get<std::string>(prompt));
+  absl::StatusOr<std::vector<int32_t>> ids = tokenizer.EncodePrompt(std::get<std::string>(prompt));
+  if (!ids.ok())
+    return ParameterError(name, absl::StrCat("has no tokens: ", ids.status().message()));
+  return ids;
 }
 
 std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,

@@ -54,6 +54,8 @@ absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view
 std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,
                                             const std::vector<std::vector<int32_t>>& prompts,
                                             const RequestLimits& limits, uint64_t fresh_seed);
-std::vector<int32_t> PromptIds(const OpenAiPrompt& prompt, const Tokenizer& tokenizer);
+// `name`: the parameter that it came in. Errors: those of Tokenizer::Encode (ParameterError).
+absl::StatusOr<std::vector<int32_t>> PromptIds(const OpenAiPrompt& prompt, absl::string_view name,
+                                               const Tokenizer& tokenizer);
 
 }  // namespace tritter

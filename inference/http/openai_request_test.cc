@@ -4,6 +4,7 @@
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/http/json_fields.h"
+#include "inference/testing/list_tokenizer.h"
 
 namespace tritter {
 namespace {
@@ -78,8 +79,14 @@ TEST(OpenAiRequest, PromptsAreTextOrIdsOneOrMany) {
   EXPECT_THAT(prompts("[1,20]"), ElementsAre(OpenAiPrompt(std::vector<int32_t>{1, 20})));
   EXPECT_THAT(prompts("[[1],[2,3]]"), ElementsAre(OpenAiPrompt(std::vector<int32_t>{1}),
                                                   OpenAiPrompt(std::vector<int32_t>{2, 3})));
-  EXPECT_THAT(PromptIds(OpenAiPrompt("A"), ByteTokenizer()), ElementsAre(kBosId, 8 + 'A'));
-  EXPECT_THAT(PromptIds(OpenAiPrompt(std::vector<int32_t>{9}), ByteTokenizer()), ElementsAre(9));
+  const Tokenizer& bytes = ByteTokenizer();
+  EXPECT_THAT(*PromptIds(OpenAiPrompt("A"), "prompt", bytes), ElementsAre(kBosId, 8 + 'A'));
+  EXPECT_THAT(*PromptIds(OpenAiPrompt(std::vector<int32_t>{9}), "prompt", bytes), ElementsAre(9));
+  const ListTokenizer refuses({}, {}, absl::InvalidArgumentError("a pattern gives up"));
+  const absl::Status refused = PromptIds(OpenAiPrompt("A"), "input", refuses).status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument,
+                                HasSubstr("input has no tokens: a pattern gives up")));
+  EXPECT_EQ(ParameterOf(refused), "input");
 }
 
 TEST(OpenAiRequest, MessagesAreStringsOrPartsOfText) {

@@ -1,4 +1,5 @@
-// A tokenizer whose id i stands for the i-th of given byte strings. It encodes nothing.
+// A tokenizer whose id i stands for the i-th of given byte strings. It encodes nothing, or refuses
+// to.
 #pragma once
 
 #include <string>
@@ -11,11 +12,14 @@ namespace tritter {
 
 class ListTokenizer : public Tokenizer {
  public:
-  ListTokenizer(std::vector<std::string> tokens, std::vector<int32_t> end_ids)
-      : tokens_(std::move(tokens)), end_ids_(std::move(end_ids)) {}
+  ListTokenizer(std::vector<std::string> tokens, std::vector<int32_t> end_ids,
+                absl::StatusOr<std::vector<int32_t>> encodes = std::vector<int32_t>())
+      : tokens_(std::move(tokens)), end_ids_(std::move(end_ids)), encodes_(std::move(encodes)) {}
 
-  std::vector<int32_t> Encode(absl::string_view) const override { return {}; }
-  std::vector<int32_t> EncodePlain(absl::string_view) const override { return {}; }
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view) const override { return encodes_; }
+  absl::StatusOr<std::vector<int32_t>> EncodePlain(absl::string_view) const override {
+    return encodes_;
+  }
   std::string Decode(absl::Span<const int32_t> ids) const override {
     std::string text;
     for (const int32_t id : ids) text += tokens_[static_cast<size_t>(id)];
@@ -31,6 +35,7 @@ class ListTokenizer : public Tokenizer {
  private:
   const std::vector<std::string> tokens_;
   const std::vector<int32_t> end_ids_;
+  const absl::StatusOr<std::vector<int32_t>> encodes_;
   const std::string hash_ = "list";
 };
 

@@ -120,7 +120,7 @@ TEST_F(OfOthers, GivesTheIdsOfTheSameTokenizerJson) {
   for (const char* text : {"", "hello, the world", " 123 it's\n\n <|end|> and <tool>!",
                            "\xff Gr\xc3\xbc\xc3\x9f"
                            "e"}) {
-    EXPECT_EQ(got->Encode(text), want->Encode(text)) << text;
+    EXPECT_EQ(*got->Encode(text), *want->Encode(text)) << text;
   }
   EXPECT_EQ(got->end_ids(), (std::vector<int32_t>{kEnd, kTool}));
   EXPECT_EQ(json::parse(files.config)["bos_token"], "<|end|>");

@@ -51,15 +51,15 @@ class BpeTokenizer : public Tokenizer {
     }
   }
 
-  std::vector<int32_t> Encode(absl::string_view text) const override {
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text) const override {
     return Encode(text, /*plain=*/false);
   }
-  std::vector<int32_t> EncodePlain(absl::string_view text) const override {
+  absl::StatusOr<std::vector<int32_t>> EncodePlain(absl::string_view text) const override {
     return Encode(text, /*plain=*/true);
   }
-  std::vector<int32_t> EncodePrompt(absl::string_view text) const override {
+  absl::StatusOr<std::vector<int32_t>> EncodePrompt(absl::string_view text) const override {
     std::vector<int32_t> ids = prefix_;
-    Append(text, /*plain=*/false, &ids);
+    RETURN_IF_ERROR(Append(text, /*plain=*/false, &ids));
     ids.insert(ids.end(), suffix_.begin(), suffix_.end());
     return ids;
   }
@@ -91,16 +91,17 @@ class BpeTokenizer : public Tokenizer {
   }
 
  private:
-  std::vector<int32_t> Encode(absl::string_view text, bool plain) const {
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text, bool plain) const {
     std::vector<int32_t> ids;
-    Append(text, plain, &ids);
+    RETURN_IF_ERROR(Append(text, plain, &ids));
     return ids;
   }
 
   // Runs of UTF-8 and of bytes that are not, in turn.
-  void Append(absl::string_view text, bool plain, std::vector<int32_t>* ids) const {
+  absl::Status Append(absl::string_view text, bool plain, std::vector<int32_t>* ids) const {
     ids->reserve(ids->size() + text.size() / 3);
     TokenPattern::Scratch scratch;
+    const size_t bytes = text.size();
     while (!text.empty()) {
       size_t whole = 0, broken = 0;
       while (whole < text.size()) {
@@ -108,7 +109,10 @@ class BpeTokenizer : public Tokenizer {
         if (next.kind != Utf8Kind::kWhole) break;
         whole += next.length;
       }
-      if (whole > 0) AppendUtf8(text.substr(0, whole), plain, &scratch, ids);
+      if (whole > 0) {
+        RETURN_IF_ERROR(
+            AppendUtf8(text.substr(0, whole), bytes - text.size(), plain, &scratch, ids));
+      }
       text.remove_prefix(whole);
       while (broken < text.size()) {
         const Utf8Prefix next = ScanUtf8(text.substr(broken));
@@ -118,31 +122,38 @@ class BpeTokenizer : public Tokenizer {
       if (broken > 0) merger_.Encode(text.substr(0, broken), ids);
       text.remove_prefix(broken);
     }
+    return absl::OkStatus();
   }
 
-  void AppendUtf8(absl::string_view text, bool plain, TokenPattern::Scratch* scratch,
-                  std::vector<int32_t>* ids) const {
+  // `begin`: where `text` stands in what is encoded.
+  absl::Status AppendUtf8(absl::string_view text, size_t begin, bool plain,
+                          TokenPattern::Scratch* scratch, std::vector<int32_t>* ids) const {
     for (const TextSection& section : before_.Split(text, plain)) {
       if (section.id >= 0) {
         ids->push_back(section.id);
-      } else if (nfc_) {
-        AppendNormalized(Nfc(section.text), plain, scratch, ids);
-      } else {
-        AppendNormalized(section.text, plain, scratch, ids);
+        continue;
+      }
+      const absl::Status status = nfc_ ? AppendNormalized(Nfc(section.text), plain, scratch, ids)
+                                       : AppendNormalized(section.text, plain, scratch, ids);
+      if (!status.ok()) {
+        return Annotate(status, absl::StrCat("the text from byte ",
+                                             begin + (section.text.data() - text.data()), " on"));
       }
     }
+    return absl::OkStatus();
   }
 
-  void AppendNormalized(absl::string_view text, bool plain, TokenPattern::Scratch* scratch,
-                        std::vector<int32_t>* ids) const {
+  absl::Status AppendNormalized(absl::string_view text, bool plain, TokenPattern::Scratch* scratch,
+                                std::vector<int32_t>* ids) const {
     for (const TextSection& section : after_.Split(text, plain)) {
       if (section.id >= 0) {
         ids->push_back(section.id);
         continue;
       }
-      pre_tokenizer_.Split(section.text, scratch,
-                           [&](absl::string_view piece) { merger_.Encode(piece, ids); });
+      RETURN_IF_ERROR(pre_tokenizer_.Split(
+          section.text, scratch, [&](absl::string_view piece) { merger_.Encode(piece, ids); }));
     }
+    return absl::OkStatus();
   }
 
   const std::string hash_;

@@ -33,7 +33,7 @@ class ChatPrompts {
   const absl::Status& status() const { return status_; }
 
   // The prompt that asks for the next answer. `variables`: further ones of the template, an object
-  // or null. Errors: status(), and those of ChatTemplate::Render.
+  // or null. Errors: status(), those of ChatTemplate::Render and Tokenizer::Encode.
   absl::StatusOr<std::vector<int32_t>> Encode(absl::Span<const ChatMessage> messages,
                                               const nlohmann::ordered_json& variables,
                                               absl::Time now, const Tokenizer& tokenizer) const;

@@ -81,23 +81,28 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizer
   return out;
 }
 
-void PreTokenizer::Split(absl::string_view text, TokenPattern::Scratch* scratch,
-                         absl::FunctionRef<void(absl::string_view)> piece) const {
-  if (!text.empty()) Run(0, text, scratch, piece);
+absl::Status PreTokenizer::Split(absl::string_view text, TokenPattern::Scratch* scratch,
+                                 absl::FunctionRef<void(absl::string_view)> piece) const {
+  return text.empty() ? absl::OkStatus() : Run(0, text, scratch, piece);
 }
 
-void PreTokenizer::Run(size_t step, absl::string_view text, TokenPattern::Scratch* scratch,
-                       absl::FunctionRef<void(absl::string_view)> piece) const {
-  if (step == steps_.size()) return piece(text);
+absl::Status PreTokenizer::Run(size_t step, absl::string_view text, TokenPattern::Scratch* scratch,
+                               absl::FunctionRef<void(absl::string_view)> piece) const {
+  if (step == steps_.size()) {
+    piece(text);
+    return absl::OkStatus();
+  }
   const Step& now = steps_[step];
   if (now.is.kind == PreTokenizerStep::Kind::kPrefixSpace) {
     if (absl::StartsWith(text, " ")) return Run(step + 1, text, scratch, piece);
     return Run(step + 1, absl::StrCat(" ", text), scratch, piece);
   }
   std::vector<TextSpan> matches;
-  now.pattern[0].FindAll(text, scratch, &matches);
-  for (const TextSpan& span : SplitAt(text.size(), matches, now.is.behavior, now.is.invert))
-    Run(step + 1, text.substr(span.begin, span.end - span.begin), scratch, piece);
+  RETURN_IF_ERROR(now.pattern[0].FindAll(text, scratch, &matches));
+  for (const TextSpan& span : SplitAt(text.size(), matches, now.is.behavior, now.is.invert)) {
+    RETURN_IF_ERROR(Run(step + 1, text.substr(span.begin, span.end - span.begin), scratch, piece));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace tritter

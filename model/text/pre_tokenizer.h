@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/text/token_pattern.h"
@@ -18,17 +19,18 @@ class PreTokenizer {
   // Errors: those of TokenPattern::Compile, naming the step.
   static absl::StatusOr<PreTokenizer> Create(const std::vector<PreTokenizerStep>& steps);
 
-  // Calls `piece` for each, from left to right; none is empty. `text` is UTF-8.
-  void Split(absl::string_view text, TokenPattern::Scratch* scratch,
-             absl::FunctionRef<void(absl::string_view)> piece) const;
+  // Calls `piece` for each, from left to right; none is empty. `text` is UTF-8. Errors: those of
+  // TokenPattern::FindAll; some pieces may have been given before.
+  absl::Status Split(absl::string_view text, TokenPattern::Scratch* scratch,
+                     absl::FunctionRef<void(absl::string_view)> piece) const;
 
  private:
   struct Step {
     PreTokenizerStep is;
     std::vector<TokenPattern> pattern;  // one of a split, else none
   };
-  void Run(size_t step, absl::string_view text, TokenPattern::Scratch* scratch,
-           absl::FunctionRef<void(absl::string_view)> piece) const;
+  absl::Status Run(size_t step, absl::string_view text, TokenPattern::Scratch* scratch,
+                   absl::FunctionRef<void(absl::string_view)> piece) const;
 
   std::vector<Step> steps_;
 };

@@ -12,14 +12,13 @@
 namespace tritter {
 namespace {
 
-// Backtracking steps for one match: the patterns in use need a few for each byte that they pass
-// over, and a request is at most some megabytes.
-constexpr uint32_t kMatchLimit = 200'000'000;
+constexpr size_t kShownBytes = 200;  // of a pattern, in messages
 
 pcre2_match_context* MatchContext() {
   static auto* context = [] {
     pcre2_match_context* out = pcre2_match_context_create(nullptr);
-    pcre2_set_match_limit(out, kMatchLimit);
+    pcre2_set_match_limit(out, TokenPattern::kMaxSteps);
+    pcre2_set_heap_limit(out, TokenPattern::kMaxKilobytes);
     return out;
   }();
   return context;
@@ -32,7 +31,7 @@ TokenPattern::Scratch::~Scratch() { pcre2_match_data_free(static_cast<pcre2_matc
 
 absl::StatusOr<TokenPattern> TokenPattern::Compile(absl::string_view oniguruma) {
   ASSIGN_OR_RETURN(const std::string pattern, TranslateTokenPattern(oniguruma));
-  return CompilePcre(pattern);
+  return CompilePcre(oniguruma, pattern);
 }
 
 absl::StatusOr<TokenPattern> TokenPattern::Literal(absl::string_view text) {
@@ -41,10 +40,11 @@ absl::StatusOr<TokenPattern> TokenPattern::Literal(absl::string_view text) {
     if (absl::ascii_ispunct(c)) pattern += '\\';
     pattern += c;
   }
-  return CompilePcre(pattern);
+  return CompilePcre(text, pattern);
 }
 
-absl::StatusOr<TokenPattern> TokenPattern::CompilePcre(const std::string& pattern) {
+absl::StatusOr<TokenPattern> TokenPattern::CompilePcre(absl::string_view source,
+                                                       const std::string& pattern) {
   pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
   int error = 0;
@@ -58,9 +58,9 @@ absl::StatusOr<TokenPattern> TokenPattern::CompilePcre(const std::string& patter
     return absl::InvalidArgumentError(absl::StrCat("PCRE2 says of `", pattern, "`, offset ", offset,
                                                    ": ", reinterpret_cast<char*>(message.data())));
   }
-  TokenPattern out(std::shared_ptr<const void>(code, [](const void* p) {
-    pcre2_code_free(static_cast<pcre2_code*>(const_cast<void*>(p)));
-  }));
+  TokenPattern out(std::string(source), std::shared_ptr<const void>(code, [](const void* p) {
+                     pcre2_code_free(static_cast<pcre2_code*>(const_cast<void*>(p)));
+                   }));
   uint32_t empty = 0;
   pcre2_pattern_info(code, PCRE2_INFO_MATCHEMPTY, &empty);
   if (empty != 0) {
@@ -71,8 +71,8 @@ absl::StatusOr<TokenPattern> TokenPattern::CompilePcre(const std::string& patter
   return out;
 }
 
-void TokenPattern::FindAll(absl::string_view text, Scratch* scratch,
-                           std::vector<TextSpan>* matches) const {
+absl::Status TokenPattern::FindAll(absl::string_view text, Scratch* scratch,
+                                   std::vector<TextSpan>* matches) const {
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   auto* data = static_cast<pcre2_match_data*>(scratch->data());
   const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data);
@@ -84,11 +84,21 @@ void TokenPattern::FindAll(absl::string_view text, Scratch* scratch,
       rc = pcre2_match(code, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
                        MatchContext());
     }
-    // A look-behind may move the beginning nowhere before `at`; an empty match cannot be.
-    if (rc < 0 || found[0] < at || found[1] <= found[0]) return;
+    if (rc == PCRE2_ERROR_NOMATCH) break;
+    if (rc < 0) {
+      std::array<PCRE2_UCHAR, 256> message{};
+      pcre2_get_error_message(rc, message.data(), message.size());
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the tokenizer's pattern `", source_.substr(0, kShownBytes),
+          source_.size() > kShownBytes ? "…" : "", "` gives up at byte ", at, " of ", text.size(),
+          ": ", reinterpret_cast<char*>(message.data()), ", allowed for a match are ", kMaxSteps,
+          " steps and ", kMaxKilobytes, " kB; break up what repeats there"));
+    }
+    // Neither before `at` nor empty: patterns that could are not compiled.
     matches->push_back({found[0], found[1]});
     at = found[1];
   }
+  return absl::OkStatus();
 }
 
 }  // namespace tritter

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -39,13 +41,23 @@ class TokenPattern {
   static absl::StatusOr<TokenPattern> Compile(absl::string_view oniguruma);
   static absl::StatusOr<TokenPattern> Literal(absl::string_view text);  // matches `text` alone
 
-  // Appends the matches from left to right; none overlaps, none is empty. `text` is UTF-8. A match
-  // that needs more work than any sensible pattern does is given up: from there on nothing matches.
-  void FindAll(absl::string_view text, Scratch* scratch, std::vector<TextSpan>* matches) const;
+  // Bounds of the work for one match, far above what the patterns in use need: a few steps for each
+  // byte that they pass over, and a request is at most some megabytes.
+  static constexpr uint32_t kMaxSteps = 200'000'000;     // of backtracking
+  static constexpr uint32_t kMaxKilobytes = 256 * 1024;  // to come back to
+
+  // Appends the matches from left to right; none overlaps, none is empty. `text` is UTF-8. Errors:
+  // InvalidArgument, naming pattern, place and bounds, for a text on which a match is beyond them;
+  // what was appended is then worth nothing.
+  absl::Status FindAll(absl::string_view text, Scratch* scratch,
+                       std::vector<TextSpan>* matches) const;
 
  private:
-  explicit TokenPattern(std::shared_ptr<const void> code) : code_(std::move(code)) {}
-  static absl::StatusOr<TokenPattern> CompilePcre(const std::string& pattern);
+  TokenPattern(std::string source, std::shared_ptr<const void> code)
+      : source_(std::move(source)), code_(std::move(code)) {}
+  static absl::StatusOr<TokenPattern> CompilePcre(absl::string_view source,
+                                                  const std::string& pattern);
+  std::string source_;                // as the file has it
   std::shared_ptr<const void> code_;  // pcre2_code
 };
 

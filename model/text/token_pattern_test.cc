@@ -23,7 +23,7 @@ std::vector<std::string> Matches(absl::string_view pattern, const std::string& t
   EXPECT_OK(compiled);
   TokenPattern::Scratch scratch;
   std::vector<TextSpan> spans;
-  compiled->FindAll(text, &scratch, &spans);
+  EXPECT_OK(compiled->FindAll(text, &scratch, &spans));
   std::vector<std::string> out;
   for (const TextSpan& span : spans) out.push_back(text.substr(span.begin, span.end - span.begin));
   return out;
@@ -83,10 +83,30 @@ TEST(TokenPattern, LiteralsMatchThemselves) {
   ASSERT_OK_AND_ASSIGN(const TokenPattern dots, TokenPattern::Literal(".*é\\"));
   TokenPattern::Scratch scratch;
   std::vector<TextSpan> spans;
-  dots.FindAll("x.*é\\ abc", &scratch, &spans);
+  ASSERT_OK(dots.FindAll("x.*é\\ abc", &scratch, &spans));
   ASSERT_EQ(spans.size(), 1u);
   EXPECT_EQ(spans[0].begin, 1u);
   EXPECT_EQ(spans[0].end, 6u);
+}
+
+TEST(TokenPattern, BeyondTheBoundsIsAnErrorThatSaysWhereAndWhat) {
+  const auto find = [](absl::string_view pattern, const std::string& text) {
+    const absl::StatusOr<TokenPattern> compiled = TokenPattern::Compile(pattern);
+    EXPECT_OK(compiled);
+    TokenPattern::Scratch scratch;
+    std::vector<TextSpan> spans;
+    return compiled->FindAll(text, &scratch, &spans);
+  };
+  const std::string steps = "x*x*x*x*[yz]|x";
+  EXPECT_OK(find(steps, std::string(30, 'x')));
+  EXPECT_THAT(find(steps, "yyy" + std::string(4000, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       testing::AllOf(HasSubstr("pattern `x*x*x*x*[yz]|x` gives up at byte 3 of "
+                                                "4003: match limit exceeded"),
+                                      HasSubstr("200000000 steps and 262144 kB"))));
+  // Remembers every time round, to come back to it.
+  EXPECT_THAT(find("(?:x|(y))+z|[xy]", std::string(8'000'000, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("limit exceeded")));
 }
 
 TEST(TokenPattern, LongRunsAreMatchedWhole) {

@@ -31,11 +31,11 @@ std::string Streamed(const Tokenizer& tokenizer, const std::vector<int32_t>& ids
 json Answer(const Tokenizer& tokenizer, const json& question) {
   const std::string kind = question.begin().key();
   const json& value = question.begin().value();
-  if (kind == "encode") return tokenizer.Encode(value.get<std::string>());
-  if (kind == "plain") return tokenizer.EncodePlain(value.get<std::string>());
-  if (kind == "prompt") return tokenizer.EncodePrompt(value.get<std::string>());
+  if (kind == "encode") return *tokenizer.Encode(value.get<std::string>());
+  if (kind == "plain") return *tokenizer.EncodePlain(value.get<std::string>());
+  if (kind == "prompt") return *tokenizer.EncodePrompt(value.get<std::string>());
   if (kind == "encode_hex")
-    return tokenizer.Encode(absl::HexStringToBytes(value.get<std::string>()));
+    return *tokenizer.Encode(absl::HexStringToBytes(value.get<std::string>()));
   if (kind == "decode") return Streamed(tokenizer, value.get<std::vector<int32_t>>());
   return tokenizer.hash();
 }
@@ -56,7 +56,7 @@ absl::Status Bench(const std::string& path, const std::string& file, int repeat)
   size_t tokens = 0;
   for (int i = 0; i < repeat; ++i) {
     begin = Clock::Real()->Monotonic();
-    const std::vector<int32_t> ids = tokenizer->EncodePlain(text);
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->EncodePlain(text));
     encode = std::min(encode, Seconds(begin));
     tokens = ids.size();
     begin = Clock::Real()->Monotonic();

@@ -101,7 +101,7 @@ TEST(Parity, WorkerAndServedModelAgree) {
   std::vector<v1::ScoreResponse> responses;
   for (const char* prompt : prompts) {
     std::vector<int64_t> ids = {kBosId};
-    for (int32_t id : ByteTokenizer().Encode(prompt)) ids.push_back(id);
+    for (int32_t id : ByteIds(prompt)) ids.push_back(id);
     std::vector<float> logits;
     for (int i = 0; i < kNewTokens; ++i) {
       ASSERT_OK_AND_ASSIGN(logits, trainer->Logits(ids, /*averaged=*/true));

@@ -99,8 +99,11 @@ absl::Status UseTokenizer(Env* env, const std::string& path) {
   ASSIGN_OR_RETURN(TokenizerNames names, NamesOf(files, definition, path));
   const auto tokenizer = NewBpeTokenizer(definition, std::move(names.end_ids));
   RETURN_IF_ERROR(Annotate(tokenizer.status(), path));
-  for (const char* text : {"", "hello world's 1234 <|end|>\r\n", "a\xff\xc3\xa9\xf0\x9f"})
-    (void)(*tokenizer)->Decode((*tokenizer)->EncodePrompt(text));
+  for (const char* text : {"", "hello world's 1234 <|end|>\r\n", "a\xff\xc3\xa9\xf0\x9f"}) {
+    const absl::StatusOr<std::vector<int32_t>> ids = (*tokenizer)->EncodePrompt(text);
+    RETURN_IF_ERROR(Annotate(ids.status(), path));
+    (void)(*tokenizer)->Decode(*ids);
+  }
   return absl::OkStatus();
 }
 
