@@ -3,13 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/half.h"
 #include "kernels/ternary_gemm.h"
 #include "model/packed_model_file.h"
 
@@ -49,12 +49,7 @@ struct LayerWeights {
   const float* ffn_sub_norm = nullptr;   // [I]; family bitnet
 };
 
-inline float Bf16At(const uint8_t* p) {
-  const uint32_t bits = (uint32_t{p[0]} | uint32_t{p[1]} << 8) << 16;
-  float f;
-  std::memcpy(&f, &bits, sizeof(f));
-  return f;
-}
+inline float Bf16At(const uint8_t* p) { return FromBF16(static_cast<uint16_t>(p[0] | p[1] << 8)); }
 
 // What is not of a layer.
 struct OuterWeights {

@@ -25,15 +25,6 @@ uint16_t Outwards(uint16_t magnitude) {
 
 }  // namespace
 
-float HalfToFloat(uint16_t half) {
-  const int exponent = half >> 10 & 31, fraction = half & 1023;
-  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
-                          : exponent == 31
-                              ? (fraction == 0 ? INFINITY : NAN)
-                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
-  return (half & kSign) != 0 ? -magnitude : magnitude;
-}
-
 uint16_t HalfDown(float x) {
   if (std::isnan(x)) return kNan;
   const float magnitude = std::fabs(x);

@@ -46,20 +46,6 @@ int64_t KvPageBytes(KvFormat format, int64_t d) {
 
 namespace {
 
-// Round to nearest even; NaN stays NaN.
-uint16_t ToBf16(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-float FromBf16(uint16_t half) {
-  const uint32_t bits = uint32_t{half} << 16;
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-
 struct Int4Group {
   uint16_t scale, minimum;
   uint8_t codes[kKvGroup];
@@ -144,8 +130,8 @@ void KvStore(KvFormat format, const float* k, const float* v, int64_t d, int64_t
     uint16_t* const numbers = reinterpret_cast<uint16_t*>(page);
     const int64_t padded = KvPadded(d);
     for (int64_t i = 0; i < d; ++i) {
-      numbers[Bf16Key(i, slot)] = ToBf16(k[i]);
-      numbers[padded * 16 + Bf16Value(i, slot, padded)] = ToBf16(v[i]);
+      numbers[Bf16Key(i, slot)] = ToBF16(k[i]);
+      numbers[padded * 16 + Bf16Value(i, slot, padded)] = ToBF16(v[i]);
     }
   } else {
     float* const numbers = reinterpret_cast<float*>(page);
@@ -162,8 +148,8 @@ void KvLoad(KvFormat format, const uint8_t* page, int64_t d, int64_t slot, float
     const uint16_t* const numbers = reinterpret_cast<const uint16_t*>(page);
     const int64_t padded = KvPadded(d);
     for (int64_t i = 0; i < d; ++i) {
-      k[i] = FromBf16(numbers[Bf16Key(i, slot)]);
-      v[i] = FromBf16(numbers[padded * 16 + Bf16Value(i, slot, padded)]);
+      k[i] = FromBF16(numbers[Bf16Key(i, slot)]);
+      v[i] = FromBF16(numbers[padded * 16 + Bf16Value(i, slot, padded)]);
     }
   } else {
     const float* const numbers = reinterpret_cast<const float*>(page);

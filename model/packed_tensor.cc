@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "kernels/half.h"
 #include "kernels/packing.h"
 #include "kernels/quantise.h"
-#include "model/half.h"
 
 namespace tritter {
 

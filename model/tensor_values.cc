@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "model/half.h"
+#include "kernels/half.h"
 
 namespace tritter {
 namespace {
@@ -27,7 +27,7 @@ float ValueAt(const TensorView& view, size_t i) {
     case DType::kBF16:
       return FromBF16(Load<uint16_t>(bytes));
     case DType::kF16:
-      return FromF16(Load<uint16_t>(bytes));
+      return HalfToFloat(Load<uint16_t>(bytes));
     case DType::kF64:
       return static_cast<float>(Load<double>(bytes));
     default:

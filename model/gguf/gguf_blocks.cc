@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "model/half.h"
+#include "kernels/half.h"
 
 namespace tritter {
 namespace {
@@ -157,13 +157,13 @@ void DecodeGguf(GgufType type, const uint8_t* bytes, int64_t n, float* values) {
         std::memcpy(values + i, bytes, sizeof(float));
         break;
       case GgufType::kF16:
-        values[i] = FromF16(LoadHalf(bytes));
+        values[i] = HalfToFloat(LoadHalf(bytes));
         break;
       case GgufType::kBF16:
         values[i] = FromBF16(LoadHalf(bytes));
         break;
       case GgufType::kQ8_0: {
-        const float scale = FromF16(LoadHalf(bytes));
+        const float scale = HalfToFloat(LoadHalf(bytes));
         for (int j = 0; j < kQ8Block; ++j)
           values[i + j] = static_cast<float>(static_cast<int8_t>(bytes[2 + j])) * scale;
         break;
@@ -172,7 +172,7 @@ void DecodeGguf(GgufType type, const uint8_t* bytes, int64_t n, float* values) {
       case GgufType::kTQ2_0: {
         int8_t q[kTernaryBlock];
         type == GgufType::kTQ1_0 ? DecodeTrits(bytes, q) : DecodePairs(bytes, q);
-        const float scale = FromF16(LoadHalf(bytes + info.block_bytes - 2));
+        const float scale = HalfToFloat(LoadHalf(bytes + info.block_bytes - 2));
         for (int j = 0; j < kTernaryBlock; ++j) values[i + j] = static_cast<float>(q[j]) * scale;
         break;
       }

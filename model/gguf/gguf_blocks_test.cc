@@ -6,7 +6,7 @@
 
 #include "common/random.h"
 #include "gtest/gtest.h"
-#include "model/half.h"
+#include "kernels/half.h"
 
 namespace tritter {
 namespace {
@@ -39,7 +39,7 @@ TEST(GgufBlocks, PlainTypesRoundAsTheirFormatsSay) {
                            bf16 = RoundTrip(GgufType::kBF16, values),
                            q8 = RoundTrip(GgufType::kQ8_0, values);
   for (size_t i = 0; i < values.size(); ++i) {
-    EXPECT_EQ(f16[i], FromF16(ToF16(values[i])));
+    EXPECT_EQ(f16[i], HalfToFloat(ToF16(values[i])));
     EXPECT_EQ(bf16[i], FromBF16(ToBF16(values[i])));
     float largest = 0;
     for (size_t j = i / 32 * 32; j < i / 32 * 32 + 32; ++j)

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "common/random.h"
-#include "model/half.h"
+#include "kernels/half.h"
 #include "model/packed_tensor.h"
 
 namespace tritter {
