@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/nearest_word.h"
+#include "common/short_text.h"
 #include "common/status_macros.h"
 #include "common/yaml_scalar.h"
 #include "common/yaml_tree.h"
@@ -292,7 +293,7 @@ void YamlMap::Skip(absl::string_view key) {
 void YamlMap::Error(absl::string_view key, absl::string_view message) {
   const Node::Entry* entry = present() && !key.empty() ? ref_->node->Find(key) : nullptr;
   ref_->Report(entry != nullptr ? entry->value->position : ref_->position, key,
-               std::string(message));
+               ShortText(message, 1000));
 }
 
 absl::StatusOr<YamlDocument> YamlDocument::Parse(absl::string_view text,

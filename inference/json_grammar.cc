@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "common/json_depth.h"
+#include "common/short_text.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -36,7 +37,8 @@ bool Contains(const Keywords& keywords, absl::string_view word) {
 }
 
 absl::Status Refuse(absl::string_view path, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("json_schema: ", path, ": ", what));
+  return absl::InvalidArgumentError(
+      absl::StrCat("json_schema: ", ShortText(path), ": ", ShortText(what, 500)));
 }
 
 std::string Below(absl::string_view path, absl::string_view name) {

@@ -1,5 +1,6 @@
 #include "model/byte_cursor.h"
 
+#include "common/short_text.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -16,9 +17,9 @@ uint64_t ByteCursor::Little(uint64_t at, int bytes) const {
 
 absl::Status ByteCursor::BadAt(uint64_t offset, absl::string_view what,
                                const absl::AlphaNum& expected, const absl::AlphaNum& actual) const {
-  return absl::DataLossError(
-      absl::StrCat(path_, ": offset ", offset, ": ", what, ": expected ", expected, ", found ",
-                   actual, "; the file is damaged or incomplete, copy or export it again"));
+  return absl::DataLossError(absl::StrCat(
+      path_, ": offset ", offset, ": ", ShortText(what), ": expected ", expected, ", found ",
+      ShortText(actual.Piece()), "; the file is damaged or incomplete, copy or export it again"));
 }
 
 absl::Status ByteCursor::Need(uint64_t bytes, absl::string_view what) {

@@ -22,8 +22,9 @@ uint64_t BytesOf(const TensorToWrite& tensor) {
 }
 
 bool IsPlainName(const std::string& name) {
-  return !name.empty() && name[0] != '.' && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
+  constexpr size_t kLongest = 255;  // that file systems have
+  return !name.empty() && name.size() <= kLongest && name[0] != '.' &&
+         name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/json_depth.h"
+#include "common/short_text.h"
 
 namespace tritter {
 namespace {
@@ -52,8 +53,10 @@ std::string DumpJson(const nlohmann::ordered_json& json) {
 
 absl::Status ParameterError(absl::string_view parameter, absl::string_view message,
                             absl::string_view code) {
-  absl::Status status = absl::InvalidArgumentError(absl::StrCat(parameter, " ", message));
-  status.SetPayload(kParameterUrl, absl::Cord(parameter));
+  const std::string name = ShortText(parameter);
+  absl::Status status =
+      absl::InvalidArgumentError(absl::StrCat(name, " ", ShortText(message, 1000)));
+  status.SetPayload(kParameterUrl, absl::Cord(name));
   if (!code.empty()) status.SetPayload(kCodeUrl, absl::Cord(code));
   return status;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/short_text.h"
 #include "common/status_macros.h"
 #include "model/text/template_functions.h"
 
@@ -443,11 +444,17 @@ class Evaluator {
   int64_t work_ = 0;
 };
 
+// Names, and what a template says to raise_exception, have any length.
+absl::Status Shortened(const absl::Status& status) {
+  return absl::Status(status.code(), ShortText(status.message(), 500));
+}
+
 }  // namespace
 
 absl::StatusOr<ChatTemplate> ChatTemplate::Parse(absl::string_view source) {
-  ASSIGN_OR_RETURN(std::vector<TemplateNode> nodes, ParseTemplate(source));
-  return ChatTemplate(std::move(nodes));
+  absl::StatusOr<std::vector<TemplateNode>> nodes = ParseTemplate(source);
+  if (!nodes.ok()) return Shortened(nodes.status());
+  return ChatTemplate(*std::move(nodes));
 }
 
 absl::StatusOr<std::string> ChatTemplate::Render(const ChatTemplateInput& input) const {
@@ -467,7 +474,9 @@ absl::StatusOr<std::string> ChatTemplate::Render(const ChatTemplateInput& input)
     for (const auto& item : input.more.items())
       variables[item.key()] = Value::FromJson(item.value());
   }
-  return Evaluator(std::move(variables), input.now).Run(*nodes_);
+  absl::StatusOr<std::string> text = Evaluator(std::move(variables), input.now).Run(*nodes_);
+  if (!text.ok()) return Shortened(text.status());
+  return text;
 }
 
 }  // namespace tritter

@@ -7,12 +7,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/short_text.h"
 #include "common/status_macros.h"
 
 namespace tritter {
 namespace {
-
-constexpr size_t kShownBytes = 200;  // of a pattern, in messages
 
 pcre2_match_context* MatchContext() {
   static auto* context = [] {
@@ -89,8 +88,7 @@ absl::Status TokenPattern::FindAll(absl::string_view text, Scratch* scratch,
       std::array<PCRE2_UCHAR, 256> message{};
       pcre2_get_error_message(rc, message.data(), message.size());
       return absl::InvalidArgumentError(absl::StrCat(
-          "the tokenizer's pattern `", source_.substr(0, kShownBytes),
-          source_.size() > kShownBytes ? "…" : "", "` gives up at byte ", at, " of ", text.size(),
+          "the tokenizer's pattern `", ShortText(source_), "` gives up at byte ", at, " of ", text.size(),
           ": ", reinterpret_cast<char*>(message.data()), ", allowed for a match are ", kMaxSteps,
           " steps and ", kMaxKilobytes, " kB; break up what repeats there"));
     }

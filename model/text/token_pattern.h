@@ -43,7 +43,7 @@ class TokenPattern {
 
   // Bounds of the work for one match, far above what the patterns in use need: a few steps for each
   // byte that they pass over, and a request is at most some megabytes.
-  static constexpr uint32_t kMaxSteps = 200'000'000;     // of backtracking
+  static constexpr uint32_t kMaxSteps = 20'000'000;      // of backtracking
   static constexpr uint32_t kMaxKilobytes = 256 * 1024;  // to come back to
 
   // Appends the matches from left to right; none overlaps, none is empty. `text` is UTF-8. Errors:

@@ -21,10 +21,29 @@ class Replay : public ::testing::TestWithParam<FuzzFormat> {};
 
 // A place: an offset, a named field, tensor or key, or a missing part.
 bool NamesAPlace(absl::string_view message) {
-  for (const char* place : {"offset ", "`", "tensor", "byte ", "header", "line ", "'",
-                            "model:", "model configuration", "missing", "JSON", "not UTF-8", "$.",
-                            "step ", "total_size", "end of the file", "No such file", "#",
-                            "parameter ", "json_schema "}) {
+  for (const char* place : {"offset ",
+                            "`",
+                            "tensor",
+                            "byte ",
+                            "header",
+                            "line ",
+                            "'",
+                            "model:",
+                            "model configuration",
+                            "missing",
+                            "JSON",
+                            "not UTF-8",
+                            "$.",
+                            "step ",
+                            "total_size",
+                            "end of the file",
+                            "No such file",
+                            "#",
+                            "parameter ",
+                            "json_schema ",
+                            "expected an object",
+                            "nested deeper",
+                            "the end of a text is id "}) {
     if (absl::StrContains(message, place)) return true;
   }
   // 12:34: is a line and a column.
@@ -40,8 +59,8 @@ bool NamesAPlace(absl::string_view message) {
 void ExpectUsefulStatus(const FuzzCase& input, const absl::Status& status) {
   using absl::StatusCode;
   static const auto* const codes = new std::set<StatusCode>{
-      StatusCode::kDataLoss, StatusCode::kUnimplemented, StatusCode::kInvalidArgument,
-      StatusCode::kFailedPrecondition, StatusCode::kNotFound, StatusCode::kResourceExhausted};
+      StatusCode::kDataLoss,           StatusCode::kUnimplemented, StatusCode::kInvalidArgument,
+      StatusCode::kFailedPrecondition, StatusCode::kNotFound,      StatusCode::kResourceExhausted};
   ASSERT_TRUE(codes->count(status.code())) << status;
   ASSERT_TRUE(absl::StrContains(status.message(), input.named)) << status;
   ASSERT_TRUE(NamesAPlace(status.message())) << status;

@@ -58,15 +58,16 @@ absl::Status Converse(Env* env, const std::string& folder) {
 }
 
 FuzzFormat BesideTokenizer(const std::string& format, const std::string& file) {
-  return FromCorpus(format, [&](const std::string&, const std::string& bytes) {
-    FuzzCase out;
-    out.mutated = JoinPath(kFolder, file);
-    out.files = {{JoinPath(kFolder, kTokenizerJson), BpeTestTokenizer().dump()},
-                 {out.mutated, bytes}};
-    out.opened = out.named = kFolder;
-    out.read = Converse;
-    return out;
+  FuzzFormat out = FromCorpus(format, [&](const std::string&, const std::string& bytes) {
+    const std::string path = JoinPath(kFolder, file);
+    return FuzzCase{{{JoinPath(kFolder, kTokenizerJson), BpeTestTokenizer().dump()}, {path, bytes}},
+                    path,
+                    kFolder,
+                    Converse,
+                    kFolder};
   });
+  out.beginnings = true;  // an empty one is none
+  return out;
 }
 
 // --- chat templates ----------------------------------------------------------------------------
@@ -84,8 +85,8 @@ absl::Status RenderConversations(const std::string& text, const std::string& pat
   input.messages.push_back(
       {{"role", "assistant"},
        {"content", nullptr},
-       {"tool_calls", ordered_json::array(
-                          {{{"function", {{"name", "add"}, {"arguments", {{"a", 1}}}}}}})}});
+       {"tool_calls",
+        ordered_json::array({{{"function", {{"name", "add"}, {"arguments", {{"a", 1}}}}}}})}});
   input.messages.push_back({{"role", "tool"}, {"content", "2.5"}});
   input.tools = ordered_json::array({{{"type", "function"}, {"function", {{"name", "add"}}}}});
   input.more = {{"enable_thinking", false}, {"deep", {{"list", {1, -2.5, true, nullptr, "x"}}}}};
@@ -201,8 +202,8 @@ std::map<std::string, std::string> FuzzCorpus(const std::string& format) {
   Env* const env = Env::Real();
   const std::string folder = JoinPath(kCorpus, format);
   if (!env->IsDirectory(folder)) return files;
-  for (const std::string& name : *env->ListDir(folder))
-    files[name] = *env->ReadFile(JoinPath(folder, name));
+  const std::vector<std::string> names = *env->ListDir(folder);
+  for (const std::string& name : names) files[name] = *env->ReadFile(JoinPath(folder, name));
   return files;
 }
 
