@@ -1,9 +1,10 @@
 // The first hundred losses of nano, three seeds, one thread, FP32, on the shipped text: the bits of
-// this kind of machine where worker/training/golden/ has a file of it, else the mean of steps 81 to
-// 100 within 2 % of any file. After a change of the numbers that is meant:
+// this kind of machine where worker/training/golden/ has a file of it, else near those of any file
+// (ExpectNear). After a change of the numbers that is meant:
 //   TRITTER_WRITE_GOLDEN=$PWD/worker/training/golden bazel-bin/worker/training/golden_losses_test
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -109,6 +110,36 @@ double LateMean(const std::vector<double>& losses) {
   return sum / 20;
 }
 
+// The largest relative difference of a loss in the first `steps` steps.
+double Difference(const std::vector<std::vector<double>>& losses,
+                  const std::vector<std::vector<double>>& want, int steps) {
+  double largest = 0;
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    for (int step = 0; step < steps; ++step) {
+      const double expected = want[seed].at(step);
+      largest = std::max(largest, std::abs(losses[seed].at(step) - expected) / expected);
+    }
+  }
+  return largest;
+}
+
+// What other last bits may make of a run. They grow with every step: with LibTorch held to SSE and
+// to AVX2 they were 2e-6 of a loss within five steps, 7e-4 within twenty. At the peak of the rate
+// ternary weights flip, some seeds climb and come back, and single losses are up to 20 % apart;
+// behind it the means were within 0.05 %, but a seed that climbs late may still be on its way back:
+// so two of the three must be near, and none far away.
+void ExpectNear(const std::vector<std::vector<double>>& losses,
+                const std::vector<std::vector<double>>& want) {
+  EXPECT_LT(Difference(losses, want, 5), 1e-4);
+  EXPECT_LT(Difference(losses, want, 20), 1e-2);
+  std::vector<double> late;
+  for (int seed = 0; seed < kSeeds; ++seed)
+    late.push_back(std::abs(LateMean(losses[seed]) / LateMean(want[seed]) - 1));
+  std::sort(late.begin(), late.end());
+  EXPECT_LT(late[kSeeds / 2], 0.01);
+  EXPECT_LT(late[kSeeds - 1], 0.15);
+}
+
 TEST(GoldenLosses, AreThoseOfThisKindOfMachineOrNearThoseOfAnother) {
   Env* const env = Env::Real();
   ASSERT_OK_AND_ASSIGN(const std::string text, env->ReadFile("examples/shakespeare/input.txt"));
@@ -124,10 +155,8 @@ TEST(GoldenLosses, AreThoseOfThisKindOfMachineOrNearThoseOfAnother) {
   for (const std::string& file : files) {
     ASSERT_OK_AND_ASSIGN(const std::string golden, env->ReadFile(JoinPath(kFolder, file)));
     if (file == name) EXPECT_EQ(Written(losses), golden) << "other bits than " << file;
-    const std::vector<std::vector<double>> want = Read(golden);
-    for (int seed = 0; seed < kSeeds; ++seed)
-      EXPECT_NEAR(LateMean(losses[seed]), LateMean(want[seed]), 0.02 * LateMean(want[seed]))
-          << file;
+    SCOPED_TRACE(file);
+    ExpectNear(losses, Read(golden));
   }
 }
 
