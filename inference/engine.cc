@@ -40,6 +40,15 @@ absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
 
 }  // namespace
 
+int64_t ActivationBytes(const ModelConfig& config, const EngineOptions& options) {
+  if (options.forward != nullptr) return 0;
+  const int64_t rows = options.scheduler.max_rows();
+  const int64_t pages = options.max_kv_bytes / KvPageLayout(config, options.kv_format).page_bytes;
+  const int64_t positions = std::min(config.context, pages * kKvPagePositions);
+  return ForwardBytes(config, options.threads, {rows, rows, rows, positions}) +
+         options.threads * SampleBytes(config.vocab);
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
                                                        const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();

@@ -17,7 +17,7 @@ absl::StatusOr<ModelBytes> EngineLoader::Measure(const std::string& path) {
   const EngineOptions& engine = options_.engine;
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
   ASSIGN_OR_RETURN(const int64_t weights, WeightMemory(*file, engine.host_streaming()));
-  if (engine.forward == nullptr) return ModelBytes{weights, engine.max_kv_bytes};
+  if (engine.forward == nullptr) return ModelBytes{weights, engine.max_kv_bytes, ActivationBytes(file->config(), engine)};
   // A GPU has the KV cache in its own memory, and what is copied to it is here a second time.
   return ModelBytes{weights + HostCopyBytes(file->config(), engine.streaming), 0};
 }

@@ -10,17 +10,17 @@
 namespace tritter {
 namespace {
 
-// Accumulators of one call of a matrix kernel: small enough to stay in the cache until they are
-// dequantised.
-constexpr int64_t kAccumulators = 16384;
 // Row blocks that a worker takes at a time: a multiple of what the kernels work on together.
 constexpr int64_t kLeastBlocks = 8;
 constexpr int64_t kMostHeads = 32;  // rotated at a time
 constexpr int64_t kLeastHeadRows = 64, kMostHeadRows = 4096;
 
+// To `n` elements and no more; what it held is of another batch.
 template <typename T>
 void Grow(AlignedVector<T>& v, int64_t n) {
-  if (static_cast<int64_t>(v.size()) < n) v.resize(static_cast<size_t>(n));
+  if (static_cast<int64_t>(v.size()) >= n) return;
+  AlignedVector<T>().swap(v);
+  v.resize(static_cast<size_t>(n));
 }
 
 }  // namespace
@@ -39,7 +39,7 @@ ForwardPass::ForwardPass(const PackedModel* model, const TernaryKernel* kernel, 
       eps_(static_cast<float>(config_.norm_eps)),
       rope_(config_.rope_theta, config_.head_dim),
       split_head_(RowFormatOf(model->head().type).has_value()),
-      logits_part_(std::max<int64_t>(logit_floats / config_.vocab, 1)),
+      logits_part_(LogitRowsAtOnce(config_.vocab, logit_floats)),
       scratch_(static_cast<size_t>(pool->threads())) {}
 
 absl::Status ForwardPass::Run(absl::Span<const ForwardRow> rows,
@@ -94,36 +94,47 @@ void ForwardPass::ReleaseWeights() {
 
 void ForwardPass::Prepare(absl::Span<const ForwardRow> rows) {
   count_ = static_cast<int64_t>(rows.size());
-  Grow(x_, count_ * config_.hidden);
-  Grow(qkv_, count_ * (query_ + 2 * key_));
-  Grow(heads_, count_ * query_);
-  Grow(inner_, count_ * config_.ffn);
-  Grow(x8_, count_ * ((std::max({config_.hidden, query_, config_.ffn}) + 15) / 16 * 16));
-  Grow(sums_, count_);
-  Grow(inv_, count_);
   final_rows_.clear();
   int64_t positions = 0;
   for (int64_t t = 0; t < count_; ++t) {
-    const ForwardRow& row = rows[t];
-    model_->embedding().Row(row.token, &x_[t * config_.hidden]);
-    positions = std::max(positions, row.position + 1);
-    rope_.Ensure(row.position);
-    if (row.wants_logits) final_rows_.push_back(t);
+    positions = std::max(positions, rows[t].position + 1);
+    rope_.Ensure(rows[t].position);
+    if (rows[t].wants_logits) final_rows_.push_back(t);
   }
   logits_wanted_ = static_cast<int64_t>(final_rows_.size());
   for (int64_t t = 0; t < count_; ++t) {
     if (rows[t].wants_hidden) final_rows_.push_back(t);
   }
-  BundleRows(rows);
-  positions += KvPagesFor(config_.sinks) * kKvPagePositions;
-  for (WorkerScratch& s : scratch_)
-    Grow(s.attention, KvScratchFloats(config_.head_dim, positions, queries_));
-  Grow(final_, static_cast<int64_t>(final_rows_.size()) * config_.hidden);
+  const ForwardSizes sizes(
+      config_, pool_->threads(), logits_part_,
+      {count_, logits_wanted_, static_cast<int64_t>(final_rows_.size()), positions});
+  Allocate(sizes);
+  for (int64_t t = 0; t < count_; ++t)
+    model_->embedding().Row(rows[t].token, &x_[t * config_.hidden]);
+  BundleRows(rows, sizes.queries);
+}
+
+void ForwardPass::Allocate(const ForwardSizes& sizes) {
+  Grow(x_, sizes.x);
+  Grow(qkv_, sizes.qkv);
+  Grow(heads_, sizes.heads);
+  Grow(inner_, sizes.inner);
+  Grow(x8_, sizes.x8);
+  Grow(sums_, sizes.sums);
+  Grow(inv_, sizes.inv);
+  Grow(final_, sizes.final);
   if (split_head_) {
-    Grow(hi_, logits_wanted_ * SplitStride(config_.hidden));
-    Grow(lo_, logits_wanted_ * SplitStride(config_.hidden));
+    Grow(hi_, sizes.digits);
+    Grow(lo_, sizes.digits);
   }
-  Grow(logits_, std::min(logits_wanted_, logits_part_) * vocab_);
+  Grow(logits_, sizes.logits);
+  for (WorkerScratch& s : scratch_) {
+    Grow(s.acc, sizes.accumulators);
+    Grow(s.up_acc, sizes.accumulators);
+    Grow(s.attention, sizes.attention);
+    Grow(s.x8, sizes.row8);
+    if (model_->head().type == TpackType::kBF16) Grow(s.rows, sizes.expanded);
+  }
 }
 
 // Runs of neighbouring positions of one sequence: of at most `most` rows, and within a page if
@@ -148,9 +159,9 @@ void ForwardPass::FindRuns(absl::Span<const ForwardRow> rows, int64_t most, bool
 // Rows whose queries of one KV head attend together: with few heads a head several neighbouring
 // positions, and never so many that a thread would have nothing to do. And rows whose keys and
 // values lie in one page: one thread writes them, since positions share words in INT4.
-void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows) {
+void ForwardPass::BundleRows(absl::Span<const ForwardRow> rows, int64_t queries) {
   const int64_t group = config_.heads / config_.kv_heads;
-  queries_ = std::clamp<int64_t>(count_ * config_.heads / pool_->threads(), 1, kMaxQueries);
+  queries_ = queries;
   FindRuns(rows, std::max<int64_t>(1, queries_ / group), false, &bundles_);
   FindRuns(rows, kKvPagePositions, true, &page_runs_);
 }
@@ -189,7 +200,6 @@ void ForwardPass::Quantise(const AlignedVector<float>& x, int64_t width, const f
                            int worker) {
   const int64_t columns = (width + 15) / 16 * 16;
   AlignedVector<int8_t>& x8 = scratch_[worker].x8;
-  Grow(x8, columns);
   for (;;) {
     const int64_t t = pool_->Claim(count_, 1, 1).begin;
     if (t == count_) return;
@@ -203,16 +213,10 @@ void ForwardPass::Quantise(const AlignedVector<float>& x, int64_t width, const f
   }
 }
 
-// Row blocks whose accumulators stay in the cache until they are dequantised.
-int64_t ForwardPass::BlocksAtOnce() const {
-  return std::clamp<int64_t>(kAccumulators / (16 * count_), 8, 64);
-}
-
 // The quantised rows times blocks [block, block + blocks) of m, into acc.
 DequantiseTile ForwardPass::Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
                                      AlignedVector<int32_t>* acc) const {
   const int64_t stride = blocks * 16, row = block * 16;
-  Grow(*acc, count_ * stride);
   kernel_->gemm(m.tiled, m.rows, m.cols, {x8_.data(), sums_.data(), count_}, acc->data(), stride,
                 block, block + blocks);
   return {acc->data(),
@@ -225,7 +229,7 @@ DequantiseTile ForwardPass::Multiply(const TernaryMatrix& m, int64_t block, int6
 }
 
 void ForwardPass::Qkv(const LayerWeights& w, int worker) {
-  const int64_t width = query_ + 2 * key_, step = BlocksAtOnce();
+  const int64_t width = query_ + 2 * key_, step = BlocksAtOnce(count_);
   const std::pair<const TernaryMatrix*, int64_t> parts[] = {
       {&w.q, 0}, {&w.k, query_}, {&w.v, query_ + key_}};
   const int64_t blocks = w.q.blocks() + w.k.blocks() + w.v.blocks();
@@ -305,7 +309,7 @@ void ForwardPass::Attend(absl::Span<const ForwardRow> rows, int64_t layer, int w
 }
 
 void ForwardPass::AddToResidual(const TernaryMatrix& m, int worker) {
-  const int64_t step = BlocksAtOnce();
+  const int64_t step = BlocksAtOnce(count_);
   for (;;) {
     const auto mine = pool_->Claim(m.blocks(), kLeastBlocks, step);
     if (mine.begin == mine.end) return;
@@ -315,7 +319,7 @@ void ForwardPass::AddToResidual(const TernaryMatrix& m, int worker) {
 }
 
 void ForwardPass::GateUp(const LayerWeights& w, int worker) {
-  const int64_t step = BlocksAtOnce();
+  const int64_t step = BlocksAtOnce(count_);
   const bool silu = config_.ffn_activation() == FfnActivation::kSilu;
   WorkerScratch& s = scratch_[worker];
   for (;;) {
@@ -360,11 +364,9 @@ void ForwardPass::HeadRows(int64_t first, int64_t count, ThreadPool::Range colum
     DotRows(reinterpret_cast<const float*>(data), rows, &final_[first * h], h, count, h, out,
             vocab_);
   } else {
-    constexpr int64_t kRows = 8;  // expanded, they stay in the first cache
     AlignedVector<float>& tile = scratch_[worker].rows;
-    Grow(tile, kRows * h);
-    for (int64_t r = 0; r < rows; r += kRows) {
-      const int64_t n = std::min(kRows, rows - r);
+    for (int64_t r = 0; r < rows; r += kExpandedRows) {
+      const int64_t n = std::min(kExpandedRows, rows - r);
       for (int64_t i = 0; i < n; ++i) head.Row(columns.begin + r + i, &tile[i * h]);
       DotRows(tile.data(), n, &final_[first * h], h, count, h, out + r, vocab_);
     }

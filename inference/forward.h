@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "inference/aligned_vector.h"
 #include "inference/forward_backend.h"
+#include "inference/forward_sizes.h"
 #include "inference/kv_pages.h"
 #include "inference/packed_model.h"
 #include "inference/rope_cache.h"
@@ -21,12 +22,12 @@
 namespace tritter {
 
 // Owned by the engine; Run is called from its scheduler thread alone. Buffers grow to the largest
-// batch met.
+// batch met, to what ForwardSizes says.
 class ForwardPass final : public ForwardBackend {
  public:
   // `logit_floats` bounds the memory of logits: 64 MiB, or one row when that is more.
   ForwardPass(const PackedModel* model, const TernaryKernel* kernel, ThreadPool* pool,
-              KvFormat kv_format, int64_t logit_floats = int64_t{16} << 20);
+              KvFormat kv_format, int64_t logit_floats = kLogitFloats);
 
   std::string name() const override { return kernel_->name; }
   const KvPageLayout& layout() const override { return layout_; }
@@ -52,13 +53,13 @@ class ForwardPass final : public ForwardBackend {
   };
 
   void Prepare(absl::Span<const ForwardRow> rows);
-  void BundleRows(absl::Span<const ForwardRow> rows);
+  void Allocate(const ForwardSizes& sizes);
+  void BundleRows(absl::Span<const ForwardRow> rows, int64_t queries);
   const LayerWeights* Weights(int64_t layer, int worker);
   void ReleaseWeights();
   void Quantise(const AlignedVector<float>& x, int64_t width, const float* norm, int worker);
   DequantiseTile Multiply(const TernaryMatrix& m, int64_t block, int64_t blocks,
                           AlignedVector<int32_t>* acc) const;
-  int64_t BlocksAtOnce() const;
   void Layer(absl::Span<const ForwardRow> rows, const LayerWeights& w, int64_t layer, int worker);
   void Qkv(const LayerWeights& w, int worker);
   void AddToResidual(const TernaryMatrix& m, int worker);

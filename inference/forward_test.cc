@@ -1,6 +1,8 @@
 // The batched, paged, threaded forward pass against the plain reference, bit for bit.
 #include "inference/forward.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "inference/testing/reference_model.h"
 #include "inference/testing/tiny_models.h"
+#include "kernels/cpu/scratch.h"
 #include "tests/testing/memory_tpack.h"
 
 namespace tritter {
@@ -232,6 +235,55 @@ TEST(ForwardPass, GivesLogitsOnlyForRowsThatWantThem) {
   std::vector<ForwardRow> rows;
   for (int64_t i = 0; i < 5; ++i) rows.push_back({tokens[i], i, &table, i == 2 || i == 4});
   EXPECT_EQ(f.Step(rows), (std::vector<std::vector<float>>{expected[2], expected[4]}));
+}
+
+int64_t AllocatedBytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
+}
+
+// What admission by memory counts with is what is allocated: not less, and little more.
+TEST(ForwardPass, TakesTheMemoryThatIsEstimated) {
+  const int64_t small = AllocatedBytes();
+  const std::string probe(1 << 16, 'x');
+  if (AllocatedBytes() - small < 1 << 16) GTEST_SKIP() << "this allocator does not count";
+  ModelConfig config = TinyConfig();
+  config.hidden = 128, config.heads = 4, config.head_dim = 32, config.ffn = 384;
+  config.vocab = 8192, config.context = 512;
+  const TpackTensorToWrite int8{"head.weight",
+                                {8192, 128},
+                                TpackType::kRowInt8,
+                                std::string(8192 * 128, 'x'),
+                                std::vector<float>(8192, 0.5f)};
+  const TpackTensorToWrite bf16{
+      "head.weight", {8192, 128}, TpackType::kBF16, std::string(2 * 8192 * 128, '\x3f'), {}};
+  for (const TpackTensorToWrite* head : {&int8, &bf16}) {
+    for (const int threads : {1, 3}) {
+      const auto model = Fixture::Load(config, BestTernaryKernel(), head);
+      ThreadPool pool(threads);
+      pool.Run([](int) {});
+      KvPagePool pages(KvPageLayout(config, KvFormat::kBf16).page_bytes, 64);
+      std::vector<uint8_t*> table;
+      ASSERT_TRUE(*pages.Take(KvPagesFor(300), &table));
+      constexpr int64_t kLogits = 40 * 8192;  // of the 100 rows that want logits
+      std::vector<ForwardRow> rows;
+      for (int64_t i = 0; i < 300; ++i)
+        rows.push_back({static_cast<int32_t>(i % 270), i, &table, true});
+      const auto chunk = [&](int64_t first, int64_t count) {
+        return absl::MakeConstSpan(rows).subspan(first, count);
+      };
+      const int64_t before = AllocatedBytes();
+      ForwardPass forward(model.get(), &BestTernaryKernel(), &pool, KvFormat::kBf16, kLogits);
+      for (const auto& [first, count] : {std::pair{0, 1}, {1, 99}, {100, 100}, {200, 100}})
+        ASSERT_OK(forward.Run(chunk(first, count), [](int64_t, int64_t) {}));
+      const int64_t taken = AllocatedBytes() - before;
+      const int64_t estimate = ForwardBytes(config, threads, {100, 100, 100, 300}, kLogits);
+      EXPECT_LE(taken, estimate) << threads;
+      // Buffers of the kernels are those of their threads: made by another test, or not needed.
+      const int64_t least = estimate - threads * kKernelScratchBytes;
+      EXPECT_GE(static_cast<double>(taken), 0.95 * static_cast<double>(least)) << threads;
+    }
+  }
 }
 
 TEST(ForwardPass, LogitsComeInPartsOfBoundedSizeWithTheSameBits) {

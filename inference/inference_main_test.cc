@@ -217,7 +217,11 @@ TEST_F(InferenceMainTest, ServesSeveralModelsAndRefusesWhatDoesNotFit) {
   const auto exit = second->Wait(absl::Seconds(60));
   ASSERT_TRUE(exit.has_value());
   EXPECT_EQ(exit->code, 1);
-  EXPECT_THAT(second->ReadOutput(), HasSubstr("raise --max-memory to"));
+  const std::string said = second->ReadOutput();
+  EXPECT_THAT(said, HasSubstr("raise --max-memory to"));
+  EXPECT_THAT(said, ::testing::ContainsRegex(
+                        " = [1-9][0-9]* of weights [+] 1000000 of KV cache [+] [1-9][0-9]* of "
+                        "activations, "));
 }
 
 // A model of half a megabyte in half of it: the same text, the figures in the metrics, and too
@@ -238,7 +242,7 @@ TEST_F(InferenceMainTest, StreamsLayersOfAModelBeyondItsMemory) {
   const nlohmann::json expected = text(Await(*resident));
   ASSERT_OK(Env::Real()->RemoveFile(ready_));
   auto streamed = Launch(with({"--max-weight-memory", "400KB", "--stream-layers", "1",
-                               "--max-memory", "2MB", "--max-kv-memory", "1MB", "--verify"}));
+                               "--max-memory", "4MB", "--max-kv-memory", "1MB", "--verify"}));
   const nlohmann::json ready = Await(*streamed);
   EXPECT_EQ(text(ready), expected);
   const std::string metrics = HttpAsk(ready["metrics_address"], "GET", "/metrics").body;

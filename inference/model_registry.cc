@@ -122,11 +122,12 @@ absl::Status ModelRegistry::CheckFitsLocked(const std::string& name, const std::
     return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
       "model \"", name, "\" of ", path, " needs ", bytes.total(), " bytes = ", bytes.weights,
-      " of weights + ", bytes.kv_cache, " of KV cache, ",
+      " of weights + ", bytes.kv_cache, " of KV cache + ", bytes.activations, " of activations, ",
       std::max<int64_t>(0, options_.max_bytes - held), " of the ", options_.max_bytes,
       " allowed are left", holders.empty() ? "" : absl::StrCat(" (", holders, " bytes are taken)"),
       "; ", holders.empty() ? "" : "unload a model first, ",
-      "lower --max-kv-memory, stream layers from disk with --max-weight-memory, or raise "
+      "lower --max-kv-memory, --max-batch or --prefill-chunk, stream layers from disk with "
+      "--max-weight-memory, or raise "
       "--max-memory to ",
       held + bytes.total()));
 }

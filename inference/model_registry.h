@@ -22,8 +22,8 @@ namespace tritter {
 
 // Bytes that a model takes while it is loaded.
 struct ModelBytes {
-  int64_t weights = 0, kv_cache = 0;
-  int64_t total() const { return weights + kv_cache; }
+  int64_t weights = 0, kv_cache = 0, activations = 0;
+  int64_t total() const { return weights + kv_cache + activations; }
 };
 
 struct LoadedModel {

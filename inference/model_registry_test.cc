@@ -99,12 +99,14 @@ TEST_F(ModelRegistryTest, RefusesWithTheArithmeticWhatDoesNotFitBesideWhatIsLoad
   ASSERT_OK(registry.Load("a", "one.tpack"));
   ServedModelPtr held = *registry.Find("a");
   ASSERT_OK(registry.Load("a", "two.tpack"));
-  EXPECT_THAT(registry.Load("a", "three.tpack"),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("needs 1100 bytes = 1000 of weights + 100 of KV cache"),
-                             HasSubstr("300 of the 2500 allowed are left"),
-                             HasSubstr("a 1100, a 1100 (until its last requests end) bytes"),
-                             HasSubstr("raise --max-memory to 3300"))));
+  EXPECT_THAT(
+      registry.Load("a", "three.tpack"),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("needs 1100 bytes = 1000 of weights + 80 of KV cache + 20 of "
+                               "activations"),
+                     HasSubstr("300 of the 2500 allowed are left"),
+                     HasSubstr("a 1100, a 1100 (until its last requests end) bytes"),
+                     HasSubstr("raise --max-memory to 3300"))));
   held.reset();
   EXPECT_OK(registry.Load("a", "three.tpack")) << "the first version has gone";
   ModelRegistry small(&loader_, Options(1000));

@@ -12,6 +12,11 @@ class RopeCache {
  public:
   RopeCache(double theta, int64_t head_dim) : theta_(theta), head_dim_(head_dim) {}
   void Ensure(int64_t position);
+  // What Ensure has allocated when it was called for every position below `positions`.
+  static int64_t Bytes(int64_t head_dim, int64_t positions) {
+    return (positions + kStretch - 1) / kStretch * (2 * kStretch * (head_dim / 2)) *
+           static_cast<int64_t>(sizeof(float));
+  }
   const float* Cos(int64_t position) const { return At(position, 0); }  // [D/2]
   const float* Sin(int64_t position) const { return At(position, 1); }  // [D/2]
 

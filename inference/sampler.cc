@@ -209,6 +209,11 @@ int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int
   return chosen;
 }
 
+// Logits, weights and ids are kept by the thread; the other two are orders of ids.
+int64_t SampleBytes(int64_t vocabulary) {
+  return vocabulary * static_cast<int64_t>(3 * sizeof(float) + 2 * sizeof(int32_t));
+}
+
 PositionScore ScorePosition(absl::Span<const float> logits, int32_t id, int64_t top) {
   const double max = logits[Greedy(logits)];
   const double n = static_cast<double>(logits.size());

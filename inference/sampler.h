@@ -53,6 +53,8 @@ absl::Status CheckFinite(absl::Span<const float> logits, int64_t position);
 // least one id; no other is chosen.
 int32_t Sample(absl::Span<const float> logits, const SamplingParams& params, int64_t position,
                const TokenCounts& counts = {}, const TokenMask* allowed = nullptr);
+// Bytes that a thread which calls Sample and ScorePosition works in, at most.
+int64_t SampleBytes(int64_t vocabulary);
 
 // Log-probabilities of one position: of the network, before anything that SamplingParams does.
 struct Candidate {

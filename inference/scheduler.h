@@ -23,6 +23,9 @@ struct SchedulerOptions {
   int64_t prefill_chunk = 128;   // prompt positions per step
   int64_t decoding_chunk = 0;    // the same while requests decode; 0: what suits the backend
   int64_t prefill_quantum = 32;  // prompt positions of one request before it is the next one's turn
+
+  // Of a step, at most: all but one request decode, that one's prompt fills the rest.
+  int64_t max_rows() const { return max_batch - 1 + prefill_chunk; }
 };
 
 // Owned by the engine; used by its scheduler thread alone.

@@ -82,7 +82,8 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
                "layers read or copied at a time under --max-weight-memory; two such groups are in "
                "memory");
   app->AddFlag("--max-memory", &o->max_memory,
-               "bytes of all models and their KV caches; 0: what is available at the start")
+               "bytes of all models, their KV caches and what steps work in; 0: what is available at "
+               "the start")
       .WithUnit();
   app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");

@@ -28,7 +28,7 @@ inline constexpr char kFakeChat[] =
 // weights depend on the path alone ("tiny.tpack": seed 5).
 class FakeModelLoader : public ModelLoader {
  public:
-  explicit FakeModelLoader(EngineOptions options = {}, ModelBytes bytes = {1000, 100})
+  explicit FakeModelLoader(EngineOptions options = {}, ModelBytes bytes = {1000, 80, 20})
       : options_(options), bytes_(bytes) {}
 
   absl::StatusOr<ModelBytes> Measure(const std::string& path) override {
