@@ -51,6 +51,13 @@ int64_t ActivationBytes(const ModelConfig& config, const EngineOptions& options)
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
                                                        const EngineOptions& options) {
+  ASSIGN_OR_RETURN(const LoadPlan plan, PlanLoad(*file, options.host_streaming()));
+  return Create(std::move(file), plan, options);
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
+                                                       const LoadPlan& plan,
+                                                       const EngineOptions& options) {
   const TernaryKernel* kernel = options.kernel != nullptr ? options.kernel : &BestTernaryKernel();
   const Tokenizer& tokenizer = options.tokenizer != nullptr ? *options.tokenizer : ByteTokenizer();
   if (file->tokenizer_hash() != tokenizer.hash()) {
@@ -64,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
                      ", the model has a vocabulary of ", file->config().vocab));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedModel> model,
-                   LoadModel(std::move(file), *kernel, options.host_streaming(), options.clock));
+                   LoadModel(std::move(file), plan, *kernel, options.clock));
   const int64_t page_bytes = KvPageLayout(model->config(), options.kv_format).page_bytes;
   if (options.max_kv_bytes < page_bytes) {
     return absl::InvalidArgumentError(

@@ -82,8 +82,12 @@ struct EngineStats {
 // request as cancelled.
 class Engine {
  public:
-  // Errors: those of LoadModel and options.forward; FailedPrecondition for a tokenizer that is not
-  // the model's; InvalidArgument when the KV memory does not hold one page.
+  // `plan`: of this file. Errors: those of LoadModel and options.forward; FailedPrecondition for a
+  // tokenizer that is not the model's; InvalidArgument when the KV memory does not hold one page.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<PackedModelFile> file,
+                                                        const LoadPlan& plan,
+                                                        const EngineOptions& options);
+  // With the plan that follows from options.streaming. Errors: also those of PlanLoad.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<PackedModelFile> file,
                                                         const EngineOptions& options);
   ~Engine();

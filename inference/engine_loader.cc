@@ -13,27 +13,36 @@
 
 namespace tritter {
 
-absl::StatusOr<ModelBytes> EngineLoader::Measure(const std::string& path) {
+absl::StatusOr<OpenedModel> EngineLoader::Open(const std::string& path) {
   const EngineOptions& engine = options_.engine;
-  ASSIGN_OR_RETURN(const std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
-  ASSIGN_OR_RETURN(const int64_t weights, WeightMemory(*file, engine.host_streaming()));
-  if (engine.forward == nullptr) return ModelBytes{weights, engine.max_kv_bytes, ActivationBytes(file->config(), engine)};
-  // A GPU has the KV cache in its own memory, and what is copied to it is here a second time.
-  return ModelBytes{weights + HostCopyBytes(file->config(), engine.streaming), 0};
+  OpenedModel opened;
+  opened.path = path;
+  ASSIGN_OR_RETURN(opened.file, OpenModel(Env::Real(), path));
+  ASSIGN_OR_RETURN(opened.plan, PlanLoad(*opened.file, engine.host_streaming()));
+  const ModelConfig& config = opened.file->config();
+  const int64_t weights = opened.plan.weight_bytes;
+  if (engine.forward == nullptr) {
+    opened.bytes = {weights, engine.max_kv_bytes, ActivationBytes(config, opened.plan, engine)};
+  } else {
+    // A GPU has the KV cache in its own memory, and what is copied to it is here a second time.
+    opened.bytes = {weights + HostCopyBytes(config, engine.streaming), 0, 0};
+  }
+  return opened;
 }
 
-absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, const std::string& path) {
+absl::StatusOr<LoadedModel> EngineLoader::Load(const std::string& name, OpenedModel opened) {
   const absl::Duration begin = Clock::Real()->Monotonic();
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedModelFile> file, OpenModel(Env::Real(), path));
+  const std::string& path = opened.path;
   // What is streamed is checked whenever it is read, and would not stay within its memory here.
-  ASSIGN_OR_RETURN(const bool streamed, IsStreamed(*file, options_.engine.host_streaming()));
-  if (options_.verify && !streamed) RETURN_IF_ERROR(file->VerifyAll());
-  ASSIGN_OR_RETURN(const OpenedTokenizer tokenizer,
-                   OpenTokenizer(Env::Real(), path, file->tokenizer_hash(), options_.tokenizer));
+  if (options_.verify && !opened.plan.streamed.has_value())
+    RETURN_IF_ERROR(opened.file->VerifyAll());
+  ASSIGN_OR_RETURN(
+      const OpenedTokenizer tokenizer,
+      OpenTokenizer(Env::Real(), path, opened.file->tokenizer_hash(), options_.tokenizer));
   EngineOptions options = options_.engine;
   options.tokenizer = tokenizer.tokenizer;
   LoadedModel loaded;
-  ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(file), options));
+  ASSIGN_OR_RETURN(loaded.engine, Engine::Create(std::move(opened.file), opened.plan, options));
   loaded.chat = ChatPrompts(tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token);
   // A model without a template is one to complete with; one whose template is not understood is
   // worth a word.

@@ -21,8 +21,8 @@ class EngineLoader final : public ModelLoader {
   EngineLoader(EngineLoaderOptions options, Registry* metrics)
       : options_(options), metrics_(metrics) {}
 
-  absl::StatusOr<ModelBytes> Measure(const std::string& path) override;
-  absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) override;
+  absl::StatusOr<OpenedModel> Open(const std::string& path) override;
+  absl::StatusOr<LoadedModel> Load(const std::string& name, OpenedModel opened) override;
   void OnReady(const std::string& name, Engine* engine) override;
 
  private:

@@ -132,18 +132,17 @@ absl::Status ModelRegistry::CheckFitsLocked(const std::string& name, const std::
       held + bytes.total()));
 }
 
-absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& name,
-                                                          const std::string& path, int64_t version,
-                                                          const ModelBytes& bytes) {
+absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& name, int64_t version,
+                                                          OpenedModel opened) {
   auto model = std::make_shared<ServedModel>();
   model->name = name;
   model->version = version;
-  model->path = path;
-  model->bytes = bytes;
-  ASSIGN_OR_RETURN(LoadedModel loaded, loader_->Load(name, path));
+  model->path = opened.path;
+  model->bytes = opened.bytes;
+  ASSIGN_OR_RETURN(LoadedModel loaded, loader_->Load(name, std::move(opened)));
   model->engine = std::move(loaded.engine);
   model->chat = std::move(loaded.chat);
-  RETURN_IF_ERROR(Annotate(WarmUp(model->engine.get()), absl::StrCat("warm-up of ", path)));
+  RETURN_IF_ERROR(Annotate(WarmUp(model->engine.get()), absl::StrCat("warm-up of ", model->path)));
   loader_->OnReady(name, model->engine.get());
   model->loaded_unix_seconds = absl::ToUnixSeconds(options_.clock->Now());
   return model;
@@ -173,7 +172,7 @@ bool ModelRegistry::HasAbandonedLoad() const {
 
 absl::Status ModelRegistry::LoadNow(const std::string& name, const std::string& path,
                                     const std::atomic<bool>& given_up) {
-  ASSIGN_OR_RETURN(const ModelBytes bytes, loader_->Measure(path));
+  ASSIGN_OR_RETURN(OpenedModel opened, loader_->Open(path));
   int64_t version = 0;
   {
     MutexLock lock(&mu_);
@@ -182,18 +181,18 @@ absl::Status ModelRegistry::LoadNow(const std::string& name, const std::string& 
       return absl::AbortedError(absl::StrCat("model \"", name, "\" is being loaded from ",
                                              known->second.path, " already; wait for its end"));
     }
-    if (absl::Status fits = CheckFitsLocked(name, path, bytes); !fits.ok()) {
+    if (absl::Status fits = CheckFitsLocked(name, path, opened.bytes); !fits.ok()) {
       if (known != slots_.end()) known->second.reason = std::string(fits.message());
       return fits;
     }
     Slot& slot = slots_[name];
     slot.loading = true;
-    slot.loading_bytes = bytes;
+    slot.loading_bytes = opened.bytes;
     slot.path = path;
     slot.reason.clear();
     version = ++slot.versions;
   }
-  absl::StatusOr<ServedModelPtr> model = LoadVersion(name, path, version, bytes);
+  absl::StatusOr<ServedModelPtr> model = LoadVersion(name, version, std::move(opened));
   if (model.ok() && given_up) model = absl::CancelledError("the load was given up");
   ServedModelPtr old;  // destroyed without the lock: that may take a while
   {

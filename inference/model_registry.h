@@ -26,6 +26,14 @@ struct ModelBytes {
   int64_t total() const { return weights + kv_cache + activations; }
 };
 
+// A file that was opened and looked at; no tensor of it has been read.
+struct OpenedModel {
+  std::string path;
+  std::unique_ptr<PackedModelFile> file;
+  LoadPlan plan;
+  ModelBytes bytes;
+};
+
 struct LoadedModel {
   std::unique_ptr<Engine> engine;
   ChatPrompts chat;
@@ -35,10 +43,10 @@ struct LoadedModel {
 class ModelLoader {
  public:
   virtual ~ModelLoader() = default;
-  // Before anything is read whole. Errors: those of the file (NotFound, DataLoss …).
-  virtual absl::StatusOr<ModelBytes> Measure(const std::string& path) = 0;
+  // Errors: those of the file (NotFound, DataLoss …) and of PlanLoad.
+  virtual absl::StatusOr<OpenedModel> Open(const std::string& path) = 0;
   // Errors: those of the file and of Engine::Create.
-  virtual absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) = 0;
+  virtual absl::StatusOr<LoadedModel> Load(const std::string& name, OpenedModel opened) = 0;
   // After the warm-up, before the first request: from now on the engine may report what it does.
   virtual void OnReady(const std::string& name, Engine* engine) {}
 };
@@ -136,8 +144,8 @@ class ModelRegistry {
   absl::StatusOr<std::string> PathInRoot(const std::string& name) const;
   absl::Status CheckFitsLocked(const std::string& name, const std::string& path,
                                const ModelBytes& bytes) const REQUIRES(mu_);
-  absl::StatusOr<ServedModelPtr> LoadVersion(const std::string& name, const std::string& path,
-                                             int64_t version, const ModelBytes& bytes);
+  absl::StatusOr<ServedModelPtr> LoadVersion(const std::string& name, int64_t version,
+                                             OpenedModel opened);
   std::string ServedNamesLocked() const REQUIRES(mu_);
 
   ModelLoader* const loader_;

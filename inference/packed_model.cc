@@ -53,12 +53,6 @@ absl::StatusOr<std::unique_ptr<PackedModel>> PackedModel::Load(
   for (int64_t i = 0; i < config.layers; ++i) {
     LayerWeights& weights = layers[static_cast<size_t>(i)];
     RETURN_IF_ERROR(BindLayer(config, i, lookup, &weights));
-    for (const NamedMatrix& m : MatricesOf(weights, i)) {
-      const int64_t bad = FindInvalidTiled(m.matrix->tiled, m.matrix->rows, m.matrix->cols);
-      if (bad < 0) continue;
-      return absl::DataLossError(absl::StrCat(
-          "tensor ", m.name, " has an invalid ternary code at byte ", bad, " of its tiled form"));
-    }
     RETURN_IF_ERROR(CheckLayer(weights, i, config.layers, kernel));
   }
   model->layers_ = std::make_unique<ResidentLayers>(std::move(layers));

@@ -44,10 +44,9 @@ TEST(PackedModel, RefusesAnInvalidCode) {
   TpackTensorToWrite t = Tensor("layers.1.ffn.up.weight");
   t.data[200] = '\xff';
   file->Add(t);
-  EXPECT_THAT(
-      PackedModel::Load(std::move(file), BestTernaryKernel()),
-      StatusIs(absl::StatusCode::kDataLoss,
-               HasSubstr("layers.1.ffn.up.weight has an invalid ternary code at byte 200")));
+  EXPECT_THAT(PackedModel::Load(std::move(file), BestTernaryKernel()),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("layers.1.ffn.up.weight: byte 200: expected ternary codes")));
 }
 
 TEST(PackedModel, RefusesAMissingOrMisshapenTensor) {

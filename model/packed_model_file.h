@@ -58,8 +58,8 @@ class PackedModelFile {
   virtual const std::string& tokenizer_hash() const = 0;
   virtual const TpackProvenance& provenance() const = 0;
   virtual std::vector<std::string> names() const = 0;
-  // Errors: NotFound; DataLoss (the tensor's bytes are damaged), FailedPrecondition (NaN or
-  // infinity in it).
+  // Ternary codes are valid, scales finite: nobody has to look again. Errors: NotFound; DataLoss
+  // (the tensor's bytes are damaged), FailedPrecondition (NaN or infinity in it).
   virtual absl::StatusOr<TpackTensor> Get(const std::string& name) = 0;
   virtual absl::Status VerifyAll() = 0;     // all that the container lets one check of every tensor
   virtual uint64_t file_bytes() const = 0;  // of all files that belong to the model

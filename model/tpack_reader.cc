@@ -60,16 +60,15 @@ class MappedTpack final : public TpackFile {
     const auto found = index_.find(name);
     if (found == index_.end())
       return absl::NotFoundError(absl::StrCat(path_, ": no tensor '", name, "'"));
-    FirstRead& first = first_reads_[found->second];
-    std::call_once(first.once, [&] { first.status = VerifyEntry(header_.entries[found->second]); });
-    if (!first.status.ok()) return first.status;
+    RETURN_IF_ERROR(VerifyOnce(found->second));
     return View(header_.entries[found->second]);
   }
 
   absl::Status VerifyAll() override {
     uint64_t end = header_.header_end;
-    for (const TpackEntry& entry : header_.entries) {
-      RETURN_IF_ERROR(VerifyEntry(entry));
+    for (size_t i = 0; i < header_.entries.size(); ++i) {
+      RETURN_IF_ERROR(VerifyOnce(i));
+      const TpackEntry& entry = header_.entries[i];
       end = entry.offset + entry.length;
       RETURN_IF_ERROR(VerifyZeros(end, AlignUp(end)));
       if (entry.scale_count == 0) continue;
@@ -92,6 +91,12 @@ class MappedTpack final : public TpackFile {
   TpackTensor View(const TpackEntry& entry) const {
     return TensorOf(entry, Bytes(entry.offset, entry.length).data(),
                     Bytes(entry.scale_offset, entry.scale_count * sizeof(float)).data());
+  }
+
+  const absl::Status& VerifyOnce(size_t i) {
+    FirstRead& first = first_reads_[i];
+    std::call_once(first.once, [&] { first.status = VerifyEntry(header_.entries[i]); });
+    return first.status;
   }
 
   absl::Status VerifyEntry(const TpackEntry& entry) const {

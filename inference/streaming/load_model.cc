@@ -58,28 +58,6 @@ int64_t CopiedBytes(const TpackFile& file) {
   return bytes;
 }
 
-// Nothing: all of it stays.
-absl::StatusOr<std::optional<StreamPlan>> PlanFor(const PackedModelFile& file,
-                                                  const StreamOptions& options) {
-  if (options.max_weight_bytes == 0) return std::nullopt;
-  const auto* const tpack = dynamic_cast<const TpackFile*>(&file);
-  if (tpack == nullptr) {
-    const int64_t bytes = PackedBytes(file.config());
-    if (bytes <= options.max_weight_bytes) return std::nullopt;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "packed, the model takes ", bytes, " bytes, --max-weight-memory allows ",
-        options.max_weight_bytes,
-        ", and only a .tpack is streamed from disk; write one with: tritterctl convert"));
-  }
-  ASSIGN_OR_RETURN(StreamPlan plan, PlanStreaming(tpack->header(), options, tpack->path()));
-  const int64_t copied = CopiedBytes(*tpack);
-  const bool fits =
-      copied == 0 || static_cast<int64_t>(file.file_bytes()) + copied <= options.max_weight_bytes;
-  if (plan.groups.empty() && fits) return std::nullopt;
-  RETURN_IF_ERROR(CheckStreamable(*tpack));
-  return plan;
-}
-
 absl::Status ReadRange(BlockReader* reader, const FileRange& range, uint8_t* into) {
   absl::Status status;
   uint64_t at = 0;
@@ -109,12 +87,13 @@ absl::Status CheckTensors(const TpackFile& file, size_t begin, size_t end, const
 }
 
 absl::StatusOr<std::unique_ptr<PackedModel>> LoadStreamed(std::unique_ptr<PackedModelFile> file,
-                                                          const TpackFile& tpack, StreamPlan plan,
+                                                          const TpackFile& tpack,
+                                                          const LoadPlan& load,
                                                           const TernaryKernel& kernel,
-                                                          const StreamOptions& options,
                                                           Clock* clock) {
   const TpackHeader& header = tpack.header();
   const ModelConfig& config = header.config;
+  const StreamPlan& plan = *load.streamed;
   LayerStreamParts parts;
   ASSIGN_OR_RETURN(parts.disk, DirectFile::Open(tpack.path()));
   if (parts.disk->bytes() != header.file_bytes) {
@@ -162,8 +141,8 @@ absl::StatusOr<std::unique_ptr<PackedModel>> LoadStreamed(std::unique_ptr<Packed
     RETURN_IF_ERROR(CheckLayer(*stream->Resident(i), i, config.layers, kernel));
   LogInfo("layers_streamed",
           {{"path", tpack.path()},
-           {"weights_in_memory", plan.memory_bytes()},
-           {"max_weight_memory", options.max_weight_bytes},
+           {"weights_in_memory", load.weight_bytes},
+           {"max_weight_memory", load.max_weight_bytes},
            {"resident_layers", plan.resident_layers},
            {"streamed_layers", config.layers - plan.resident_layers},
            {"layers_at_a_time", plan.groups[0].layers},
@@ -177,28 +156,37 @@ absl::StatusOr<std::unique_ptr<PackedModel>> LoadStreamed(std::unique_ptr<Packed
 
 }  // namespace
 
-absl::StatusOr<int64_t> WeightMemory(const PackedModelFile& file, const StreamOptions& options) {
-  ASSIGN_OR_RETURN(const std::optional<StreamPlan> plan, PlanFor(file, options));
-  if (plan.has_value()) return static_cast<int64_t>(plan->memory_bytes());
-  const int64_t bytes = static_cast<int64_t>(file.file_bytes());
-  // Other containers are mapped too while they are packed.
+absl::StatusOr<LoadPlan> PlanLoad(const PackedModelFile& file, const StreamOptions& options) {
+  const int64_t limit = options.max_weight_bytes;
+  const int64_t stored = static_cast<int64_t>(file.file_bytes());
   const auto* const tpack = dynamic_cast<const TpackFile*>(&file);
-  return bytes + (tpack == nullptr ? PackedBytes(file.config()) : CopiedBytes(*tpack));
-}
-
-absl::StatusOr<bool> IsStreamed(const PackedModelFile& file, const StreamOptions& options) {
-  ASSIGN_OR_RETURN(const std::optional<StreamPlan> plan, PlanFor(file, options));
-  return plan.has_value();
+  if (tpack == nullptr) {
+    const int64_t packed = PackedBytes(file.config());
+    if (limit != 0 && packed > limit) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "packed, the model takes ", packed, " bytes, --max-weight-memory allows ", limit,
+          ", and only a .tpack is streamed from disk; write one with: tritterctl convert"));
+    }
+    // Mapped too, while it is packed.
+    return LoadPlan{std::nullopt, stored + packed, limit};
+  }
+  const int64_t copied = CopiedBytes(*tpack);
+  const LoadPlan whole{std::nullopt, stored + copied, limit};
+  if (limit == 0) return whole;
+  ASSIGN_OR_RETURN(StreamPlan plan, PlanStreaming(tpack->header(), options, tpack->path()));
+  if (plan.groups.empty() && (copied == 0 || whole.weight_bytes <= limit)) return whole;
+  RETURN_IF_ERROR(CheckStreamable(*tpack));
+  const int64_t bytes = static_cast<int64_t>(plan.memory_bytes());
+  return LoadPlan{std::move(plan), bytes, limit};
 }
 
 absl::StatusOr<std::unique_ptr<PackedModel>> LoadModel(std::unique_ptr<PackedModelFile> file,
-                                                       const TernaryKernel& kernel,
-                                                       const StreamOptions& options, Clock* clock) {
-  ASSIGN_OR_RETURN(const std::optional<StreamPlan> plan, PlanFor(*file, options));
-  if (!plan.has_value()) return PackedModel::Load(std::move(file), kernel);
+                                                       const LoadPlan& plan,
+                                                       const TernaryKernel& kernel, Clock* clock) {
+  if (!plan.streamed.has_value()) return PackedModel::Load(std::move(file), kernel);
   RETURN_IF_ERROR(CheckServable(file->config()));
   const auto& tpack = dynamic_cast<const TpackFile&>(*file);
-  return LoadStreamed(std::move(file), tpack, *plan, kernel, options, clock);
+  return LoadStreamed(std::move(file), tpack, plan, kernel, clock);
 }
 
 }  // namespace tritter

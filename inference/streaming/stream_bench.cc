@@ -131,9 +131,9 @@ absl::Status Bench(const BenchOptions& options) {
   ASSIGN_OR_RETURN(std::unique_ptr<TpackFile> file, TpackFile::Open(Env::Real(), path));
   const double whole = static_cast<double>(file->file_bytes());
   const StreamOptions streaming = {static_cast<int64_t>(whole * options.share), options.layers};
-  ASSIGN_OR_RETURN(const int64_t promised, WeightMemory(*file, streaming));
+  ASSIGN_OR_RETURN(const LoadPlan plan, PlanLoad(*file, streaming));
   ASSIGN_OR_RETURN(const std::unique_ptr<PackedModel> model,
-                   LoadModel(std::move(file), BestTernaryKernel(), streaming));
+                   LoadModel(std::move(file), plan, BestTernaryKernel()));
   const double pass = static_cast<double>(model->layers().stats().bytes_per_pass);
   if (pass == 0) return absl::InvalidArgumentError("the model fits into its limit: lower --share");
   Decoder one(model.get(), options.threads), eight(model.get(), options.threads);
@@ -157,7 +157,7 @@ absl::Status Bench(const BenchOptions& options) {
   // Beside the weights: activations, threads, and what the allocator holds.
   const int64_t kv = one.kv_bytes() + eight.kv_bytes();
   PrintFigure({absl::StrCat("peak memory beyond promised weights and KV cache", in),
-               static_cast<double>(peak - promised - kv) / 1e6, "MB",
+               static_cast<double>(peak - plan.weight_bytes - kv) / 1e6, "MB",
                absl::StrCat(promised / 1000000, " + ", kv / 1000000, " MB promised of ",
                             static_cast<int64_t>(whole / 1e6), " MB"),
                "<= 150"});

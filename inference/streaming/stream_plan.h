@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,13 @@ struct StreamPlan {
 // fits.
 absl::StatusOr<StreamPlan> PlanStreaming(const TpackHeader& header, const StreamOptions& options,
                                          const std::string& path);
+
+// How a model is to be loaded.
+struct LoadPlan {
+  std::optional<StreamPlan> streamed;  // nothing: all of it stays
+  int64_t weight_bytes = 0;            // in memory
+  int64_t max_weight_bytes = 0;        // that were allowed; 0: any
+};
 
 // Entries [begin, end) of the table that belong to a layer.
 struct EntryRange {

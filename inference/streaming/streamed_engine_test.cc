@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/env.h"
+#include "common/status_macros.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/engine.h"
@@ -82,6 +83,12 @@ std::vector<std::vector<float>> Logits(const PackedModel& model, int threads, in
   return logits;
 }
 
+absl::StatusOr<std::unique_ptr<PackedModel>> Load(std::unique_ptr<PackedModelFile> file,
+                                                  const StreamOptions& options) {
+  ASSIGN_OR_RETURN(const LoadPlan plan, PlanLoad(*file, options));
+  return LoadModel(std::move(file), plan, BestTernaryKernel());
+}
+
 TEST(StreamedModel, LogitsHaveTheBitsOfTheResidentEngine) {
   ModelConfig untied = TinyBitnetConfig();
   untied.tied_embeddings = false;
@@ -100,8 +107,7 @@ TEST(StreamedModel, LogitsHaveTheBitsOfTheResidentEngine) {
     const auto expected = Logits(*resident, 1, 20);
     for (const int64_t layers : {1, 2, 3}) {
       for (const int64_t budget : Budgets(path, layers)) {
-        ASSERT_OK_AND_ASSIGN(const auto model,
-                             LoadModel(Open(path), BestTernaryKernel(), {budget, layers}));
+        ASSERT_OK_AND_ASSIGN(const auto model, Load(Open(path), {budget, layers}));
         EXPECT_GT(model->layers().stats().bytes_per_pass, 0);
         const int threads = 1 + compared % 3;
         EXPECT_EQ(Logits(*model, threads, 20), expected) << name << " " << budget;
@@ -116,8 +122,7 @@ TEST(StreamedModel, LogitsHaveTheBitsOfTheResidentEngine) {
 TEST(StreamedModel, ChunksDoNotChangeABit) {
   const std::string path = Write("chunks", Deep(TinyConfig()));
   ASSERT_OK_AND_ASSIGN(const auto resident, PackedModel::Load(Open(path), BestTernaryKernel()));
-  ASSERT_OK_AND_ASSIGN(const auto streamed,
-                       LoadModel(Open(path), BestTernaryKernel(), {Budgets(path, 2)[0], 2}));
+  ASSERT_OK_AND_ASSIGN(const auto streamed, Load(Open(path), {Budgets(path, 2)[0], 2}));
   for (const int64_t chunk : {1, 7}) {
     EXPECT_EQ(Logits(*streamed, 2, chunk), Logits(*resident, 1, chunk));
   }
@@ -249,17 +254,20 @@ TEST(StreamedModel, TakesNoMoreThanTheBudgetAndAllOfItWhenItFits) {
   const auto file = Open(path);
   const int64_t whole = static_cast<int64_t>(file->file_bytes());
   for (const int64_t budget : Budgets(path, 2)) {
-    ASSERT_OK_AND_ASSIGN(const int64_t bytes, WeightMemory(*file, {budget, 2}));
-    EXPECT_LE(bytes, budget);
-    EXPECT_LT(bytes, whole);
+    ASSERT_OK_AND_ASSIGN(const LoadPlan plan, PlanLoad(*file, {budget, 2}));
+    EXPECT_TRUE(plan.streamed.has_value());
+    EXPECT_LE(plan.weight_bytes, budget);
+    EXPECT_LT(plan.weight_bytes, whole);
   }
   for (const int64_t budget : {int64_t{0}, whole + kUnit}) {
-    EXPECT_EQ(*WeightMemory(*file, {budget, 2}), whole);
-    ASSERT_OK_AND_ASSIGN(const auto model, LoadModel(Open(path), BestTernaryKernel(), {budget, 2}));
+    ASSERT_OK_AND_ASSIGN(const LoadPlan plan, PlanLoad(*file, {budget, 2}));
+    EXPECT_FALSE(plan.streamed.has_value());
+    EXPECT_EQ(plan.weight_bytes, whole);
+    ASSERT_OK_AND_ASSIGN(const auto model, Load(Open(path), {budget, 2}));
     EXPECT_EQ(model->layers().stats().bytes_per_pass, 0);
     EXPECT_NE(model->layers().Resident(6), nullptr);
   }
-  EXPECT_THAT(LoadModel(Open(path), BestTernaryKernel(), {kUnit, 2}),
+  EXPECT_THAT(Load(Open(path), {kUnit, 2}),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        AllOf(HasSubstr(path), HasSubstr("--max-weight-memory allows 4096"))));
 }
@@ -284,18 +292,18 @@ TEST(StreamedModel, OtherFormsAreRefusedWithWhatToDo) {
     ASSERT_OK(writer->Add(tensor));
   }
   ASSERT_OK(writer->Finish());
-  EXPECT_THAT(LoadModel(Open(logical), BestTernaryKernel(), {Budgets(logical, 1)[0], 1}),
+  EXPECT_THAT(Load(Open(logical), {Budgets(logical, 1)[0], 1}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("layers.3.ffn.up.weight is stored as ternary logical"),
                              HasSubstr("tritterctl convert"))));
-  EXPECT_OK(LoadModel(Open(logical), BestTernaryKernel(), {}));
+  EXPECT_OK(Load(Open(logical), {}));
 
   const auto memory = [] { return MemoryTpack::Random(TinyConfig(), 5); };
-  EXPECT_THAT(LoadModel(memory(), BestTernaryKernel(), {50000, 1}),
+  EXPECT_THAT(Load(memory(), {50000, 1}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("--max-weight-memory allows 50000"),
                              HasSubstr("only a .tpack is streamed"))));
-  EXPECT_OK(LoadModel(memory(), BestTernaryKernel(), {200000, 1}));
+  EXPECT_OK(Load(memory(), {200000, 1}));
 }
 
 }  // namespace

@@ -31,19 +31,21 @@ class FakeModelLoader : public ModelLoader {
   explicit FakeModelLoader(EngineOptions options = {}, ModelBytes bytes = {1000, 80, 20})
       : options_(options), bytes_(bytes) {}
 
-  absl::StatusOr<ModelBytes> Measure(const std::string& path) override {
+  absl::StatusOr<OpenedModel> Open(const std::string& path) override {
     if (absl::StartsWith(Basename(path), "missing"))
       return absl::NotFoundError(absl::StrCat(path, ": no such file"));
-    return bytes_;
+    return OpenedModel{
+        path,
+        MemoryTpack::Random(TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)),
+        {},
+        bytes_};
   }
-  absl::StatusOr<LoadedModel> Load(const std::string&, const std::string& path) override {
+  absl::StatusOr<LoadedModel> Load(const std::string&, OpenedModel opened) override {
+    const std::string& path = opened.path;
     if (absl::StartsWith(Basename(path), "broken"))
       return absl::DataLossError(absl::StrCat(path, ": checksum"));
     LoadedModel model;
-    ASSIGN_OR_RETURN(model.engine,
-                     Engine::Create(MemoryTpack::Random(
-                                        TinyConfig(), path == "tiny.tpack" ? 5 : HashString(path)),
-                                    options_));
+    ASSIGN_OR_RETURN(model.engine, Engine::Create(std::move(opened.file), opened.plan, options_));
     if (absl::StartsWith(Basename(path), "chat")) model.chat = ChatPrompts(kFakeChat, "<s>", "");
     return model;
   }
@@ -56,14 +58,15 @@ class FakeModelLoader : public ModelLoader {
 // Loads nothing before Open.
 class HeldModelLoader final : public FakeModelLoader {
  public:
-  absl::StatusOr<LoadedModel> Load(const std::string& name, const std::string& path) override {
+  using FakeModelLoader::Open;
+  absl::StatusOr<LoadedModel> Load(const std::string& name, OpenedModel opened) override {
     {
       MutexLock lock(&mu_);
       reached_ = true;
       changed_.NotifyAll();
       while (!open_) changed_.Wait(&mu_);
     }
-    return FakeModelLoader::Load(name, path);
+    return FakeModelLoader::Load(name, std::move(opened));
   }
   void AwaitLoad() {
     MutexLock lock(&mu_);

@@ -1,7 +1,9 @@
 #include "tests/testing/memory_tpack.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "model/tokenizer.h"
+#include "model/tpack_format.h"
 #include "tests/testing/random_tensor.h"
 
 namespace tritter {
@@ -30,10 +32,12 @@ absl::StatusOr<TpackTensor> MemoryTpack::Get(const std::string& name) {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return absl::NotFoundError(absl::StrCat("no tensor ", name));
   const TpackTensorToWrite& t = found->second;
-  return TpackTensor{
+  const TpackTensor tensor = {
       t.name, t.shape, t.type,
       absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(t.data.data()), t.data.size()),
       t.scales};
+  RETURN_IF_ERROR(VerifyTensorValues(tensor, "memory"));
+  return tensor;
 }
 
 uint64_t MemoryTpack::file_bytes() const {
