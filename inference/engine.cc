@@ -40,11 +40,14 @@ absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
 
 }  // namespace
 
-int64_t ActivationBytes(const ModelConfig& config, const EngineOptions& options) {
+int64_t ActivationBytes(const ModelConfig& config, const LoadPlan& plan,
+                        const EngineOptions& options) {
   if (options.forward != nullptr) return 0;
-  const int64_t rows = options.scheduler.max_rows();
+  const int64_t rows = WithDecodingChunk(options, plan.streamed.has_value()).scheduler.max_rows();
   const int64_t pages = options.max_kv_bytes / KvPageLayout(config, options.kv_format).page_bytes;
-  const int64_t positions = std::min(config.context, pages * kKvPagePositions);
+  // With a window a request lets go of its pages and goes on.
+  const int64_t positions =
+      config.window > 0 ? config.context : std::min(config.context, pages * kKvPagePositions);
   return ForwardBytes(config, options.threads, {rows, rows, rows, positions}) +
          options.threads * SampleBytes(config.vocab);
 }
@@ -87,7 +90,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedMod
   } else {
     forward = std::make_unique<ForwardPass>(model.get(), kernel, pool.get(), options.kv_format);
   }
-  const bool streamed = model->layers().Resident(model->config().layers - 1) == nullptr;
+  const bool streamed = plan.streamed.has_value();
   return std::unique_ptr<Engine>(new Engine(std::move(model), &tokenizer, std::move(pool),
                                             std::move(forward), kv_pages,
                                             WithDecodingChunk(options, streamed)));

@@ -48,7 +48,8 @@ struct EngineOptions {
 // Bytes that an engine of such a model works in, beside weights and KV cache: the buffers of the
 // largest step, and what its threads choose tokens in. 0 where a device computes: they are in its
 // memory.
-int64_t ActivationBytes(const ModelConfig& config, const EngineOptions& options);
+int64_t ActivationBytes(const ModelConfig& config, const LoadPlan& plan,
+                        const EngineOptions& options);
 
 // A generation at work. Destroying it cancels what is left of it. Thread-safe; outlives the engine
 // harmlessly.

@@ -4,6 +4,7 @@
 // turn, so that a long prompt stalls neither those that decode nor shorter prompts.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -24,8 +25,10 @@ struct SchedulerOptions {
   int64_t decoding_chunk = 0;    // the same while requests decode; 0: what suits the backend
   int64_t prefill_quantum = 32;  // prompt positions of one request before it is the next one's turn
 
-  // Of a step, at most: all but one request decode, that one's prompt fills the rest.
-  int64_t max_rows() const { return max_batch - 1 + prefill_chunk; }
+  // Of a step, at most: a prompt alone, or beside all other requests that decode.
+  int64_t max_rows() const {
+    return std::max(prefill_chunk, max_batch - 1 + std::min(prefill_chunk, decoding_chunk));
+  }
 };
 
 // Owned by the engine; used by its scheduler thread alone.

@@ -81,9 +81,10 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
   app->AddFlag("--stream-layers", &o->stream_layers,
                "layers read or copied at a time under --max-weight-memory; two such groups are in "
                "memory");
-  app->AddFlag("--max-memory", &o->max_memory,
-               "bytes of all models, their KV caches and what steps work in; 0: what is available at "
-               "the start")
+  app->AddFlag(
+         "--max-memory", &o->max_memory,
+         "bytes of all models, their KV caches and what steps work in; 0: what is available at "
+         "the start")
       .WithUnit();
   app->AddFlag("--max-queue", &o->max_queue, "requests that wait; one more is refused at once");
   app->AddFlag("--max-batch", &o->max_batch, "requests computed at a time");
