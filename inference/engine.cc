@@ -42,14 +42,17 @@ absl::Status WaitFor(RequestChannel* channel, absl::string_view what,
 
 int64_t ActivationBytes(const ModelConfig& config, const LoadPlan& plan,
                         const EngineOptions& options) {
-  if (options.forward != nullptr) return 0;
   const int64_t rows = WithDecodingChunk(options, plan.streamed.has_value()).scheduler.max_rows();
+  const int64_t sampling = options.threads * SampleBytes(config.vocab);
+  if (options.forward != nullptr) {  // logits and hidden states come back to the host
+    const int64_t logits = std::min(rows, LogitRowsAtOnce(config.vocab, kLogitFloats));
+    return sampling + 4 * (logits * config.vocab + rows * config.hidden);
+  }
   const int64_t pages = options.max_kv_bytes / KvPageLayout(config, options.kv_format).page_bytes;
   // With a window a request lets go of its pages and goes on.
   const int64_t positions =
       config.window > 0 ? config.context : std::min(config.context, pages * kKvPagePositions);
-  return ForwardBytes(config, options.threads, {rows, rows, rows, positions}) +
-         options.threads * SampleBytes(config.vocab);
+  return ForwardBytes(config, options.threads, {rows, rows, rows, positions}) + sampling;
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<PackedModelFile> file,
@@ -126,33 +129,17 @@ Engine::~Engine() {
 }
 
 absl::Status Engine::Enqueue(const std::string& client, std::unique_ptr<Sequence> sequence) {
-  std::optional<std::unique_ptr<Sequence>> displaced;
-  {
-    MutexLock lock(&mu_);
-    if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
-      ++stats_.refused;
-      if (observer_ != nullptr) observer_->OnRefused();
-      displaced = queue_.Displace(client);
-      if (!displaced.has_value()) {
-        return absl::ResourceExhaustedError(
-            absl::StrCat(queue_.size(), " requests are waiting already, the limit is ",
-                         options_.max_queue, "; try again later"));
-      }
-      --stats_.queued;
-    }
-    queue_.Push(client, std::move(sequence));
-    ++stats_.queued;
-    wake_.NotifyAll();
+  MutexLock lock(&mu_);
+  if (static_cast<int64_t>(queue_.size()) >= options_.max_queue) {
+    ++stats_.refused;
+    if (observer_ != nullptr) observer_->OnRefused();
+    return absl::ResourceExhaustedError(absl::StrCat(queue_.size(),
+                                                     " requests are waiting already, the limit is ",
+                                                     options_.max_queue, "; try again later"));
   }
-  if (displaced.has_value()) {
-    (*displaced)
-        ->Fail(absl::ResourceExhaustedError(
-                   absl::StrCat(options_.max_queue,
-                                " requests are waiting, which is the limit, and this one gave its ",
-                                "place to a client with fewer of them; try again later")),
-               options_.clock->Monotonic());
-    (*displaced)->Publish();
-  }
+  queue_.Push(client, std::move(sequence));
+  ++stats_.queued;
+  wake_.NotifyAll();
   return absl::OkStatus();
 }
 

@@ -29,9 +29,7 @@ struct EngineOptions {
   int threads = 1;
   bool pin_threads = false;  // each to one CPU
   int64_t max_kv_bytes = int64_t{1} << 30;
-  // Requests that wait. One more is refused at once, or takes the place of one of the client that
-  // has most of them, which then fails with ResourceExhausted.
-  int64_t max_queue = 64;
+  int64_t max_queue = 64;    // requests that wait; one more is refused at once
   bool prefix_reuse = true;  // keep keys and values of past texts for those that begin alike
   SchedulerOptions scheduler;
   KvFormat kv_format = KvFormat::kF32;
@@ -46,8 +44,8 @@ struct EngineOptions {
 };
 
 // Bytes that an engine of such a model works in, beside weights and KV cache: the buffers of the
-// largest step, and what its threads choose tokens in. 0 where a device computes: they are in its
-// memory.
+// largest step, and what its threads choose tokens in. Where a device computes, only what comes
+// back from it.
 int64_t ActivationBytes(const ModelConfig& config, const LoadPlan& plan,
                         const EngineOptions& options);
 

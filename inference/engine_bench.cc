@@ -22,6 +22,7 @@
 #include "kernels/machine_peaks.h"
 #include "model/serving/open_model.h"
 #include "tests/testing/memory_tpack.h"
+#include "tests/testing/random_model.h"
 
 namespace tritter {
 namespace {
@@ -36,22 +37,10 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ModelConfig Shape1B() {
-  ModelConfig c;
-  c.hidden = 2048;
-  c.layers = 22;
-  c.heads = 32;
-  c.kv_heads = 4;
-  c.head_dim = 64;
-  c.ffn = 5632;
-  c.vocab = 32000;
-  c.context = 4096;
-  return c;
-}
-
 absl::StatusOr<std::unique_ptr<PackedModelFile>> OpenBenchModel(const std::string& path) {
   if (!path.empty()) return OpenModel(Env::Real(), path);
-  return MemoryTpack::Random(Shape1B(), 1);
+  ASSIGN_OR_RETURN(const ModelConfig config, RandomModelPreset("1.1B"));
+  return MemoryTpack::Random(config, 1);
 }
 
 // The bare forward pass: no scheduler, no sampler.

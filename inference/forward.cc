@@ -10,8 +10,6 @@
 namespace tritter {
 namespace {
 
-// Row blocks that a worker takes at a time: a multiple of what the kernels work on together.
-constexpr int64_t kLeastBlocks = 8;
 constexpr int64_t kMostHeads = 32;  // rotated at a time
 constexpr int64_t kLeastHeadRows = 64, kMostHeadRows = 4096;
 

@@ -14,7 +14,7 @@ namespace {
 // Accumulators of one call of a matrix kernel: small enough to stay in the cache until they are
 // dequantised.
 constexpr int64_t kAccumulators = 16384;
-constexpr int64_t kLeastBlocks = 8, kMostBlocks = 64;
+constexpr int64_t kMostBlocks = 64;
 // Large blocks come from the system in whole pages: of 12 buffers, and 6 of each thread.
 constexpr int64_t kRounding = 4096;
 // Scores grow in such steps and not with every token.
@@ -29,7 +29,8 @@ int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t logit_floats) {
 }
 
 int64_t BlocksAtOnce(int64_t rows) {
-  return std::clamp(kAccumulators / (16 * rows), kLeastBlocks, kMostBlocks);
+  return std::clamp(kAccumulators / (16 * rows) / kLeastBlocks * kLeastBlocks, kLeastBlocks,
+                    kMostBlocks);
 }
 
 ForwardSizes::ForwardSizes(const ModelConfig& c, int threads, int64_t logit_rows,

@@ -21,6 +21,9 @@ inline constexpr int64_t kLogitFloats = int64_t{16} << 20;  // 64 MiB of logits 
 
 // Rows of logits that are in memory at a time: at least one.
 int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t logit_floats);
+// Row blocks that a thread takes at a time, at least: a multiple of what the kernels work on
+// together.
+inline constexpr int64_t kLeastBlocks = 8;
 // Row blocks whose accumulators stay in the cache until they are dequantised.
 int64_t BlocksAtOnce(int64_t rows);
 

@@ -373,12 +373,14 @@ class Compiler {
 
 }  // namespace
 
+absl::Status CheckJsonSchemaSize(absl::string_view schema) {
+  if (schema.size() <= kMaxJsonSchemaBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "json_schema has ", schema.size(), " bytes, at most ", kMaxJsonSchemaBytes, " are allowed"));
+}
+
 absl::StatusOr<JsonGrammar> CompileJsonSchema(absl::string_view schema) {
-  if (schema.size() > kMaxJsonSchemaBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("json_schema has ", schema.size(),
-                                                   " bytes, at most ", kMaxJsonSchemaBytes,
-                                                   " are allowed"));
-  }
+  RETURN_IF_ERROR(CheckJsonSchemaSize(schema));
   // Copying and writing values takes stack for each level.
   if (const int depth = JsonDepth(schema); depth > kMaxJsonSchemaDepth) {
     return absl::InvalidArgumentError(absl::StrCat("json_schema is nested ", depth,

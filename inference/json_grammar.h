@@ -47,6 +47,9 @@ struct JsonGrammar {
   int32_t root = 0;
 };
 
+// InvalidArgument for more than kMaxJsonSchemaBytes.
+absl::Status CheckJsonSchemaSize(absl::string_view schema);
+
 // InvalidArgument naming the path inside the schema (as in "#/properties/age/minimum") of what is
 // not supported, not well-formed, or can never be satisfied.
 absl::StatusOr<JsonGrammar> CompileJsonSchema(absl::string_view schema);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -126,9 +127,9 @@ absl::Status ModelRegistry::CheckFitsLocked(const std::string& name, const std::
       std::max<int64_t>(0, options_.max_bytes - held), " of the ", options_.max_bytes,
       " allowed are left", holders.empty() ? "" : absl::StrCat(" (", holders, " bytes are taken)"),
       "; ", holders.empty() ? "" : "unload a model first, ",
-      "lower --max-kv-memory, --max-batch or --prefill-chunk, stream layers from disk with "
-      "--max-weight-memory, or raise "
-      "--max-memory to ",
+      bytes.kv_cache == 0 ? "lower --max-batch or --prefill-chunk, or raise --max-memory to "
+                          : "lower --max-kv-memory, --max-batch or --prefill-chunk, stream layers "
+                            "from disk with --max-weight-memory, or raise --max-memory to ",
       held + bytes.total()));
 }
 
@@ -151,8 +152,15 @@ absl::StatusOr<ServedModelPtr> ModelRegistry::LoadVersion(const std::string& nam
 absl::Status ModelRegistry::Load(const std::string& name, const std::string& path,
                                  const std::function<bool()>& cancelled) {
   const auto given_up = std::make_shared<std::atomic<bool>>(false);
-  std::future<absl::Status> load = std::async(
-      std::launch::async, [this, name, path, given_up] { return LoadNow(name, path, *given_up); });
+  std::future<absl::Status> load;
+  try {
+    load = std::async(std::launch::async,
+                      [this, name, path, given_up] { return LoadNow(name, path, *given_up); });
+  } catch (const std::system_error& error) {  // the one way in which it says so
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the system gives no thread to load model \"", name, "\" of ", path, " (", error.what(),
+        "); try again, or raise the limit of processes (ulimit -u, pids.max)"));
+  }
   while (load.wait_for(absl::ToChronoMilliseconds(kCancelPoll)) != std::future_status::ready) {
     if (cancelled == nullptr || !cancelled()) continue;
     *given_up = true;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "common/status_macros.h"
+#include "inference/json_grammar.h"
 
 namespace tritter {
 namespace {
@@ -82,6 +83,7 @@ absl::Status ValidateGenerate(const GenerateParams& params, const RequestLimits&
                                                    " ids, at most ", kMaxStopIds, " are allowed"));
   }
   RETURN_IF_ERROR(CheckIds("stop_ids", params.stop_ids, limits.vocabulary));
+  RETURN_IF_ERROR(CheckJsonSchemaSize(params.json_schema));
   const int64_t prompt = static_cast<int64_t>(params.prompt.size());
   if (prompt > limits.context || params.max_tokens > limits.context - prompt) {
     return absl::OutOfRangeError(absl::StrCat("prompt of ", prompt, " tokens and max_tokens ",

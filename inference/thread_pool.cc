@@ -88,7 +88,8 @@ ThreadPool::Range ThreadPool::Claim(int64_t items, int64_t least, int64_t most) 
   for (;;) {
     if (begin >= items) return {items, items};
     const int64_t left = items - begin;
-    const int64_t size = std::min(left, std::clamp(left / (2 * threads_), least, most));
+    const int64_t fair = left / (2 * threads_) / least * least;
+    const int64_t size = std::min(left, std::clamp(fair, least, most));
     if (claimed_.compare_exchange_weak(begin, begin + size, std::memory_order_relaxed))
       return {begin, begin + size};
   }

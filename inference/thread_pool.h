@@ -41,9 +41,9 @@ class ThreadPool {
   Range Share(int64_t items, int worker) const {
     return {items * worker / threads_, items * (worker + 1) / threads_};
   }
-  // The next items that no worker has taken yet, `least` (but for the last) to `most` of them,
-  // fewer towards the end; empty when all are taken. Cores that others slow down so take less. One
-  // loop of all workers over the same `items` between two barriers.
+  // The next items that no worker has taken yet, a multiple of `least` (but for the last) and
+  // at most `most` of them, fewer towards the end; empty when all are taken. Cores that others slow
+  // down so take less. One loop of all workers over the same `items` between two barriers.
   Range Claim(int64_t items, int64_t least, int64_t most);
 
  private:

@@ -68,7 +68,7 @@ TEST(ThreadPool, EveryItemIsClaimedOnceBetweenTwoBarriers) {
             const ThreadPool::Range mine = pool.Claim(items, 8, 64);
             if (mine.begin == mine.end) break;
             EXPECT_LE(mine.end - mine.begin, 64);
-            EXPECT_TRUE(mine.end - mine.begin >= 8 || mine.end == items);
+            EXPECT_TRUE((mine.end - mine.begin) % 8 == 0 || mine.end == items);
             for (int64_t i = mine.begin; i < mine.end; ++i) ++claims[i];
           }
           pool.Barrier();

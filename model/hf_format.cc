@@ -81,7 +81,8 @@ class Fields {
          absl::StrCat("is ", value->dump(), ", expected ", only.dump()));
   }
   void Fail(absl::StatusCode code, absl::string_view key, absl::string_view message) {
-    if (status_.ok()) status_ = absl::Status(code, absl::StrCat(where_, ": `", key, "` ", ShortText(message, 500)));
+    if (status_.ok())
+      status_ = absl::Status(code, absl::StrCat(where_, ": `", key, "` ", ShortText(message, 500)));
   }
   const absl::Status& status() const { return status_; }
   const std::string& where() const { return where_; }
@@ -287,7 +288,8 @@ absl::StatusOr<HfConfig> ParseHfConfig(absl::string_view text, absl::string_view
       FindFamily(type != nullptr && type->is_string() ? type->get<std::string>() : "");
   if (!family.ok()) {
     return absl::UnimplementedError(absl::StrCat(
-        path, ": `model_type` is ", type == nullptr ? "missing" : ShortText(type->dump()), ", expected ",
+        path, ": `model_type` is ", type == nullptr ? "missing" : ShortText(type->dump()),
+        ", expected ",
         absl::StrJoin(FamilyNames(), ", ", [](std::string* out, const std::string& name) {
           absl::StrAppend(out, "\"", name, "\"");
         })));

@@ -2,10 +2,8 @@
 // one by one thing, not by a hundred.
 #pragma once
 
-#include <algorithm>
 #include <deque>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,21 +52,6 @@ class FairQueue {
     std::erase_if(turns_, [&](const std::string& client) { return lines_[client].empty(); });
     std::erase_if(lines_, [](const auto& line) { return line.second.empty(); });
     return removed;
-  }
-  // Makes room for one of `client` when the queue is full: takes out the newest of the client that
-  // has most, unless `client` would then have as many itself.
-  std::optional<T> Displace(const std::string& client) {
-    if (empty()) return std::nullopt;
-    const auto longest = std::max_element(
-        lines_.begin(), lines_.end(),
-        [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
-    const auto own = lines_.find(client);
-    const size_t after = (own == lines_.end() ? 0 : own->second.size()) + 1;
-    if (longest->second.size() <= after) return std::nullopt;
-    std::optional<T> displaced = std::move(longest->second.back());
-    longest->second.pop_back();
-    --size_;
-    return displaced;
   }
 
  private:

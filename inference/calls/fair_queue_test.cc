@@ -51,18 +51,5 @@ TEST(FairQueue, RemovesWhatIsAskedForAndForgetsClientsWithNothingLeft) {
   EXPECT_TRUE(queue.empty());
 }
 
-TEST(FairQueue, AFullQueueMakesRoomAtTheCostOfWhoHasMost) {
-  FairQueue<std::string> queue = Flooded();
-  EXPECT_EQ(queue.Displace("a"), std::nullopt) << "the flood itself";
-  queue.Push("b", "b1");
-  EXPECT_EQ(queue.Displace("b"), "a4");
-  queue.Push("b", "b2");
-  EXPECT_EQ(queue.size(), 5u);
-  EXPECT_EQ(queue.Displace("b"), std::nullopt) << "it would then have as many";
-  EXPECT_EQ(queue.Displace("c"), "a3");
-  EXPECT_EQ(Order(queue), "a1 b1 a2 b2 ");
-  EXPECT_EQ(FairQueue<std::string>().Displace("a"), std::nullopt);
-}
-
 }  // namespace
 }  // namespace tritter

@@ -20,22 +20,10 @@
 #include "kernels/cuda/ternary_products.h"
 #include "model/serving/open_model.h"
 #include "tests/testing/memory_tpack.h"
+#include "tests/testing/random_model.h"
 
 namespace tritter {
 namespace {
-
-ModelConfig Shape1B() {
-  ModelConfig c;
-  c.hidden = 2048;
-  c.layers = 22;
-  c.heads = 32;
-  c.kv_heads = 4;
-  c.head_dim = 64;
-  c.ffn = 5632;
-  c.vocab = 32000;
-  c.context = 4096;
-  return c;
-}
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -205,7 +193,8 @@ absl::Status Bench(const std::string& path) {
   (void)cudaStreamDestroy(stream);
   std::unique_ptr<PackedModelFile> file;
   if (path.empty()) {
-    file = MemoryTpack::Random(Shape1B(), 1);
+    ASSIGN_OR_RETURN(const ModelConfig config, RandomModelPreset("1.1B"));
+    file = MemoryTpack::Random(config, 1);
   } else {
     ASSIGN_OR_RETURN(file, OpenModel(Env::Real(), path));
   }

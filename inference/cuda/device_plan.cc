@@ -93,7 +93,7 @@ int64_t HostCopyBytes(const ModelConfig& c, const StreamOptions& options) {
   const auto plan =
       PlanDeviceWeights(c, DeviceOuterBytes(c, TpackType::kF32, TpackType::kF32), options);
   return plan.ok() ? plan->streamed_bytes() + 2 * plan->group_bytes()
-                   : (c.layers + 2 * options.layers) * LayoutOfLayer(c).bytes;
+                   : (c.layers + 2 * std::min(options.layers, c.layers)) * LayoutOfLayer(c).bytes;
 }
 
 }  // namespace tritter

@@ -150,10 +150,9 @@ absl::StatusOr<std::unique_ptr<Work>> StartWork(const ModelRegistry& registry,
   work->request.params.client = ClientOf(http, work->request.user);
   Engine* const engine = work->model->engine.get();
   ASSIGN_OR_RETURN(const auto prompts, Prompts(work->request, *work->model, options.clock->Now()));
-  ASSIGN_OR_RETURN(
-      work->group,
-      GenerationGroup::Start(
-          engine, MakeGenerations(work->request, prompts, engine->limits(), options.fresh_seed())));
+  ASSIGN_OR_RETURN(std::vector<GenerateParams> generations,
+                   MakeGenerations(work->request, prompts, engine->limits(), options.fresh_seed()));
+  ASSIGN_OR_RETURN(work->group, GenerationGroup::Start(engine, std::move(generations)));
   work->gone = http.client_gone;
   work->answer.chat = chat;
   work->answer.id = absl::StrFormat("%s-%016x", chat ? "chatcmpl" : "cmpl", options.fresh_seed());

@@ -264,20 +264,33 @@ TEST_F(HttpApiTest, AFullQueueIs429) {
   EXPECT_EQ(json::parse(reply.body)["error"]["code"], "queue_full");
 }
 
-TEST_F(HttpApiTest, UsersOfOneAddressShareTheQueue) {
+TEST_F(HttpApiTest, UsersOfOneAddressTakeTurns) {
   EngineOptions options;
-  options.max_queue = 2;
+  options.scheduler.max_batch = 1;
   Start(options);
   HeldEngine held(engine());
   HttpTestClient flood(server_->address()), single(server_->address());
-  flood.Ask("POST", "/v1/completions", R"({"prompt":"x","n":2,"user":"a"})");
-  while (engine()->stats().queued < 2) std::this_thread::yield();
-  single.Ask("POST", "/v1/completions", R"({"prompt":"x","user":"b"})");
-  const HttpReply displaced = flood.Read();
-  EXPECT_EQ(displaced.code, 429);
-  EXPECT_THAT(displaced.body, HasSubstr("gave its place to a client with fewer"));
+  flood.Ask("POST", "/v1/completions", R"({"prompt":"x","n":8,"max_tokens":100,"user":"a"})");
+  while (engine()->stats().queued < 8) std::this_thread::yield();
+  single.Ask("POST", "/v1/completions", R"({"prompt":"x","max_tokens":1,"user":"b"})");
+  while (engine()->stats().queued < 9) std::this_thread::yield();
   held.Open();
   EXPECT_EQ(single.Read().code, 200);
+  EXPECT_GT(engine()->stats().queued, 0) << "the flood still waits";
+  EXPECT_EQ(flood.Read().code, 200);
+}
+
+TEST_F(HttpApiTest, ManyChoicesOfWhatIsRefusedAreNeverMade) {
+  Start();
+  const std::string prompt(1 << 20, 'x');  // beyond the context
+  const HttpReply reply =
+      Post("/v1/completions", absl::StrCat(R"({"n":64,"prompt":")", prompt, "\"}"));
+  EXPECT_EQ(reply.code, 400);
+  EXPECT_THAT(reply.body, HasSubstr("exceed the model's context"));
+  const HttpReply user = Post(
+      "/v1/completions", absl::StrCat(R"({"prompt":"x","user":")", std::string(513, 'u'), "\"}"));
+  EXPECT_EQ(user.code, 400);
+  EXPECT_THAT(user.body, HasSubstr("has 513 bytes, at most 512"));
 }
 
 TEST_F(HttpApiTest, ADisconnectedClientStopsTheWork) {

@@ -68,6 +68,16 @@ void ReadLogitBias(JsonFields* fields, SamplingParams* sampling) {
   }
 }
 
+// It is kept with every request that waits.
+void ReadUser(JsonFields* fields, std::string* user) {
+  constexpr size_t kMaxBytes = 512;
+  fields->String("user", user);
+  if (user->size() > kMaxBytes) {
+    fields->Fail("user",
+                 absl::StrCat("has ", user->size(), " bytes, at most ", kMaxBytes, " are allowed"));
+  }
+}
+
 void ReadStreaming(JsonFields* fields, OpenAiRequest* request) {
   fields->Bool("stream", &request->stream);
   const json* options = fields->Find("stream_options");
@@ -135,7 +145,7 @@ void ReadCommon(JsonFields* fields, OpenAiRequest* request) {
   if (fields->Integer("seed", std::numeric_limits<int64_t>::min(),
                       std::numeric_limits<int64_t>::max(), &seed))
     request->seed = static_cast<uint64_t>(seed);
-  fields->String("user", &request->user);
+  ReadUser(fields, &request->user);
   // Of the account, not of the text.
   fields->Ignore({"metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
                   "prompt_cache_retention"});
@@ -290,7 +300,7 @@ absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view
                 absl::StrCat("is \"", encoding, "\", allowed are float and base64"));
   request.base64 = encoding == "base64";
   fields.Unsupported({"dimensions"});
-  fields.String("user", &request.user);
+  ReadUser(&fields, &request.user);
   RETURN_IF_ERROR(fields.Finish());
   return request;
 }
@@ -304,21 +314,23 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const OpenAiPrompt& prompt, absl:
   return ids;
 }
 
-std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,
-                                            const std::vector<std::vector<int32_t>>& prompts,
-                                            const RequestLimits& limits, uint64_t fresh_seed) {
+absl::StatusOr<std::vector<GenerateParams>> MakeGenerations(
+    const OpenAiRequest& request, const std::vector<std::vector<int32_t>>& prompts,
+    const RequestLimits& limits, uint64_t fresh_seed) {
   const int64_t positions = LongestRequest(limits);
   std::vector<GenerateParams> generations;
   uint64_t seed = request.seed.value_or(fresh_seed);
   for (const std::vector<int32_t>& prompt : prompts) {
+    GenerateParams params = request.params;
+    params.prompt = prompt;
+    // Without a limit: up to the end of the context.
+    params.max_tokens = request.max_tokens.value_or(
+        std::max<int64_t>(1, positions - static_cast<int64_t>(prompt.size())));
+    // Before there are n of it, which may take n times as much memory.
+    RETURN_IF_ERROR(ValidateGenerate(params, limits));
     for (int64_t i = 0; i < request.n; ++i) {
-      GenerateParams params = request.params;
-      params.prompt = prompt;
-      // Without a limit: up to the end of the context.
-      params.max_tokens = request.max_tokens.value_or(
-          std::max<int64_t>(1, positions - static_cast<int64_t>(prompt.size())));
       params.sampling.seed = seed++;
-      generations.push_back(std::move(params));
+      generations.push_back(params);
     }
   }
   return generations;

@@ -51,9 +51,9 @@ absl::StatusOr<OpenAiEmbeddingsRequest> ParseEmbeddingsRequest(absl::string_view
 
 // What the engine is asked, choice by choice: prompt 0 with its n choices, then prompt 1 …
 // `prompts`: one per prompt. Choice i is sampled with seed + i.
-std::vector<GenerateParams> MakeGenerations(const OpenAiRequest& request,
-                                            const std::vector<std::vector<int32_t>>& prompts,
-                                            const RequestLimits& limits, uint64_t fresh_seed);
+absl::StatusOr<std::vector<GenerateParams>> MakeGenerations(
+    const OpenAiRequest& request, const std::vector<std::vector<int32_t>>& prompts,
+    const RequestLimits& limits, uint64_t fresh_seed);
 // `name`: the parameter that it came in. Errors: those of Tokenizer::Encode (ParameterError).
 absl::StatusOr<std::vector<int32_t>> PromptIds(const OpenAiPrompt& prompt, absl::string_view name,
                                                const Tokenizer& tokenizer);

@@ -222,27 +222,31 @@ TEST(OpenAiRequest, EmbeddingsTakeWhatPromptsTake) {
 TEST(OpenAiRequest, ChoicesDifferInTheirSeedAlone) {
   OpenAiRequest r = Completion(",\"n\":2,\"seed\":40,\"max_tokens\":5");
   RequestLimits limits;
+  limits.vocabulary = 10;
   limits.context = 100;
   limits.kv_pages = 100;
-  const std::vector<GenerateParams> made = MakeGenerations(r, {{1, 2}, {3}}, limits, 7);
+  ASSERT_OK_AND_ASSIGN(const std::vector<GenerateParams> made,
+                       MakeGenerations(r, {{1, 2}, {3}}, limits, 7));
   ASSERT_EQ(made.size(), 4u);
   EXPECT_THAT(made[1].prompt, ElementsAre(1, 2));
   EXPECT_THAT(made[2].prompt, ElementsAre(3));
   EXPECT_EQ(made[0].sampling.seed, 40u);
   EXPECT_EQ(made[3].sampling.seed, 43u);
   r.seed.reset();
-  EXPECT_EQ(MakeGenerations(r, {{1}}, limits, 7)[1].sampling.seed, 8u);
+  EXPECT_EQ((*MakeGenerations(r, {{1}}, limits, 7))[1].sampling.seed, 8u);
 }
 
 TEST(OpenAiRequest, WithoutALimitATextMayFillTheContextOrTheMemory) {
   OpenAiRequest r;
   RequestLimits limits;
+  limits.vocabulary = 10;
   limits.context = 100;
   limits.kv_pages = 100;
-  EXPECT_EQ(MakeGenerations(r, {{1, 2}}, limits, 7)[0].max_tokens, 98);
+  EXPECT_EQ((*MakeGenerations(r, {{1, 2}}, limits, 7))[0].max_tokens, 98);
   limits.kv_pages = 2;
-  EXPECT_EQ(MakeGenerations(r, {{1, 2}}, limits, 7)[0].max_tokens, 30);
-  EXPECT_EQ(MakeGenerations(r, {std::vector<int32_t>(40, 1)}, limits, 7)[0].max_tokens, 1);
+  EXPECT_EQ((*MakeGenerations(r, {{1, 2}}, limits, 7))[0].max_tokens, 30);
+  EXPECT_THAT(MakeGenerations(r, {std::vector<int32_t>(40, 1)}, limits, 7).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ absl::Status Bench(const BenchOptions& options) {
   const int64_t kv = one.kv_bytes() + eight.kv_bytes();
   PrintFigure({absl::StrCat("peak memory beyond promised weights and KV cache", in),
                static_cast<double>(peak - plan.weight_bytes - kv) / 1e6, "MB",
-               absl::StrCat(promised / 1000000, " + ", kv / 1000000, " MB promised of ",
+               absl::StrCat(plan.weight_bytes / 1000000, " + ", kv / 1000000, " MB promised of ",
                             static_cast<int64_t>(whole / 1e6), " MB"),
                "<= 150"});
   return absl::OkStatus();

@@ -88,9 +88,9 @@ absl::Status TokenPattern::FindAll(absl::string_view text, Scratch* scratch,
       std::array<PCRE2_UCHAR, 256> message{};
       pcre2_get_error_message(rc, message.data(), message.size());
       return absl::InvalidArgumentError(absl::StrCat(
-          "the tokenizer's pattern `", ShortText(source_), "` gives up at byte ", at, " of ", text.size(),
-          ": ", reinterpret_cast<char*>(message.data()), ", allowed for a match are ", kMaxSteps,
-          " steps and ", kMaxKilobytes, " kB; break up what repeats there"));
+          "the tokenizer's pattern `", ShortText(source_), "` gives up at byte ", at, " of ",
+          text.size(), ": ", reinterpret_cast<char*>(message.data()), ", allowed for a match are ",
+          kMaxSteps, " steps and ", kMaxKilobytes, " kB; break up what repeats there"));
     }
     // Neither before `at` nor empty: patterns that could are not compiled.
     matches->push_back({found[0], found[1]});
