@@ -72,10 +72,11 @@ std::string RunYaml(const std::string& name, const std::map<std::string, std::st
       {"every", "20"},       {"keep", "10"},
       {"min", "2"},          {"max", "2"},
       {"evaluate", "30"},    {"export", "{format: tpack}"},
+      {"family", "tritter"},
   };
   for (const auto& [key, value] : overrides) v[key] = value;
   return absl::StrCat(
-      "name: ", name, "\nmodel: {preset: nano, vocab: 264}\n",
+      "name: ", name, "\nmodel: {preset: nano, vocab: 264, family: ", v["family"], "}\n",
       "data: {sources: [{name: shakespeare, shards: shards}]}\n",
       "training:\n  steps: ", v["steps"], "\n  sequence_length: ", v["sequence_length"],
       "\n  global_batch: ", v["global_batch"], "\n  micro_batch: ", v["micro_batch"],

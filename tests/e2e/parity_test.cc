@@ -66,15 +66,19 @@ struct Agreement {
   }
 };
 
-TEST(Parity, WorkerAndServedModelAgree) {
-  const std::string folder = TempFolder("parity");
+class Parity : public testing::TestWithParam<const char*> {};  // of a family
+INSTANTIATE_TEST_SUITE_P(Families, Parity, testing::Values("tritter", "bitnet"));
+
+TEST_P(Parity, WorkerAndServedModelAgree) {
+  const std::string folder = TempFolder(std::string("parity-") + GetParam());
   ASSERT_OK(MakeShards(folder));
   Cluster cluster(folder);
   ASSERT_OK(cluster.StartCoordinator());
   ASSERT_OK(cluster.StartWorker("w0"));
   ASSERT_OK(cluster.StartWorker("w1"));
   ASSERT_OK_AND_ASSIGN(const std::string run_id,
-                       cluster.Submit(RunYaml("parity", {{"steps", std::to_string(kSteps)}})));
+                       cluster.Submit(RunYaml(
+                           "parity", {{"steps", std::to_string(kSteps)}, {"family", GetParam()}})));
   ASSERT_OK_AND_ASSIGN(const v1::Run run, cluster.WaitForEnd(run_id));
   ASSERT_EQ(run.state(), v1::RUN_STATE_COMPLETED) << run.reason() << cluster.LogTails();
   ASSERT_EQ(run.artifacts_size(), 1);
