@@ -9,6 +9,7 @@
 #include "common/testing/fake_clock.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
+#include "inference/testing/engine_requests.h"
 #include "inference/testing/fake_model_loader.h"
 #include "inference/testing/held_engine.h"
 #include "tritter/v1/errors.pb.h"
@@ -220,21 +221,27 @@ TEST_F(InferenceServiceTest, AFullQueueIsRefusedAtOnce) {
   EXPECT_EQ(ReasonOf(s.status), v1::ErrorDetail::QUEUE_FULL);
 }
 
-TEST_F(InferenceServiceTest, AFloodOfAnotherClientLeavesAPlaceInTheQueue) {
+TEST_F(InferenceServiceTest, AConnectionIsAClientThatHasItsTurn) {
   EngineOptions options;
-  options.max_queue = 2;
+  options.scheduler.max_batch = 1;
   Start(options);
   HeldEngine held(engine_);
-  held.FillQueue(2);  // of nobody in particular, and so not of this connection
+  std::vector<std::unique_ptr<Generation>> flood;  // of nobody in particular
+  for (int i = 0; i < 20; ++i) flood.push_back(*engine_->Generate(Params({kBosId}, 3)));
   grpc::ClientContext context;
   auto reader = stub_->Generate(&context, Request("x", 5));
-  while (engine_->stats().refused < 1) std::this_thread::yield();
+  while (engine_->stats().queued < 21) std::this_thread::yield();
   held.Open();
   v1::GenerateResponse r;
   while (reader->Read(&r)) {
   }
   EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_EQ(r.usage().generated_tokens(), 5);
+  // It came last and is admitted second.
+  const absl::Duration queued = absl::Seconds(r.usage().queue_seconds());
+  for (size_t i = 0; i < flood.size(); ++i) {
+    const absl::Duration other = Collect(*flood[i]).usage.queued;
+    if (i > 0) EXPECT_GT(other, queued) << i;
+  }
 }
 
 TEST_F(InferenceServiceTest, TooManyCallsAreRefused) {
@@ -279,10 +286,13 @@ TEST_F(InferenceServiceTest, AClientThatDoesNotReadIsEndedAndToldTheLimit) {
   grpc::ClientContext context;
   v1::GenerateRequest request = Request("x", 250);
   request.set_logprobs(20);
+  const auto finished = [&] {  // the warm-up among them
+    return engine_->stats().finished[static_cast<size_t>(FinishReason::kLength)];
+  };
+  const int64_t before = finished();
   auto reader = stub->Generate(&context, request);
   // Everything is generated, and most of it not taken.
-  while (engine_->stats().finished[static_cast<size_t>(FinishReason::kLength)] < 1)
-    std::this_thread::yield();
+  while (finished() == before) std::this_thread::yield();
   EXPECT_EQ(limit_->at_work(), 1);
   while (limit_->at_work() > 0) {
     clock_.Advance(absl::Minutes(6));

@@ -270,7 +270,8 @@ TEST_F(HttpApiTest, UsersOfOneAddressTakeTurns) {
   Start(options);
   HeldEngine held(engine());
   HttpTestClient flood(server_->address()), single(server_->address());
-  flood.Ask("POST", "/v1/completions", R"({"prompt":"x","n":8,"max_tokens":100,"user":"a"})");
+  flood.Ask("POST", "/v1/completions",
+            R"({"prompt":"x","n":8,"max_tokens":250,"ignore_eos":true,"user":"a"})");
   while (engine()->stats().queued < 8) std::this_thread::yield();
   single.Ask("POST", "/v1/completions", R"({"prompt":"x","max_tokens":1,"user":"b"})");
   while (engine()->stats().queued < 9) std::this_thread::yield();
