@@ -20,12 +20,12 @@ absl::StatusOr<OpenedModel> EngineLoader::Open(const std::string& path) {
   ASSIGN_OR_RETURN(opened.file, OpenModel(Env::Real(), path));
   ASSIGN_OR_RETURN(opened.plan, PlanLoad(*opened.file, engine.host_streaming()));
   const ModelConfig& config = opened.file->config();
-  const int64_t weights = opened.plan.weight_bytes;
-  if (engine.forward == nullptr) {
-    opened.bytes = {weights, engine.max_kv_bytes, ActivationBytes(config, opened.plan, engine)};
-  } else {
+  opened.bytes = {opened.plan.weight_bytes, engine.max_kv_bytes,
+                  ActivationBytes(config, opened.plan, engine)};
+  if (engine.forward != nullptr) {
     // A GPU has the KV cache in its own memory, and what is copied to it is here a second time.
-    opened.bytes = {weights + HostCopyBytes(config, engine.streaming), 0, 0};
+    opened.bytes.weights += HostCopyBytes(config, engine.streaming);
+    opened.bytes.kv_cache = 0;
   }
   return opened;
 }
