@@ -37,8 +37,9 @@ int Exposer::Handle(mg_connection* connection, void* self) {
           method == "GET" ? exposer->registry_->Text() : "");
   } else if (uri == "/healthz") {
     const absl::Status status = exposer->options_.health();
-    Reply(connection, status.ok() ? 200 : 503, status.ok() ? "OK" : "Service Unavailable", kPlain,
-          status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n"));
+    Reply(
+        connection, status.ok() ? 200 : 503, status.ok() ? "OK" : "Service Unavailable", kPlain,
+        absl::StrCat(status.ok() ? exposer->options_.text() : std::string(status.message()), "\n"));
   } else {
     Reply(connection, 404, "Not Found", kPlain, "here are /metrics and /healthz\n");
   }

@@ -16,8 +16,10 @@ namespace tritter {
 
 struct ExposerOptions {
   std::string address = "127.0.0.1:0";  // host:port; port 0: any free one
-  // OK: 200 "ok"; else 503 with the message. Called on a thread of the exposer, must not block.
+  // OK: 200 with `text`; else 503 with the message. Called on a thread of the exposer, must not
+  // block.
   std::function<absl::Status()> health = [] { return absl::OkStatus(); };
+  std::function<std::string()> text = [] { return "ok"; };
 };
 
 // Serves from Start until it is destroyed, with threads of its own. The registry must outlive it.

@@ -39,8 +39,9 @@ std::string Fetch(int port, const std::string& path, const std::string& method =
 TEST(Exposer, ServesMetricsAndHealthOnAFreePort) {
   Registry registry("test");
   registry.GetCounter("tritter_plans_total").Increment(4);
-  std::atomic<bool> healthy{true};
+  std::atomic<bool> healthy{true}, stands_by{false};
   ExposerOptions options;
+  options.text = [&] { return stands_by ? "standby: another leads" : "ok"; };
   options.health = [&] {
     return healthy ? absl::OkStatus() : absl::UnavailableError("store is closed");
   };
@@ -52,6 +53,9 @@ TEST(Exposer, ServesMetricsAndHealthOnAFreePort) {
   EXPECT_THAT(metrics, StartsWith("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"));
   EXPECT_THAT(metrics, HasSubstr("\ntritter_plans_total 4"));
   EXPECT_THAT(Fetch(exposer->port(), "/healthz"), testing::EndsWith("\r\n\r\nok\n"));
+  stands_by = true;
+  EXPECT_THAT(Fetch(exposer->port(), "/healthz"),
+              testing::EndsWith("\r\n\r\nstandby: another leads\n"));
   healthy = false;
   const std::string sick = Fetch(exposer->port(), "/healthz");
   EXPECT_THAT(sick, StartsWith("HTTP/1.1 503"));
