@@ -5,6 +5,7 @@
 namespace tritter {
 
 inline constexpr char kEventWorkerLost[] = "worker_lost";
+inline constexpr char kEventStraggler[] = "straggler";
 inline constexpr char kEventEpochFormed[] = "epoch_formed";
 inline constexpr char kEventEpochLost[] = "epoch_lost";
 inline constexpr char kEventEpochCompleted[] = "epoch_completed";
@@ -19,6 +20,8 @@ inline constexpr char kEventRunResumed[] = "run_resumed";
 inline constexpr char kEventRunCancelling[] = "run_cancelling";
 inline constexpr char kEventRunCancelled[] = "run_cancelled";
 inline constexpr char kEventRunCompleted[] = "run_completed";
+inline constexpr char kEventRunExporting[] = "run_exporting";
+inline constexpr char kEventRunDeploying[] = "run_deploying";
 inline constexpr char kEventRunReported[] = "run_reported";
 inline constexpr char kEventRunFailed[] = "run_failed";
 
