@@ -137,9 +137,28 @@ void ReadStages(RunMaps* maps, RunDraft* draft) {
   }
 }
 
+// Of jobs that train nothing.
+void ReadJob(RunMaps* maps, RunDraft* draft) {
+  for (const RunSection& section : PlainSections()) {
+    if (section.key != draft->job) continue;
+    YamlMap map = maps->root.Map(section.key);
+    ReadYamlFields(section.fields, &map, draft);
+  }
+  std::vector<std::string> others = {"model", "data", "training"};
+  for (const RunSection& section : PlainSections()) others.push_back(section.key);
+  for (const std::string& key : others) {
+    if (key == draft->job || !maps->root.Has(key)) continue;
+    maps->root.Skip(key);
+    maps->root.Error(key, absl::StrCat("has no meaning with job ", draft->job,
+                                       ", which holds name, priority, of, after and ", draft->job,
+                                       "; remove it"));
+  }
+}
+
 void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDraft* draft) {
   maps->root = root;
   ReadYamlFields(RootFields(), &maps->root, draft);
+  if (!IsTraining(*draft)) return ReadJob(maps, draft);
   root.Require("model");
   maps->model = root.Map("model");
   if (maps->model.present()) draft->model = ReadModelConfig(maps->model);

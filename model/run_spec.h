@@ -31,6 +31,13 @@ struct StageSpec {
 
 struct RunSpec {
   std::string name;  // [a-z0-9][a-z0-9-]{0,62}
+  // "train"; "export" and "serve" work on what the run `of` has left, and hold nothing of a model,
+  // of data or of training.
+  std::string job = "train";
+  std::string of;
+  // Runs that must be complete before this one begins. Names or identifiers; the coordinator
+  // resolves them, as it does `of`, to identifiers.
+  std::vector<std::string> after;
   ModelConfig model;
   std::vector<SourceSpec> sources;
   std::vector<StageSpec>
@@ -67,14 +74,25 @@ struct RunSpec {
   bool evaluate_raw = true;                 // the raw weights too, beside the averaged ones
   std::vector<std::string> sample_prompts;  // text is generated from them at each evaluation
   int64_t sample_tokens = 64;               // of each
-  std::string export_format;                // "" or "tpack"
-  std::string export_head = "f32";          // the output head in it: "f32", "int8" or "int4"
+  std::string export_format;                // "" or "tpack"; of job "export" any of model/export.h
+  std::string export_head = "f32";          // the output head in a tpack: "f32", "int8" or "int4"
+  int64_t export_step = 0;                  // of job "export": of the checkpoint; 0: the newest
+  std::string serve_model;                  // of job "serve": the name that servers load it by
+  // Epochs in a row that may fail without progress before the run does; pauses between them.
+  int64_t retry_budget = 5;
+  double retry_delay = 1.0, retry_longest_delay = 30.0;  // seconds
   int64_t priority = 0;
   // The run that this one extends, "" for none: training goes on from a checkpoint of its stable
   // phase; 0: the newest there. The coordinator resolves both, the run to its identifier.
   std::string extend_run;
   int64_t extend_step = 0;
+  // The run whose checkpoint this one begins with, "" for none: weights, moments, averages and
+  // step. Resolved as extend_run.
+  std::string clone_run;
+  int64_t clone_step = 0;
 };
+
+inline bool IsTraining(const RunSpec& spec) { return spec.job == "train"; }
 
 // Whether evaluation looks at the raw weights too: averages over one step are the weights.
 inline bool EvaluatesRawWeights(const RunSpec& spec) {

@@ -12,6 +12,8 @@ namespace {
 
 using Fields = std::vector<YamlField<RunDraft>>;
 
+constexpr size_t kMaxAfter = 64;
+
 // One of `available`; a word of `planned` is refused with what to do instead.
 YamlField<RunDraft> ChoiceField(std::string key, std::string RunDraft::* member,
                                 std::vector<std::string> available,
@@ -69,6 +71,34 @@ const Fields& RootFields() {
                           "What the run is called in lists, folders and metrics."),
       IntegerField<RunDraft>("priority", &RunDraft::priority, -1000, 1000, "0",
                              "Runs of a higher priority leave the queue first."),
+      ChoiceField(
+          "job", &RunDraft::job, {"train", "export", "serve"}, {}, "train",
+          "What the run does. `export` writes a checkpoint of the run `of` as another file "
+          "format, `serve` has the inference servers load what `of` has exported; both hold "
+          "`name`, `priority`, `of`, `after` and the mapping of their own name alone."),
+      TextField<RunDraft>("of", &RunDraft::of, "text: name or identifier of a run",
+                          "required with job export and serve",
+                          "The run whose result the job works on; it must be complete first."),
+      {"after",
+       absl::StrCat("list of texts, at most ", kMaxAfter, ": names or identifiers of runs"), "[]",
+       "Runs that must be complete before this one begins; until then it waits and says for which. "
+       "A name is the newest run of that name when this one is submitted.",
+       [](YamlMap* map, RunDraft* out) {
+         if (!map->Get("after", &out->after)) return;
+         if (out->after.size() > kMaxAfter) {
+           map->Error("after", absl::StrCat("names ", out->after.size(), " runs, expected at most ",
+                                            kMaxAfter));
+         }
+         for (size_t i = 0; i < out->after.size(); ++i) {
+           const std::string& name = out->after[i];
+           if (name.empty() || name.size() > 128) {
+             map->Error("after", absl::StrCat("has a name of ", name.size(),
+                                              " characters, expected 1 to 128"));
+           } else if (std::count(out->after.begin(), out->after.begin() + i, name) > 0) {
+             map->Error("after", absl::StrCat("names `", name, "` twice"));
+           }
+         }
+       }},
   };
   return *fields;
 }
@@ -219,6 +249,15 @@ const std::vector<RunSection>& PlainSections() {
                      "submits such a run."),
         IntegerField<D>("step", &D::extend_step, 0, kNoLimit, "0",
                         "Step of that checkpoint; 0: the newest of the stable phase.")}},
+      {"clone",
+       {TextField<D>("run", &D::clone_run, "text: name or identifier of a run", "none",
+                     "Begin with a checkpoint of this run; `tritterctl clone` submits such a run. "
+                     "Weights, moments, averages and step are taken: training goes on at that step "
+                     "with this "
+                     "run's schedule and data. Every parameter must have the same shape and the "
+                     "optimiser the same moments."),
+        IntegerField<D>("step", &D::clone_step, 0, kNoLimit, "0",
+                        "Step of that checkpoint; 0: the newest.")}},
       {"hybrid",
        {ChoiceField(
            "mode", &D::hybrid_mode, {"off", "auto"},
@@ -238,6 +277,16 @@ const std::vector<RunSection>& PlainSections() {
         BooleanField<D>("deterministic", &D::deterministic, "false",
                         "On a GPU: the same state gives the same bits, at some cost of speed; a "
                         "CPU always does.")}},
+      {"retry",
+       {IntegerField<D>("budget", &D::retry_budget, 1, 1'000'000, "5",
+                        "Epochs in a row that may end in a failure without progress (a step beyond "
+                        "all before, a checkpoint) before the run fails; 1: the first failure ends "
+                        "it."),
+        NumberField<D>("delay", &D::retry_delay, 0, 86400, "1.0",
+                       "Seconds before the second of them is tried again (the first is at once); "
+                       "doubles with each."),
+        NumberField<D>("longest_delay", &D::retry_longest_delay, 0, 86400, "30.0",
+                       "Seconds beyond which it doubles no more.")}},
       {"checkpoint",
        {IntegerField<D>("every", &D::given_checkpoint_every, 0, kNoLimit, kTenth,
                         "Steps between checkpoints; 0: one at the end only."),
@@ -275,11 +324,12 @@ const std::vector<RunSection>& PlainSections() {
         IntegerField<D>("sample_tokens", &D::sample_tokens, 1, 1000, "64",
                         "Tokens that are generated from each prompt.")}},
       {"export",
-       {{"format", "one of none, tpack", "none",
-         "Deployable file written when the run is complete.",
+       {{"format", "one of none, tpack; of job export: tpack, safetensors, hf, gguf",
+         "none; required with job export",
+         "Deployable file written when the run is complete; of job export the file it writes.",
          [](YamlMap* map, D* out) {
            std::string name;
-           if (map->GetChoice("format", {"none", "tpack"}, &name)) {
+           if (map->GetChoice("format", {"none", "tpack", "safetensors", "hf", "gguf"}, &name)) {
              out->export_format = name == "none" ? "" : name;
            }
          }},
@@ -288,7 +338,15 @@ const std::vector<RunSection>& PlainSections() {
          "row in int8 or int4, which is read whole for every token.",
          [](YamlMap* map, D* out) {
            map->GetChoice("head", {"f32", "int8", "int4"}, &out->export_head);
-         }}}},
+         }},
+        IntegerField<D>("step", &D::export_step, 0, kNoLimit, "0",
+                        "Of job export: step of the checkpoint; 0: the newest.")}},
+      {"serve",
+       {TextField<D>("model", &D::serve_model,
+                     "text: letters, digits, `.`, `_` and -, at most 64 characters",
+                     "the name of the run that was trained",
+                     "Of job serve: the name that servers load the model by; the one that serves "
+                     "under it is replaced, requests at work on it are finished.")}},
   };
   return *sections;
 }

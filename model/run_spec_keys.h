@@ -37,8 +37,8 @@ const std::vector<YamlField<RunDraft>>& LabelWeightFields();
 const std::vector<YamlField<RunDraft>>& TrainingFields();
 const std::vector<YamlField<RunDraft>>& LearningRateFields();
 
-// Mappings that hold plain keys only: "extend", "hybrid", "workers", "checkpoint", "evaluation",
-// "export".
+// Mappings that hold plain keys only: "extend", "clone", "hybrid", "workers", "retry",
+// "checkpoint", "evaluation", "export", "serve".
 struct RunSection {
   std::string key;
   std::vector<YamlField<RunDraft>> fields;

@@ -12,7 +12,7 @@ constexpr char kIntroduction[] = R"(# run.yaml
 The shape of a training run. This page is printed by `bazel run //model:print_run_yaml_reference` from the tables that
 the parser itself reads by; a test compares them.
 
-Every key has a default but `model`, `data` and one of `training.steps` and `training.tokens`. Unknown, duplicate and
+Every key has a default but `model`, `data` and one of `training.steps` and `training.tokens` (job train). Unknown, duplicate and
 misspelt keys, wrong types and values that do not fit together are errors of the form `file:line:column: key: message`,
 all of them at once. `tritterctl validate run.yaml` checks a file.
 
@@ -31,6 +31,15 @@ training:
 workers: {min: 2, max: 2}
 checkpoint: {every: 200, keep: 3}
 export: {format: tpack}
+```
+
+A run of another job works on what a run has left; its file is short:
+
+```yaml
+name: shakespeare-int8
+job: export
+of: shakespeare-nano
+export: {format: tpack, head: int8}
 ```
 
 Shares of the run become whole steps once, when it is read, for `steps` T: warm-up W = max(1, round(1 % of T)), decay
@@ -120,11 +129,16 @@ std::string RunYamlReference() {
        "decay, so that the steps before it are those of a run that had the new number from the "
        "start. Free besides: `name`, `priority`, `workers` (not `deterministic`), "
        "`training.shard_optimizer`, `checkpoint`, `evaluation`, `export`, `max_epochs`."},
+      {"clone", "clone",
+       "A run of its own that begins with a checkpoint of another one, copied when it is "
+       "submitted. Its model must be that run's; schedule, data, batch and seed are its own."},
       {"hybrid", "hybrid", ""},
       {"workers", "workers", ""},
+      {"retry", "retry", ""},
       {"checkpoint", "checkpoint", ""},
       {"evaluation", "evaluation", ""},
       {"export", "export", ""},
+      {"serve", "serve", ""},
   };
   std::string page = kIntroduction;
   const std::vector<YamlKeyDoc> keys = RunYamlKeys();

@@ -20,6 +20,11 @@ void ResolveName(RunDraft* draft) {
     draft->name = *draft->given_name;
     return;
   }
+  if (!IsTraining(*draft)) {
+    draft->name =
+        absl::StrCat(draft->of, "-", draft->job == "export" ? draft->export_format : "serve");
+    return;
+  }
   draft->name = absl::AsciiStrToLower(draft->model.preset);
   if (draft->name.empty()) draft->name = "run";
 }
@@ -149,12 +154,25 @@ void RefuseUntrainable(YamlMap* model, const ModelConfig& c) {
                std::string(trainable.message()));
 }
 
+void CheckExportHead(YamlMap* root, const RunDraft& d) {
+  if (d.export_format == "tpack" || d.export_head == "f32") return;
+  root->Error("export",
+              absl::StrCat("head is ", d.export_head, ", which is for format tpack, actual format ",
+                           d.export_format.empty() ? "none" : d.export_format));
+}
+
 // What the run is to end in, said before it has trained.
 void CheckExport(YamlMap* root, const RunDraft& d) {
+  if (d.export_step != 0) {
+    root->Error("export", "step is for job export: a run that trains exports its last step");
+  }
   if (d.export_format != "tpack") {
-    if (d.export_head != "f32") {
-      root->Error("export", absl::StrCat("head is ", d.export_head,
-                                         ", which is for format tpack, actual format none"));
+    CheckExportHead(root, d);
+    if (!d.export_format.empty()) {
+      root->Error("export", absl::StrCat("format ", d.export_format,
+                                         " is for a job of its own: use none or "
+                                         "tpack here, and submit a run with `job: export`, `of: ",
+                                         d.name, "` and this format"));
     }
     return;
   }
@@ -203,11 +221,49 @@ void CheckSources(RunMaps* maps, const RunDraft& d) {
     maps->data.Error("sources", "every weight is 0; at least one must be more");
 }
 
+void CheckJob(RunMaps* maps, const RunDraft& d) {
+  YamlMap& root = maps->root;
+  if (d.of.empty()) {
+    root.Error("of",
+               absl::StrCat("required key is missing: the run that job ", d.job, " works on"));
+  }
+  if (d.job == "export") {
+    if (d.export_format.empty()) {
+      root.Error("export", "expected a format: tpack, safetensors, hf or gguf");
+    }
+    CheckExportHead(&root, d);
+  }
+  // A plain file name, which takes an ending.
+  if (!d.serve_model.empty() && !IsSourceName(d.serve_model)) {
+    root.Error("serve", absl::StrCat("model `", d.serve_model,
+                                     "` cannot name a model; expected 1 to 64 letters, digits, "
+                                     "`.`, `_` or `-`, a letter or digit first"));
+  }
+}
+
+void CheckStart(YamlMap* root, const RunDraft& d) {
+  if (!d.of.empty()) {
+    root->Error("of", "is for jobs export and serve; a run that trains names others in `after`");
+  }
+  if (root->Has("serve")) root->Error("serve", "is for job serve, actual job train");
+  if (!d.extend_run.empty() && !d.clone_run.empty()) {
+    root->Error("clone", "extend is given too; a run begins with one checkpoint: give one of them");
+  }
+  if (d.clone_run.empty() && d.clone_step != 0) {
+    root->Error("clone", "required key is missing: `run`");
+  }
+  if (d.retry_longest_delay < d.retry_delay) {
+    root->Error("retry", absl::StrCat("longest_delay is ", d.retry_longest_delay,
+                                      ", expected at least delay, which is ", d.retry_delay));
+  }
+}
+
 }  // namespace
 
 void ResolveDefaults(RunMaps* maps, RunDraft* draft) {
   RunDraft& d = *draft;
   ResolveName(&d);
+  if (!IsTraining(d)) return;
   d.max_workers = d.given_max_workers.value_or(d.min_workers);
   if (!maps->training.present()) return;  // said already
   const bool length_is_known =
@@ -231,6 +287,8 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
                      "` cannot name a run; expected 1 to 63 characters of a-z, 0-9 and -, a "
                      "letter or digit first"));
   }
+  if (!IsTraining(d)) return CheckJob(maps, d);
+  CheckStart(&maps->root, d);
   CheckSources(maps, d);
   if (d.max_workers < d.min_workers) {
     maps->workers.Error(

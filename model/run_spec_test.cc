@@ -50,6 +50,8 @@ export: {format: tpack}                           # when the run is complete
 // version.
 constexpr char kExampleCanonical[] = R"(name: "shakespeare-nano"
 priority: 0
+job: train
+after: []
 model:
   preset: "nano"
   family: tritter
@@ -110,6 +112,9 @@ training:
 extend:
   run: ""
   step: 0
+clone:
+  run: ""
+  step: 0
 hybrid:
   mode: "auto"
 workers:
@@ -117,6 +122,10 @@ workers:
   max: 2
   device: auto
   deterministic: false
+retry:
+  budget: 5
+  delay: 1.0
+  longest_delay: 30.0
 checkpoint:
   every: 200
   keep: 3
@@ -303,7 +312,11 @@ TEST(CanonicalYaml, HoldsEveryKey) {
       Parse(absl::StrCat("model: {preset: nano}\ndata: {sources: [{shards: a}], stages: {decay: "
                          "{a: 2}}, label_weights: {positive: 1, negative: 0.5, educational: 2}}\n"
                          "training: {steps: 1}\n")));
-  const std::string canonical = CanonicalYaml(spec);
+  std::string canonical = CanonicalYaml(spec);
+  for (const char* job : {"job: export\nof: a\nexport: {format: hf}\n", "job: serve\nof: a\n"}) {
+    ASSERT_OK_AND_ASSIGN(const RunSpec other, Parse(job));
+    canonical += CanonicalYaml(other);
+  }
   for (const YamlKeyDoc& key : RunYamlKeys()) {
     const std::string name = key.path.substr(key.path.rfind('.') + 1);
     if (absl::StrContains(name, '<') || resolved_away.count(key.path)) continue;
@@ -335,6 +348,12 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       "stages: [{from: 10%, weights: {b: 1}}, {from: decay, weights: {\"1\": 3}}], label_weights: "
       "{negative: 0.1}}\ntraining: {steps: 33}\n"
       "evaluation: {raw: false, prompts: [\"a \\\"quote\\\"\\n\", \"ä\"], sample_tokens: 7}\n",
+      absl::StrCat(kData,
+                   "training: {steps: 9}\nafter: [first, r12]\nclone: {run: first, step: 4}\nretry"
+                   ": {budget: 2, delay: 0.5, longest_delay: 0.5}\n"),
+      "job: export\nof: first\nafter: [second]\npriority: 3\nexport: {format: tpack, head: int8, "
+      "step: 7}\n",
+      "name: put\njob: serve\nof: first-gguf\nserve: {model: Chat.1}\n",
   };
   for (const std::string& text : kRuns) {
     ASSERT_OK_AND_ASSIGN(const RunSpec spec, Parse(text));
@@ -351,6 +370,14 @@ TEST(CanonicalYaml, ReadsBackToItself) {
     for (const int64_t step : {int64_t{0}, spec.steps / 2, spec.steps - 1})
       EXPECT_EQ(WeightsAt(again, step), WeightsAt(spec, step));
     EXPECT_EQ(again.beta1, spec.beta1);
+    EXPECT_EQ(again.job, spec.job);
+    EXPECT_EQ(again.of, spec.of);
+    EXPECT_EQ(again.after, spec.after);
+    EXPECT_EQ(again.clone_run, spec.clone_run);
+    EXPECT_EQ(again.clone_step, spec.clone_step);
+    EXPECT_EQ(again.retry_budget, spec.retry_budget);
+    EXPECT_EQ(again.export_step, spec.export_step);
+    EXPECT_EQ(again.serve_model, spec.serve_model);
   }
 }
 

@@ -36,6 +36,27 @@ class Writer {
   bool item_ = false;
 };
 
+std::string TextList(const std::vector<std::string>& texts) {
+  return absl::StrCat("[",
+                      absl::StrJoin(texts, ", ",
+                                    [](std::string* out, const std::string& text) {
+                                      absl::StrAppend(out, YamlQuoted(text));
+                                    }),
+                      "]");
+}
+
+void WriteJob(const RunSpec& spec, Writer* w) {
+  w->Open(spec.job);
+  if (spec.job == "export") {
+    w->Word("format", spec.export_format);
+    w->Word("head", spec.export_head);
+    w->Integer("step", spec.export_step);
+  } else {
+    w->Text("model", spec.serve_model);
+  }
+  w->Close();
+}
+
 void WriteData(const RunSpec& spec, Writer* w) {
   w->Open("data");
   w->Open("sources");
@@ -111,6 +132,13 @@ std::string CanonicalYaml(const RunSpec& spec) {
   Writer w;
   w.Text("name", spec.name);
   w.Integer("priority", spec.priority);
+  w.Word("job", spec.job);
+  w.Word("after", TextList(spec.after));
+  if (!IsTraining(spec)) {
+    w.Text("of", spec.of);
+    WriteJob(spec, &w);
+    return w.Take();
+  }
   w.Open("model");
   w.Raw(ModelConfigToYaml(spec.model, w.indent()));
   w.Close();
@@ -119,6 +147,10 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Open("extend");
   w.Text("run", spec.extend_run);
   w.Integer("step", spec.extend_step);
+  w.Close();
+  w.Open("clone");
+  w.Text("run", spec.clone_run);
+  w.Integer("step", spec.clone_step);
   w.Close();
   w.Open("hybrid");
   w.Word("mode", YamlQuoted(spec.hybrid_mode));  // quoted: `off` is a boolean to other readers
@@ -129,6 +161,11 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Word("device", spec.device);
   w.Word("deterministic", spec.deterministic ? "true" : "false");
   w.Close();
+  w.Open("retry");
+  w.Integer("budget", spec.retry_budget);
+  w.Number("delay", spec.retry_delay);
+  w.Number("longest_delay", spec.retry_longest_delay);
+  w.Close();
   w.Open("checkpoint");
   w.Integer("every", spec.checkpoint_every);
   w.Integer("keep", spec.checkpoint_keep);
@@ -138,12 +175,7 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Open("evaluation");
   w.Integer("every", spec.evaluate_every);
   w.Word("raw", spec.evaluate_raw ? "true" : "false");
-  w.Word("prompts", absl::StrCat("[",
-                                 absl::StrJoin(spec.sample_prompts, ", ",
-                                               [](std::string* out, const std::string& prompt) {
-                                                 absl::StrAppend(out, YamlQuoted(prompt));
-                                               }),
-                                 "]"));
+  w.Word("prompts", TextList(spec.sample_prompts));
   w.Integer("sample_tokens", spec.sample_tokens);
   w.Close();
   w.Open("export");
