@@ -35,6 +35,10 @@ class FaultStore : public Store {
   absl::StatusOr<std::string> StoreId() override { return base_->StoreId(); }
   absl::StatusOr<std::vector<RunRecord>> Runs() override { return base_->Runs(); }
   absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override { return base_->LiveEpochs(); }
+  absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
+                                                  int64_t limit) override {
+    return base_->Epochs(run_id, limit);
+  }
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override {
     return base_->Plans(run_id, epoch);
   }

@@ -95,6 +95,17 @@ absl::StatusOr<std::vector<EpochRecord>> MemoryStore::LiveEpochs() {
   return out;
 }
 
+absl::StatusOr<std::vector<EpochRecord>> MemoryStore::Epochs(const std::string& run_id,
+                                                             int64_t limit) {
+  MutexLock lock(&mu_);
+  std::vector<EpochRecord> out;
+  for (const auto& [key, epoch] : epochs_) {
+    if (epoch.run_id == run_id) out.push_back(epoch);
+  }
+  if (static_cast<int64_t>(out.size()) > limit) out.erase(out.begin(), out.end() - limit);
+  return out;
+}
+
 absl::StatusOr<std::vector<v1::Plan>> MemoryStore::Plans(const std::string& run_id,
                                                          uint64_t epoch) {
   MutexLock lock(&mu_);

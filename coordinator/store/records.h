@@ -53,8 +53,10 @@ struct EpochRecord {
   int64_t start_step = 0;
   std::string manifest_sha256;  // of the checkpoint it starts from; empty at step 0
   std::string rendezvous;       // host:port of rank 0's store, empty until published
-  std::string end_reason;
+  std::string end_reason;       // while it lives: why its members are told that they are done
   int64_t started_ms = 0, ended_ms = 0;
+  int64_t end_step = 0;  // optimiser steps done when it ended, as last reported
+  std::string failure;   // v1::Failure, serialised; empty when it ended as it should
   std::vector<MemberRecord> members;
   bool operator==(const EpochRecord&) const = default;
 };

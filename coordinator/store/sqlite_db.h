@@ -1,5 +1,4 @@
-// A thin layer over SQLite: a connection, prepared statements and status codes. No knowledge of
-// what is stored.
+// A thin layer over SQLite: a connection, prepared statements and status codes.
 #pragma once
 
 #include <sqlite3.h>
@@ -11,56 +10,39 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "coordinator/store/sql_database.h"
 
 namespace tritter {
 
-// One execution of a prepared statement: bind the parameters in order, then Step until it says
-// false. Resets the statement when it goes. Errors are kept and come out of Step, so that binding
-// needs no checks.
-class SqliteQuery {
+// Not thread-safe. Closes the connection when it goes.
+class SqliteDb : public SqlDatabase {
  public:
-  SqliteQuery(sqlite3* db, sqlite3_stmt* statement, absl::Status prepared);
-  ~SqliteQuery();
-  SqliteQuery(const SqliteQuery&) = delete;
-  SqliteQuery& operator=(const SqliteQuery&) = delete;
+  // Creates the file when it is missing, unless `read_only`. Errors: see SqliteStatus.
+  static absl::StatusOr<std::unique_ptr<SqliteDb>> Open(const std::string& path,
+                                                        bool read_only = false);
+  ~SqliteDb() override;
 
-  SqliteQuery& Bind(int64_t value);
-  SqliteQuery& Bind(uint64_t value) { return Bind(static_cast<int64_t>(value)); }  // same 64 bits
-  SqliteQuery& Bind(int32_t value) { return Bind(static_cast<int64_t>(value)); }
-  SqliteQuery& Bind(const std::string& value);      // text; copied
-  SqliteQuery& BindBlob(const std::string& value);  // copied
-
-  absl::StatusOr<bool> Step();  // true: there is a row
-  absl::Status Run();           // a statement without rows
-
-  int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
-  std::string Text(int column) const;  // text or blob
-
- private:
-  sqlite3* const db_;
-  sqlite3_stmt* const statement_;
-  absl::Status status_;
-  int next_parameter_ = 1;
-};
-
-// Not thread-safe. Owned by the store; closes the connection when it goes.
-class SqliteDb {
- public:
-  // Creates the file when it is missing. Errors: see SqliteStatus.
-  static absl::StatusOr<std::unique_ptr<SqliteDb>> Open(const std::string& path);
-  ~SqliteDb();
+  const std::string& name() const override { return path_; }
+  absl::Status Begin() override { return Execute("BEGIN IMMEDIATE"); }
+  absl::Status Run(absl::Span<const SqlStatement> statements) override;
+  absl::Status Commit() override { return Execute("COMMIT"); }
+  void Rollback() override;
+  absl::Status BeginSnapshot() override { return Execute("BEGIN"); }
+  absl::Status Select(const SqlStatement& query,
+                      const std::function<absl::Status(const SqlRow&)>& each) override;
+  absl::StatusOr<SqlMarker> Marker() override;
+  absl::Status ApplySchemaStep(const std::string& ddl, int64_t version) override;
 
   absl::Status Execute(const std::string& sql);  // one or more statements without parameters
   // SQLite may keep another journal mode without calling it an error: FailedPrecondition then.
   absl::Status UseWal();
-  absl::StatusOr<int64_t> Pragma(const std::string& name);
-  SqliteQuery Query(const std::string& sql);  // prepared once and kept
-  const std::string& path() const { return path_; }
-  sqlite3* handle() { return db_; }
 
  private:
   SqliteDb(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
+
+  absl::StatusOr<int64_t> Pragma(const std::string& name);
+  // Prepared once and kept; bound.
+  absl::StatusOr<sqlite3_stmt*> Prepare(const SqlStatement& statement);
 
   sqlite3* const db_;
   const std::string path_;

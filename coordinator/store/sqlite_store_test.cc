@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
-#include "coordinator/store/sqlite_schema.h"
+#include "coordinator/store/sql_schema.h"
 #include "coordinator/store/store_samples.h"
 
 namespace tritter {
@@ -106,9 +106,10 @@ TEST(SqliteStore, IsDurableByConfiguration) {
   TemporaryFolder folder;
   Open(folder.path());
   auto db = *SqliteDb::Open(folder.path() + "/coordinator.db");
-  SqliteQuery mode = db->Query("PRAGMA journal_mode");
-  ASSERT_TRUE(*mode.Step());
-  EXPECT_EQ(mode.Text(0), "wal");
+  std::string mode;
+  ASSERT_OK(SelectOne(db.get(), {"PRAGMA journal_mode", {}},
+                      [&](const SqlRow& row) { mode = row.Bytes(0); }));
+  EXPECT_EQ(mode, "wal");
 }
 
 TEST(SqliteStore, AFileSystemThatCannotKeepTheWriteAheadLogIsRefused) {

@@ -52,6 +52,9 @@ class Store {
   virtual absl::StatusOr<std::string> StoreId() = 0;
   virtual absl::StatusOr<std::vector<RunRecord>> Runs() = 0;  // oldest first
   virtual absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() = 0;
+  // The newest `limit` of the run, by number.
+  virtual absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
+                                                          int64_t limit) = 0;
   virtual absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id,
                                                       uint64_t epoch) = 0;  // by first_step
   virtual absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,

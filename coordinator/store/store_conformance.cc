@@ -29,6 +29,19 @@ TEST_P(StoreConformance, GivesBackEveryFieldOfRunsAndEpochs) {
   EXPECT_THAT(*store_->LiveEpochs(), ElementsAre(SampleEpoch("r-a", 2)));
 }
 
+TEST_P(StoreConformance, GivesTheNewestEpochsOfARunByNumber) {
+  WriteBatch batch;
+  batch.epochs = {SampleEpoch("r-b", 9)};
+  for (const uint64_t epoch : {1, 2, 3}) {
+    batch.epochs.push_back(SampleEpoch("r-a", epoch));
+    batch.epochs.back().live = false;
+  }
+  ASSERT_OK(store_->Apply(batch));
+  EXPECT_THAT(*store_->Epochs("r-a", 2), ElementsAre(batch.epochs[2], batch.epochs[3]));
+  EXPECT_THAT(*store_->Epochs("r-a", 100), SizeIs(3));
+  EXPECT_THAT(*store_->Epochs("r-c", 100), IsEmpty());
+}
+
 TEST_P(StoreConformance, ReplacesRunsAndEpochsByTheirKeys) {
   WriteBatch batch = FullBatch("r-a", 1);
   ASSERT_OK(store_->Apply(batch));

@@ -15,13 +15,16 @@ namespace tritter {
 struct StoreForm {
   std::string name;
   // A fresh, empty store in `folder` (a temporary one for this test). What it stands on must live
-  // as long as it does.
+  // as long as it does. Null: what it stands on is not installed here.
   std::function<std::shared_ptr<Store>(const std::string& folder)> open;
 };
 
 class StoreConformance : public testing::TestWithParam<StoreForm> {
  protected:
-  void SetUp() override { store_ = GetParam().open(folder_.path()); }
+  void SetUp() override {
+    store_ = GetParam().open(folder_.path());
+    if (store_ == nullptr) GTEST_SKIP() << GetParam().name << " is not installed here";
+  }
 
   TemporaryFolder folder_;
   std::shared_ptr<Store> store_;

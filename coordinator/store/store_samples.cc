@@ -57,6 +57,8 @@ EpochRecord SampleEpoch(const std::string& run_id, uint64_t epoch) {
   e.manifest_sha256 = "def";
   e.rendezvous = "127.0.0.1:4000";
   e.started_ms = 5;
+  e.end_step = 230;
+  e.failure = std::string("\x0a\0\xff", 3);
   e.members = {{"w-0", 0xfedcba9876543210u, "cpu", 1 << 30}, {"w-1", 3, "cpu", 2}};
   return e;
 }

@@ -1,4 +1,4 @@
-#include "coordinator/store/sqlite_schema.h"
+#include "coordinator/store/sql_schema.h"
 
 #include <iterator>
 
@@ -9,6 +9,7 @@
 namespace tritter {
 namespace {
 
+// In SQLite's words, which a database of another kind translates (SqlDatabase::ApplySchemaStep).
 // Bodies are serialised messages of tritter.v1, whose fields are never renumbered.
 constexpr const char* kSteps[] = {
     // 1: runs and their life
@@ -60,45 +61,50 @@ CREATE INDEX log_lines_by_run ON log_lines (run_id, sequence);
 ALTER TABLE runs ADD COLUMN reported_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN reported_us INTEGER NOT NULL DEFAULT 0;
 )sql",
+    // 4: how far an epoch came, and who failed first in it
+    R"sql(
+ALTER TABLE epochs ADD COLUMN end_step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE epochs ADD COLUMN failure BLOB;
+)sql",
 };
 
-absl::Status ApplyStep(SqliteDb* db, int64_t version, const std::string& new_store_id) {
-  RETURN_IF_ERROR(db->Execute("BEGIN IMMEDIATE"));
-  absl::Status status = db->Execute(kSteps[version - 1]);
-  if (status.ok() && version == 1) {
-    status =
-        db->Query("INSERT INTO meta (key, value) VALUES ('store_id', ?)").Bind(new_store_id).Run();
-    if (status.ok())
-      status = db->Execute(absl::StrCat("PRAGMA application_id = ", kStoreApplicationId));
-  }
-  if (status.ok()) status = db->Execute(absl::StrCat("PRAGMA user_version = ", version));
-  if (status.ok()) status = db->Execute("COMMIT");
-  if (!status.ok()) db->Execute("ROLLBACK").IgnoreError();
-  return status;
+absl::Status ApplyStep(SqlDatabase* db, int64_t version, const std::string& new_store_id) {
+  RETURN_IF_ERROR(db->ApplySchemaStep(kSteps[version - 1], version));
+  if (version > 1) return absl::OkStatus();
+  return db->Run({{{"INSERT INTO meta (key, value) VALUES ('store_id', $1)", {new_store_id}}}});
 }
 
 }  // namespace
 
 int64_t LatestSchemaVersion() { return std::size(kSteps); }
 
-absl::Status MigrateStore(SqliteDb* db, const std::string& new_store_id, int64_t target) {
-  ASSIGN_OR_RETURN(const int64_t application, db->Pragma("application_id"));
-  ASSIGN_OR_RETURN(const int64_t version, db->Pragma("user_version"));
-  ASSIGN_OR_RETURN(const int64_t objects, db->Pragma("schema_version"));
-  const bool empty = application == 0 && version == 0 && objects == 0;
-  if (!empty && application != kStoreApplicationId) {
+absl::Status CheckMarker(const SqlDatabase& db, const SqlMarker& marker) {
+  if (!marker.empty && marker.application != kStoreApplicationId) {
     return absl::FailedPreconditionError(
         absl::StrFormat("%s is a database of another program (application id 0x%08x, expected "
-                        "0x%08x); give another --data-dir",
-                        db->path(), application, kStoreApplicationId));
+                        "0x%08x); give another --data-dir or --store",
+                        db.name(), marker.application, kStoreApplicationId));
   }
-  if (version > LatestSchemaVersion()) {
+  if (marker.version > LatestSchemaVersion()) {
     return absl::FailedPreconditionError(absl::StrCat(
-        db->path(), " has schema version ", version, ", this program knows versions up to ",
+        db.name(), " has schema version ", marker.version, ", this program knows versions up to ",
         LatestSchemaVersion(), "; use the newer program or restore a backup"));
   }
-  for (int64_t next = version + 1; next <= target; ++next)
-    RETURN_IF_ERROR(ApplyStep(db, next, new_store_id));
+  return absl::OkStatus();
+}
+
+absl::Status MigrateStore(SqlDatabase* db, const std::string& new_store_id, int64_t target) {
+  ASSIGN_OR_RETURN(const SqlMarker marker, db->Marker());
+  RETURN_IF_ERROR(CheckMarker(*db, marker));
+  for (int64_t next = marker.version + 1; next <= target; ++next) {
+    RETURN_IF_ERROR(db->Begin());
+    absl::Status status = ApplyStep(db, next, new_store_id);
+    if (status.ok()) status = db->Commit();
+    if (!status.ok()) {
+      db->Rollback();
+      return status;
+    }
+  }
   return absl::OkStatus();
 }
 
