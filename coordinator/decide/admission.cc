@@ -57,6 +57,7 @@ void CheckSources(const RunSpec& spec, const AdmissionFacts& facts,
 
 void CheckMemory(const RunSpec& spec, const AdmissionFacts& facts,
                  std::vector<std::string>* problems) {
+  if (!IsTraining(spec)) return;  // nothing for a worker to do
   const WorkerMemory* largest = nullptr;
   for (const WorkerMemory& w : facts.workers) {
     if (w.memory_bytes <= 0) return;  // may fit

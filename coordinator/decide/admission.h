@@ -34,7 +34,7 @@ struct AdmissionFacts {
 
 struct AdmissionOptions {
   int64_t max_queued = 1000;
-  int64_t max_workers = 200;  // as many sessions as the coordinator holds
+  int64_t max_workers = 2000;  // as many sessions as the coordinator holds
 };
 
 // OK, or every problem, one a line. InvalidArgument (INVALID_RUN_SPEC or PATH_OUTSIDE_ROOTS),

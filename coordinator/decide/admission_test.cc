@@ -120,9 +120,9 @@ TEST(IsUnderRoots, KnowsTheTricks) {
 
 TEST(CheckAdmission, RefusesMoreWorkersThanThereCanBe) {
   RunSpec spec = Spec();
-  spec.min_workers = spec.max_workers = 201;
+  spec.min_workers = spec.max_workers = 2001;
   EXPECT_THAT(CheckAdmission(spec, Facts()),
-              StatusIs(Code::kInvalidArgument, HasSubstr("workers.min: expected at most 200")));
+              StatusIs(Code::kInvalidArgument, HasSubstr("workers.min: expected at most 2000")));
 }
 
 }  // namespace

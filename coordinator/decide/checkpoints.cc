@@ -48,6 +48,7 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
     }
     if (!absl::IsDataLoss(c.status) && !absl::IsNotFound(c.status)) {
       out.wait = true;
+      out.cause = WaitCause::kCheckpointUnreadable;
       out.skipped.clear();
       out.reason = absl::StrCat("the checkpoint of step ", c.step,
                                 " cannot be read now: ", std::string(c.status.message()), "; ",
@@ -63,6 +64,7 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
   }
   if (out.step == 0 && !checked.empty()) {
     out.wait = true;
+    out.cause = WaitCause::kCheckpointsDamaged;
     out.skipped.clear();
     out.reason = absl::StrCat("no checkpoint can be used (", skipped, "); put one back", kOrAnew);
     return out;

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "coordinator/decide/wait_cause.h"
 
 namespace tritter {
 
@@ -35,10 +36,13 @@ struct CheckedCheckpoint {
 };
 
 struct ResumeDecision {
-  int64_t step = 0;              // 0: from the beginning
-  bool wait = false;             // nothing can be decided now: look again later
-  std::vector<int64_t> skipped;  // damaged, newest first: their records may go
-  std::string reason;            // names the skipped ones and why; with `wait` what to do
+  int64_t step = 0;                       // 0: from the beginning
+  bool wait = false;                      // nothing can be decided now: look again later
+  WaitCause cause = WaitCause::kNone;     // with `wait`
+  std::vector<int64_t> skipped;           // damaged, newest first: their records may go
+  std::vector<std::string> holders = {};  // not empty: from the memory of these, no checkpoint
+  uint64_t state_epoch = 0;               // then: of the state in it
+  std::string reason;                     // names the skipped ones and why; with `wait` what to do
 };
 
 // A checkpoint is damaged when it says DataLoss or NotFound. Any other error says nothing about it

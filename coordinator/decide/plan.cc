@@ -17,6 +17,7 @@ int64_t Length(const PlanInputs& in, const PlanOptions& options) {
   }
   if (in.previous_length > 0)
     steps = std::min(steps, std::max<int64_t>(1, in.previous_length * options.growth));
+  if (in.brief) steps = std::min(steps, options.first_steps);
   return std::max<int64_t>(1, steps);
 }
 
@@ -61,6 +62,7 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
     *plan.add_shares() = share;
   }
   std::vector<int64_t> checkpoints = StepsDue(first, end, spec.checkpoint_every, spec.steps);
+  if (in.checkpoint_at_start) checkpoints.insert(checkpoints.begin(), first);
   if (!in.stop.empty() && (checkpoints.empty() || checkpoints.back() != end))
     checkpoints.push_back(end);
   for (const int64_t step : checkpoints) {
@@ -68,6 +70,7 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
     order->set_step(step);
     order->set_attempt(AttemptName(in.epoch));
   }
+  if (in.evaluation_at_start) plan.add_evaluate_at(first);
   for (const int64_t step : StepsDue(first, end, spec.evaluate_every, spec.steps))
     plan.add_evaluate_at(step);
   return plan;
@@ -75,7 +78,11 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
 
 bool Complete(const PlanInputs& in) { return in.from_step >= in.spec->steps; }
 
-bool Saved(const PlanInputs& in) { return in.committed_step == in.from_step || in.from_step == 0; }
+// Nothing is lost when the epoch ends here. A checkpoint that is being written is waited for.
+bool Saved(const PlanInputs& in) {
+  if (in.committed_step == in.from_step || in.from_step == 0) return true;
+  return in.held && !in.checkpoint_ordered && !Complete(in);
+}
 
 }  // namespace
 
@@ -99,6 +106,24 @@ int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total) {
 int64_t StopStep(const PlanInputs& in) {
   const bool here = Complete(in) || Saved(in) || in.checkpoint_ordered;
   return here ? in.from_step : in.from_step + 1;
+}
+
+v1::Plan CutPlan(v1::Plan plan, int64_t end) {
+  plan.set_end_step(end);
+  auto* segments = plan.mutable_segments();
+  while (!segments->empty() && segments->rbegin()->first_step() >= end) segments->RemoveLast();
+  if (!segments->empty() && segments->rbegin()->end_step() > end)
+    segments->rbegin()->set_end_step(end);
+  auto* checkpoints = plan.mutable_checkpoints();
+  while (!checkpoints->empty() && checkpoints->rbegin()->step() > end) checkpoints->RemoveLast();
+  auto* evaluations = plan.mutable_evaluate_at();
+  while (!evaluations->empty() && *evaluations->rbegin() > end) evaluations->RemoveLast();
+  return plan;
+}
+
+std::vector<v1::Plan> WithoutCutAway(std::vector<v1::Plan> plans) {
+  std::erase_if(plans, [](const v1::Plan& p) { return p.end_step() <= p.first_step(); });
+  return plans;
 }
 
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,

@@ -30,7 +30,11 @@ struct PlanInputs {
   double seconds_per_step = 0;      // measured; 0: not yet
   int64_t committed_step = 0;       // newest committed checkpoint
   bool checkpoint_ordered = false;  // an earlier plan of the epoch orders a checkpoint at from_step
-  std::string stop;                 // not empty: pause or cancel is wanted, and why
+  std::string stop;                 // not empty: the epoch is to end, and why
+  bool brief = false;               // of a few steps: the ranks are about to be told to stop
+  bool held = false;                // with `stop`: members keep the state of from_step in memory
+  // Due at from_step in an earlier epoch, whose state of that step this one began with.
+  bool checkpoint_at_start = false, evaluation_at_start = false;
 };
 
 struct PlanDecision {
@@ -45,6 +49,12 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {
 // The step after which an epoch ends that is asked to stop now and whose plans reach up to
 // in.from_step: what DecideNextPlan comes to (in.stop is not looked at).
 int64_t StopStep(const PlanInputs& in);
+
+// The plan up to step `end` alone, first_step < end <= end_step: the ranks stopped there.
+v1::Plan CutPlan(v1::Plan plan, int64_t end);
+
+// Plans as they were stored, by first step, without those that were cut away: these have no steps.
+std::vector<v1::Plan> WithoutCutAway(std::vector<v1::Plan> plans);
 
 // Steps s with first < s <= end at which something done every `every` steps and at the end
 // (`total`) is due.

@@ -72,6 +72,10 @@ TEST(DecideNextPlan, LastsTheTargetByMeasuredStepTimeAndGrowsByBounds) {
   EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 8 + 120);
   in.seconds_per_step = 1000;
   EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 9);
+  in.seconds_per_step = 0.25;
+  in.brief = true;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 8 + 8);
+  in.brief = false;
   in.seconds_per_step = 1e-12;
   in.previous_length = 0;
   EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 1000);
@@ -183,6 +187,67 @@ TEST(DecideNextPlan, PlansOfAnyLengthsTileTheRunAndOrderEachCheckpointOnce) {
     EXPECT_THAT(orders, ElementsAre(200, 400, 600, 800, 1000));
     EXPECT_EQ(evaluations.size(), 10u);
   }
+}
+
+TEST(DecideNextPlan, EndsWithoutACheckpointWhereMembersKeepTheState) {
+  const RunSpec spec = Spec();
+  PlanInputs in = Inputs(spec, 250);
+  in.committed_step = 200;
+  in.stop = "takes in w-2";
+  EXPECT_EQ(DecideNextPlan(in).kind, Kind::kPlan) << "a step with a checkpoint";
+  in.held = true;
+  EXPECT_EQ(DecideNextPlan(in).kind, Kind::kDone);
+  EXPECT_EQ(DecideNextPlan(in).reason, "takes in w-2");
+  EXPECT_EQ(StopStep(in), 250);
+  in.checkpoint_ordered = true;  // one that is being written is not thrown away
+  EXPECT_EQ(DecideNextPlan(in).kind, Kind::kWait);
+  in.checkpoint_ordered = false;
+  in.stop = "";
+  EXPECT_EQ(DecideNextPlan(in).kind, Kind::kPlan) << "the wish has gone";
+  in.from_step = 1000;  // memory is no end of a run
+  EXPECT_EQ(DecideNextPlan(in).kind, Kind::kWait);
+}
+
+TEST(DecideNextPlan, OrdersAtItsFirstStepWhatWasDueThere) {
+  const RunSpec spec = Spec();
+  PlanInputs in = Inputs(spec, 400);
+  in.checkpoint_at_start = true;
+  in.evaluation_at_start = true;
+  const v1::Plan plan = DecideNextPlan(in).plan;
+  EXPECT_THAT(Orders(plan), ElementsAre(400));
+  EXPECT_EQ(plan.checkpoints(0).attempt(), "e3");
+  EXPECT_THAT(plan.evaluate_at(), ElementsAre(400));
+}
+
+TEST(CutPlan, EndsWhereTheRanksStopped) {
+  RunSpec spec = Spec();
+  spec.stages = {{210, false, {{"books", 1.0}}}};
+  PlanInputs in = Inputs(spec, 180);
+  in.seconds_per_step = 0.1;
+  const v1::Plan whole = DecideNextPlan(in).plan;
+  ASSERT_EQ(whole.end_step(), 480);
+  ASSERT_EQ(whole.segments_size(), 2);
+  EXPECT_EQ(CutPlan(whole, 480).SerializeAsString(), whole.SerializeAsString());
+  const v1::Plan late = CutPlan(whole, 300);
+  EXPECT_EQ(late.first_step(), 180);
+  EXPECT_EQ(late.end_step(), 300);
+  EXPECT_EQ(late.segments(1).end_step(), 300);
+  EXPECT_THAT(Orders(late), ElementsAre(200));
+  EXPECT_THAT(late.evaluate_at(), ElementsAre(200, 300));
+  const v1::Plan early = CutPlan(whole, 199);
+  ASSERT_EQ(early.segments_size(), 1);
+  EXPECT_EQ(early.segments(0).end_step(), 199);
+  EXPECT_THAT(Orders(early), IsEmpty());
+  EXPECT_THAT(early.evaluate_at(), IsEmpty());
+  EXPECT_EQ(CutPlan(whole, 210).segments_size(), 1) << "a segment without steps is none";
+}
+
+TEST(WithoutCutAway, DropsPlansWithoutSteps) {
+  v1::Plan kept, gone;
+  kept.set_end_step(5);
+  gone.set_first_step(8);
+  gone.set_end_step(8);
+  EXPECT_EQ(WithoutCutAway({kept, gone}).size(), 1u);
 }
 
 TEST(EqualShares, CoverTheBatchContiguously) {

@@ -23,6 +23,11 @@ absl::Duration RetryDelay(int64_t failures, const RetryOptions& options) {
 
 }  // namespace
 
+RetryOptions RetryOptionsOf(const RunSpec& spec) {
+  return {spec.retry_budget, absl::Seconds(spec.retry_delay),
+          absl::Seconds(spec.retry_longest_delay)};
+}
+
 std::string StateName(v1::RunState state) {
   std::string name = v1::RunState_Name(state);
   constexpr size_t kPrefix = sizeof("RUN_STATE_") - 1;
@@ -42,7 +47,7 @@ bool NeedsWorkers(v1::RunState state) {
 RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t committed,
                             bool exports, const RetryOptions& options) {
   RunVerdict out;
-  if (committed >= run.total_steps && run.intent != Intent::kCancel) {
+  if (run.total_steps > 0 && committed >= run.total_steps && run.intent != Intent::kCancel) {
     out.state = exports ? v1::RUN_STATE_EXPORTING : v1::RUN_STATE_COMPLETED;
     out.reason = exports ? absl::StrCat("trained ", run.total_steps, " steps; exporting")
                          : absl::StrCat("trained ", run.total_steps, " steps");

@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "coordinator/store/records.h"
+#include "model/run_spec.h"
 
 namespace tritter {
 
@@ -15,11 +16,14 @@ struct RetryOptions {
   absl::Duration longest_delay = absl::Seconds(30);
 };
 
+RetryOptions RetryOptionsOf(const RunSpec& spec);
+
 struct EpochEnd {
   bool clean = false;      // every member was told Done and has left
   bool permanent = false;  // a worker says that retrying cannot help
   bool progress = false;   // it went beyond what was ever reached, or committed a checkpoint
   std::string cause = {};  // e.g. "worker w-1 lost: stream broken"; empty when clean
+  int rank = -1;           // the member that failed first; -1: none is to blame
 };
 
 struct RunVerdict {

@@ -16,20 +16,23 @@ struct WaitingRun {
   int64_t priority = 0;
   int64_t created_ms = 0;
   WorldNeeds needs;
-  std::string blocked;  // not empty: why it cannot start now whatever workers there are
+  Wait blocked = {};  // why it cannot start now whatever workers there are
 };
 
 struct Placement {
   std::string run_id;
-  std::vector<int> members;  // indices into the workers; empty: waits
-  std::string reason;        // of the placement or of the waiting; never empty
+  std::vector<int> members;            // indices into the workers; empty: waits
+  WaitCause cause = WaitCause::kNone;  // without members
+  std::string reason;                  // of the placement or of the waiting; never empty
 };
 
 // Indices of the runs, first served first.
 std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs);
 
 // One placement for each run, in queue order. A run that waits for workers which exist keeps them
-// from those behind it; a run that asks for more than there are does not.
+// from those behind it; a run that asks for more than there are does not. All runs that can begin
+// get their minimum first; what is left goes to them up to their maximum, the highest priority
+// first, one each in turn among equals.
 std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
                                 absl::Span<const WorkerView> workers,
                                 const WorldOptions& options = {});

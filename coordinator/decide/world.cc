@@ -1,7 +1,10 @@
 #include "coordinator/decide/world.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -13,9 +16,16 @@ namespace {
 
 constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 
+// How many workers cannot serve now for each cause.
+using Tally = std::map<WaitCause, int64_t>;
+
+bool IsOfDevice(const std::string& device, const WorkerView& w) {
+  return absl::StartsWith(w.device, device);
+}
+
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
-  if (!absl::StartsWith(w.device, device)) {
+  if (!IsOfDevice(device, w)) {
     if (device == "cpu" && !needs.not_on_cuda.empty()) {
       return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')),
                           " worker, GPUs do not train the run: ", needs.not_on_cuda);
@@ -59,28 +69,90 @@ std::string WhyNotIdle(const WorkerView& w) {
   return "";
 }
 
+WaitCause CauseOf(Standing standing) {
+  switch (standing) {
+    case Standing::kIdle:
+      return WaitCause::kNone;
+    case Standing::kBusy:
+      return WaitCause::kWorkersBusy;
+    case Standing::kLeaving:
+      return WaitCause::kWorkersLeaving;
+    case Standing::kDraining:
+      return WaitCause::kWorkersDraining;
+    case Standing::kLost:
+      return WaitCause::kWorkersLost;
+  }
+  return WaitCause::kNone;
+}
+
+// What has to end so that `missing` more workers are there: the nearest obstacles first.
+WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, const Tally& tally) {
+  if (workers.empty()) return WaitCause::kNoWorkers;
+  for (const WaitCause cause :
+       {WaitCause::kWorkersLeaving, WaitCause::kWorkersBusy, WaitCause::kWorkersLost,
+        WaitCause::kWorkersDraining, WaitCause::kTooLittleMemory, WaitCause::kWrongDevice}) {
+    const auto it = tally.find(cause);
+    if (it != tally.end()) missing -= it->second;
+    if (missing <= 0) return cause;
+  }
+  return WaitCause::kTooFewWorkers;
+}
+
 }  // namespace
+
+void SortByName(absl::Span<const WorkerView> workers, std::vector<int>* members) {
+  std::sort(members->begin(), members->end(),
+            [&](int a, int b) { return workers[a].name < workers[b].name; });
+}
+
+std::string FormedOf(absl::Span<const WorkerView> workers, const std::vector<int>& members) {
+  std::vector<std::string> names;
+  for (const int m : members) names.push_back(workers[m].name);
+  return absl::StrCat("formed of ", JoinWords(names));
+}
 
 WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes) {
   return {spec.min_workers, spec.max_workers, spec.device, memory_bytes,
           NotOnCuda(spec).value_or("")};
 }
 
+std::vector<int> Suitable(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
+  const std::string device = DeviceOf(needs, workers);
+  std::vector<int> out;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    const Standing standing = workers[i].standing;
+    if (standing == Standing::kLost || standing == Standing::kDraining) continue;
+    if (Unsuitable(needs, device, workers[i]).empty()) out.push_back(static_cast<int>(i));
+  }
+  return out;
+}
+
 WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
                         const WorldOptions& options) {
   WorldDecision out;
   const std::string device = DeviceOf(needs, workers);
-  std::vector<std::string> obstacles;
+  std::vector<std::string> obstacles, leaving;
+  Tally tally;
   int64_t live = 0;
   absl::Duration newest = absl::InfiniteDuration();
   for (size_t i = 0; i < workers.size(); ++i) {
     const WorkerView& w = workers[i];
-    std::string why = w.standing == Standing::kLost ? "" : Unsuitable(needs, device, w);
-    if (why.empty()) {
+    std::string why = Unsuitable(needs, device, w);
+    const bool suitable = why.empty();
+    if (!why.empty()) {
+      if (w.standing == Standing::kLost) {
+        why = WhyNotIdle(w);
+      } else {
+        ++tally[IsOfDevice(device, w) ? WaitCause::kTooLittleMemory : WaitCause::kWrongDevice];
+      }
+    } else {
       live += w.standing != Standing::kLost && w.standing != Standing::kDraining;
       why = WhyNotIdle(w);
+      ++tally[CauseOf(w.standing)];
     }
     if (!why.empty()) {
+      const bool soon = w.standing == Standing::kLeaving && w.since < options.leave;
+      if (soon && suitable) leaving.push_back(w.name);
       obstacles.push_back(std::move(why));
       continue;
     }
@@ -98,25 +170,39 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
       obstacles.empty() ? "" : absl::StrCat("; ", absl::StrJoin(obstacles, ", "));
   if (healthy < needs.min_workers) {
     out.members.clear();
+    out.cause = CauseOfLack(needs.min_workers - healthy, workers, tally);
     out.reason = workers.empty() ? absl::StrCat("needs ", Count(needs.min_workers, "worker"),
                                                 ", none is registered")
                                  : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ",
                                                 healthy, " healthy", tail);
     return out;
   }
-  std::sort(out.members.begin(), out.members.end(),
-            [&](int a, int b) { return workers[a].name < workers[b].name; });
+  const auto cost = [&](int i) {
+    const bool own = absl::c_linear_search(needs.holders, workers[i].name);
+    return own ? 0 : workers[i].holds ? 2 : 1;
+  };
+  std::sort(out.members.begin(), out.members.end(), [&](int a, int b) {
+    return std::make_pair(cost(a), workers[a].name) < std::make_pair(cost(b), workers[b].name);
+  });
+  out.preferred = out.members;
   if (healthy > needs.max_workers) out.members.resize(needs.max_workers);
-  if (healthy < needs.max_workers && newest < options.settle) {
+  SortByName(workers, &out.members);
+  if (healthy < needs.max_workers && newest < options.settle && !needs.settled) {
     out.members.clear();
+    out.cause = WaitCause::kSettling;
     out.reason =
         absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"), " healthy; waits ",
                      Seconds(options.settle - newest), " for more", tail);
     return out;
   }
-  std::vector<std::string> names;
-  for (const int m : out.members) names.push_back(workers[m].name);
-  out.reason = absl::StrCat("formed of ", JoinWords(names));
+  if (healthy < needs.max_workers && !leaving.empty()) {
+    out.members.clear();
+    out.cause = WaitCause::kWorkersLeaving;
+    out.reason = absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"),
+                              " healthy; waits for more", tail);
+    return out;
+  }
+  out.reason = FormedOf(workers, out.members);
   return out;
 }
 

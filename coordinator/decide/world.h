@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "coordinator/decide/wait_cause.h"
 #include "model/run_spec.h"
 
 namespace tritter {
@@ -27,6 +28,7 @@ struct WorkerView {
   std::string run_name;      // kBusy, kLeaving
   std::string why;           // kLost: what happened
   absl::Duration since;      // how long it has been in this standing
+  bool holds = false;        // a run's state, in memory
 };
 
 struct WorldNeeds {
@@ -34,6 +36,10 @@ struct WorldNeeds {
   std::string device = "auto";   // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs
   int64_t memory_bytes = 0;      // of each worker
   std::string not_on_cuda = {};  // why GPUs cannot train the run; "": they can
+  // Workers in whose memory the state lies from which the run may go on: they are taken first, and
+  // those that hold another run's state last.
+  std::vector<std::string> holders = {};
+  bool settled = false;  // its group stopped to be formed anew: nobody else is waited for
 };
 // Each worker needs `memory_bytes`.
 WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes);
@@ -41,13 +47,25 @@ WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes);
 struct WorldOptions {
   // With fewer than max_workers the newest arrival is given this long for others to follow.
   absl::Duration settle = absl::Seconds(2);
+  // And workers on their way out of an epoch are waited for so long: they may hold its state.
+  absl::Duration leave = absl::Seconds(5);
 };
 
 struct WorldDecision {
-  std::vector<int> members;  // indices into the workers, by rank; empty: not now
-  bool possible = false;     // enough suitable workers live, free or busy: waiting will do
+  std::vector<int> members;    // indices into the workers, by rank; empty: not now
+  std::vector<int> preferred;  // with members: all that are free, the best first
+  bool possible = false;       // enough suitable workers live, free or busy: waiting will do
+  WaitCause cause = WaitCause::kNone;  // without members
   std::string reason;
 };
+
+// Live workers that can serve, free or not, of the kind that a group would have. Not those that
+// drain.
+std::vector<int> Suitable(const WorldNeeds& needs, absl::Span<const WorkerView> workers);
+
+// By rank: ranks go by the workers' names.
+void SortByName(absl::Span<const WorkerView> workers, std::vector<int>* members);
+std::string FormedOf(absl::Span<const WorkerView> workers, const std::vector<int>& members);
 
 // Ranks go by the workers' names, so that the same workers get the same ranks.
 WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,

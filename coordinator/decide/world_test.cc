@@ -31,6 +31,19 @@ TEST(FormWorld, TakesNoMoreThanMaxWorkers) {
   EXPECT_THAT(FormWorld({1, 2}, {Idle("c"), Idle("b"), Idle("a")}).members, ElementsAre(2, 1));
 }
 
+TEST(FormWorld, TakesThoseFirstWhoHoldTheStateAndThoseLastWhoHoldAnothers) {
+  WorkerView other = Idle("a"), own = Idle("d");
+  other.holds = own.holds = true;
+  WorldNeeds needs{1, 2};
+  needs.holders = {"d"};
+  const std::vector<WorkerView> workers = {other, Idle("b"), Idle("c"), own};
+  EXPECT_THAT(FormWorld(needs, workers).members, ElementsAre(1, 3)) << "ranks by name";
+  needs.max_workers = 3;
+  EXPECT_THAT(FormWorld(needs, workers).members, ElementsAre(1, 2, 3));
+  needs.max_workers = 4;
+  EXPECT_THAT(FormWorld(needs, workers).members, ElementsAre(0, 1, 2, 3));
+}
+
 TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
   WorkerView gpu = Idle("g");
   gpu.device = "cuda:0 NVIDIA H100";
@@ -64,6 +77,7 @@ TEST(FormWorld, SaysThatNobodyIsRegistered) {
   const auto d = FormWorld({2, 2}, {});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_FALSE(d.possible);
+  EXPECT_EQ(d.cause, WaitCause::kNoWorkers);
   EXPECT_EQ(d.reason, "needs 2 workers, none is registered");
 }
 
@@ -80,6 +94,7 @@ struct ObstacleCase {
   WorldNeeds needs;
   std::string reason;
   bool possible;
+  WaitCause cause;
 };
 
 TEST(FormWorld, NamesEveryKindOfObstacle) {
@@ -87,33 +102,76 @@ TEST(FormWorld, NamesEveryKindOfObstacle) {
       {With(Idle("w"), Standing::kBusy, "other", "", absl::Seconds(1)),
        {1, 1},
        "w works for other",
-       true},
+       true,
+       WaitCause::kWorkersBusy},
       {With(Idle("w"), Standing::kLeaving, "other", "", absl::Seconds(1)),
        {1, 1},
        "w is still leaving other",
-       true},
+       true,
+       WaitCause::kWorkersLeaving},
       {With(Idle("w"), Standing::kDraining, "", "", absl::Seconds(1)),
        {1, 1},
        "w is draining",
-       false},
-      {Idle("w"), {1, 1, "cuda"}, "w is a cpu worker, the run asks for cuda", false},
-      {Idle("w"), {1, 1, "auto", int64_t{8} << 30}, "w has 4.0 GiB, the run needs 8.0 GiB", false},
+       false,
+       WaitCause::kWorkersDraining},
+      {Idle("w"),
+       {1, 1, "cuda"},
+       "w is a cpu worker, the run asks for cuda",
+       false,
+       WaitCause::kWrongDevice},
+      {Idle("w"),
+       {1, 1, "auto", int64_t{8} << 30},
+       "w has 4.0 GiB, the run needs 8.0 GiB",
+       false,
+       WaitCause::kTooLittleMemory},
   };
   for (const ObstacleCase& c : cases) {
     const auto d = FormWorld(c.needs, {c.worker});
     EXPECT_THAT(d.members, IsEmpty()) << c.reason;
     EXPECT_EQ(d.reason, "needs 1 worker, 0 healthy; " + c.reason);
     EXPECT_EQ(d.possible, c.possible) << c.reason;
+    EXPECT_EQ(d.cause, c.cause) << c.reason;
   }
+}
+
+TEST(FormWorld, TheCauseIsTheNearestObstacleWhoseEndWouldDo) {
+  const WorkerView busy = With(Idle("b"), Standing::kBusy, "x", "", absl::Seconds(1)),
+                   lost = With(Idle("l"), Standing::kLost, "", "", absl::Seconds(1)),
+                   leaving = With(Idle("e"), Standing::kLeaving, "x", "", absl::Seconds(1));
+  EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersBusy);
+  EXPECT_EQ(FormWorld({3, 3}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersLost);
+  EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, leaving}).cause, WaitCause::kWorkersLeaving);
+  EXPECT_EQ(FormWorld({4, 4}, {Idle("i"), busy, lost}).cause, WaitCause::kTooFewWorkers);
+  EXPECT_EQ(FormWorld({1, 1}, {Idle("i"), busy, lost}).cause, WaitCause::kNone);
+  // One that would not do when it came back is no reason to wait for it.
+  WorkerView other_kind = lost;
+  other_kind.device = "cuda:0";
+  EXPECT_EQ(FormWorld({1, 1, "cpu"}, {other_kind}).cause, WaitCause::kTooFewWorkers);
 }
 
 TEST(FormWorld, WaitsAMomentForMoreThanTheMinimum) {
   const auto early = FormWorld({1, 2}, {Idle("w", absl::Milliseconds(500))});
   EXPECT_THAT(early.members, IsEmpty());
   EXPECT_TRUE(early.possible);
+  EXPECT_EQ(early.cause, WaitCause::kSettling);
   EXPECT_THAT(early.reason, HasSubstr("waits 1.5 s for more"));
   EXPECT_THAT(FormWorld({1, 2}, {Idle("w", absl::Seconds(2))}).members, ElementsAre(0));
   EXPECT_THAT(FormWorld({1, 1}, {Idle("w", absl::ZeroDuration())}).members, ElementsAre(0));
+}
+
+TEST(FormWorld, WaitsForThoseWhoAreOnTheirWayOutOfAnEpoch) {
+  const auto leaves = [](absl::Duration since) {
+    return With(Idle("a"), Standing::kLeaving, "run", "", since);
+  };
+  const auto d = FormWorld({1, 2}, {leaves(absl::Seconds(1)), Idle("b")});
+  EXPECT_THAT(d.members, IsEmpty());
+  EXPECT_EQ(d.cause, WaitCause::kWorkersLeaving);
+  EXPECT_EQ(d.reason, "1 of up to 2 workers healthy; waits for more; a is still leaving run");
+  EXPECT_THAT(FormWorld({1, 2}, {leaves(absl::Seconds(5)), Idle("b")}).members, ElementsAre(1));
+  EXPECT_THAT(FormWorld({1, 1}, {leaves(absl::Seconds(1)), Idle("b")}).members, ElementsAre(1));
+  WorkerView gpu = leaves(absl::Seconds(1));
+  gpu.device = "cuda:0";
+  EXPECT_THAT(FormWorld({1, 2, "cpu"}, {gpu, Idle("b")}).members, ElementsAre(1));
 }
 
 TEST(FormWorld, KeepsTheReasonShortWithManyWorkers) {

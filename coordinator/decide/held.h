@@ -1,0 +1,43 @@
+// From whose memory a run goes on, instead of from a checkpoint. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace tritter {
+
+// What a free worker says it holds of the run.
+struct HeldView {
+  std::string worker;
+  uint64_t epoch = 0;  // that trained the state, or compared it
+  int64_t step = 0;
+};
+
+struct HeldInputs {
+  uint64_t newest_epoch = 0;  // of the run
+  // When that began from memory: with this state. Who holds it still may go on from it.
+  uint64_t origin_epoch = 0;  // 0: it did not
+  int64_t origin_step = 0;
+  int64_t committed_step = 0;  // of the newest checkpoint
+  int64_t total_steps = 0;
+  int64_t failures = 0;  // epochs without progress, in a row
+};
+
+struct HeldChoice {
+  uint64_t epoch = 0;
+  int64_t step = 0;
+  std::vector<std::string> holders;  // by name
+};
+
+// The state of the highest step that lies on the course the run is on: trained by its newest epoch,
+// or that with which this one began. States of older epochs are of a course that was given up.
+// Nothing when a checkpoint is as good; when the run has failed more than once without progress
+// (the state itself may be the reason); and for the last step, after which no plan is left in which
+// its checkpoint could be written.
+std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in);
+
+}  // namespace tritter

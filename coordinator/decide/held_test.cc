@@ -1,0 +1,64 @@
+#include "coordinator/decide/held.h"
+
+#include <gmock/gmock.h>
+
+namespace tritter {
+namespace {
+
+using testing::ElementsAre;
+
+HeldInputs Inputs() {
+  HeldInputs in;
+  in.newest_epoch = 4;
+  in.committed_step = 40;
+  in.total_steps = 100;
+  return in;
+}
+
+TEST(ChooseHeld, TheHighestStepOfTheNewestEpochAndAllWhoHoldIt) {
+  const auto c = ChooseHeld({{"c", 4, 47}, {"b", 4, 48}, {"a", 4, 48}}, Inputs());
+  ASSERT_TRUE(c.has_value());
+  EXPECT_EQ(c->step, 48);
+  EXPECT_EQ(c->epoch, 4u);
+  EXPECT_THAT(c->holders, ElementsAre("a", "b"));
+}
+
+TEST(ChooseHeld, NothingThatACheckpointHasToo) {
+  EXPECT_FALSE(ChooseHeld({{"a", 4, 40}}, Inputs()).has_value());
+  EXPECT_TRUE(ChooseHeld({{"a", 4, 41}}, Inputs()).has_value());
+  EXPECT_FALSE(ChooseHeld({}, Inputs()).has_value());
+}
+
+// An epoch of another size rounds differently: its states are of another course.
+TEST(ChooseHeld, NothingOfAnEpochWhoseWorkWasGivenUp) {
+  EXPECT_FALSE(ChooseHeld({{"a", 3, 60}}, Inputs()).has_value());
+  EXPECT_FALSE(ChooseHeld({{"a", 5, 60}}, Inputs()).has_value()) << "there is no epoch 5";
+  const auto c = ChooseHeld({{"a", 3, 60}, {"b", 4, 50}}, Inputs());
+  ASSERT_TRUE(c.has_value());
+  EXPECT_THAT(c->holders, ElementsAre("b"));
+}
+
+TEST(ChooseHeld, WhatTheNewestEpochBeganWithWhereItMadeNoStep) {
+  HeldInputs in = Inputs();
+  in.origin_epoch = 3;
+  in.origin_step = 60;
+  const auto c = ChooseHeld({{"a", 3, 60}, {"b", 3, 59}}, in);
+  ASSERT_TRUE(c.has_value());
+  EXPECT_EQ(c->epoch, 3u);
+  EXPECT_THAT(c->holders, ElementsAre("a"));
+  EXPECT_THAT(ChooseHeld({{"a", 3, 60}, {"b", 4, 60}}, in)->holders, ElementsAre("b"));
+  EXPECT_FALSE(ChooseHeld({{"a", 3, 61}}, in).has_value());
+}
+
+TEST(ChooseHeld, NotAgainAfterFailuresWithoutProgressAndNotForTheLastStep) {
+  HeldInputs in = Inputs();
+  in.failures = 1;
+  EXPECT_TRUE(ChooseHeld({{"a", 4, 48}}, in).has_value());
+  in.failures = 2;
+  EXPECT_FALSE(ChooseHeld({{"a", 4, 48}}, in).has_value());
+  EXPECT_TRUE(ChooseHeld({{"a", 4, 99}}, Inputs()).has_value());
+  EXPECT_FALSE(ChooseHeld({{"a", 4, 100}}, Inputs()).has_value());
+}
+
+}  // namespace
+}  // namespace tritter

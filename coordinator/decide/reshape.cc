@@ -1,0 +1,174 @@
+#include "coordinator/decide/reshape.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/decide/words.h"
+
+namespace tritter {
+namespace {
+
+constexpr size_t kNamedMembers = 6;  // a reason stays one sentence
+
+std::string Named(absl::Span<const int> members, absl::Span<const WorkerView> workers) {
+  std::vector<std::string> names;
+  for (const int m : members) names.push_back(workers[m].name);
+  std::sort(names.begin(), names.end());
+  if (names.size() > kNamedMembers) {
+    const size_t more = names.size() - kNamedMembers;
+    names.resize(kNamedMembers);
+    names.push_back(absl::StrCat(more, " more"));
+  }
+  return JoinWords(names);
+}
+
+std::string RunAndPriority(const std::string& name, int64_t priority) {
+  return absl::StrCat(name, " (priority ", priority, ")");
+}
+
+// Lacks workers, and nothing else stands in its way.
+bool Lacks(const Placement& placement) {
+  switch (placement.cause) {
+    case WaitCause::kTooFewWorkers:
+    case WaitCause::kWorkersBusy:
+    case WaitCause::kWorkersLost:
+    case WaitCause::kWorkersDraining:
+      return true;
+    default:
+      return false;
+  }
+}
+
+struct Given {
+  const TrainingRun* run = nullptr;
+  std::vector<int> useful;  // members that suit the waiting run
+  int64_t surplus = 0;      // of them, what it can do without
+  bool all = false;
+  int64_t count() const {
+    return all ? static_cast<int64_t>(useful.size())
+               : std::min<int64_t>(surplus, static_cast<int64_t>(useful.size()));
+  }
+};
+
+// What the waiting run could get of each, in the order in which they give.
+std::vector<Given> GiversTo(const WaitingRun& run, absl::Span<const TrainingRun> training,
+                            const std::vector<int>& suitable) {
+  std::vector<Given> out;
+  for (const TrainingRun& other : training) {
+    if (other.ending || other.priority > run.priority) continue;
+    Given given;
+    given.run = &other;
+    for (const int m : other.members) {
+      if (absl::c_linear_search(suitable, m)) given.useful.push_back(m);
+    }
+    given.surplus = static_cast<int64_t>(other.members.size()) - other.needs.min_workers;
+    if (!given.useful.empty()) out.push_back(std::move(given));
+  }
+  std::sort(out.begin(), out.end(), [](const Given& a, const Given& b) {
+    return std::make_tuple(a.run->priority, -a.run->created_ms, a.run->run_id) <
+           std::make_tuple(b.run->priority, -b.run->created_ms, b.run->run_id);
+  });
+  return out;
+}
+
+void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
+             absl::Span<const WorkerView> workers, ReshapeDecision* out) {
+  const std::vector<int> suitable = Suitable(run.needs, workers);
+  std::set<int> coming;  // free now, or soon without our doing
+  for (const int m : suitable) {
+    if (workers[m].standing != Standing::kBusy) coming.insert(m);
+  }
+  for (const TrainingRun& other : training) {
+    for (const int m : other.members) {
+      if (other.ending && absl::c_linear_search(suitable, m)) coming.insert(m);
+    }
+  }
+  int64_t missing = run.needs.min_workers - static_cast<int64_t>(coming.size());
+  if (missing <= 0) return;
+  std::vector<Given> givers = GiversTo(run, training, suitable);
+  int64_t got = 0;
+  const auto take = [&](bool all) {
+    for (Given& given : givers) {
+      if (got >= missing || given.all) continue;
+      if (all && given.run->priority >= run.priority) continue;
+      got -= all ? std::max<int64_t>(0, given.count()) : 0;
+      given.all = all;
+      got += std::max<int64_t>(0, given.count());
+    }
+  };
+  take(/*all=*/false);
+  take(/*all=*/true);
+  if (got < missing) return;
+  std::vector<std::string> parts;
+  for (const Given& given : givers) {
+    if (missing <= 0) break;
+    if (given.count() <= 0) continue;
+    // Who gives all is asked only as far as that is needed.
+    const std::string to = RunAndPriority(run.name, run.priority);
+    Reshape& reshape = out->reshapes[given.run->run_id];
+    const int64_t world = static_cast<int64_t>(given.run->members.size());
+    reshape.gives_all = given.all;
+    reshape.reason = given.all
+                         ? absl::StrCat("gives its ", Count(world, "worker"), " to ", to)
+                         : absl::StrCat("shrinks from ", Count(world, "worker"), ", at least ",
+                                        given.run->needs.min_workers, ", to make room for ", to);
+    parts.push_back(absl::StrCat(RunAndPriority(given.run->name, given.run->priority),
+                                 given.all ? " gives up " : " shrinks, it has ",
+                                 Named(given.run->members, workers),
+                                 given.all ? " after a checkpoint" : ""));
+    missing -= given.count();
+  }
+  out->helped = run.run_id;
+  out->wait = {WaitCause::kPreempting,
+               absl::StrCat("needs ", Count(run.needs.min_workers, "worker"),
+                            ", gets them soon: ", JoinWords(parts))};
+}
+
+bool SameKind(const WorkerView& a, const WorkerView& b) {
+  const auto kind = [](const std::string& device) {
+    return device.substr(0, device.find_first_of(" :"));
+  };
+  return kind(a.device) == kind(b.device);
+}
+
+}  // namespace
+
+ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
+                               absl::Span<const Placement> placements,
+                               absl::Span<const TrainingRun> training,
+                               absl::Span<const WorkerView> workers,
+                               const ReshapeOptions& options) {
+  ReshapeDecision out;
+  std::set<int> taken;
+  for (const Placement& p : placements) {
+    taken.insert(p.members.begin(), p.members.end());
+    const auto run =
+        absl::c_find_if(waiting, [&](const WaitingRun& w) { return w.run_id == p.run_id; });
+    if (run == waiting.end() || !p.members.empty() || run->blocked.waits()) continue;
+    if (out.helped.empty() && Lacks(p)) HelpOne(*run, training, workers, &out);
+    // Whoever waits keeps what would serve it.
+    for (const int m : Suitable(run->needs, workers)) taken.insert(m);
+  }
+  for (const TrainingRun& run : training) {
+    const int64_t world = static_cast<int64_t>(run.members.size());
+    if (run.ending || out.reshapes.contains(run.run_id) || world >= run.needs.max_workers) continue;
+    if (run.age < options.settle || run.left < options.worth || run.members.empty()) continue;
+    std::vector<int> joining;
+    for (const int m : Suitable(run.needs, workers)) {
+      const WorkerView& w = workers[m];
+      const bool free = w.standing == Standing::kIdle && w.since >= options.settle;
+      if (!free || taken.contains(m) || !SameKind(w, workers[run.members[0]])) continue;
+      if (world + static_cast<int64_t>(joining.size()) < run.needs.max_workers)
+        joining.push_back(m);
+    }
+    if (joining.empty()) continue;
+    taken.insert(joining.begin(), joining.end());
+    out.reshapes[run.run_id] = {absl::StrCat("takes in ", Named(joining, workers)), false};
+  }
+  return out;
+}
+
+}  // namespace tritter

@@ -1,0 +1,61 @@
+#include "coordinator/decide/wait_cause.h"
+
+namespace tritter {
+
+const char* WaitCauseName(WaitCause cause) {
+  switch (cause) {
+    case WaitCause::kNone:
+      return "";
+    case WaitCause::kUndecided:
+      return "undecided";
+    case WaitCause::kNoWorkers:
+      return "no_workers";
+    case WaitCause::kTooFewWorkers:
+      return "too_few_workers";
+    case WaitCause::kWorkersLeaving:
+      return "workers_leaving";
+    case WaitCause::kWorkersBusy:
+      return "workers_busy";
+    case WaitCause::kWorkersLost:
+      return "workers_lost";
+    case WaitCause::kWorkersDraining:
+      return "workers_draining";
+    case WaitCause::kTooLittleMemory:
+      return "too_little_memory";
+    case WaitCause::kWrongDevice:
+      return "wrong_device";
+    case WaitCause::kSettling:
+      return "settling";
+    case WaitCause::kBehindPriority:
+      return "behind_priority";
+    case WaitCause::kPreempting:
+      return "preempting";
+    case WaitCause::kBehindOlder:
+      return "behind_older";
+    case WaitCause::kAfterUnfinished:
+      return "after_unfinished";
+    case WaitCause::kAfterFailed:
+      return "after_failed";
+    case WaitCause::kRetryDelay:
+      return "retry_delay";
+    case WaitCause::kCommitting:
+      return "committing";
+    case WaitCause::kRetaining:
+      return "retaining";
+    case WaitCause::kVerifying:
+      return "verifying";
+    case WaitCause::kCheckpointUnreadable:
+      return "checkpoint_unreadable";
+    case WaitCause::kCheckpointsDamaged:
+      return "checkpoints_damaged";
+    case WaitCause::kCheckpointsNotTidied:
+      return "checkpoints_not_tidied";
+    case WaitCause::kSpecUnreadable:
+      return "spec_unreadable";
+    case WaitCause::kStoreFailing:
+      return "store_failing";
+  }
+  return "";
+}
+
+}  // namespace tritter

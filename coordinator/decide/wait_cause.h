@@ -1,0 +1,52 @@
+// Why a run does not train although it should: a cause for programs and a sentence for people.
+// Every run that is queued or running without a live epoch has one: it is in `describe`, in the
+// events (when it changes) and in the metric tritter_run_waiting.
+#pragma once
+
+#include <string>
+
+namespace tritter {
+
+// A new cause comes with its name in WaitCauseName, and with a test through the coordinator
+// (coordinator_waiting_test.cc) that shows its sentence.
+enum class WaitCause {
+  kNone,       // it does not wait
+  kUndecided,  // submitted, resumed or ended an epoch a moment ago: the next tick decides
+  // Workers. Of several obstacles the cause is the one whose end would do, the nearest first.
+  kNoWorkers,        // none is registered
+  kTooFewWorkers,    // all of them together are not enough
+  kWorkersLeaving,   // they have not yet left an epoch that has ended
+  kWorkersBusy,      // they work for other runs
+  kWorkersLost,      // they were lost, and are not back
+  kWorkersDraining,  // they are about to go
+  kTooLittleMemory,  // they have less than the run needs
+  kWrongDevice,      // they are of another kind than the run asks for or its group is of
+  kSettling,         // there are enough, but fewer than it may have, and more may follow at once
+  // Other runs.
+  kBehindPriority,   // one of a higher priority is ahead, and waits for the same workers
+  kPreempting,       // others give up workers for it, and are about to stop
+  kBehindOlder,      // an older one of the same priority is
+  kAfterUnfinished,  // a run that must be complete first is not yet
+  kAfterFailed,      // such a run has failed or was cancelled: somebody must act
+  // Itself.
+  kRetryDelay,            // its last epochs failed; a pause before the next
+  kCommitting,            // a checkpoint of its last epoch is being committed
+  kRetaining,             // its older checkpoints are being removed
+  kVerifying,             // its checkpoint is read before it goes on from there
+  kCheckpointUnreadable,  // the newest checkpoint cannot be read now: a disk, a mount
+  kCheckpointsDamaged,    // none of its checkpoints is whole
+  kCheckpointsNotTidied,  // the folder of its checkpoints cannot be looked through
+  kSpecUnreadable,        // its stored configuration was written by another version
+  kStoreFailing,          // its epoch cannot be stored
+};
+
+// Stable, snake_case: the label of the metric and Run.waiting_cause. Empty for kNone.
+const char* WaitCauseName(WaitCause cause);
+
+struct Wait {
+  WaitCause cause = WaitCause::kNone;
+  std::string sentence = {};  // with names and numbers; empty with kNone
+  bool waits() const { return cause != WaitCause::kNone; }
+};
+
+}  // namespace tritter
