@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "common/status_macros.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/errors.h"
@@ -24,6 +25,8 @@ Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions op
       clock_(d.clock),
       catalog_(d.catalog),
       exporter_(d.exporter),
+      load_model_(d.load_model),
+      run_id_(d.run_id ? d.run_id : [] { return RandomId("r"); }),
       options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(
@@ -41,6 +44,7 @@ Coordinator::~Coordinator() {
   if (verify_thread_.joinable()) verify_thread_.join();
   if (retention_thread_.joinable()) retention_thread_.join();
   if (export_thread_.joinable()) export_thread_.join();
+  if (deploy_thread_.joinable()) deploy_thread_.join();
 }
 
 void Coordinator::Stop() {
@@ -72,7 +76,14 @@ absl::Status Coordinator::Load() {
     const auto it = runs_.find(record.run_id);
     if (it == runs_.end()) continue;
     EpochEntry epoch;
-    ASSIGN_OR_RETURN(epoch.plans, store_->Plans(record.run_id, record.epoch));
+    ASSIGN_OR_RETURN(std::vector<v1::Plan> plans, store_->Plans(record.run_id, record.epoch));
+    epoch.plans = WithoutCutAway(std::move(plans));
+    // Who was told of it, and who holds the state, is not known any more.
+    const bool not_begun = record.start_step > 0 && record.manifest_sha256.empty() &&
+                           epoch.plans.empty() && record.end_reason.empty();
+    epoch.done_reason = record.end_reason;
+    for (size_t rank = 0; !epoch.done_reason.empty() && rank < record.members.size(); ++rank)
+      epoch.done.insert(static_cast<int>(rank));
     ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares,
                      store_->Shares(record.run_id, record.epoch));
     for (const ShareRecord& s : shares) {
@@ -84,12 +95,21 @@ absl::Status Coordinator::Load() {
     if (!it->second.recent_metrics.empty()) {
       epoch.seconds_per_step = it->second.recent_metrics.back().second.step_seconds();
     }
+    epoch.formed_at = clock_->Monotonic();
     epoch.record = std::move(record);
     it->second.epoch = std::move(epoch);
     LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
     // Without its configuration it can get no plan. It ends, and nobody is blamed for that.
     if (!it->second.spec_error.empty())
       EndEpoch(&it->second, {.progress = true, .cause = it->second.spec_error});
+    if (not_begun && it->second.epoch.has_value()) {
+      it->second.origin_epoch = it->second.record.epoch - 1;
+      it->second.origin_step = it->second.epoch->record.start_step;
+      EndEpoch(&it->second,
+               {.progress = true,
+                .cause = "the coordinator restarted before the epoch, which was to begin from "
+                         "memory, had its first plan"});
+    }
   }
   for (auto& [id, run] : runs_) {
     if (IsFinal(run.record.state)) continue;
@@ -121,6 +141,14 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   }
   ASSIGN_OR_RETURN(run.checkpoints, store_->Checkpoints(record.run_id));
   ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
+  constexpr int64_t kEpochsRead = 100;
+  ASSIGN_OR_RETURN(const std::vector<EpochRecord> epochs,
+                   store_->Epochs(record.run_id, kEpochsRead));
+  for (const EpochRecord& epoch : epochs) {
+    v1::Failure failure;
+    if (!epoch.failure.empty() && failure.ParseFromString(epoch.failure))
+      run.last_failure = std::move(failure);
+  }
   const int64_t recent = std::max<int64_t>(1, record.step - 20);
   ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics,
                    store_->Metrics(record.run_id, recent, 0, kRecentMetrics));
@@ -204,7 +232,9 @@ void Coordinator::Tick() {
   RetryCommits();
   StartRetention();
   Place();
+  StartJobs();
   StartExports();
+  StartDeployments();
 }
 
 v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind,
@@ -290,6 +320,11 @@ CoordinatorStats Coordinator::Stats() {
     t.step = run.record.step;
     t.active_seconds = run.active_seconds;
     t.productive_seconds = run.productive_seconds;
+    t.waiting = WaitCauseName(run.waiting());
+    if (run.epoch.has_value() && run.epoch->straggler.has_value()) {
+      t.straggler = run.epoch->straggler->worker;
+      t.straggler_ratio = run.epoch->straggler->ratio();
+    }
     const int64_t since =
         run.checkpoints.empty() ? run.record.started_ms : run.checkpoints.back().committed_ms();
     if (since > 0 && run.epoch.has_value())

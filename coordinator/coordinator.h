@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,10 +20,16 @@
 #include "common/mutex.h"
 #include "coordinator/data_catalog.h"
 #include "coordinator/decide/admission.h"
+#include "coordinator/decide/dependencies.h"
+#include "coordinator/decide/held.h"
 #include "coordinator/decide/loss.h"
 #include "coordinator/decide/plan.h"
+#include "coordinator/decide/reshape.h"
 #include "coordinator/decide/run_life.h"
 #include "coordinator/decide/schedule.h"
+#include "coordinator/decide/stop.h"
+#include "coordinator/decide/straggler.h"
+#include "coordinator/decide/wait_cause.h"
 #include "coordinator/decide/world.h"
 #include "coordinator/run_entry.h"
 #include "coordinator/store/store.h"
@@ -37,19 +44,28 @@ namespace tritter {
 // Writes the deployable file of a completed run.
 using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
     const CheckpointReader& checkpoint, const std::string& path, const ExportOptions& options)>;
+// Has the inference server at host:port load the model of that name from its --model-root. Errors:
+// Unavailable, DeadlineExceeded and Aborted say that trying again may help.
+using LoadModelFunction =
+    std::function<absl::Status(const std::string& server, const std::string& model)>;
 
 struct CoordinatorOptions {
   std::string data_dir;            // absolute; runs lie in data_dir/runs/<run_id>
   std::vector<std::string> roots;  // data of runs must lie below one of them; empty: anywhere
-  bool background = true;          // own threads for what takes long; else the caller calls Tick
+  // For jobs that serve: host:port of the inference servers, and the folder that is their
+  // --model-root as this process sees it. Empty: such jobs are refused.
+  std::vector<std::string> inference_servers;
+  std::string model_root;
+  bool background = true;  // own threads for what takes long; else the caller calls Tick
   absl::Duration tick = absl::Milliseconds(200);
   absl::Duration collective_timeout = absl::Seconds(60);
   absl::Duration forget_lost_workers = absl::Hours(1);
   AdmissionOptions admission;
   LivenessOptions liveness;
   PlanOptions plan;
+  ReshapeOptions reshape;
+  StragglerOptions straggler;
   WorldOptions world;
-  RetryOptions retry;
 };
 
 struct CoordinatorDependencies {
@@ -58,6 +74,8 @@ struct CoordinatorDependencies {
   Clock* clock = nullptr;
   DataCatalog* catalog = nullptr;
   ExportFunction exporter;
+  LoadModelFunction load_model = nullptr;    // with inference_servers
+  std::function<std::string()> run_id = {};  // a new one, never used before; unset: a random one
 };
 
 // Where a watcher is. Starts empty.
@@ -75,6 +93,9 @@ struct CoordinatorStats {
     double checkpoint_age_seconds = 0;  // since the newest commit, or since it first started
     double active_seconds = 0;          // with a live epoch
     double productive_seconds = 0;      // of steps that a checkpoint holds
+    std::string straggler;              // a worker that the others wait for, "" for none
+    double straggler_ratio = 0;         // its time for a step, over the others'
+    std::string waiting;                // WaitCauseName, "" while it trains
   };
   std::map<std::string, int64_t> runs_by_state, workers_by_state;
   std::map<std::string, int64_t> epochs_by_reason;  // "start", "resume", "loss", "failure"
@@ -101,20 +122,24 @@ class Coordinator {
   absl::StatusOr<v1::ValidateRunResponse> Validate(const v1::ValidateRunRequest& request);
   absl::StatusOr<v1::Run> Get(const std::string& run);
   v1::ListRunsResponse List(int64_t limit);
-  absl::StatusOr<v1::Run> Pause(const std::string& run);
-  absl::StatusOr<v1::Run> Resume(const std::string& run);
-  absl::StatusOr<v1::Run> Cancel(const std::string& run, bool now);
+  absl::StatusOr<v1::Run> Pause(const std::string& run, const std::string& request_id = "");
+  absl::StatusOr<v1::Run> Resume(const std::string& run, const std::string& request_id = "");
+  absl::StatusOr<v1::Run> Cancel(const std::string& run, bool now,
+                                 const std::string& request_id = "");
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
   absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const v1::ListMetricsRequest& request);
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run);
+  absl::StatusOr<v1::ListEpochsResponse> ListEpochs(const std::string& run, int64_t limit);
   v1::ListWorkersResponse ListWorkers();
   // Waits up to `wait` for a change beyond the cursor. False: nothing new. `ended`: the run is in a
   // final state and the update (if any) is the last. Cancelled when the coordinator stops.
   absl::StatusOr<bool> Watch(const std::string& run, absl::Duration wait, WatchCursor* cursor,
                              v1::RunUpdate* update, bool* ended);
-  // Log lines after `*sequence`, which moves; `tail` bounds the first read. `ended` as above.
+  // Log lines after `*sequence`, which moves; `tail` bounds the first read. `worker`: of this one
+  // alone, "" of all. `ended` as above.
   absl::StatusOr<std::vector<v1::LogLine>> Logs(const std::string& run, int64_t tail,
-                                                int64_t* sequence, bool* ended);
+                                                int64_t* sequence, bool* ended,
+                                                const std::string& worker = "");
 
   // --- workers: errors as WorkerService says ---
   absl::StatusOr<v1::RegisterResponse> Register(const v1::RegisterRequest& request);
@@ -183,22 +208,39 @@ class Coordinator {
   absl::StatusOr<Prepared> Prepare(const std::string& yaml, const std::string& file_name,
                                    const std::string& base_dir);
   absl::Status Admit(const RunSpec& spec, const std::vector<SourceFacts>& sources) REQUIRES(mu_);
-  // The run that `spec` extends, and those of its checkpoints from which it may, newest first.
-  struct Extended {
+  // The run that `spec` extends or clones, and those of its checkpoints with which it may begin,
+  // newest first.
+  struct Origin {
     std::string run_id, run_dir;
+    RunSpec spec;
     std::vector<v1::Checkpoint> checkpoints;
   };
-  absl::StatusOr<Extended> FindExtended(const RunSpec& spec) EXCLUDES(mu_);
+  absl::StatusOr<Origin> FindOrigin(const RunSpec& spec) EXCLUDES(mu_);
+  // `sources`: those of the run that begins.
+  absl::Status CheckTokenizer(const RunSpec& spec, const Origin& origin,
+                              const std::vector<SourceFacts>& sources);
   // Makes the newest of them that is whole the first checkpoint of the new run `record`; `run`
   // then names run and step.
-  absl::StatusOr<v1::Checkpoint> StartExtension(const RunRecord& record, Prepared* run)
+  absl::StatusOr<v1::Checkpoint> CopyOrigin(const RunRecord& record,
+                                            const std::vector<SourceFacts>& sources, Prepared* run)
       EXCLUDES(mu_);
   absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash,
                                                  bool* known) REQUIRES(mu_);
-  absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind)
-      REQUIRES(mu_);
-  absl::StatusOr<v1::Run> AskToStop(const std::string& name, Intent intent, v1::RunState stopping)
-      REQUIRES(mu_);
+  // With the key of the request that asks for it, which then is known.
+  absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind,
+                                      const IdempotencyRecord& request = {}) REQUIRES(mu_);
+  absl::StatusOr<v1::Run> AskToStop(RunEntry* run, Intent intent, v1::RunState stopping,
+                                    const IdempotencyRecord& request) REQUIRES(mu_);
+  // Carries a change out once for each request id; a repeat is answered with the run as it is.
+  using Change = std::function<absl::StatusOr<v1::Run>(RunEntry*, const IdempotencyRecord&)>;
+  absl::StatusOr<v1::Run> ChangeOnce(const std::string& name, const std::string& request_id,
+                                     const std::string& what, const Change& change) EXCLUDES(mu_);
+  // `of` and `after` become identifiers.
+  absl::Status ResolveReferences(RunSpec* spec) REQUIRES(mu_);
+  // How the runs stand that it must wait for.
+  Wait Dependencies(const RunEntry& run) REQUIRES(mu_);
+  // Who failed first in the live epoch, with what it logged last.
+  v1::Failure FailureOf(const RunEntry& run, const EpochEnd& end);
 
   // workers and epochs
   void SendStanding(WorkerEntry* entry) REQUIRES(mu_);
@@ -207,17 +249,39 @@ class Coordinator {
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
   void RecordLoss(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
   void EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
+  // From whose memory the run may go on now; `among`: of these workers alone.
+  std::optional<HeldChoice> HeldOf(const RunEntry& run,
+                                   const std::vector<std::string>* among = nullptr) REQUIRES(mu_);
+  // Whether one of those it would get holds its state. No checkpoint is read then.
+  bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
   absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
                          const std::string& reason) REQUIRES(mu_);
-  void SetWaiting(RunEntry* run, const std::string& reason) REQUIRES(mu_);
+  void SetWaiting(RunEntry* run, const Wait& wait) REQUIRES(mu_);
+
+  // Whether and why the live epoch of the run is to end.
+  StopDecision StopOf(const RunEntry& run) REQUIRES(mu_);
+  // The rank has nothing left to do in its epoch. Who hears that leaves, so that it is stored
+  // first: a coordinator that is started meanwhile must not wait for who has left.
+  absl::Status TellDone(const Fenced& at, v1::NextPlanResponse* out) REQUIRES(mu_);
+  // All ranks stopped at `step`, inside a plan: it ends there, and those after it are gone.
+  absl::Status CutPlans(const Fenced& at, int64_t step) REQUIRES(mu_);
 
   // parts of a tick
+  void TellToYield(RunEntry* run) REQUIRES(mu_);
+  void LookForStraggler(RunEntry* run) REQUIRES(mu_);
   void CheckWorkers() REQUIRES(mu_);
   void CheckEpochs() REQUIRES(mu_);
   void FinishIfTrained(RunEntry* run) REQUIRES(mu_);
   void RetryCommits();
   void Place();
-  std::vector<Placement> Decide() REQUIRES(mu_);
+  struct Queue {
+    std::vector<WaitingRun> waiting;
+    std::vector<WorkerView> workers;  // by name
+    std::vector<Placement> placements;
+  };
+  Queue Decide() REQUIRES(mu_);
+  // Marks the groups that are to be formed anew; they are told with the next tick.
+  ReshapeDecision MarkReshapes(const Queue& queue) REQUIRES(mu_);
   // Reads whole checkpoints: on a thread of its own, so that losses of other runs are seen
   // meanwhile.
   void StartVerification(std::vector<std::string> run_ids);
@@ -228,6 +292,13 @@ class Coordinator {
                  WriteBatch* batch) REQUIRES(mu_);
   absl::Status WriteReportFiles(const RunEntry& run, const RunRecord& next,
                                 const v1::Artifact* artifact) REQUIRES(mu_);
+  // Jobs whose dependencies are complete leave the queue.
+  void StartJobs();
+  absl::Status CheckJob(const RunSpec& spec) REQUIRES(mu_);
+  std::string DefaultModelName(const RunSpec& spec) REQUIRES(mu_);
+  void StartDeployments();
+  void DeployRun(const std::string& run_id);
+  absl::Status PublishModel(const v1::Artifact& artifact, const std::string& model);
   void StartExports();
   void ExportRun(const std::string& run_id);
   absl::StatusOr<v1::Artifact> ExportStep(CheckpointStore* store, int64_t step,
@@ -255,6 +326,8 @@ class Coordinator {
   Clock* const clock_;
   DataCatalog* const catalog_;
   const ExportFunction exporter_;
+  const LoadModelFunction load_model_;
+  const std::function<std::string()> run_id_;
   const CoordinatorOptions options_;
   std::string coordinator_id_;
 
@@ -278,6 +351,7 @@ class Coordinator {
   std::thread verify_thread_;     // of the tick
   std::thread retention_thread_;  // of the tick
   std::thread export_thread_;
+  std::thread deploy_thread_;
 };
 
 }  // namespace tritter

@@ -1,7 +1,9 @@
 // Epochs: ended by losses, complaints and completion; formed from healthy workers.
+#include <algorithm>
 #include <thread>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
@@ -16,6 +18,9 @@
 namespace tritter {
 namespace {
 
+// How an epoch ends whose forming was answered with an error that leaves open whether it is stored.
+constexpr char kUnconfirmed[] = "the store did not confirm it";
+
 // A reason without its figures: ages move all the time and are no news.
 std::string Shape(const std::string& reason) {
   std::string out;
@@ -23,6 +28,18 @@ std::string Shape(const std::string& reason) {
     if (!absl::ascii_isdigit(static_cast<unsigned char>(c)) && c != '.') out += c;
   }
   return out;
+}
+
+bool WaitsForWorkers(const RunEntry& run) {
+  return NeedsWorkers(run.record.state) && !run.epoch.has_value() && IsTraining(run.spec);
+}
+
+const WorldNeeds& NeedsOfRun(RunEntry* run) {
+  if (!run->needs.has_value()) {
+    const int64_t micro_batch = std::max<int64_t>(1, run->spec.micro_batch);
+    run->needs = NeedsOf(run->spec, TrainingBytes(run->spec, micro_batch));
+  }
+  return *run->needs;
 }
 
 }  // namespace
@@ -66,6 +83,7 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& c
   end.cause = cause;
   end.progress = run.epoch->progress;
   const int rank = run.epoch->RankOf(worker.name);
+  end.rank = rank;
   if (run.epoch->done.contains(rank)) {
     // It had nothing left to do. The epoch is as good as ended when the others have left too.
     run.epoch->left.insert(rank);
@@ -80,7 +98,20 @@ void Coordinator::CheckEpochs() {
   const absl::Duration now = clock_->Monotonic();
   for (auto& [id, run] : runs_) {
     if (!run.epoch.has_value()) FinishIfTrained(&run);
-    if (!run.epoch.has_value() || !run.epoch->complaint.has_value()) continue;
+    if (!run.epoch.has_value()) continue;
+    for (const int rank : run.epoch->done) {  // it may have joined another before a restart
+      const WorkerEntry* worker =
+          workers_.Find(run.epoch->record.members[static_cast<size_t>(rank)].worker);
+      if (worker == nullptr || worker->run_id != id || worker->epoch != run.record.epoch)
+        run.epoch->left.insert(rank);
+    }
+    if (run.epoch->left.size() == run.epoch->record.members.size()) {
+      EndEpoch(&run, {.clean = true});  // it could not be stored when the last one left
+      continue;
+    }
+    TellToYield(&run);
+    LookForStraggler(&run);
+    if (!run.epoch->complaint.has_value()) continue;
     const Complaint& complaint = *run.epoch->complaint;
     bool detached = false;  // a member may be about to be lost: then that is the cause
     for (const MemberRecord& member : run.epoch->record.members) {
@@ -93,17 +124,18 @@ void Coordinator::CheckEpochs() {
     run.lost_member = false;
     EndEpoch(&run, {.permanent = complaint.permanent,
                     .progress = run.epoch->progress,
-                    .cause = complaint.text});
+                    .cause = complaint.text,
+                    .rank = complaint.rank});
   }
 }
 
 // The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
 void Coordinator::FinishIfTrained(RunEntry* run) {
   if (!NeedsWorkers(run->record.state) || run->committing || !run->spec_error.empty() ||
-      run->committed_step() < run->record.total_steps)
+      !IsTraining(run->spec) || run->committed_step() < run->record.total_steps)
     return;
   const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
-                                              run->exports(), options_.retry);
+                                              run->exports(), RetryOptionsOf(run->spec));
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
@@ -121,17 +153,28 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   if (!end.clean && run->epoch->complaint.has_value() && run->epoch->complaint->text != end.cause) {
     absl::StrAppend(&ended.end_reason, " (", run->epoch->complaint->text, ")");
   }
+  std::optional<v1::Failure> failure;
+  ended.end_step = run->record.step;
   EpochEnd named = end;
   named.cause = ended.end_reason;
-  const RunVerdict verdict =
-      DecideAfterEpoch(run->record, named, run->committed_step(), run->exports(), options_.retry);
+  if (!end.clean) {
+    failure = FailureOf(*run, named);
+    ended.failure = failure->SerializeAsString();
+  }
+  const RunVerdict verdict = DecideAfterEpoch(run->record, named, run->committed_step(),
+                                              run->exports(), RetryOptionsOf(run->spec));
   RunRecord next = run->record;
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.failures = verdict.failures;
   next.epochs_lost += !end.clean;
   next.intent = Intent::kRun;
-  if (verdict.state != v1::RUN_STATE_RUNNING) next.step = run->committed_step();
+  if (verdict.state != v1::RUN_STATE_RUNNING) {
+    next.step = run->committed_step();
+  } else if (end.clean) {
+    next.step = run->epoch->planned_end();
+    next.reason = absl::StrCat("stopped at step ", next.step, ": ", run->epoch->done_reason);
+  }
   if (IsFinal(next.state)) next.finished_ms = NowMs();
   WriteBatch batch;
   batch.runs = {next};
@@ -164,11 +207,13 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
     command.mutable_end_epoch()->set_reason(ended.end_reason);
     worker->sink->Push(command);  // it counts as leaving until a heartbeat says that it is idle
   }
+  if (failure.has_value()) run->last_failure = std::move(failure);
   run->record = std::move(next);
   run->last_epoch = std::move(ended);
   run->last_end_clean = end.clean;
   run->cause = end.clean ? "" : run->last_epoch.end_reason;
   run->epoch.reset();
+  run->wait_cause = WaitCause::kUndecided;
   run->resume.reset();
   run->not_before = now + verdict.retry_after;
   Touch(run);
@@ -188,6 +233,11 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
   a->set_run_dir(run.record.run_dir);
   a->set_start_step(epoch.start_step);
   a->set_manifest_sha256(epoch.manifest_sha256);
+  if (run.epoch->from_memory) {
+    a->set_from_memory(true);
+    a->set_state_rank(run.epoch->state_rank);
+    a->set_state_epoch(run.epoch->state_epoch);
+  }
   a->set_collective_timeout_ms(absl::ToInt64Milliseconds(options_.collective_timeout));
   int32_t next = 0;
   for (const MemberRecord& member : epoch.members) {
@@ -220,7 +270,13 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
     batch.dropped_checkpoints.push_back({e.run_id, step});
     std::erase_if(checkpoints, [&](const v1::Checkpoint& c) { return c.step() == step; });
   }
-  if (!checkpoints.empty()) e.manifest_sha256 = checkpoints.back().manifest_sha256();
+  epoch.from_memory = !resume.holders.empty();
+  epoch.state_epoch = resume.state_epoch;
+  for (size_t i = names.size(); epoch.from_memory && i-- > 0;) {  // the lowest of their ranks
+    if (absl::c_linear_search(resume.holders, names[i])) epoch.state_rank = static_cast<int>(i);
+  }
+  if (!checkpoints.empty() && !epoch.from_memory)
+    e.manifest_sha256 = checkpoints.back().manifest_sha256();
   RunRecord next = run->record;
   next.state = v1::RUN_STATE_RUNNING;
   next.epoch = e.epoch;
@@ -228,20 +284,41 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   next.reason = absl::StrCat("epoch ", e.epoch, " ", reason, " trains ", resume.reason);
   if (next.started_ms == 0) next.started_ms = e.started_ms;
   batch.runs = {next};
-  batch.epochs = {e};
+  if (run->last_epoch.end_reason == kUnconfirmed) batch.epochs = {run->last_epoch};
+  batch.epochs.push_back(e);
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
-  RETURN_IF_ERROR(Write(batch));
+  if (absl::Status s = Write(batch); !s.ok()) {
+    if (!absl::IsUnavailable(s)) return s;
+    // It may be stored as live. Nobody has heard of it: it ends, and its number is not used again.
+    e.live = false;
+    e.ended_ms = NowMs();
+    e.end_reason = kUnconfirmed;
+    run->record.epoch = e.epoch;
+    run->last_epoch = e;
+    run->last_end_clean = false;
+    WriteBatch end;
+    end.runs = {run->record};
+    end.epochs = {e};
+    end.events = {NewEvent(e.run_id, kEventEpochLost,
+                           absl::StrCat("epoch ", e.epoch, " ended: ", e.end_reason))};
+    Write(end).IgnoreError();  // else it ends with the forming of the next
+    return s;
+  }
   ++stats_.epochs_by_reason[e.epoch == 1         ? "start"
                             : run->cause.empty() ? "resume"
                             : run->lost_member   ? "loss"
                                                  : "failure"];
+  epoch.formed_at = clock_->Monotonic();
   run->record = std::move(next);
   run->checkpoints = std::move(checkpoints);
   run->epoch = std::move(epoch);
   run->last_end_clean = false;
   run->cause.clear();
-  run->uncommitted_seconds.clear();
+  run->origin_epoch = run->epoch->state_epoch;
+  run->origin_step = run->epoch->from_memory ? resume.step : 0;
+  run->uncommitted_seconds.erase(run->uncommitted_seconds.upper_bound(resume.step),
+                                 run->uncommitted_seconds.end());
   run->RewindTo(resume.step);
   run->resume.reset();
   for (size_t i = 0; i < names.size(); ++i) {
@@ -255,47 +332,200 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   return absl::OkStatus();
 }
 
-void Coordinator::SetWaiting(RunEntry* run, const std::string& reason) {
-  const std::string full =
-      run->cause.empty() ? reason : absl::StrCat(reason, "; the last epoch ended: ", run->cause);
-  if (run->record.reason == full) return;
-  const bool news = Shape(run->record.reason) != Shape(full);
-  run->record.reason = full;
-  if (!news) return;
-  Touch(run);
-  WriteBatch batch;
-  batch.runs = {run->record};
-  batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
-  if (absl::Status s = Write(batch); !s.ok()) {
-    LogWarning("reason_not_stored",
-               {{"run", run->record.run_id}, {"error", std::string(s.message())}});
+std::optional<HeldChoice> Coordinator::HeldOf(const RunEntry& run,
+                                              const std::vector<std::string>* among) {
+  std::vector<HeldView> held;
+  for (const auto& [name, worker] : workers_.all()) {
+    const v1::HeldState& state = worker.last.held();
+    if (worker.lost || worker.session == 0 || !worker.run_id.empty()) continue;
+    if (state.run_id() != run.record.run_id || !worker.last.run_id().empty()) continue;
+    if (worker.last.draining()) continue;
+    if (among != nullptr && !absl::c_linear_search(*among, name)) continue;
+    held.push_back({name, state.epoch(), state.step()});
+  }
+  HeldInputs in;
+  in.newest_epoch = run.record.epoch;
+  in.origin_epoch = run.origin_epoch;
+  in.origin_step = run.origin_step;
+  in.committed_step = run.committed_step();
+  in.total_steps = run.record.total_steps;
+  in.failures = run.record.failures;
+  return ChooseHeld(held, in);
+}
+
+bool Coordinator::FromMemory(RunEntry* run, const std::vector<std::string>& members) {
+  const std::optional<HeldChoice> held = HeldOf(*run, &members);
+  if (!held.has_value()) return false;
+  ResumeDecision resume;
+  resume.holders = held->holders;
+  resume.step = held->step;
+  resume.state_epoch = held->epoch;
+  resume.reason =
+      absl::StrCat("from step ", held->step, " in the memory of ", JoinWords(resume.holders));
+  run->resume = std::move(resume);
+  return true;
+}
+
+StopDecision Coordinator::StopOf(const RunEntry& run) {
+  StopInputs in;
+  in.intent = run.record.intent;
+  in.members = static_cast<int64_t>(run.epoch->record.members.size());
+  in.reshape = run.epoch->reshape;
+  for (const MemberRecord& member : run.epoch->record.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    if (worker != nullptr && worker->last.draining()) in.draining.push_back(member.worker);
+  }
+  return DecideStop(in);
+}
+
+void Coordinator::TellToYield(RunEntry* run) {
+  EpochEntry& epoch = *run->epoch;
+  const StopDecision stop = StopOf(*run);
+  if (stop.reason.empty() || epoch.plans.empty() || !epoch.done.empty()) {
+    epoch.yield_told_at.reset();
+    return;
+  }
+  // Said again: who was told may have been replaced, or have been at the end of a plan.
+  const absl::Duration now = clock_->Monotonic();
+  if (epoch.yield_told_at.has_value() &&
+      now - *epoch.yield_told_at < options_.liveness.heartbeat_timeout)
+    return;
+  v1::Command command;
+  command.mutable_yield()->set_run_id(epoch.record.run_id);
+  command.mutable_yield()->set_epoch(epoch.record.epoch);
+  command.mutable_yield()->set_reason(stop.reason);
+  for (const MemberRecord& member : epoch.record.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    if (worker == nullptr || worker->sink == nullptr || !worker->joined) continue;
+    worker->sink->Push(command);  // one is enough
+    epoch.yield_told_at = now;
+    return;
   }
 }
 
-std::vector<Placement> Coordinator::Decide() {
+void Coordinator::LookForStraggler(RunEntry* run) {
+  EpochEntry& epoch = *run->epoch;
+  if (epoch.plans.empty()) return;
+  const v1::Plan& plan = epoch.plans.back();
+  std::vector<RankPace> ranks;
+  for (const MemberRecord& member : epoch.record.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    const int rank = static_cast<int>(ranks.size());
+    RankPace& pace = ranks.emplace_back();
+    pace.worker = member.worker;
+    if (worker == nullptr || !worker->joined || rank >= plan.shares_size()) continue;
+    pace.seconds = worker->last.seconds_per_sequence() * plan.shares(rank).count();
+  }
+  const std::string named = epoch.straggler.has_value() ? epoch.straggler->worker : "";
+  std::optional<Straggler> found = FindStraggler(ranks, named, options_.straggler);
+  const std::string slow = found.has_value() ? found->worker : "";
+  if (slow == named) {
+    epoch.slow_since.reset();
+    return;
+  }
+  const absl::Duration now = clock_->Monotonic();
+  if (!epoch.slow_since.has_value()) epoch.slow_since = now;
+  if (now - *epoch.slow_since < options_.straggler.after) return;
+  WriteBatch batch;
+  batch.events = {NewEvent(run->record.run_id, kEventStraggler,
+                           found.has_value() ? StragglerWords(*found)
+                                             : absl::StrCat(named,
+                                                            " computes as fast as the others "
+                                                            "again"))};
+  if (!Write(batch).ok()) return;  // the next tick tries again
+  epoch.straggler = std::move(found);
+  epoch.slow_since.reset();
+  Touch(run);
+}
+
+void Coordinator::SetWaiting(RunEntry* run, const Wait& wait) {
+  const std::string full =
+      run->cause.empty() ? wait.sentence
+                         : absl::StrCat(wait.sentence, "; the last epoch ended: ", run->cause);
+  if (run->record.reason == full && run->wait_cause == wait.cause && run->wait_stored) return;
+  const bool news = run->wait_cause != wait.cause || Shape(run->record.reason) != Shape(full);
+  run->record.reason = full;
+  run->wait_cause = wait.cause;
+  if (!news && run->wait_stored) return;
+  if (news) Touch(run);
+  WriteBatch batch;
+  batch.runs = {run->record};
+  batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
+  const absl::Status stored = Write(batch);
+  if (!stored.ok() && run->wait_stored) {  // the next tick tries again
+    LogWarning("reason_not_stored",
+               {{"run", run->record.run_id}, {"error", std::string(stored.message())}});
+  }
+  run->wait_stored = stored.ok();
+}
+
+Coordinator::Queue Coordinator::Decide() {
   const absl::Duration now = clock_->Monotonic();
   std::map<std::string, std::string> names;
-  std::vector<WaitingRun> waiting;
+  Queue out;
   for (auto& [id, run] : runs_) {
     names[id] = run.record.name;
-    if (!NeedsWorkers(run.record.state) || run.epoch.has_value()) continue;
-    WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, ""};
-    w.needs = NeedsOf(run.spec,
-                      TrainingBytes(run.spec, run.spec.micro_batch > 0 ? run.spec.micro_batch : 1));
-    if (run.committing) w.blocked = "a checkpoint is being committed";
-    if (run.retaining) w.blocked = "older checkpoints are being removed";
-    if (!run.spec_error.empty()) w.blocked = run.spec_error;
-    if (now < run.not_before && !run.obstacle.empty()) {
+    if (!WaitsForWorkers(run)) continue;
+    WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, {}};
+    w.needs = NeedsOfRun(&run);
+    if (const std::optional<HeldChoice> held = HeldOf(run)) w.needs.holders = held->holders;
+    if (run.committing)
+      w.blocked = {WaitCause::kCommitting, "a checkpoint of its last epoch is being committed"};
+    if (run.retaining)
+      w.blocked = {WaitCause::kRetaining, "its older checkpoints are being removed"};
+    if (Wait others = Dependencies(run); others.waits()) w.blocked = std::move(others);
+    if (!run.spec_error.empty()) w.blocked = {WaitCause::kSpecUnreadable, run.spec_error};
+    if (now < run.not_before && run.obstacle.waits()) {
       w.blocked = run.obstacle;
     } else if (now < run.not_before) {
-      w.blocked =
+      w.blocked = {
+          WaitCause::kRetryDelay,
           absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures,
-                       " of ", options_.retry.budget, " without progress)");
+                       " of ", run.spec.retry_budget, " without progress)")};
     }
-    waiting.push_back(std::move(w));
+    w.needs.settled = run.last_end_clean;
+    out.waiting.push_back(std::move(w));
   }
-  if (waiting.empty()) return {};
-  return Schedule(waiting, workers_.Views(now, names), options_.world);
+  out.workers = workers_.Views(now, names);
+  out.placements = Schedule(out.waiting, out.workers, options_.world);
+  return out;
+}
+
+ReshapeDecision Coordinator::MarkReshapes(const Queue& queue) {
+  const absl::Duration now = clock_->Monotonic();
+  std::vector<TrainingRun> training;
+  for (auto& [id, run] : runs_) {
+    if (!run.epoch.has_value()) continue;
+    TrainingRun& t = training.emplace_back();
+    t.run_id = id;
+    t.name = run.record.name;
+    t.priority = run.record.priority;
+    t.created_ms = run.record.created_ms;
+    t.needs = NeedsOfRun(&run);
+    t.ending = run.record.intent != Intent::kRun;
+    t.age = now - run.epoch->formed_at;
+    t.left = absl::Seconds(SecondsUntil(run, run.record.total_steps));
+    for (const MemberRecord& member : run.epoch->record.members) {
+      const auto at = absl::c_lower_bound(
+          queue.workers, member.worker,
+          [](const WorkerView& w, const std::string& name) { return w.name < name; });
+      if (at != queue.workers.end() && at->name == member.worker)
+        t.members.push_back(static_cast<int>(at - queue.workers.begin()));
+    }
+    absl::c_sort(t.members);
+  }
+  ReshapeDecision decision =
+      DecideReshapes(queue.waiting, queue.placements, training, queue.workers, options_.reshape);
+  for (const TrainingRun& t : training) {
+    EpochEntry& epoch = *runs_.at(t.run_id).epoch;
+    const auto it = decision.reshapes.find(t.run_id);
+    const Reshape wanted = it == decision.reshapes.end() ? Reshape() : it->second;
+    if (epoch.reshape == wanted) continue;
+    epoch.reshape = wanted;
+    kicked_ = true;
+    wake_.NotifyAll();
+  }
+  return decision;
 }
 
 void Coordinator::StartVerification(std::vector<std::string> run_ids) {
@@ -323,7 +553,7 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   constexpr absl::Duration kLookAgain = absl::Seconds(5);
   std::vector<v1::Checkpoint> checkpoints;
   std::unique_ptr<CheckpointStore> store;
-  const auto wait = [&](RunEntry* run, std::string obstacle) REQUIRES(mu_) {
+  const auto wait = [&](RunEntry* run, Wait obstacle) REQUIRES(mu_) {
     if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
     run->obstacle = std::move(obstacle);
     run->not_before = clock_->Monotonic() + kLookAgain;
@@ -333,7 +563,8 @@ void Coordinator::ChooseResume(const std::string& run_id) {
     MutexLock lock(&mu_);
     RunEntry& run = runs_.at(run_id);
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
-      wait(&run, absl::StrCat("its checkpoints cannot be tidied: ", std::string(s.message())));
+      wait(&run, {WaitCause::kCheckpointsNotTidied,
+                  absl::StrCat("its checkpoints cannot be tidied: ", std::string(s.message()))});
       return;
     }
     checkpoints = run.checkpoints;
@@ -347,36 +578,54 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   ResumeDecision decision = DecideResume(checked);
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);
-  if (decision.wait) return wait(&run, std::move(decision.reason));
-  run.obstacle.clear();
+  if (decision.wait) return wait(&run, {decision.cause, std::move(decision.reason)});
+  run.obstacle = {};
   run.resume = std::move(decision);
 }
 
 void Coordinator::Place() {
   std::vector<std::string> unverified;
+  const auto names_of = [this](const Placement& p) REQUIRES(mu_) {
+    std::vector<std::string> all, members;  // the order of Views
+    for (const auto& [name, worker] : workers_.all()) all.push_back(name);
+    for (const int m : p.members) members.push_back(all[m]);
+    return members;
+  };
   {
     MutexLock lock(&mu_);
     if (stopping_) return;
-    for (const Placement& p : Decide()) {
-      if (!p.members.empty() && !runs_.at(p.run_id).resume.has_value())
-        unverified.push_back(p.run_id);
+    const bool waits =
+        absl::c_any_of(runs_, [](const auto& entry) { return WaitsForWorkers(entry.second); });
+    for (const Placement& p : waits ? Decide().placements : std::vector<Placement>()) {
+      RunEntry& run = runs_.at(p.run_id);
+      if (p.members.empty() || run.resume.has_value() || FromMemory(&run, names_of(p))) continue;
+      if (!verifying_ && !run.checkpoints.empty()) {
+        const v1::Checkpoint& newest = run.checkpoints.back();
+        SetWaiting(&run, {WaitCause::kVerifying,
+                          absl::StrCat("reads its checkpoint of step ", newest.step(), " (",
+                                       Bytes(newest.bytes()), ") before it goes on from there")});
+      }
+      unverified.push_back(p.run_id);
     }
   }
   StartVerification(std::move(unverified));
   MutexLock lock(&mu_);
-  std::vector<std::string> names;
-  for (const auto& [name, worker] : workers_.all()) names.push_back(name);  // the order of Views
-  for (const Placement& p : Decide()) {
+  const Queue queue = Decide();
+  const ReshapeDecision reshape = MarkReshapes(queue);
+  for (const Placement& p : queue.placements) {
     RunEntry& run = runs_.at(p.run_id);
     if (p.members.empty()) {
-      SetWaiting(&run, p.reason);
+      SetWaiting(&run, p.run_id == reshape.helped ? reshape.wait : Wait{p.cause, p.reason});
       continue;
     }
+    const std::vector<std::string> members = names_of(p);
+    // Memory may have come since a checkpoint was read, or have gone since it was chosen.
+    if (!FromMemory(&run, members) && run.resume.has_value() && !run.resume->holders.empty())
+      run.resume.reset();
     if (!run.resume.has_value()) continue;  // placed only now: the next tick verifies
-    std::vector<std::string> members;
-    for (const int m : p.members) members.push_back(names[m]);
     if (absl::Status s = FormEpoch(&run, members, p.reason); !s.ok()) {
-      run.record.reason = absl::StrCat("its epoch cannot be stored: ", std::string(s.message()));
+      SetWaiting(&run, {WaitCause::kStoreFailing,
+                        absl::StrCat("its epoch cannot be stored: ", std::string(s.message()))});
       LogError("epoch_not_stored", {{"run", p.run_id}, {"error", std::string(s.message())}});
     }
   }

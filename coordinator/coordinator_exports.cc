@@ -52,12 +52,13 @@ void Coordinator::ExportRun(const std::string& run_id) {
   {
     MutexLock lock(&mu_);
     const RunEntry& run = runs_.at(run_id);
+    const RunEntry& of = IsTraining(run.spec) ? run : runs_.at(run.spec.of);
     options.format = run.spec.export_format;
     options.head = run.spec.export_head;
     path =
         JoinPath(run.record.run_dir, absl::StrCat("export/", run.record.name, ".", options.format));
-    store = CheckpointsOf(run);
-    step = run.committed_step();
+    store = CheckpointsOf(of);
+    step = run.spec.export_step > 0 ? run.spec.export_step : of.committed_step();
     done = run.exported;
   }
   absl::StatusOr<v1::Artifact> artifact =
@@ -70,11 +71,21 @@ void Coordinator::ExportRun(const std::string& run_id) {
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);
   run.exporting = false;
+  if (run.record.state != v1::RUN_STATE_EXPORTING) return;  // killed meanwhile
   RunRecord next = run.record;
   next.finished_ms = NowMs();
   WriteBatch batch;
   std::vector<v1::Checkpoint> kept = run.checkpoints;
-  if (artifact.ok()) {
+  if (!IsTraining(run.spec)) {
+    next.state = artifact.ok() ? v1::RUN_STATE_COMPLETED : v1::RUN_STATE_FAILED;
+    next.reason = artifact.ok()
+                      ? absl::StrCat("exported step ", step, " of run ", run.spec.of, " as ",
+                                     artifact->path())
+                      : absl::StrCat("the export of step ", step, " of run ", run.spec.of,
+                                     " failed: ", std::string(artifact.status().message()),
+                                     "; when that is mended `tritterctl resume` tries it again");
+    if (artifact.ok()) batch.artifacts = {{run_id, *artifact}};
+  } else if (artifact.ok()) {
     next.state = v1::RUN_STATE_COMPLETED;
     next.reason = absl::StrCat("trained ", next.total_steps, " steps; exported ", artifact->path());
     batch.artifacts = {{run_id, *artifact}};

@@ -7,21 +7,30 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "access/access_service.h"
+#include "access/rpc_credentials_service.h"
 #include "common/clock.h"
 #include "common/env.h"
+#include "common/file_limit.h"
 #include "common/flags.h"
 #include "common/log.h"
 #include "common/net.h"
+#include "common/rooted_env.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/coordinator_metrics.h"
+#include "coordinator/health_board.h"
+#include "coordinator/model_server_client.h"
 #include "coordinator/run_service.h"
 #include "coordinator/server_options.h"
 #include "coordinator/shard_catalog.h"
-#include "coordinator/store/sqlite_store.h"
+#include "coordinator/store/open_store.h"
+#include "coordinator/store_commands.h"
 #include "coordinator/worker_service.h"
 #include "model/export.h"
 #include "monitoring/exposer.h"
@@ -31,11 +40,13 @@ namespace {
 
 constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
 constexpr int kMaxThreads = 512;
+constexpr int kMaxRequestBytes = 4 << 20;  // a run has 1 MiB, a report 10 000 steps
+constexpr int kMaxMetadataBytes = 8 << 10;
+constexpr int kMaxStreamsOfAConnection = 1000;
 
-absl::StatusOr<v1::Artifact> Export(const CheckpointReader& checkpoint, const std::string& path,
-                                    const ExportOptions& options) {
-  ASSIGN_OR_RETURN(const ExportResult result,
-                   ExportCheckpoint(Env::Real(), checkpoint, path, options));
+absl::StatusOr<v1::Artifact> Export(Env* env, const CheckpointReader& checkpoint,
+                                    const std::string& path, const ExportOptions& options) {
+  ASSIGN_OR_RETURN(const ExportResult result, ExportCheckpoint(env, checkpoint, path, options));
   v1::Artifact artifact;
   artifact.set_kind(options.format);
   artifact.set_path(result.path);
@@ -45,26 +56,30 @@ absl::StatusOr<v1::Artifact> Export(const CheckpointReader& checkpoint, const st
   return artifact;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& listen,
-                                                          grpc::Service* runs,
-                                                          grpc::Service* workers,
-                                                          std::string* address) {
+absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
+    const std::string& listen, const TlsFiles& tls, const std::vector<grpc::Service*>& services,
+    std::string* address) {
   ASSIGN_OR_RETURN(HostPort at, ParseHostPort(listen));
   RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(listen, MakeServerCredentials(tls), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
                              0);  // a second server on the port is an error, not a partner
   // Workers ping every 10 s to notice a host that has vanished; by default that is an offence.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
+  // A watcher whose machine has vanished does not keep its place.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsOfAConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   grpc::ResourceQuota quota("coordinator");
   quota.SetMaxThreads(kMaxThreads);
   builder.SetResourceQuota(quota);
-  builder.RegisterService(runs);
-  builder.RegisterService(workers);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -75,45 +90,82 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(const std::string& lis
   return server;
 }
 
-absl::Status Serve(const ServerOptions& o) {
+// What outlives a lead: of a standby nothing else is there.
+struct Monitoring {
+  Registry registry{"coordinator"};
+  CoordinatorMetrics metrics{&registry};
+  HealthBoard health;
+  std::string address;
+};
+
+absl::Status WriteReadyFile(const ServerOptions& o, const std::string& address,
+                            const std::string& metrics_address) {
+  if (o.ready_file.empty()) return absl::OkStatus();
+  return WriteFileAtomically(Env::Real(), o.ready_file,
+                             ReadyJson(address, metrics_address, getpid()));
+}
+
+// Until the process is to end, or another coordinator leads.
+absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::string& data_dir,
+                  OpenedStore* store, Monitoring* monitoring) {
   CoordinatorOptions options;
-  options.data_dir = std::filesystem::absolute(o.data_dir).lexically_normal().string();
+  options.data_dir = data_dir;
   options.roots = o.roots;
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
-                   SqliteStore::Open(Env::Real(), options.data_dir));
-  ShardCatalog catalog(Env::Real());
+  options.inference_servers = o.inference_servers;
+  options.model_root = o.model_root;
+  // What lies there may have been put there by others: no link leads out of the run folders and of
+  // the data.
+  std::vector<std::string> folders = o.roots;
+  folders.push_back(options.data_dir);
+  if (!o.model_root.empty()) folders.push_back(o.model_root);
+  ASSIGN_OR_RETURN(const std::unique_ptr<RootedEnv> files, RootedEnv::Create(Env::Real(), folders));
+  std::unique_ptr<RootedEnv> data;
+  if (!o.roots.empty()) {
+    ASSIGN_OR_RETURN(data, RootedEnv::Create(Env::Real(), o.roots));
+  }
+  ShardCatalog catalog(data == nullptr ? Env::Real() : data.get());
   CoordinatorDependencies dependencies;
-  dependencies.store = store.get();
-  dependencies.env = Env::Real();
+  dependencies.store = store->get();
+  dependencies.env = files.get();
   dependencies.clock = Clock::Real();
   dependencies.catalog = &catalog;
-  dependencies.exporter = Export;
+  dependencies.exporter = [&files](const CheckpointReader& checkpoint, const std::string& path,
+                                   const ExportOptions& how) {
+    return Export(files.get(), checkpoint, path, how);
+  };
+  dependencies.load_model = LoadModelOnServer;
   ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
                    Coordinator::Start(dependencies, options));
-  Registry registry("coordinator");
-  CoordinatorMetrics metrics(&registry);
+  CoordinatorMetrics& metrics = monitoring->metrics;
   metrics.Update(coordinator->Stats());
-  ExposerOptions exposing;
-  exposing.address = o.metrics_listen;
-  exposing.health = [&] { return coordinator->Health(); };
-  absl::StatusOr<std::unique_ptr<Exposer>> exposer = Exposer::Start(&registry, exposing);
-  if (!exposer.ok()) return Annotate(exposer.status(), "--metrics-listen");
-  RunServiceImpl runs(coordinator.get(), Clock::Real());
-  WorkerServiceImpl workers(coordinator.get());
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<AuditLog> audit,
+      AuditLog::Open(Env::Real(), Clock::Real(), {.folder = JoinPath(options.data_dir, "audit")}));
+  const RpcGuard guard(access, audit.get());
+  RunServiceImpl runs(coordinator.get(), Clock::Real(), guard);
+  WorkerServiceImpl workers(coordinator.get(), WorkerServiceImpl::Limits(), guard);
+  AccessServiceImpl who(guard, audit.get(), [&](const std::string& run) {
+    const absl::StatusOr<v1::Run> found = coordinator->Get(run);
+    return found.ok() ? found->run_id() : run;
+  });
   std::string address;
   ASSIGN_OR_RETURN(const std::unique_ptr<grpc::Server> server,
-                   StartServer(o.listen, &runs, &workers, &address));
+                   StartServer(o.listen, o.security.files(), {&runs, &workers, &who}, &address));
   server->GetHealthCheckService()->SetServingStatus(v1::RunService::service_full_name(), true);
   server->GetHealthCheckService()->SetServingStatus(v1::WorkerService::service_full_name(), true);
-  if (!o.ready_file.empty()) {
-    RETURN_IF_ERROR(WriteFileAtomically(Env::Real(), o.ready_file,
-                                        ReadyJson(address, (*exposer)->address(), getpid())));
-  }
-  LogInfo(
-      "serving",
-      {{"address", address}, {"metrics", (*exposer)->address()}, {"data_dir", options.data_dir}});
+  server->GetHealthCheckService()->SetServingStatus(v1::AccessService::service_full_name(), true);
+  metrics.SetLeads(true);
+  monitoring->health.Set([&] { return coordinator->Health(); }, "ok");
+  const absl::Cleanup take_down = [&] { monitoring->health.Set(nullptr, "starting"); };
+  RETURN_IF_ERROR(WriteReadyFile(o, address, monitoring->address));
+  LogInfo("serving", {{"address", address},
+                      {"metrics", monitoring->address},
+                      {"data_dir", options.data_dir},
+                      {"tls", o.security.tls()},
+                      {"asks_who_calls", access->asks()}});
 
-  while (!WaitForShutdown(absl::Seconds(1))) metrics.Update(coordinator->Stats());
+  while (store->Standing().ok() && !WaitForShutdown(absl::Seconds(1)))
+    metrics.Update(coordinator->Stats());
   LogInfo("stopping", {{"signal", ShutdownSignal()}});
   server->GetHealthCheckService()->Shutdown();
   coordinator->Stop();  // ends sessions and watchers; runs go on after a restart
@@ -122,23 +174,100 @@ absl::Status Serve(const ServerOptions& o) {
   return absl::OkStatus();
 }
 
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+StoreChoice ChosenStore(const ServerOptions& o) {
+  StoreChoice choice;
+  choice.store = o.store;
+  choice.password_file = o.store_password_file;
+  if (!o.data_dir.empty())
+    choice.data_dir = std::filesystem::absolute(o.data_dir).lexically_normal().string();
+  choice.holder = absl::StrCat(o.listen, " (host ", HostName(), ", pid ", getpid(), ")");
+  return choice;
+}
+
+absl::Status Serve(const ServerOptions& o) {
+  RETURN_IF_ERROR(CheckTlsFiles(Env::Real(), o.security.files(), Clock::Real()->Now()));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<AccessControl> access,
+      AccessControl::Open(Env::Real(), Clock::Real(),
+                          {o.security.access_file, !o.security.tls_client_authority.empty()}));
+  const StoreChoice choice = ChosenStore(o);
+  Monitoring monitoring;
+  ExposerOptions exposing;
+  exposing.address = o.metrics_listen;
+  exposing.health = [&] { return monitoring.health.Health(); };
+  exposing.text = [&] { return monitoring.health.Text(); };
+  absl::StatusOr<std::unique_ptr<Exposer>> exposer = Exposer::Start(&monitoring.registry, exposing);
+  if (!exposer.ok()) return Annotate(exposer.status(), "--metrics-listen");
+  monitoring.address = (*exposer)->address();
+  ASSIGN_OR_RETURN(const HostPort at, ParseHostPort(o.listen));
+  RETURN_IF_ERROR(Annotate(CheckCanListen(at), "--listen"));
+  while (!ShutdownRequested()) {
+    monitoring.metrics.SetLeads(false);
+    bool told = false;
+    const auto stand_by = [&](const std::string& why) {
+      monitoring.health.Set(nullptr, absl::StrCat("standby: ", why));
+      if (!std::exchange(told, true))
+        WriteReadyFile(o, "", monitoring.address).IgnoreError();  // written again with the lead
+    };
+    ASSIGN_OR_RETURN(const std::unique_ptr<OpenedStore> store,
+                     AwaitStore(Env::Real(), choice, WaitForShutdown, stand_by));
+    if (store == nullptr) break;
+    absl::Status led = Lead(o, access.get(), choice.data_dir, store.get(), &monitoring);
+    // A database that went away while we began is waited for, as by a standby.
+    if (!led.ok() && !(choice.shared() && absl::IsUnavailable(led))) return led;
+    if (led.ok()) led = store->Standing();
+    if (!led.ok()) LogWarning("lead_lost", {{"why", std::string(led.message())}});
+  }
+  return absl::OkStatus();
+}
+
 int Main(int argc, char** argv) {
   InstallShutdownHandlers();
+  RaiseFileLimit();  // a connection a worker
   CommandLine app("Admits training runs and leads the workers that train them.");
   ServerOptions options;
   LogFlags log;
   app.AddFlag("--listen", &options.listen, "address of the RPC services; port 0: any free one");
   app.AddFlag("--metrics-listen", &options.metrics_listen, "address of /metrics and /healthz");
   app.AddFlag("--data-dir", &options.data_dir, "folder of the store and of the runs");
+  app.AddFlag("--store", &options.store,
+              "postgresql://user@host/database: a store that several coordinators share, of which "
+              "one leads; default: SQLite in --data-dir")
+      .HideDefault();
+  app.AddFlag("--store-password-file", &options.store_password_file,
+              "file with the PostgreSQL user's password; default: PGPASSFILE")
+      .HideDefault();
   app.AddFlag("--root", &options.roots,
-              "data of runs must lie below it (repeatable; none: anywhere)");
+              "data of runs must lie below it, also where symbolic links lead (repeatable; none: "
+              "anywhere)");
+  app.AddFlag("--inference-server", &options.inference_servers,
+              "host:port of a server that jobs `serve` have load models (repeatable)");
+  app.AddFlag("--model-root", &options.model_root,
+              "folder for these models: the servers' --model-root as this process sees it");
   app.AddFlag("--ready-file", &options.ready_file,
               "JSON with the chosen addresses, written once ready");
-  app.AddFlag("--insecure", &options.insecure, "listen beyond loopback without authentication");
+  AddServerSecurityFlags(&app, &options.security);
+  StoreCommands commands;
+  AddStoreCommands(&app, &commands);
   AddCommonFlags(&app, &log);
   if (std::optional<int> code = ParseFlags(&app, argc, argv)) return *code;
   InitLogging("coordinator", log.level, log.format);
-  if (absl::Status valid = CheckServerOptions(options); !valid.ok()) {
+  if (!commands.name.empty()) {
+    const absl::StatusOr<std::string> done =
+        RunStoreCommand(Env::Real(), commands, ChosenStore(options));
+    std::fprintf(done.ok() ? stdout : stderr, "%s\n",
+                 done.ok() ? done->c_str() : std::string(done.status().message()).c_str());
+    return done.ok() ? 0 : absl::IsInvalidArgument(done.status()) ? kExitUsage : 1;
+  }
+  absl::Status valid = CheckServerOptions(options);
+  if (valid.ok()) valid = CheckStoreChoice(ChosenStore(options));
+  if (!valid.ok()) {
     std::fprintf(stderr, "%s\n", std::string(valid.message()).c_str());
     return kExitUsage;
   }

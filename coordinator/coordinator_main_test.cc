@@ -82,10 +82,11 @@ TEST_F(CoordinatorMainTest, ShowsHealthReflectionAndMetrics) {
   auto process = Launch("shown", {"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
                                   "--data-dir", Data("store")});
   const nlohmann::json ready = Await(*process, "shown");
-  ExpectServerSurface({"coordinator",
-                       ready["address"],
-                       ready["metrics_address"],
-                       {"tritter.v1.RunService", "tritter.v1.WorkerService"}});
+  ExpectServerSurface(
+      {"coordinator",
+       ready["address"],
+       ready["metrics_address"],
+       {"tritter.v1.RunService", "tritter.v1.WorkerService", "tritter.v1.AccessService"}});
 }
 
 TEST_F(CoordinatorMainTest, RefusesASecondCoordinatorAPortInUseAndAForeignStore) {
@@ -100,6 +101,30 @@ TEST_F(CoordinatorMainTest, RefusesASecondCoordinatorAPortInUseAndAForeignStore)
   std::ofstream(Data("foreign") + "/coordinator.db") << std::string(5000, 'x');
   auto fourth = Launch("fourth", {"--listen", "127.0.0.1:0", "--data-dir", Data("foreign")});
   ExpectExit(*fourth, 1, "not a database");
+}
+
+TEST_F(CoordinatorMainTest, BacksUpWhileItServesAndStartsOnWhatIsRestored) {
+  auto serving = Launch("serving", {"--listen", "127.0.0.1:0", "--data-dir", Data("store")});
+  Await(*serving, "serving");
+  auto backup = Launch("b", {"backup", "--data-dir", Data("store"), "--to", Data("backup.db")});
+  ExpectExit(*backup, 0, "backed up store store-");
+  auto again = Launch("g", {"backup", "--data-dir", Data("store"), "--to", Data("backup.db")});
+  ExpectExit(*again, 1, "is there already");
+  auto restore = Launch("r", {"restore", "--data-dir", Data("other"), "--from", Data("backup.db")});
+  ExpectExit(*restore, 0, "restored store store-");
+  auto restored = Launch("restored", {"--listen", "127.0.0.1:0", "--data-dir", Data("other")});
+  EXPECT_NE(Await(*restored, "restored")["address"], "");
+}
+
+TEST_F(CoordinatorMainTest, APasswordInTheAddressOfTheStoreIsRefusedAndNotRepeated) {
+  auto process = Launch("open", {"--data-dir", Data("store"), "--store",
+                                 "postgresql://tritter:geheim@127.0.0.1/tritter"});
+  const std::optional<ExitStatus> exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 2);
+  const std::string said = process->ReadOutput();
+  EXPECT_THAT(said, HasSubstr("--store: the address has a password in it"));
+  EXPECT_THAT(said, testing::Not(HasSubstr("geheim")));
 }
 
 TEST_F(CoordinatorMainTest, RefusesWrongUseWithExitCodeTwo) {

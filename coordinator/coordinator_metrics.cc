@@ -15,6 +15,13 @@ void CoordinatorMetrics::Raise(const std::string& name, const MetricLabels& labe
   }
 }
 
+void CoordinatorMetrics::SetLeads(bool leads) {
+  registry_->GetGauge("tritter_coordinator_leads", {}).Set(leads ? 1 : 0);
+  if (leads) return;
+  Update({});      // what another leads is not ours to show
+  shown_.clear();  // the next lead counts from 0
+}
+
 void CoordinatorMetrics::Update(const CoordinatorStats& stats) {
   for (const auto& [state, n] : stats.runs_by_state) run_states_.insert(state);
   for (const std::string& state : run_states_) {
@@ -46,12 +53,26 @@ void CoordinatorMetrics::Update(const CoordinatorStats& stats) {
     registry_->GetGauge("tritter_run_step", {{"run", run}}).Set(static_cast<double>(figures.step));
     registry_->GetGauge("tritter_checkpoint_age_seconds", {{"run", run}})
         .Set(figures.checkpoint_age_seconds);
+    std::set<std::string>& causes = causes_[run];
+    if (!figures.waiting.empty()) causes.insert(figures.waiting);
+    for (const std::string& cause : causes) {
+      registry_->GetGauge("tritter_run_waiting", {{"run", run}, {"cause", cause}})
+          .Set(cause == figures.waiting ? 1 : 0);
+    }
+    std::set<std::string>& stragglers = stragglers_[run];
+    if (!figures.straggler.empty()) stragglers.insert(figures.straggler);
+    for (const std::string& worker : stragglers) {
+      registry_->GetGauge("tritter_run_straggler", {{"run", run}, {"worker", worker}})
+          .Set(worker == figures.straggler ? figures.straggler_ratio : 0);
+    }
     Raise("tritter_run_active_seconds_total", {{"run", run}}, figures.active_seconds);
     Raise("tritter_run_productive_seconds_total", {{"run", run}}, figures.productive_seconds);
   }
   for (const std::string& run : runs_) {
     if (now.contains(run)) continue;
     registry_->RemoveSeries("run", run);
+    causes_.erase(run);
+    stragglers_.erase(run);
     std::erase_if(shown_, [&](const auto& entry) { return entry.first.ends_with("\nrun=" + run); });
   }
   runs_ = std::move(now);

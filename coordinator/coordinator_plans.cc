@@ -1,7 +1,9 @@
 // Plans out, progress in.
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -16,13 +18,11 @@ namespace {
 constexpr int kMaxStepsInReport = 10000;
 constexpr int kMaxEvaluationsInReport = 1000;
 constexpr int kMaxLinesInReport = 500;
+constexpr int64_t kMaxTokensOfStep = int64_t{1} << 40;
+constexpr double kMaxSecondsOfStep = 1e7;  // a third of a year
 constexpr size_t kMaxLineBytes = 4096;
 constexpr size_t kMaxFailureBytes = 16384;
 constexpr double kSmoothing = 0.2;  // weight of the newest step in the step time
-
-void SetDone(const std::string& reason, v1::NextPlanResponse* out) {
-  out->mutable_done()->set_reason(reason);
-}
 
 // The least memory of the members that said how much they have; 0: nobody did.
 int64_t LeastMemory(const EpochRecord& epoch) {
@@ -39,6 +39,15 @@ absl::Status CheckReport(const v1::ReportRequest& r) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a report takes at most ", kMaxStepsInReport, " steps, ", kMaxEvaluationsInReport,
         " evaluations and ", kMaxLinesInReport, " lines; send several"));
+  }
+  for (const v1::StepMetrics& m : r.steps()) {
+    // Sums of these are kept as whole numbers.
+    if (m.tokens() < 0 || m.tokens() > kMaxTokensOfStep || m.step_seconds() > kMaxSecondsOfStep) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("steps: step ", m.step(), " has ", m.tokens(), " tokens and took ",
+                       m.step_seconds(), " seconds; taken are 0 to ", kMaxTokensOfStep,
+                       " tokens and at most ", kMaxSecondsOfStep, " seconds"));
+    }
   }
   return absl::OkStatus();
 }
@@ -57,19 +66,21 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   const int64_t from = request.from_step();
   for (const v1::Plan& plan : epoch.plans) {
     if (plan.first_step() == from) {
+      // They stopped where this plan had been fetched ahead: they are told again.
+      if (request.yielded() && plan.end_step() > from + 1) epoch.yield_told_at.reset();
       *out.mutable_plan() = plan;
       return out;
     }
   }
+  if (request.yielded() && from > epoch.record.start_step && from < epoch.planned_end())
+    RETURN_IF_ERROR(CutPlans(at, from));
   if (from != epoch.planned_end()) {
     return absl::InvalidArgumentError(
         absl::StrCat("from_step is ", from, ", no plan of epoch ", request.epoch(),
                      " begins there; the plans so far end at ", epoch.planned_end()));
   }
-  if (epoch.done.contains(at.rank) ||
-      !epoch.done.empty()) {  // nobody goes on where another has stopped
-    epoch.done.insert(at.rank);
-    SetDone(epoch.done_reason, &out);
+  if (!epoch.done.empty()) {  // nobody goes on where another has stopped
+    RETURN_IF_ERROR(TellDone(at, &out));
     return out;
   }
   PlanInputs in;
@@ -84,14 +95,25 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.seconds_per_step = epoch.seconds_per_step;
   in.committed_step = at.run->committed_step();
   in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
-  if (at.run->record.intent != Intent::kRun) {
-    in.stop = at.run->record.intent == Intent::kPause ? "pause asked for" : "cancel asked for";
+  const StopDecision stop = StopOf(*at.run);
+  in.stop = stop.reason;
+  // Who stops when told to keeps its state, unless that is spread over the ranks.
+  const bool memory_will_do =
+      !stop.on_disk && (!at.run->spec.shard_optimizer || in.world_size == 1);
+  in.held = request.yielded() && memory_will_do;
+  if (stop.reason.empty()) epoch.asked_briefly = false;
+  if (!stop.reason.empty() && memory_will_do && !request.yielded() && !epoch.asked_briefly) {
+    // At the end of a plan, and not told yet: in a few steps more they are, and stop without a
+    // checkpoint. Once only: there may be none who knows how.
+    in.stop.clear();
+    in.brief = epoch.asked_briefly = true;
   }
-  for (const MemberRecord& member : epoch.record.members) {
-    const WorkerEntry* worker = workers_.Find(member.worker);
-    if (in.stop.empty() && worker != nullptr && worker->last.draining()) {
-      in.stop = absl::StrCat("worker ", member.worker, " is leaving");
-    }
+  if (epoch.from_memory && epoch.plans.empty()) {
+    const RunSpec& spec = at.run->spec;
+    in.checkpoint_at_start =
+        CountDue(in.committed_step, from, spec.checkpoint_every, spec.steps) > 0;
+    in.evaluation_at_start =
+        CountDue(from - 1, from, spec.evaluate_every, spec.steps) > 0 && !at.run->Evaluated(from);
   }
   PlanDecision decision = DecideNextPlan(in, options_.plan);
   switch (decision.kind) {
@@ -101,8 +123,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
       return out;
     case PlanDecision::Kind::kDone:
       epoch.done_reason = decision.reason;
-      epoch.done.insert(at.rank);
-      SetDone(decision.reason, &out);
+      RETURN_IF_ERROR(TellDone(at, &out));
       return out;
     case PlanDecision::Kind::kPlan:
       break;
@@ -112,8 +133,54 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   RETURN_IF_ERROR(Write(batch));
   ++stats_.plans;
   epoch.plans.push_back(decision.plan);
+  if (in.brief) {
+    epoch.yield_told_at.reset();
+    TellToYield(at.run);
+  }
   *out.mutable_plan() = std::move(decision.plan);
   return out;
+}
+
+absl::Status Coordinator::TellDone(const Fenced& at, v1::NextPlanResponse* out) {
+  EpochEntry& epoch = *at.epoch;
+  epoch.done.insert(at.rank);  // also when that cannot be stored: it is decided
+  if (epoch.record.end_reason.empty()) {
+    EpochRecord next = epoch.record;
+    next.end_reason = epoch.done_reason;
+    WriteBatch batch;
+    batch.epochs = {next};
+    RETURN_IF_ERROR(Write(batch));
+    epoch.record = std::move(next);
+  }
+  out->mutable_done()->set_reason(epoch.done_reason);
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::CutPlans(const Fenced& at, int64_t step) {
+  EpochEntry& epoch = *at.epoch;
+  if (step < at.run->record.step) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "from_step is ", step, " with yielded, epoch ", epoch.record.epoch, " has reported step ",
+        at.run->record.step, ": no rank can have stopped there"));
+  }
+  std::vector<v1::Plan> kept;
+  WriteBatch batch;
+  for (const v1::Plan& plan : epoch.plans) {
+    if (plan.end_step() <= step) {
+      kept.push_back(plan);
+      continue;
+    }
+    // One that nobody has begun is stored without steps: as cut away.
+    const bool begun = plan.first_step() < step;
+    v1::Plan cut;
+    cut.set_first_step(plan.first_step());
+    cut.set_end_step(plan.first_step());
+    if (begun) kept.push_back(cut = CutPlan(plan, step));
+    batch.plans.push_back({epoch.record.run_id, epoch.record.epoch, std::move(cut)});
+  }
+  RETURN_IF_ERROR(Write(batch));
+  epoch.plans = std::move(kept);
+  return absl::OkStatus();
 }
 
 absl::Status Coordinator::Report(const v1::ReportRequest& request) {
@@ -163,6 +230,16 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (!id.request_id.empty() && epoch != nullptr) batch.requests = {id};
   RunRecord next = run->record;
   double seconds = epoch != nullptr ? epoch->seconds_per_step : 0;
+  // Of an ended epoch no request ids are kept: its steps that are known are not counted again.
+  std::set<int64_t> known;
+  if (epoch == nullptr && rank == 0 && request.steps_size() > 0) {
+    ASSIGN_OR_RETURN(
+        const std::vector<v1::StepMetrics> curve,
+        store_->Metrics(request.run_id(), request.steps(0).step(), 0, kMaxStepsInReport));
+    for (const v1::StepMetrics& m : curve) {
+      if (m.epoch() == request.epoch()) known.insert(m.step());
+    }
+  }
   if (rank == 0) {
     for (const v1::StepMetrics& m : request.steps()) {
       if (m.step() <= first || m.step() > end) {
@@ -175,7 +252,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
       if (record.metrics.time_ms() == 0) record.metrics.set_time_ms(NowMs());
       batch.metrics.push_back(std::move(record));
       next.step = std::max<int64_t>(next.step, m.step());
-      if (m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
+      const bool counts = !known.contains(m.step());
+      if (counts && m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
         next.reported_tokens += m.tokens();
         next.reported_us += static_cast<int64_t>(m.step_seconds() * 1e6);
         seconds =
@@ -213,9 +291,10 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
 
 absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int rank, RunEntry* run) {
   if (rank != 0) return absl::OkStatus();
-  // Where the work of that epoch ends that nobody repeats.
+  // Where the work of that epoch ends that nobody repeats. As long as there is no next one that may
+  // be all: its state may be in somebody's memory. The next one supersedes what it repeats.
   const int64_t end =
-      run->epoch.has_value() ? run->epoch->record.start_step : run->committed_step();
+      run->epoch.has_value() ? run->epoch->record.start_step : run->record.total_steps;
   WriteBatch batch;
   for (const v1::StepMetrics& m : request.steps()) {
     if (m.step() <= run->last_epoch.start_step || m.step() > end) continue;

@@ -63,7 +63,7 @@ absl::Status Coordinator::WriteReportFiles(const RunEntry& run, const RunRecord&
 
 void Coordinator::AddReport(const RunEntry& run, const RunRecord& next,
                             const v1::Artifact* artifact, WriteBatch* batch) {
-  if (next.state != v1::RUN_STATE_COMPLETED) return;
+  if (next.state != v1::RUN_STATE_COMPLETED || !IsTraining(run.spec)) return;
   const std::string path = JoinPath(next.run_dir, kReportFile);
   if (absl::Status s = WriteReportFiles(run, next, artifact); !s.ok()) {
     // The run is complete all the same: what it is for is its weights.

@@ -7,7 +7,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/random.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
@@ -31,6 +30,24 @@ absl::Status SpecError(absl::string_view message) {
                     "");
 }
 
+bool HasOrigin(const RunSpec& spec) { return !spec.extend_run.empty() || !spec.clone_run.empty(); }
+
+// One sentence for the event.
+std::string Submitted(const RunSpec& spec) {
+  std::string out = absl::StrCat("run ", spec.name);
+  if (!IsTraining(spec)) return absl::StrCat(out, ", job ", spec.job, " of run ", spec.of);
+  absl::StrAppend(&out, " of ", spec.steps, " steps");
+  if (!spec.extend_run.empty()) {
+    absl::StrAppend(&out, ", extends run ", spec.extend_run, " from step ", spec.extend_step);
+  }
+  if (!spec.clone_run.empty()) {
+    absl::StrAppend(&out, ", begins with the state of run ", spec.clone_run, " at step ",
+                    spec.clone_step);
+  }
+  if (!spec.after.empty()) absl::StrAppend(&out, ", after ", JoinWords(spec.after));
+  return out;
+}
+
 // What can be done with a run that has ended for good.
 std::string InsteadOfResume(const RunEntry& run, const std::string& name) {
   const int64_t last = LastExtensibleStep(run.spec);
@@ -45,6 +62,54 @@ std::string InsteadOfResume(const RunEntry& run, const std::string& name) {
 }
 
 }  // namespace
+
+absl::Status Coordinator::ResolveReferences(RunSpec* spec) {
+  const auto resolve = [&](const char* key, std::string* name) REQUIRES(mu_) -> absl::Status {
+    const absl::StatusOr<RunEntry*> run = FindRun(*name);
+    if (!run.ok()) {
+      v1::ErrorDetail detail;
+      detail.set_reason(v1::ErrorDetail::INVALID_RUN_SPEC);
+      detail.set_field(key);
+      detail.set_actual(*name);
+      detail.set_hint("submit that one first; `tritterctl get runs` lists those there are");
+      return TypedError(absl::StatusCode::kInvalidArgument, detail,
+                        absl::StrCat(key, ": no run has the name or identifier \"", *name, "\""));
+    }
+    const RunRecord& other = (*run)->record;
+    if (other.state == v1::RUN_STATE_CANCELLED) {
+      return SpecError(absl::StrCat(key, ": run ", other.name, " (", other.run_id,
+                                    ") was cancelled and will not be complete; name another"));
+    }
+    *name = other.run_id;
+    return absl::OkStatus();
+  };
+  for (std::string& name : spec->after) RETURN_IF_ERROR(resolve("after", &name));
+  if (IsTraining(*spec)) return absl::OkStatus();
+  RETURN_IF_ERROR(resolve("of", &spec->of));
+  RETURN_IF_ERROR(CheckJob(*spec));
+  if (spec->serve_model.empty()) spec->serve_model = DefaultModelName(*spec);
+  return absl::OkStatus();
+}
+
+Wait Coordinator::Dependencies(const RunEntry& run) {
+  std::vector<std::string> ids = run.spec.after;
+  if (!run.spec.of.empty()) ids.push_back(run.spec.of);
+  std::vector<DependencyView> views;
+  for (const std::string& id : ids) {
+    DependencyView& view = views.emplace_back();
+    view.run_id = id;
+    const auto it = runs_.find(id);
+    view.known = it != runs_.end();
+    if (!view.known) continue;
+    const RunRecord& other = it->second.record;
+    view.name = other.name;
+    view.state = other.state;
+    view.reason = other.reason;
+    view.step = other.step;
+    view.total_steps = other.total_steps;
+  }
+  return DecideDependencies(views);
+}
 
 absl::StatusOr<Coordinator::Prepared> Coordinator::Prepare(const std::string& yaml,
                                                            const std::string& file_name,
@@ -120,18 +185,21 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     MutexLock lock(&mu_);
     absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
     if (known || !earlier.ok()) return earlier;
+    RETURN_IF_ERROR(ResolveReferences(&run.spec));
     RETURN_IF_ERROR(Admit(run.spec, {}));  // roots and queue, before anything is opened
   }
+  run.yaml = CanonicalYaml(run.spec);
+  run.hash = Sha256Hex(run.yaml);
   const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
   RunEntry entry;
   RunRecord& r = entry.record;
-  r.run_id = RandomId("r");
+  r.run_id = run_id_();
   r.run_dir = JoinPath(options_.data_dir, absl::StrCat("runs/", r.run_id));
   // Nothing of a run that is not submitted stays; one that may be stored is left alone.
   absl::Cleanup remove = [this, dir = r.run_dir] { env_->RemoveTree(dir).IgnoreError(); };
   RETURN_IF_ERROR(CheckpointsOf(entry)->Create());
-  if (!run.spec.extend_run.empty()) {
-    ASSIGN_OR_RETURN(const v1::Checkpoint start, StartExtension(r, &run));
+  if (HasOrigin(run.spec)) {
+    ASSIGN_OR_RETURN(const v1::Checkpoint start, CopyOrigin(r, sources, &run));
     entry.checkpoints = {start};
   }
 
@@ -157,13 +225,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     for (const v1::Checkpoint& start : entry.checkpoints)
       batch.checkpoints.push_back({r.run_id, start});
     if (!key.empty()) batch.keys = {{key, request_hash, r.run_id}};
-    batch.events = {
-        NewEvent(r.run_id, kEventRunSubmitted,
-                 absl::StrCat("run ", r.name, " of ", r.total_steps, " steps",
-                              entry.checkpoints.empty()
-                                  ? ""
-                                  : absl::StrCat(", extends run ", entry.spec.extend_run,
-                                                 " from step ", entry.spec.extend_step)))};
+    batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec))};
     status = Write(batch);
   }
   if (status.ok() || absl::IsUnavailable(status)) std::move(remove).Cancel();
@@ -180,18 +242,21 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
 
 absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(
     const v1::ValidateRunRequest& request) {
-  ASSIGN_OR_RETURN(const Prepared run,
-                   Prepare(request.yaml(), request.file_name(), request.base_dir()));
+  ASSIGN_OR_RETURN(Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
   {
     MutexLock lock(&mu_);
+    RETURN_IF_ERROR(ResolveReferences(&run.spec));
     RETURN_IF_ERROR(Admit(run.spec, {}));
   }
-  if (!run.spec.extend_run.empty()) RETURN_IF_ERROR(FindExtended(run.spec).status());
   const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
+  if (HasOrigin(run.spec)) {
+    ASSIGN_OR_RETURN(const Origin origin, FindOrigin(run.spec));
+    if (!run.spec.clone_run.empty()) RETURN_IF_ERROR(CheckTokenizer(run.spec, origin, sources));
+  }
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(Admit(run.spec, sources));
   v1::ValidateRunResponse out;
-  out.set_spec_yaml(run.yaml);
+  out.set_spec_yaml(CanonicalYaml(run.spec));
   return out;
 }
 
@@ -217,23 +282,60 @@ v1::ListRunsResponse Coordinator::List(int64_t limit) {
 }
 
 absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
-                                                 const std::string& kind) {
+                                                 const std::string& kind,
+                                                 const IdempotencyRecord& request) {
   if (IsFinal(next.state) && next.finished_ms == 0) next.finished_ms = NowMs();
   WriteBatch batch;
   batch.runs = {next};
+  if (!request.key.empty()) batch.keys = {request};
   AddReport(*run, next, nullptr, &batch);
   batch.events.push_back(NewEvent(next.run_id, kind, next.reason));
   RETURN_IF_ERROR(Write(batch));
   run->record = std::move(next);
+  run->wait_cause = WaitCause::kUndecided;
   Touch(run);
   kicked_ = true;
   wake_.NotifyAll();
   return DescribeRun(*run);
 }
 
-absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent intent,
-                                               v1::RunState stopping) {
+absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
+                                                const std::string& request_id,
+                                                const std::string& what, const Change& change) {
+  if (request_id.size() > kMaxKeyLength) {
+    return SpecError(absl::StrCat("request_id has ", request_id.size(), " characters, at most ",
+                                  kMaxKeyLength, " are taken"));
+  }
+  MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  if (request_id.empty()) return change(run, {});
+  // Beside the keys of submissions.
+  const IdempotencyRecord request = {absl::StrCat("change:", request_id), what, run->record.run_id};
+  ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> known, store_->FindKey(request.key));
+  if (!known.has_value()) {
+    const uint64_t version = run->version;
+    ASSIGN_OR_RETURN(v1::Run described, change(run, request));
+    if (run->version == version) {  // it was so already: no later repeat may change that
+      WriteBatch batch;
+      batch.keys = {request};
+      RETURN_IF_ERROR(Write(batch));
+    }
+    return described;
+  }
+  if (known->request_hash == what && known->run_id == request.run_id) return DescribeRun(*run);
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
+  detail.set_field("request_id");
+  detail.set_actual(absl::StrCat(what, " ", request.run_id));
+  detail.set_expected(absl::StrCat(known->request_hash, " ", known->run_id));
+  detail.set_hint("draw another id for another change");
+  return TypedError(absl::StatusCode::kAlreadyExists, detail,
+                    absl::StrCat("request_id \"", request_id, "\" was used to ",
+                                 known->request_hash, " run ", known->run_id));
+}
+
+absl::StatusOr<v1::Run> Coordinator::AskToStop(RunEntry* run, Intent intent, v1::RunState stopping,
+                                               const IdempotencyRecord& request) {
   const bool pause = intent == Intent::kPause;
   RunRecord next = run->record;
   next.intent = intent;
@@ -246,82 +348,112 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(const std::string& name, Intent i
     in.checkpoint_ordered = epoch.OrdersCheckpoint(in.from_step);
     const int64_t last = StopStep(in);
     next.state = stopping;
-    next.reason =
-        absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step,
-                     last <= run->committed_step()
-                         ? "; it stops before its next step"
-                         : absl::StrCat("; it stops with a checkpoint after step ", last));
-    if (const double seconds = SecondsUntil(*run, last); seconds > 0) {
-      absl::StrAppend(&next.reason, ", about ", Seconds(absl::Seconds(std::ceil(seconds))),
-                      " later");
+    next.reason = absl::StrCat(pause ? "pause" : "cancel", " asked for at step ", next.step);
+    if (last <= run->committed_step()) {
+      absl::StrAppend(&next.reason, "; it stops before its next step");
+    } else if (last <= next.step + 1) {
+      absl::StrAppend(&next.reason, "; it stops with a checkpoint after step ", last);
+    } else {
+      // Workers that are told to stop do so after a step; at the end of a plan they ask anyhow.
+      absl::StrAppend(&next.reason,
+                      "; its workers are told to stop, a checkpoint follows after step ", last,
+                      " at the latest");
+      if (const double seconds = SecondsUntil(*run, last); seconds > 0)
+        absl::StrAppend(&next.reason, " (about ", Seconds(absl::Seconds(std::ceil(seconds))), ")");
     }
     if (pause && last >= next.total_steps)
-      absl::StrAppend(&next.reason, ": the last of all, the run is then complete");
-    return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling);
+      absl::StrAppend(&next.reason, "; should that be the last of all, the run is then complete");
+    return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling,
+                       request);
   }
   const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),
-                                              run->exports(), options_.retry);
+                                              run->exports(), RetryOptionsOf(run->spec));
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.step = run->committed_step();
   next.intent = Intent::kRun;
-  return ChangeState(run, std::move(next), pause ? kEventRunPaused : kEventRunCancelled);
+  return ChangeState(run, std::move(next), pause ? kEventRunPaused : kEventRunCancelled, request);
 }
 
-absl::StatusOr<v1::Run> Coordinator::Pause(const std::string& name) {
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
-  const v1::RunState state = run->record.state;
-  if (state == v1::RUN_STATE_PAUSED || state == v1::RUN_STATE_PAUSING) return DescribeRun(*run);
-  if (!NeedsWorkers(state)) return WrongStateError(name, "pause", StateName(state));
-  return AskToStop(name, Intent::kPause, v1::RUN_STATE_PAUSING);
+absl::StatusOr<v1::Run> Coordinator::Pause(const std::string& name, const std::string& request_id) {
+  const auto pause = [&](RunEntry* run, const IdempotencyRecord& request)
+                         REQUIRES(mu_) -> absl::StatusOr<v1::Run> {
+    const v1::RunState state = run->record.state;
+    if (state == v1::RUN_STATE_PAUSED || state == v1::RUN_STATE_PAUSING) return DescribeRun(*run);
+    if (!NeedsWorkers(state)) return WrongStateError(name, "pause", StateName(state));
+    return AskToStop(run, Intent::kPause, v1::RUN_STATE_PAUSING, request);
+  };
+  return ChangeOnce(name, request_id, "pause", pause);
 }
 
-absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name) {
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
-  const v1::RunState state = run->record.state;
-  if (NeedsWorkers(state)) return DescribeRun(*run);
-  const bool failed = state == v1::RUN_STATE_FAILED;
-  if (!run->spec_error.empty()) {
-    return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
-                      absl::StrCat("cannot resume run ", name, ": ", run->spec_error), "");
-  }
-  if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
-    return WrongStateError(name, "resume", StateName(state), InsteadOfResume(*run, name));
-  }
-  RunRecord next = run->record;
-  next.intent = Intent::kRun;
-  next.failures = 0;
-  next.finished_ms = 0;
-  next.state = run->epoch.has_value() ? v1::RUN_STATE_RUNNING : v1::RUN_STATE_QUEUED;
-  next.reason =
-      absl::StrCat("resumed at step ", run->epoch.has_value() ? next.step : run->committed_step());
-  if (failed) {
-    if (run->committed_step() >= next.total_steps) {  // what failed was the export
-      next.state = v1::RUN_STATE_EXPORTING;
+absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name,
+                                            const std::string& request_id) {
+  const auto resume = [&](RunEntry* run, const IdempotencyRecord& request)
+                          REQUIRES(mu_) -> absl::StatusOr<v1::Run> {
+    const v1::RunState state = run->record.state;
+    if (NeedsWorkers(state)) return DescribeRun(*run);
+    const bool failed = state == v1::RUN_STATE_FAILED;
+    if (!run->spec_error.empty()) {
+      return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
+                        absl::StrCat("cannot resume run ", name, ": ", run->spec_error), "");
     }
-    absl::StrAppend(&next.reason, "; it had failed: ", run->record.reason);
-    run->cause.clear();
-  }
-  run->not_before = absl::ZeroDuration();
-  return ChangeState(run, std::move(next), kEventRunResumed);
+    if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
+      return WrongStateError(name, "resume", StateName(state), InsteadOfResume(*run, name));
+    }
+    RunRecord next = run->record;
+    next.intent = Intent::kRun;
+    next.failures = 0;
+    next.finished_ms = 0;
+    next.state = run->epoch.has_value() ? v1::RUN_STATE_RUNNING : v1::RUN_STATE_QUEUED;
+    next.reason = IsTraining(run->spec)
+                      ? absl::StrCat("resumed at step ",
+                                     run->epoch.has_value() ? next.step : run->committed_step())
+                      : "resumed";
+    if (failed) {
+      if (IsTraining(run->spec) && run->committed_step() >= next.total_steps) {
+        next.state = v1::RUN_STATE_EXPORTING;  // what failed was the export
+      }
+      absl::StrAppend(&next.reason, "; it had failed: ", run->record.reason);
+      run->cause.clear();
+    }
+    run->not_before = absl::ZeroDuration();
+    return ChangeState(run, std::move(next), kEventRunResumed, request);
+  };
+  return ChangeOnce(name, request_id, "resume", resume);
 }
 
-absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now) {
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
-  const v1::RunState state = run->record.state;
-  if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
-    return DescribeRun(*run);
-  const bool exporting = state == v1::RUN_STATE_EXPORTING && run->spec_error.empty();
-  if (IsFinal(state) || exporting) return WrongStateError(name, "cancel", StateName(state));
-  ASSIGN_OR_RETURN(v1::Run described, AskToStop(name, Intent::kCancel, v1::RUN_STATE_CANCELLING));
-  if (now && run->epoch.has_value()) {
-    EndEpoch(run, {.cause = "cancelled at once"});
-    return DescribeRun(*run);
-  }
-  return described;
+absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
+                                            const std::string& request_id) {
+  const auto cancel = [&](RunEntry* run, const IdempotencyRecord& request)
+                          REQUIRES(mu_) -> absl::StatusOr<v1::Run> {
+    const v1::RunState state = run->record.state;
+    if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
+      return DescribeRun(*run);
+    if (IsFinal(state)) return WrongStateError(name, "cancel", StateName(state));
+    const bool writing = state == v1::RUN_STATE_EXPORTING || state == v1::RUN_STATE_DEPLOYING;
+    if (writing && run->spec_error.empty()) {
+      if (!now) {
+        return WrongStateError(name, "cancel", StateName(state),
+                               "wait for its end, or end it at once with `tritterctl kill`");
+      }
+      RunRecord next = run->record;  // whoever is at it finds this and drops what it has made
+      next.state = v1::RUN_STATE_CANCELLED;
+      next.reason = absl::StrCat(
+          "killed while ", StateName(state),
+          IsTraining(run->spec)
+              ? absl::StrCat("; its checkpoint of step ", run->committed_step(), " is whole")
+              : "");
+      return ChangeState(run, std::move(next), kEventRunCancelled, request);
+    }
+    ASSIGN_OR_RETURN(v1::Run described,
+                     AskToStop(run, Intent::kCancel, v1::RUN_STATE_CANCELLING, request));
+    if (now && run->epoch.has_value()) {
+      EndEpoch(run, {.cause = "cancelled at once"});
+      return DescribeRun(*run);
+    }
+    return described;
+  };
+  return ChangeOnce(name, request_id, now ? "kill" : "cancel", cancel);
 }
 
 absl::StatusOr<v1::ListEventsResponse> Coordinator::ListEvents(

@@ -49,7 +49,8 @@ absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration 
 }
 
 absl::StatusOr<std::vector<v1::LogLine>> Coordinator::Logs(const std::string& name, int64_t tail,
-                                                           int64_t* sequence, bool* ended) {
+                                                           int64_t* sequence, bool* ended,
+                                                           const std::string& worker) {
   std::string id;
   {
     MutexLock lock(&mu_);
@@ -64,7 +65,7 @@ absl::StatusOr<std::vector<v1::LogLine>> Coordinator::Logs(const std::string& na
   std::vector<v1::LogLine> out;
   for (const LogRecord& r : records) {
     *sequence = r.sequence;
-    out.push_back(r.line);
+    if (worker.empty() || r.line.worker() == worker) out.push_back(r.line);
   }
   return out;
 }

@@ -10,6 +10,8 @@
 namespace tritter {
 namespace {
 
+constexpr size_t kMaxKnownWorkers = 8192;
+
 absl::Status CheckName(const std::string& name) {
   constexpr size_t kMaxName = 128;
   bool good = !name.empty() && name.size() <= kMaxName;
@@ -18,6 +20,21 @@ absl::Status CheckName(const std::string& name) {
   return absl::InvalidArgumentError(
       absl::StrCat("worker.name must have 1 to ", kMaxName,
                    " printable characters without blank, slash and quote, it has ", name.size()));
+}
+
+// What a machine can have; figures beyond would overflow what is computed with them.
+absl::Status CheckSizes(const v1::RegisterRequest& request) {
+  constexpr int64_t kMostMemory = int64_t{1} << 50;
+  constexpr int32_t kMostThreads = 1 << 16;
+  if (request.memory_bytes() < 0 || request.memory_bytes() > kMostMemory) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("memory_bytes is ", request.memory_bytes(), ", taken are 0 to ", kMostMemory));
+  }
+  if (request.threads() < 0 || request.threads() > kMostThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads is ", request.threads(), ", taken are 0 to ", kMostThreads));
+  }
+  return absl::OkStatus();
 }
 
 v1::Command EndCommand(const std::string& run_id, uint64_t epoch, const std::string& reason) {
@@ -32,7 +49,15 @@ v1::Command EndCommand(const std::string& run_id, uint64_t epoch, const std::str
 
 absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterRequest& request) {
   RETURN_IF_ERROR(CheckName(request.worker().name()));
+  RETURN_IF_ERROR(CheckSizes(request));
   MutexLock lock(&mu_);
+  if (workers_.all().size() >= kMaxKnownWorkers &&
+      workers_.Find(request.worker().name()) == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(kMaxKnownWorkers, " workers are known, with those lost in the last ",
+                     absl::FormatDuration(options_.forget_lost_workers), ", and ",
+                     request.worker().name(), " is none of them; give workers names that last"));
+  }
   WorkerEntry old = workers_.Register(request, clock_->Monotonic(), NowMs());
   if (!old.name.empty()) {
     const std::string cause =
@@ -116,8 +141,12 @@ absl::Status Coordinator::Beat(uint64_t session, const v1::Heartbeat& heartbeat)
         "the session belongs to ", worker->name, ", the heartbeat to ", heartbeat.worker().name()));
   }
   ++stats_.heartbeats;
-  const bool was_busy = !worker->last.run_id().empty();
+  const bool was_busy = !worker->last.run_id().empty(), was_draining = worker->last.draining();
   workers_.Beat(worker, heartbeat, clock_->Monotonic(), NowMs());
+  if (heartbeat.draining() && !was_draining) {  // its group is told to stop at once
+    kicked_ = true;
+    wake_.NotifyAll();
+  }
   if (heartbeat.run_id().empty()) {
     HandleIdle(worker);
     if (was_busy) {

@@ -1,5 +1,10 @@
 #include "coordinator/run_entry.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/decide/run_life.h"
+
 namespace tritter {
 namespace {
 
@@ -50,6 +55,10 @@ bool EpochEntry::OrdersCheckpoint(int64_t step) const {
   return false;
 }
 
+WaitCause RunEntry::waiting() const {
+  return NeedsWorkers(record.state) && !epoch.has_value() ? wait_cause : WaitCause::kNone;
+}
+
 void RunEntry::Remember(const v1::StepMetrics& metrics) {
   recent_metrics.emplace_back(next_sequence++, metrics);
   if (recent_metrics.size() > kRecentMetrics) recent_metrics.pop_front();
@@ -59,6 +68,11 @@ void RunEntry::Remember(const v1::EvaluationPoint& point) {
   recent_evaluations.emplace_back(next_sequence++, point);
   if (recent_evaluations.size() > kRecentMetrics) recent_evaluations.pop_front();
   if (point.weights() != "raw") last_evaluation[point.source()] = point;
+}
+
+bool RunEntry::Evaluated(int64_t step) const {
+  return std::any_of(recent_evaluations.begin(), recent_evaluations.end(),
+                     [&](const auto& e) { return e.second.step() == step; });
 }
 
 void RunEntry::RewindTo(int64_t step) {
@@ -86,6 +100,8 @@ v1::Run DescribeRun(const RunEntry& run) {
   out.set_name(r.name);
   out.set_state(r.state);
   out.set_reason(r.reason);
+  if (run.epoch.has_value() && run.epoch->straggler.has_value())
+    out.set_reason(absl::StrCat(r.reason, "; ", StragglerWords(*run.epoch->straggler)));
   out.set_total_steps(r.total_steps);
   out.set_step(r.step);
   out.set_committed_step(run.committed_step());
@@ -97,6 +113,7 @@ v1::Run DescribeRun(const RunEntry& run) {
   out.set_spec_hash(r.spec_hash);
   out.set_run_dir(r.run_dir);
   out.set_epochs_lost(static_cast<int32_t>(r.epochs_lost));
+  out.set_waiting_cause(WaitCauseName(run.waiting()));
   out.set_reported_tokens(r.reported_tokens);
   out.set_reported_seconds(static_cast<double>(r.reported_us) / 1e6);
   if (run.epoch.has_value()) {
@@ -110,6 +127,8 @@ v1::Run DescribeRun(const RunEntry& run) {
       m->set_device(member.device);
     }
   }
+  out.set_job(run.spec.job);
+  if (run.last_failure.has_value()) *out.mutable_last_failure() = *run.last_failure;
   for (const auto& [source, point] : run.last_evaluation) *out.add_last_evaluation() = point;
   for (const v1::Artifact& artifact : run.artifacts) *out.add_artifacts() = artifact;
   if (!run.recent_metrics.empty()) *out.mutable_last_metrics() = run.recent_metrics.back().second;

@@ -15,6 +15,10 @@
 #include "absl/time/time.h"
 #include "coordinator/decide/checkpoints.h"
 #include "coordinator/decide/plan.h"
+#include "coordinator/decide/stop.h"
+#include "coordinator/decide/straggler.h"
+#include "coordinator/decide/wait_cause.h"
+#include "coordinator/decide/world.h"
 #include "coordinator/store/records.h"
 #include "model/run_spec.h"
 #include "tritter/v1/runs.pb.h"
@@ -34,11 +38,21 @@ struct EpochEntry {
   EpochRecord record;
   std::vector<v1::Plan> plans;  // handed out, in order, without gaps
   std::map<int64_t, std::map<int32_t, v1::CommitShareRequest>> shares;  // by step, by rank
-  std::set<int> done;                                                   // ranks that were told Done
-  std::set<int> left;                                                   // of those, who has left
+  std::set<int> done;  // ranks that are told Done; after a restart all, where one was
+  std::set<int> left;  // of those, who has left
   std::string done_reason;
   double seconds_per_step = 0;  // smoothed
-  bool progress = false;        // beyond what was ever reached, or a checkpoint was committed
+  // It began with a state in memory: of rank `state_rank`, trained or compared by `state_epoch`.
+  bool from_memory = false;
+  int state_rank = 0;
+  uint64_t state_epoch = 0;
+  absl::Duration formed_at;                     // Clock::Monotonic; or found after a restart
+  bool asked_briefly = false;                   // under a wish to stop, a few steps were given
+  std::optional<Straggler> straggler;           // named
+  std::optional<absl::Duration> slow_since;     // Clock::Monotonic: one may be, or be no more
+  Reshape reshape;                              // what the scheduler wants of it
+  std::optional<absl::Duration> yield_told_at;  // Clock::Monotonic: a member was told to stop
+  bool progress = false;  // beyond what was ever reached, or a checkpoint was committed
   std::optional<Complaint> complaint;
 
   int64_t planned_end() const {
@@ -55,22 +69,33 @@ struct RunEntry {
   // One whose configuration cannot be read may have an export to make: it is not completed without.
   bool exports() const { return !spec_error.empty() || !spec.export_format.empty(); }
   int64_t parameters = 0;
-  std::optional<EpochEntry> epoch;          // live
-  bool last_end_clean = false;              // of the newest epoch, once ended
-  EpochRecord last_epoch;                   // newest ended one, for late reports
+  // What it asks of workers: of `spec`, which never changes. Found when it is first needed, and not
+  // again in every round of decisions.
+  std::optional<WorldNeeds> needs;
+  std::optional<EpochEntry> epoch;  // live
+  bool last_end_clean = false;      // of the newest epoch, once ended
+  EpochRecord last_epoch;           // newest ended one, for late reports
+  // With which state the newest epoch began, when that was in memory: decide/held.h.
+  uint64_t origin_epoch = 0;
+  int64_t origin_step = 0;
   std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
   std::vector<v1::Artifact> artifacts;
   std::optional<ResumeDecision> resume;  // verified for the next epoch
-  std::string obstacle;                  // why it cannot be verified now; looked at again later
-  bool committing = false;               // files of a checkpoint are being committed
-  bool retention_due = false;            // older checkpoints may go
-  bool retaining = false;                // the newest is read for that, the older removed
-  bool choosing = false;                 // checkpoints are read for the next epoch
+  Wait obstacle;                         // why it cannot be verified now; looked at again later
+  WaitCause wait_cause = WaitCause::kUndecided;  // looked at while it waits
+  bool wait_stored = true;                       // the reason of that, as its event too
+  bool committing = false;                       // files of a checkpoint are being committed
+  bool retention_due = false;                    // older checkpoints may go
+  bool retaining = false;                        // the newest is read for that, the older removed
+  bool choosing = false;                         // checkpoints are read for the next epoch
   bool exporting = false;
   std::optional<absl::StatusOr<v1::Artifact>> exported;  // done, but not stored yet
-  absl::Duration export_retry_at;                        // Clock::Monotonic
-  absl::Duration not_before;                             // Clock::Monotonic: next epoch
+  absl::Duration export_retry_at;                        // Clock::Monotonic; of a deployment too
+  bool deploying = false;
+  std::set<std::string> deployed;  // servers that have loaded the model
+  absl::Duration not_before;       // Clock::Monotonic: next epoch
   absl::Duration commit_retry_at;
+  std::optional<v1::Failure> last_failure;        // of the newest epoch that failed
   std::string cause;                              // why the last epoch ended
   bool lost_member = false;                       // it was the loss of a worker
   double active_seconds = 0;                      // with a live epoch, since the process started
@@ -83,9 +108,13 @@ struct RunEntry {
   std::deque<std::pair<uint64_t, v1::EvaluationPoint>> recent_evaluations;
   std::map<std::string, v1::EvaluationPoint> last_evaluation;  // by source, averaged weights
 
+  // Should train, and does not; kNone: it need not or does.
+  WaitCause waiting() const;
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);
   void Remember(const v1::EvaluationPoint& point);
+  // There is an evaluation of that step.
+  bool Evaluated(int64_t step) const;
   // Forgets what was said about steps beyond `step`: they are trained again.
   void RewindTo(int64_t step);
 };

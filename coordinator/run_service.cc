@@ -31,24 +31,33 @@ grpc::Status Answer(absl::StatusOr<T> value, T* response) {
 
 }  // namespace
 
-grpc::Status RunServiceImpl::SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request,
+grpc::Status RunServiceImpl::SubmitRun(grpc::ServerContext* context,
+                                       const v1::SubmitRunRequest* request,
                                        v1::SubmitRunResponse* response) {
-  return Answer(coordinator_->Submit(*request), response);
+  return guard_.Change(*context, Role::kSubmit, "SubmitRun", *request, "", [&](std::string* run) {
+    grpc::Status status = Answer(coordinator_->Submit(*request), response);
+    *run = response->run().run_id();
+    return status;
+  });
 }
 
-grpc::Status RunServiceImpl::ValidateRun(grpc::ServerContext*,
+grpc::Status RunServiceImpl::ValidateRun(grpc::ServerContext* context,
                                          const v1::ValidateRunRequest* request,
                                          v1::ValidateRunResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kSubmit, "ValidateRun", request));
   return Answer(coordinator_->Validate(*request), response);
 }
 
-grpc::Status RunServiceImpl::GetRun(grpc::ServerContext*, const v1::GetRunRequest* request,
+grpc::Status RunServiceImpl::GetRun(grpc::ServerContext* context, const v1::GetRunRequest* request,
                                     v1::Run* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "GetRun", request));
   return Answer(coordinator_->Get(request->run()), response);
 }
 
-grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext*, const v1::ListRunsRequest* request,
+grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext* context,
+                                      const v1::ListRunsRequest* request,
                                       v1::ListRunsResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListRuns", request));
   *response = coordinator_->List(request->limit());
   return grpc::Status::OK;
 }
@@ -56,6 +65,7 @@ grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext*, const v1::ListRunsRe
 grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context,
                                       const v1::WatchRunRequest* request,
                                       grpc::ServerWriter<v1::RunUpdate>* writer) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "WatchRun", request));
   const StreamSlot slot(&streams_, kMaxStreams);
   if (!slot.granted()) return TooManyStreams();
   // The run it is now, even when a newer one of that name comes.
@@ -75,40 +85,68 @@ grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context,
   return grpc::Status::CANCELLED;
 }
 
-grpc::Status RunServiceImpl::PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request,
-                                      v1::Run* response) {
-  return Answer(coordinator_->Pause(request->run()), response);
+template <typename Request, typename Work>
+grpc::Status RunServiceImpl::Operate(grpc::ServerContext* context, absl::string_view call,
+                                     const Request& request, v1::Run* response, Work work) {
+  return guard_.Change(*context, Role::kOperate, call, request, request.run(),
+                       [&](std::string* run) {
+                         grpc::Status status = Answer(work(), response);
+                         if (status.ok()) *run = response->run_id();
+                         return status;
+                       });
 }
 
-grpc::Status RunServiceImpl::ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request,
-                                       v1::Run* response) {
-  return Answer(coordinator_->Resume(request->run()), response);
+grpc::Status RunServiceImpl::PauseRun(grpc::ServerContext* context,
+                                      const v1::PauseRunRequest* request, v1::Run* response) {
+  return Operate(context, "PauseRun", *request, response,
+                 [&] { return coordinator_->Pause(request->run(), request->request_id()); });
 }
 
-grpc::Status RunServiceImpl::CancelRun(grpc::ServerContext*, const v1::CancelRunRequest* request,
-                                       v1::Run* response) {
-  return Answer(coordinator_->Cancel(request->run(), request->now()), response);
+grpc::Status RunServiceImpl::ResumeRun(grpc::ServerContext* context,
+                                       const v1::ResumeRunRequest* request, v1::Run* response) {
+  return Operate(context, "ResumeRun", *request, response,
+                 [&] { return coordinator_->Resume(request->run(), request->request_id()); });
 }
 
-grpc::Status RunServiceImpl::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
+grpc::Status RunServiceImpl::CancelRun(grpc::ServerContext* context,
+                                       const v1::CancelRunRequest* request, v1::Run* response) {
+  return Operate(context, "CancelRun", *request, response, [&] {
+    return coordinator_->Cancel(request->run(), request->now(), request->request_id());
+  });
+}
+
+grpc::Status RunServiceImpl::ListEvents(grpc::ServerContext* context,
+                                        const v1::ListEventsRequest* request,
                                         v1::ListEventsResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListEvents", request));
   return Answer(coordinator_->ListEvents(*request), response);
 }
 
-grpc::Status RunServiceImpl::ListMetrics(grpc::ServerContext*,
+grpc::Status RunServiceImpl::ListMetrics(grpc::ServerContext* context,
                                          const v1::ListMetricsRequest* request,
                                          v1::ListMetricsResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListMetrics", request));
   return Answer(coordinator_->ListMetrics(*request), response);
 }
 
-grpc::Status RunServiceImpl::ListCheckpoints(grpc::ServerContext*,
+grpc::Status RunServiceImpl::ListCheckpoints(grpc::ServerContext* context,
                                              const v1::ListCheckpointsRequest* request,
                                              v1::ListCheckpointsResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListCheckpoints", request));
   return Answer(coordinator_->ListCheckpoints(request->run()), response);
 }
 
-grpc::Status RunServiceImpl::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+grpc::Status RunServiceImpl::ListEpochs(grpc::ServerContext* context,
+                                        const v1::ListEpochsRequest* request,
+                                        v1::ListEpochsResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListEpochs", request));
+  return Answer(coordinator_->ListEpochs(request->run(), request->limit()), response);
+}
+
+grpc::Status RunServiceImpl::ListWorkers(grpc::ServerContext* context,
+                                         const v1::ListWorkersRequest* request,
                                          v1::ListWorkersResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "ListWorkers", request));
   *response = coordinator_->ListWorkers();
   return grpc::Status::OK;
 }
@@ -116,13 +154,14 @@ grpc::Status RunServiceImpl::ListWorkers(grpc::ServerContext*, const v1::ListWor
 grpc::Status RunServiceImpl::StreamLogs(grpc::ServerContext* context,
                                         const v1::StreamLogsRequest* request,
                                         grpc::ServerWriter<v1::LogLine>* writer) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "StreamLogs", request));
   const StreamSlot slot(&streams_, kMaxStreams);
   if (!slot.granted()) return TooManyStreams();
   int64_t sequence = 0;
   while (!context->IsCancelled()) {
     bool ended = false;
     absl::StatusOr<std::vector<v1::LogLine>> lines =
-        coordinator_->Logs(request->run(), request->tail(), &sequence, &ended);
+        coordinator_->Logs(request->run(), request->tail(), &sequence, &ended, request->worker());
     if (!lines.ok()) return ToRpcStatus(lines.status());
     for (const v1::LogLine& line : *lines) {
       if (!writer->Write(line)) return grpc::Status::CANCELLED;

@@ -3,18 +3,19 @@
 
 #include <atomic>
 
+#include "access/rpc_guard_service.h"
 #include "common/clock.h"
 #include "coordinator/coordinator.h"
 #include "tritter/v1/runs.grpc.pb.h"
 
 namespace tritter {
 
-// Thread-safe; both pointers outlive it. A watcher or follower costs a thread while it is open:
-// their number is bounded.
+// Thread-safe; what it is given outlives it. A watcher or follower costs a thread while it is open:
+// their number is bounded. Every call begins with the guard: who may, and what is on record.
 class RunServiceImpl final : public v1::RunService::Service {
  public:
-  RunServiceImpl(Coordinator* coordinator, Clock* clock)
-      : coordinator_(coordinator), clock_(clock) {}
+  RunServiceImpl(Coordinator* coordinator, Clock* clock, RpcGuard guard = {})
+      : coordinator_(coordinator), clock_(clock), guard_(guard) {}
 
   grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*,
                          v1::SubmitRunResponse*) override;
@@ -34,14 +35,22 @@ class RunServiceImpl final : public v1::RunService::Service {
                            v1::ListMetricsResponse*) override;
   grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
                                v1::ListCheckpointsResponse*) override;
+  grpc::Status ListEpochs(grpc::ServerContext*, const v1::ListEpochsRequest*,
+                          v1::ListEpochsResponse*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse*) override;
   grpc::Status StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest*,
                           grpc::ServerWriter<v1::LogLine>*) override;
 
  private:
+  // A call that changes the run it names, with the run as its answer.
+  template <typename Request, typename Work>
+  grpc::Status Operate(grpc::ServerContext* context, absl::string_view call, const Request& request,
+                       v1::Run* response, Work work);
+
   Coordinator* const coordinator_;
   Clock* const clock_;
+  const RpcGuard guard_;
   std::atomic<int> streams_{0};
 };
 

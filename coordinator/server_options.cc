@@ -7,31 +7,35 @@
 #include "common/status_macros.h"
 
 namespace tritter {
-namespace {
-
-absl::Status CheckAddress(const std::string& flag, const std::string& address, bool insecure) {
-  absl::StatusOr<HostPort> at = ParseHostPort(address);
-  if (!at.ok()) return Annotate(at.status(), flag);
-  if (IsLoopback(at->host) || insecure) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      flag, ": ", address,
-      " is reachable from other machines and nobody is asked who he is; listen on 127.0.0.1 "
-      "or say --insecure on a network you trust"));
-}
-
-}  // namespace
-
 absl::Status CheckServerOptions(const ServerOptions& o) {
   if (o.data_dir.empty())
     return absl::InvalidArgumentError(
         "--data-dir: must name the folder of the store and of the runs");
-  RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
-  RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
+  RETURN_IF_ERROR(CheckServerSecurity(o.security));
+  RETURN_IF_ERROR(CheckServiceAddress("--listen", o.listen, o.security));
+  RETURN_IF_ERROR(CheckMonitoringAddress("--metrics-listen", o.metrics_listen, o.security));
+  ASSIGN_OR_RETURN(const HostPort at, ParseHostPort(o.listen));
+  if (!IsLoopback(at.host) && o.roots.empty() && !o.security.insecure) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--root: runs of other machines (--listen ", o.listen,
+        ") could name any folder of this one; name those that hold data, e.g. --root /data"));
+  }
   for (const std::string& root : o.roots) {
     if (root.empty() || root[0] != '/') {
       return absl::InvalidArgumentError(
           absl::StrCat("--root: \"", root, "\" is not an absolute folder"));
     }
+  }
+  for (const std::string& server : o.inference_servers) {
+    absl::StatusOr<HostPort> at = ParseHostPort(server);
+    if (!at.ok()) return Annotate(at.status(), "--inference-server");
+  }
+  if (o.inference_servers.empty() != o.model_root.empty()) {
+    return absl::InvalidArgumentError(
+        o.model_root.empty()
+            ? "--inference-server: needs --model-root too, the folder from which these servers "
+              "load models"
+            : "--model-root: needs --inference-server too, who loads models from there");
   }
   return absl::OkStatus();
 }
@@ -41,6 +45,7 @@ std::string ReadyJson(const std::string& address, const std::string& metrics_add
   j["address"] = address;
   j["metrics_address"] = metrics_address;
   j["pid"] = pid;
+  j["leads"] = !address.empty();
   return j.dump() + "\n";
 }
 

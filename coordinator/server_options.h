@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "access/server_security.h"
 
 namespace tritter {
 
@@ -12,15 +13,20 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:7070";
   std::string metrics_listen = "127.0.0.1:0";
   std::string data_dir;
-  std::vector<std::string> roots;  // empty: data of runs may lie anywhere
+  std::string store;                           // empty: SQLite in data_dir; else postgresql://…
+  std::string store_password_file;             // empty: PGPASSFILE and the like
+  std::vector<std::string> roots;              // empty: data of runs may lie anywhere
+  std::vector<std::string> inference_servers;  // host:port
+  std::string model_root;                      // with them
   std::string ready_file;
-  bool insecure = false;
+  ServerSecurity security;
 };
 
-// InvalidArgument: an address that cannot be read, one beyond loopback without --insecure, no data
-// folder.
+// InvalidArgument: an address that cannot be read, one beyond loopback without what
+// server_security.h asks for or without a root (then whoever may submit could have any folder
+// read), no data folder.
 absl::Status CheckServerOptions(const ServerOptions& options);
-// {"address": …, "metrics_address": …, "pid": …}
+// {"address": …, "metrics_address": …, "pid": …, "leads": …}; the address is empty on standby.
 std::string ReadyJson(const std::string& address, const std::string& metrics_address, int64_t pid);
 
 }  // namespace tritter

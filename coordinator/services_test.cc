@@ -2,6 +2,8 @@
 // real time.
 #include <grpcpp/grpcpp.h>
 
+#include <filesystem>
+#include <iterator>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -49,7 +51,7 @@ class ServicesTest : public testing::Test {
     runs_service_ = std::make_unique<RunServiceImpl>(coordinator_.get(), Clock::Real());
     worker_service_ = std::make_unique<WorkerServiceImpl>(
         coordinator_.get(),
-        WorkerServiceImpl::Limits{.sessions = 3, .first_heartbeat = first_heartbeat_});
+        WorkerServiceImpl::Limits{.sessions = sessions_, .first_heartbeat = first_heartbeat_});
     grpc::ServerBuilder builder;
     int chosen = 0;
     builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(),
@@ -115,6 +117,7 @@ class ServicesTest : public testing::Test {
     }
   }
 
+  int sessions_ = 3;
   absl::Duration first_heartbeat_ = absl::Seconds(60);
   MemoryEnv env_;
   MemoryStore store_;
@@ -213,7 +216,7 @@ TEST_F(ServicesTest, AStreamWithoutAHeartbeatIsEnded) {
   EXPECT_FALSE(stream->Finish().ok());
 }
 
-TEST_F(ServicesTest, MoreSessionsThanThereAreThreadsForAreRefused) {
+TEST_F(ServicesTest, MoreSessionsThanAllowedAreRefused) {
   for (const char* name : {"w-0", "w-1", "w-2"}) AddWorker(name);
   ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == 3; });
   auto stub =
@@ -228,6 +231,66 @@ TEST_F(ServicesTest, MoreSessionsThanThereAreThreadsForAreRefused) {
   };
   EXPECT_THAT(open(),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 3 sessions")));
+}
+
+TEST_F(ServicesTest, SessionsNeedNoThreads) {
+  constexpr int kSessions = 200;
+  Shutdown();
+  sessions_ = kSessions;
+  Serve(0);
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  auto stub =
+      v1::WorkerService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReaderWriter<v1::Heartbeat, v1::Command>>> streams;
+  const auto before = threads();
+  for (int i = 0; i < kSessions; ++i) {
+    grpc::ClientContext context;
+    v1::RegisterRequest request;
+    v1::RegisterResponse response;
+    request.mutable_worker()->set_name(absl::StrCat("w-", i));
+    ASSERT_TRUE(stub->Register(&context, request, &response).ok());
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(stub->Session(contexts.back().get()));
+    v1::Heartbeat heartbeat;
+    *heartbeat.mutable_worker() = request.worker();
+    ASSERT_TRUE(streams.back()->Write(heartbeat));
+  }
+  ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == kSessions; });
+  EXPECT_LT(threads() - before, kSessions / 4);  // gRPC's own, for other calls
+  for (auto& context : contexts) context->TryCancel();
+  for (auto& stream : streams) stream->Finish();
+}
+
+TEST_F(ServicesTest, TheStreamOfAProcessThatIsReplacedEndsWithTheReason) {
+  auto stub =
+      v1::WorkerService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  const auto attach = [&](uint64_t incarnation) {
+    grpc::ClientContext context;
+    v1::RegisterRequest request;
+    v1::RegisterResponse response;
+    request.mutable_worker()->set_name("w");
+    request.mutable_worker()->set_incarnation(incarnation);
+    EXPECT_TRUE(stub->Register(&context, request, &response).ok());
+    return request.worker();
+  };
+  v1::Heartbeat heartbeat;
+  *heartbeat.mutable_worker() = attach(1);
+  grpc::ClientContext context;
+  auto stream = stub->Session(&context);
+  ASSERT_TRUE(stream->Write(heartbeat));
+  ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == 1; });
+  attach(2);
+  v1::Command command;
+  ASSERT_TRUE(stream->Read(&command));  // what was pushed is written before the end
+  EXPECT_TRUE(command.has_superseded());
+  EXPECT_FALSE(stream->Read(&command));
+  const absl::Status end = FromRpcStatus(stream->Finish());
+  ASSERT_TRUE(DetailOf(end).has_value()) << end;
+  EXPECT_EQ(DetailOf(end)->reason(), v1::ErrorDetail::STALE_INCARNATION);
 }
 
 TEST_F(ServicesTest, WatchEndsWithTheRunAndSawEveryStep) {

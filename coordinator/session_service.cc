@@ -1,114 +1,184 @@
 #include "coordinator/session_service.h"
 
-#include <memory>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "access/message_limits.h"
 #include "common/clock.h"
 #include "coordinator/rpc_error_service.h"
 
 namespace tritter {
+namespace {
 
-void StreamSink::Push(const v1::Command& command) {
-  MutexLock lock(&mu_);
-  if (closed_) return;
-  if (queue_.size() >= kMaxQueued) {
-    CloseLocked(absl::ResourceExhaustedError(
-        absl::StrCat("the worker has not taken ", kMaxQueued, " commands")));
-    CancelLocked();
-    return;
-  }
-  queue_.push_back(command);
-  changed_.NotifyAll();
+absl::Status NoHeartbeat(absl::Duration limit) {
+  return absl::InvalidArgumentError(absl::StrCat("a session begins with a heartbeat, within ",
+                                                 absl::FormatDuration(limit), " of the call"));
 }
 
-void StreamSink::CloseLocked(const absl::Status& status) {
+}  // namespace
+
+SessionInbox::SessionInbox(Coordinator* coordinator)
+    : coordinator_(coordinator), thread_([this] { Loop(); }) {}
+
+SessionInbox::~SessionInbox() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void SessionInbox::Put(std::shared_ptr<SessionStream> stream,
+                       std::optional<v1::Heartbeat> heartbeat) {
+  MutexLock lock(&mu_);
+  arrivals_.push_back({std::move(stream), std::move(heartbeat)});
+  if (arrivals_.size() == 1) changed_.NotifyOne();
+}
+
+void SessionInbox::Loop() {
+  std::deque<Arrival> arrivals;
+  while (true) {
+    {
+      MutexLock lock(&mu_);
+      while (arrivals_.empty() && !stopping_) changed_.Wait(&mu_);
+      if (arrivals_.empty()) return;
+      arrivals.swap(arrivals_);
+    }
+    for (const Arrival& arrival : arrivals) Take(arrival);
+    arrivals.clear();
+  }
+}
+
+void SessionInbox::Take(const Arrival& arrival) {
+  SessionStream& stream = *arrival.stream;
+  if (!arrival.heartbeat.has_value()) {
+    if (stream.session != 0) coordinator_->CloseSession(stream.session);
+    return;
+  }
+  absl::Status status = CheckMessage(*arrival.heartbeat, RequestLimits());
+  if (!status.ok()) {
+    // Nothing of it is looked at.
+  } else if (stream.session != 0) {
+    status = coordinator_->Beat(stream.session, *arrival.heartbeat);
+  } else {
+    const absl::StatusOr<uint64_t> session =
+        coordinator_->OpenSession(*arrival.heartbeat, arrival.stream);
+    status = session.status();
+    if (session.ok()) stream.session = *session;
+  }
+  if (status.ok()) {
+    stream.ReadOn();
+  } else {
+    stream.Close(status);
+  }
+}
+
+void SessionStream::WriteOnLocked() {
+  if (reactor_ == nullptr || writing_ || finished_) return;
+  if (queue_.empty()) {
+    if (!closed_) return;
+    finished_ = true;
+    reactor_->Finish(ToRpcStatus(status_));
+    return;
+  }
+  reactor_->command_ = std::move(queue_.front());
+  queue_.pop_front();
+  writing_ = true;
+  reactor_->StartWrite(&reactor_->command_);
+}
+
+void SessionStream::CloseLocked(const absl::Status& status) {
   if (closed_) return;
   closed_ = true;
   status_ = status;
-  changed_.NotifyAll();
+  if (absl::IsAborted(status)) {
+    queue_.clear();
+    // A write to a host that is silent ends only with the call.
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  WriteOnLocked();
 }
 
-void StreamSink::CancelLocked() {
-  if (context_ != nullptr) context_->TryCancel();
+void SessionStream::Push(const v1::Command& command) {
+  MutexLock lock(&mu_);
+  if (closed_) return;
+  queue_.push_back(command);
+  if (queue_.size() > kMaxQueued) {
+    return CloseLocked(
+        absl::AbortedError(absl::StrCat("the worker has not taken ", kMaxQueued, " commands")));
+  }
+  WriteOnLocked();
 }
 
-void StreamSink::Close(const absl::Status& status) {
+void SessionStream::Close(const absl::Status& status) {
   MutexLock lock(&mu_);
   CloseLocked(status);
-  if (absl::IsAborted(status)) CancelLocked();  // a silent worker: the writer may be stuck
 }
 
-bool StreamSink::Next(v1::Command* command) {
+void SessionStream::ReadOn() {
   MutexLock lock(&mu_);
-  while (queue_.empty() && !closed_) changed_.Wait(&mu_);
-  if (queue_.empty()) {
-    CancelLocked();  // the reader may still wait for a heartbeat
-    return false;
+  if (reactor_ != nullptr && !closed_) reactor_->StartRead(&reactor_->heartbeat_);
+}
+
+void SessionStream::Written(bool ok) {
+  MutexLock lock(&mu_);
+  writing_ = false;
+  if (!ok) {
+    queue_.clear();
+    CloseLocked(absl::AbortedError("the stream is broken"));
   }
-  *command = std::move(queue_.front());
-  queue_.pop_front();
-  return true;
+  WriteOnLocked();
 }
 
-void StreamSink::Begin() {
+bool SessionStream::End() {
   MutexLock lock(&mu_);
-  begun_ = true;
-  changed_.NotifyAll();
+  return !std::exchange(ended_, true);
 }
 
-bool StreamSink::AwaitBegin(absl::Duration limit) {
-  Clock* clock = Clock::Real();  // a limit on a wait, not a decision
-  const absl::Duration until = clock->Monotonic() + limit;
+void SessionStream::Detach() {
   MutexLock lock(&mu_);
-  while (!begun_ && !closed_) {
-    const absl::Duration left = until - clock->Monotonic();
-    if (left <= absl::ZeroDuration()) {
-      CancelLocked();
-      return false;
-    }
-    changed_.WaitFor(&mu_, left);
-  }
-  return begun_;
-}
-
-absl::Status StreamSink::Leave(const absl::Status& status) {
-  MutexLock lock(&mu_);
+  reactor_ = nullptr;
   context_ = nullptr;
-  CloseLocked(status);
-  return status_;
+  closed_ = true;
+  queue_.clear();
 }
 
-grpc::Status RunSession(Coordinator* coordinator, grpc::ServerContext* context,
-                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream,
-                        absl::Duration first_heartbeat) {
-  const auto sink = std::make_shared<StreamSink>(context);
-  std::thread writer([&] {
-    if (!sink->AwaitBegin(first_heartbeat)) return;
-    v1::Command command;
-    while (sink->Next(&command)) {
-      if (!stream->Write(command)) sink->Close(absl::AbortedError("the stream is broken"));
-    }
-  });
-  const auto end = [&](const absl::Status& status) {
-    const absl::Status said = sink->Leave(status);
-    writer.join();
-    return ToRpcStatus(said);
-  };
-  v1::Heartbeat heartbeat;
-  if (!stream->Read(&heartbeat)) {
-    return end(absl::InvalidArgumentError(absl::StrCat("a session begins with a heartbeat, within ",
-                                                       absl::FormatDuration(first_heartbeat),
-                                                       " of the call")));
+SessionReactor::SessionReactor(SessionInbox* inbox, grpc::CallbackServerContext* context,
+                               absl::Duration first_heartbeat, std::atomic<int>* sessions, int most)
+    : inbox_(inbox),
+      slot_(sessions, most),
+      stream_(std::make_shared<SessionStream>(this, context)),
+      first_heartbeat_(first_heartbeat) {
+  if (!slot_.granted()) {
+    stream_->Close(absl::ResourceExhaustedError(absl::StrCat(
+        "more than ", most, " sessions of workers are open; end workers that are not needed")));
+    return;
   }
-  sink->Begin();
-  const absl::StatusOr<uint64_t> session = coordinator->OpenSession(heartbeat, sink);
-  if (!session.ok()) return end(session.status());
-  absl::Status status;
-  while (status.ok() && stream->Read(&heartbeat)) status = coordinator->Beat(*session, heartbeat);
-  coordinator->CloseSession(*session);
-  return end(status);
+  // A limit on a wait, not a decision.
+  too_late_.Set(absl::ToChronoTime(Clock::Real()->Now() + first_heartbeat),
+                [stream = stream_, status = NoHeartbeat(first_heartbeat)](bool is_late) {
+                  if (is_late) stream->Close(status);  // else it came
+                });
+  StartRead(&heartbeat_);
+}
+
+void SessionReactor::OnReadDone(bool ok) {
+  if (!ok) return End(begun_ ? absl::OkStatus() : NoHeartbeat(first_heartbeat_));
+  if (!begun_) too_late_.Cancel();
+  begun_ = true;
+  inbox_->Put(stream_, std::move(heartbeat_));
+}
+
+void SessionReactor::End(const absl::Status& status) {
+  if (stream_->End()) inbox_->Put(stream_, std::nullopt);
+  stream_->Close(status);
+}
+
+void SessionReactor::OnDone() {
+  stream_->Detach();
+  if (stream_->End()) inbox_->Put(stream_, std::nullopt);
+  delete this;
 }
 
 }  // namespace tritter

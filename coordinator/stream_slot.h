@@ -1,4 +1,4 @@
-// A bound on streams, each of which costs threads.
+// A bound on streams, each of which costs memory or threads.
 #pragma once
 
 #include <atomic>

@@ -22,6 +22,7 @@ WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::D
   WorkerEntry& worker = workers_[name];
   const bool same = worker.name == name && worker.incarnation == request.worker().incarnation();
   if (!same) {
+    by_session_.erase(worker.session);
     replaced = std::exchange(worker, WorkerEntry());
     worker.name = name;
     worker.incarnation = request.worker().incarnation();
@@ -60,11 +61,8 @@ WorkerEntry* WorkerRegistry::Find(const std::string& name) {
 }
 
 WorkerEntry* WorkerRegistry::BySession(uint64_t session) {
-  if (session == 0) return nullptr;
-  for (auto& [name, worker] : workers_) {
-    if (worker.session == session) return &worker;
-  }
-  return nullptr;
+  const auto it = by_session_.find(session);
+  return it == by_session_.end() ? nullptr : it->second;
 }
 
 absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
@@ -78,7 +76,9 @@ absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
 
 uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink,
                                 absl::Duration now, int64_t now_ms) {
+  by_session_.erase(worker->session);
   worker->session = next_session_++;
+  by_session_[worker->session] = worker;
   worker->sink = std::move(sink);
   worker->awaited = false;
   if (worker->lost) worker->standing_since = now;
@@ -89,6 +89,7 @@ uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink
 }
 
 void WorkerRegistry::Detach(WorkerEntry* worker, absl::Duration now) {
+  by_session_.erase(worker->session);
   worker->session = 0;
   worker->sink.reset();
   worker->detached_at = now;
@@ -178,6 +179,7 @@ std::vector<WorkerView> WorkerRegistry::Views(
     view.run_name = it == run_names.end() ? "an earlier epoch" : it->second;
     view.why = worker.lost_why;
     view.since = now - worker.standing_since;
+    view.holds = worker.last.has_held();
     out.push_back(std::move(view));
   }
   return out;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -85,7 +86,8 @@ class WorkerRegistry {
  private:
   static Standing StandingOf(const WorkerEntry& worker);
 
-  std::map<std::string, WorkerEntry> workers_;
+  std::map<std::string, WorkerEntry> workers_;             // entries stay where they are
+  std::unordered_map<uint64_t, WorkerEntry*> by_session_;  // of those with a session
   uint64_t next_session_ = 1;
 };
 

@@ -2,10 +2,7 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "coordinator/rpc_error_service.h"
-#include "coordinator/session_service.h"
-#include "coordinator/stream_slot.h"
 
 namespace tritter {
 namespace {
@@ -17,43 +14,54 @@ grpc::Status Answer(absl::StatusOr<T> value, T* response) {
   return grpc::Status::OK;
 }
 
+// Ends a session before it begins.
+class RefusedSession final : public grpc::ServerBidiReactor<v1::Heartbeat, v1::Command> {
+ public:
+  explicit RefusedSession(const grpc::Status& refusal) { Finish(refusal); }
+  void OnDone() override { delete this; }
+};
+
 }  // namespace
 
-grpc::Status WorkerServiceImpl::Register(grpc::ServerContext*, const v1::RegisterRequest* request,
+grpc::Status WorkerServiceImpl::Register(grpc::ServerContext* context,
+                                         const v1::RegisterRequest* request,
                                          v1::RegisterResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kWorker, "Register", request));
   return Answer(coordinator_->Register(*request), response);
 }
 
-grpc::Status WorkerServiceImpl::Session(
-    grpc::ServerContext* context, grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) {
-  const StreamSlot slot(&sessions_, limits_.sessions);
-  if (!slot.granted()) {
-    return ToRpcStatus(absl::ResourceExhaustedError(
-        absl::StrCat("more than ", limits_.sessions,
-                     " sessions of workers are open; end workers that are not needed")));
-  }
-  return RunSession(coordinator_, context, stream, limits_.first_heartbeat);
+grpc::ServerBidiReactor<v1::Heartbeat, v1::Command>* WorkerServiceImpl::Session(
+    grpc::CallbackServerContext* context) {
+  if (grpc::Status refusal = guard_.Admit(*context, Role::kWorker, "Session"); !refusal.ok())
+    return new RefusedSession(refusal);
+  return new SessionReactor(&inbox_, context, limits_.first_heartbeat, &sessions_,
+                            limits_.sessions);
 }
 
-grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext*,
+grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext* context,
                                                   const v1::PublishRendezvousRequest* request,
                                                   v1::PublishRendezvousResponse*) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kWorker, "PublishRendezvous", request));
   return ToRpcStatus(coordinator_->PublishRendezvous(*request));
 }
 
-grpc::Status WorkerServiceImpl::NextPlan(grpc::ServerContext*, const v1::NextPlanRequest* request,
+grpc::Status WorkerServiceImpl::NextPlan(grpc::ServerContext* context,
+                                         const v1::NextPlanRequest* request,
                                          v1::NextPlanResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kWorker, "NextPlan", request));
   return Answer(coordinator_->NextPlan(*request), response);
 }
 
-grpc::Status WorkerServiceImpl::Report(grpc::ServerContext*, const v1::ReportRequest* request,
-                                       v1::ReportResponse*) {
+grpc::Status WorkerServiceImpl::Report(grpc::ServerContext* context,
+                                       const v1::ReportRequest* request, v1::ReportResponse*) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kWorker, "Report", request));
   return ToRpcStatus(coordinator_->Report(*request));
 }
 
-grpc::Status WorkerServiceImpl::CommitShare(grpc::ServerContext*,
+grpc::Status WorkerServiceImpl::CommitShare(grpc::ServerContext* context,
                                             const v1::CommitShareRequest* request,
                                             v1::CommitShareResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kWorker, "CommitShare", request));
   return Answer(coordinator_->CommitShare(*request), response);
 }
 

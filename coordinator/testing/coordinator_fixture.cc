@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/sha256.h"
 #include "common/testing/status_matchers.h"
 
 namespace tritter {
@@ -10,7 +11,7 @@ namespace tritter {
 std::vector<SourceFacts> FakeCatalog::Inspect(const RunSpec& spec) {
   std::vector<SourceFacts> out;
   for (const SourceSpec& s : spec.sources)
-    out.push_back({s.name, status, samples, samples, "hash", 264});
+    out.push_back({s.name, status, samples, samples, tokenizer ? tokenizer(s) : "hash", 264});
   return out;
 }
 
@@ -60,14 +61,25 @@ void CoordinatorFixture::Start() {
     export_options_ = options;
     a.set_kind(options.format);
     a.set_path(path);
+    a.set_sha256(Sha256Hex(checkpoint.location()));
+    a.set_step(checkpoint.manifest().step);
     return a;
+  };
+  d.load_model = [this](const std::string& server, const std::string& model) {
+    return load_model_(server, model);
   };
   ASSERT_OK_AND_ASSIGN(coordinator_, Coordinator::Start(d, options_));
 }
 
-FakeAgent* CoordinatorFixture::AddWorker(const std::string& name, uint64_t incarnation) {
+FakeAgent* CoordinatorFixture::AddWorker(const std::string& name, uint64_t incarnation,
+                                         const std::function<void(FakeAgent*)>& prepare) {
   apis_.push_back(std::make_unique<DirectApi>(&coordinator_));
   agents_.push_back(std::make_unique<FakeAgent>(apis_.back().get(), &env_, name, incarnation));
+  if (agents_yield_) {
+    agents_.back()->exchange = &exchange_;
+    agents_.back()->holds = true;
+  }
+  if (prepare) prepare(agents_.back().get());
   EXPECT_OK(agents_.back()->Connect());
   live_.push_back(agents_.back().get());
   return agents_.back().get();

@@ -24,20 +24,27 @@ class FakeCatalog : public DataCatalog {
   std::vector<SourceFacts> Inspect(const RunSpec& spec) override;
   absl::Status status;
   uint64_t samples = 1000;
+  std::function<std::string(const SourceSpec&)> tokenizer;  // its hash; unset: "hash"
 };
 
-// Files that may take long to read.
+// Files that may take long to read, folders that cannot be read.
 class SlowEnv : public MemoryEnv {
  public:
   absl::StatusOr<std::vector<std::string>> ListDir(const std::string& path) override {
     if (on_list) on_list();
-    return MemoryEnv::ListDir(path);
+    return list_status.ok() ? MemoryEnv::ListDir(path) : list_status;
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    if (on_rename) on_rename(to);
+    return MemoryEnv::Rename(from, to);
   }
   absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override {
     if (on_map) on_map(path);
     return MemoryEnv::MapFile(path);
   }
   std::function<void()> on_list;
+  absl::Status list_status;  // not OK: no folder can be listed
+  std::function<void(const std::string& to)> on_rename;
   std::function<void(const std::string& path)> on_map;
 };
 
@@ -91,8 +98,9 @@ class CoordinatorFixture : public testing::Test {
   // Starts (or restarts) the coordinator on the same store and files.
   void Start();
   void Stop() { coordinator_.reset(); }
-  // A connected worker.
-  FakeAgent* AddWorker(const std::string& name, uint64_t incarnation = 1);
+  // A connected worker; `prepare` sees it before it connects.
+  FakeAgent* AddWorker(const std::string& name, uint64_t incarnation = 1,
+                       const std::function<void(FakeAgent*)>& prepare = nullptr);
   // Submits and returns the run's id.
   std::string Submit(const std::string& yaml, const std::string& key = "");
   v1::Run Get(const std::string& id);
@@ -117,10 +125,13 @@ class CoordinatorFixture : public testing::Test {
   FaultStore store_;
   FakeCatalog catalog_;
   CoordinatorOptions options_;
+  bool agents_yield_ = false;  // workers that are added stop when told to, and keep their state
+  FakeExchange exchange_;
   absl::Status export_status_;
   int exports_ = 0;
   ExportOptions export_options_;  // of the last one
   std::function<void()> on_export_;
+  LoadModelFunction load_model_;  // of the inference servers in options_
   std::unique_ptr<Coordinator> coordinator_;
   std::vector<std::unique_ptr<DirectApi>> apis_;
   std::vector<std::unique_ptr<FakeAgent>> agents_;

@@ -1,5 +1,6 @@
 #include "coordinator/testing/fake_agent.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,30 @@
 #include "model/folder_checkpoint_store.h"
 
 namespace tritter {
+
+void FakeExchange::Reached(const std::string& run_id, uint64_t epoch, int rank, int64_t step) {
+  Group& group = groups_[{run_id, epoch}];
+  group.steps[rank] = step;
+  group.newest = std::max(group.newest, step);
+}
+
+bool FakeExchange::Together(const std::string& run_id, uint64_t epoch, int world,
+                            int64_t step) const {
+  const auto it = groups_.find({run_id, epoch});
+  if (it == groups_.end() || static_cast<int>(it->second.steps.size()) < world) return false;
+  return std::all_of(it->second.steps.begin(), it->second.steps.end(),
+                     [&](const auto& rank) { return rank.second >= step - 1; });
+}
+
+void FakeExchange::Ask(const std::string& run_id, uint64_t epoch) {
+  Group& group = groups_[{run_id, epoch}];
+  if (group.stop < group.newest) group.stop = group.newest + 1;  // else they are about to
+}
+
+bool FakeExchange::Stops(const std::string& run_id, uint64_t epoch, int64_t step) const {
+  const auto it = groups_.find({run_id, epoch});
+  return it != groups_.end() && it->second.stop == step;
+}
 
 v1::WorkerIdentity FakeAgent::Identity() const {
   v1::WorkerIdentity id;
@@ -24,6 +49,8 @@ v1::Heartbeat FakeAgent::Heartbeat() const {
   h.set_step(step_);
   h.set_state(run_id_.empty() ? "idle" : "training");
   h.set_draining(draining);
+  if (!run_id_.empty()) h.set_seconds_per_sequence(seconds_per_sequence);
+  if (held_.has_value() && run_id_.empty()) *h.mutable_held() = *held_;
   return h;
 }
 
@@ -31,9 +58,9 @@ absl::Status FakeAgent::Connect() {
   v1::RegisterRequest request;
   *request.mutable_worker() = Identity();
   request.set_host("host");
-  request.set_device("cpu test x1");
+  request.set_device(device);
   request.set_threads(1);
-  request.set_memory_bytes(int64_t{8} << 30);
+  request.set_memory_bytes(memory_bytes);
   request.set_code_version("0.1.0");
   request.set_pid(100);
   RETURN_IF_ERROR(api_->Register(request));
@@ -41,6 +68,13 @@ absl::Status FakeAgent::Connect() {
 }
 
 void FakeAgent::Leave() {
+  if (!run_id_.empty() && holds && whole_) {
+    held_.emplace();
+    held_->set_run_id(run_id_);
+    held_->set_epoch(epoch_);
+    held_->set_step(step_);
+  }
+  whole_ = false;
   run_id_.clear();
   epoch_ = 0;
   plan_.reset();
@@ -55,8 +89,12 @@ void FakeAgent::Take(const v1::Command& command) {
   } else if (command.has_end_epoch()) {
     if (command.end_epoch().run_id() == run_id_ && command.end_epoch().epoch() == epoch_) Leave();
   } else if (command.has_rendezvous()) {
-    if (command.rendezvous().run_id() == run_id_ && command.rendezvous().epoch() == epoch_)
-      rendezvous_ = true;
+    if (command.rendezvous().run_id() != run_id_ || command.rendezvous().epoch() != epoch_) return;
+    rendezvous_ = whole_ = true;
+  } else if (command.has_yield()) {
+    if (exchange != nullptr && command.yield().run_id() == run_id_ &&
+        command.yield().epoch() == epoch_)
+      exchange->Ask(run_id_, epoch_);
   } else if (command.has_assignment()) {
     const v1::Assignment& a = command.assignment();
     uint64_t& newest = newest_epoch_[a.run_id()];
@@ -71,6 +109,11 @@ void FakeAgent::Take(const v1::Command& command) {
     step_ = a.start_step();
     plans.clear();
     assignments_.emplace_back(epoch_, step_);
+    assigned_.push_back(a);
+    yielded_at_ = -1;
+    if (exchange != nullptr) exchange->Reached(run_id_, epoch_, rank_, step_);
+    StartFrom(a);
+    if (run_id_.empty()) return;
     if (rank_ == 0) {
       v1::PublishRendezvousRequest request;
       *request.mutable_worker() = Identity();
@@ -82,6 +125,24 @@ void FakeAgent::Take(const v1::Command& command) {
   }
 }
 
+void FakeAgent::StartFrom(const v1::Assignment& a) {
+  const bool own = held_.has_value() && held_->run_id() == a.run_id() &&
+                   held_->step() == a.start_step() && held_->epoch() == a.state_epoch();
+  if (a.from_memory() && a.rank() == a.state_rank() && !own) {
+    last_error_ = Fail(absl::StrCat("told to begin from step ", a.start_step(),
+                                    " in its memory, which it does not have"),
+                       true);
+    Leave();
+    return;
+  }
+  // Until it has compared with the others, its own is what it has.
+  if (!a.from_memory() || !own) held_.reset();
+}
+
+bool FakeAgent::Yields() const {
+  return exchange != nullptr && step_ != yielded_at_ && exchange->Stops(run_id_, epoch_, step_);
+}
+
 void FakeAgent::AskForPlan() {
   v1::NextPlanRequest request;
   *request.mutable_worker() = Identity();
@@ -89,16 +150,24 @@ void FakeAgent::AskForPlan() {
   request.set_epoch(epoch_);
   request.set_rank(rank_);
   request.set_from_step(step_);
+  request.set_yielded(Yields());
   absl::StatusOr<v1::NextPlanResponse> response = api_->NextPlan(request);
   if (!response.ok()) {
     last_error_ = response.status();
     if (last_error_.code() == absl::StatusCode::kFailedPrecondition) Leave();
     return;
   }
+  if (request.yielded() && !response->has_wait()) yielded_at_ = step_;
   if (response->has_done()) Leave();
-  if (response->has_plan()) {
-    plan_ = response->plan();
-    plans[plan_->first_step()] = *plan_;
+  if (!response->has_plan()) return;
+  plan_ = response->plan();
+  plans[plan_->first_step()] = *plan_;
+  // What was due at the first step, in an epoch that is no more.
+  v1::ReportRequest report;
+  AddEvaluation(&report);
+  if (report.evaluations_size() > 0) last_error_ = Send(report);
+  for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
+    if (order.step() == step_) last_error_ = WriteCheckpoint(order);
   }
 }
 
@@ -134,15 +203,41 @@ absl::Status FakeAgent::Commit() {
   return status;
 }
 
-absl::Status FakeAgent::Train() {
-  ++step_;
-  trained_.emplace_back(epoch_, step_);
-  v1::ReportRequest report;
+void FakeAgent::AddEvaluation(v1::ReportRequest* report) {
+  for (const int64_t at : plan_->evaluate_at()) {
+    if (at != step_ || rank_ != 0) continue;
+    evaluated_.push_back(step_);
+    v1::EvaluationPoint* e = report->add_evaluations();
+    e->set_step(step_);
+    e->set_source("text");
+    e->set_weights("averaged");
+    e->set_bits_per_byte(2.0);
+    e->set_loss(held_out_loss ? held_out_loss(step_) : 1.0 / static_cast<double>(step_));
+    e->set_tokens(1000);
+    e->set_seconds(evaluation_seconds);
+  }
+}
+
+// Once more when the answer is lost.
+absl::Status FakeAgent::Send(const v1::ReportRequest& what) {
+  v1::ReportRequest report = what;
   *report.mutable_worker() = Identity();
   report.set_run_id(run_id_);
   report.set_epoch(epoch_);
   report.set_request_id(absl::StrCat(name_, "-", incarnation_, "-", next_request_++));
   report.set_step(step_);
+  const absl::Status reported = api_->Report(report);
+  if (reported.ok() || reported.code() == absl::StatusCode::kFailedPrecondition) return reported;
+  return api_->Report(report);
+}
+
+absl::Status FakeAgent::Train() {
+  if (exchange != nullptr && !exchange->Together(run_id_, epoch_, world_, step_ + 1))
+    return absl::OkStatus();  // it waits for the others
+  ++step_;
+  if (exchange != nullptr) exchange->Reached(run_id_, epoch_, rank_, step_);
+  trained_.emplace_back(epoch_, step_);
+  v1::ReportRequest report;
   report.add_log_lines()->set_line(absl::StrCat("step ", step_));
   if (rank_ == 0) {
     v1::StepMetrics* m = report.add_steps();
@@ -150,22 +245,9 @@ absl::Status FakeAgent::Train() {
     m->set_loss(1.0 / static_cast<double>(step_));
     m->set_step_seconds(step_seconds);
     m->set_tokens(2048);
-    for (const int64_t at : plan_->evaluate_at()) {
-      if (at != step_) continue;
-      v1::EvaluationPoint* e = report.add_evaluations();
-      e->set_step(step_);
-      e->set_source("text");
-      e->set_weights("averaged");
-      e->set_bits_per_byte(2.0);
-      e->set_loss(held_out_loss ? held_out_loss(step_) : 1.0 / static_cast<double>(step_));
-      e->set_tokens(1000);
-      e->set_seconds(evaluation_seconds);
-    }
   }
-  absl::Status reported = api_->Report(report);
-  if (!reported.ok() && reported.code() != absl::StatusCode::kFailedPrecondition)
-    reported = api_->Report(report);
-  RETURN_IF_ERROR(reported);
+  AddEvaluation(&report);
+  RETURN_IF_ERROR(Send(report));
   for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
     if (order.step() == step_) RETURN_IF_ERROR(WriteCheckpoint(order));
   }
@@ -187,7 +269,7 @@ void FakeAgent::Act() {
   if (!idle() && rendezvous_) {
     if (share_.has_value()) {
       last_error_ = Commit();
-    } else if (!plan_.has_value() || step_ >= plan_->end_step()) {
+    } else if (!plan_.has_value() || step_ >= plan_->end_step() || Yields()) {
       AskForPlan();
     } else if (absl::Status s = Train(); !s.ok()) {
       last_error_ = s;

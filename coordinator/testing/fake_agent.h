@@ -33,6 +33,28 @@ class WorkerApi {
       const v1::CommitShareRequest& request) = 0;
 };
 
+// Stands for what the ranks of an epoch tell each other with the gradients of a step: nobody does a
+// step without the others, and after which step all stop. Shared by the agents of a test.
+class FakeExchange {
+ public:
+  // A rank has done the step (or begins there).
+  void Reached(const std::string& run_id, uint64_t epoch, int rank, int64_t step);
+  // Whether all ranks have done the step before this one.
+  bool Together(const std::string& run_id, uint64_t epoch, int world, int64_t step) const;
+  // A rank was told to yield: all stop after the step that nobody has done yet.
+  void Ask(const std::string& run_id, uint64_t epoch);
+  // Whether all stop at this step.
+  bool Stops(const std::string& run_id, uint64_t epoch, int64_t step) const;
+
+ private:
+  struct Group {
+    std::map<int, int64_t> steps;  // done, by rank
+    int64_t newest = 0;            // of them
+    int64_t stop = -1;
+  };
+  std::map<std::pair<std::string, uint64_t>, Group> groups_;
+};
+
 // Not thread-safe: the test calls Act.
 class FakeAgent {
  public:
@@ -46,8 +68,10 @@ class FakeAgent {
   // checkpoints that are ordered). A refused call ends its part in the epoch. Always ends with a
   // heartbeat.
   void Act();
-  // Out of its epoch, unheard as yet.
+  // Out of its epoch, unheard as yet. It keeps its state when it `holds`.
   void Leave();
+  // The state in its memory is gone.
+  void Forget() { held_.reset(); }
   void Kill() { api_->BreakSession(); }
   absl::Status Fail(const std::string& failure, bool permanent);
 
@@ -63,17 +87,30 @@ class FakeAgent {
   // (epoch, first step) of every assignment, and every (epoch, step) trained.
   const std::vector<std::pair<uint64_t, int64_t>>& assignments() const { return assignments_; }
   const std::vector<std::pair<uint64_t, int64_t>>& trained() const { return trained_; }
+  const std::optional<v1::HeldState>& held() const { return held_; }
+  const std::vector<v1::Assignment>& assigned() const { return assigned_; }
+  // Steps whose evaluation it reported.
+  const std::vector<int64_t>& evaluated() const { return evaluated_; }
   const absl::Status& last_error() const { return last_error_; }
-  std::map<int64_t, v1::Plan> plans;  // of the current epoch, by first step
+  std::map<int64_t, v1::Plan> plans;        // of the current epoch, by first step
+  std::string device = "cpu test x1";       // said when it connects
+  int64_t memory_bytes = int64_t{8} << 30;  // likewise
+  FakeExchange* exchange = nullptr;  // not null: it stops when told to, and so do the other ranks
+  bool holds = false;                // it keeps its state when an epoch ends
   bool draining = false;
   bool lie_about_hashes = false;  // of its shares
   double step_seconds = 1.0;
+  double seconds_per_sequence = 0;  // said in heartbeats of an epoch
   double evaluation_seconds = 0;
   std::function<double(int64_t step)> held_out_loss;  // unset: falls with every step
 
  private:
   void Take(const v1::Command& command);
   void AskForPlan();
+  bool Yields() const;
+  void StartFrom(const v1::Assignment& assignment);
+  void AddEvaluation(v1::ReportRequest* report);
+  absl::Status Send(const v1::ReportRequest& report);
   absl::Status Train();
   absl::Status Commit();
   absl::Status WriteCheckpoint(const v1::CheckpointOrder& order);
@@ -90,6 +127,11 @@ class FakeAgent {
   int64_t step_ = 0;
   bool rendezvous_ = false, superseded_ = false;
   std::optional<v1::Plan> plan_;
+  std::optional<v1::HeldState> held_;
+  bool whole_ = false;       // it has the state of step_, as all ranks do
+  int64_t yielded_at_ = -1;  // step at which a yield was answered
+  std::vector<v1::Assignment> assigned_;
+  std::vector<int64_t> evaluated_;
   std::optional<v1::CommitShareRequest> share_;  // not answered yet: said again
   std::vector<std::pair<uint64_t, int64_t>> assignments_, trained_;
   absl::Status last_error_;
