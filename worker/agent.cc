@@ -8,6 +8,8 @@
 namespace tritter {
 namespace {
 
+constexpr char kLeaves[] = "this worker leaves";
+
 const char* KindName(EpochOutcome::Kind kind) {
   switch (kind) {
     case EpochOutcome::Kind::kDone:
@@ -24,7 +26,10 @@ const char* KindName(EpochOutcome::Kind kind) {
 
 WorkerAgent::WorkerAgent(Options options) : options_(std::move(options)) {}
 
-WorkerAgent::~WorkerAgent() { EndActive("the worker ends"); }
+WorkerAgent::~WorkerAgent() {
+  EndActive("the worker ends");
+  if (retiring_.joinable()) retiring_.join();
+}
 
 void WorkerAgent::OnAssignment(const Assignment& assignment) {
   {
@@ -45,9 +50,15 @@ void WorkerAgent::OnAssignment(const Assignment& assignment) {
   EpochRunner::Options epoch = options_.epoch;
   epoch.assignment = assignment;
   active->id = assignment.id;
-  active->runner = std::make_unique<EpochRunner>(std::move(epoch));
+  HeldTrainer held;
+  {
+    MutexLock lock(&mu_);
+    held = std::move(held_);
+  }
+  active->runner = std::make_unique<EpochRunner>(std::move(epoch), std::move(held));
   MutexLock lock(&mu_);
   active->thread = std::thread([this, active] { Train(active); });
+  if (draining_) active->runner->Yield(kLeaves, /*until_left=*/true);
   active_ = std::move(active);
 }
 
@@ -58,21 +69,26 @@ void WorkerAgent::Train(const std::shared_ptr<Active>& active) {
     runner = active->runner.get();
   }
   const EpochOutcome outcome = runner->Run();
+  HeldTrainer state = runner->TakeState();
   LogInfo("epoch_left", {{"run", active->id.run_id},
                          {"epoch", active->id.epoch},
                          {"outcome", KindName(outcome.kind)},
                          {"step", outcome.steps_done},
+                         {"state_held", state.trainer != nullptr},
                          {"reason", std::string(outcome.status.message())}});
-  std::unique_ptr<EpochRunner> ended;  // the network's memory is free while we are idle
+  if (retiring_.joinable()) retiring_.join();
+  std::unique_ptr<EpochRunner> ended;
   {
     MutexLock lock(&mu_);
     active->step = outcome.steps_done;
     ended = std::move(active->runner);
   }
-  ended.reset();
+  retiring_ = std::thread([runner = std::move(ended)]() mutable { runner.reset(); });
   {
     MutexLock lock(&mu_);
     active->done = true;
+    held_ = std::move(state);
+    held_since_ = options_.epoch.clock->Monotonic();
     changed_.NotifyAll();
   }
   if (options_.on_news) options_.on_news();
@@ -120,6 +136,12 @@ void WorkerAgent::OnEndEpoch(const EpochId& id, const std::string& reason) {
   EndActive(reason);
 }
 
+void WorkerAgent::OnYield(const EpochId& id, const std::string& reason) {
+  MutexLock lock(&mu_);
+  if (active_ != nullptr && active_->id == id && active_->runner != nullptr)
+    active_->runner->Yield(reason, /*until_left=*/false);
+}
+
 void WorkerAgent::OnSuperseded(const std::string& reason) {
   LogWarning("superseded", {{"reason", reason}});
   {
@@ -130,8 +152,20 @@ void WorkerAgent::OnSuperseded(const std::string& reason) {
   if (options_.on_superseded) options_.on_superseded(reason);
 }
 
+HeldTrainer WorkerAgent::ExpiredLocked() {
+  const absl::Duration kept = options_.epoch.clock->Monotonic() - held_since_;
+  if (held_.trainer == nullptr || kept < options_.hold_state) return {};
+  LogInfo("state_given_up", {{"run", held_.id.run_id},
+                             {"epoch", held_.id.epoch},
+                             {"step", held_.trainer->step()},
+                             {"kept", absl::FormatDuration(kept)}});
+  return std::move(held_);
+}
+
 HeartbeatState WorkerAgent::Heartbeat() {
+  HeldTrainer expired;  // freed last
   MutexLock lock(&mu_);
+  expired = ExpiredLocked();
   HeartbeatState heartbeat;
   if (active_ != nullptr && !active_->done) {
     heartbeat.id = active_->id;
@@ -140,9 +174,11 @@ HeartbeatState WorkerAgent::Heartbeat() {
     if (active_->runner != nullptr) {
       const EpochRunner::Status status = active_->runner->status();
       heartbeat.step = status.step;
+      heartbeat.seconds_per_sequence = status.seconds_per_sequence;
       if (!active_->leaving) heartbeat.state = status.state;
     }
   }
+  if (held_.trainer != nullptr) heartbeat.held = {held_.id, held_.trainer->step()};
   heartbeat.draining = draining_;
   if (draining_) heartbeat.state = "draining";
   return heartbeat;
@@ -151,6 +187,8 @@ HeartbeatState WorkerAgent::Heartbeat() {
 bool WorkerAgent::Drain(absl::Duration limit) {
   const absl::Duration until = options_.epoch.clock->Monotonic() + limit;
   MutexLock lock(&mu_);
+  if (!draining_ && active_ != nullptr && active_->runner != nullptr)
+    active_->runner->Yield(kLeaves, /*until_left=*/true);
   draining_ = true;
   while (active_ != nullptr && !active_->done) {
     const absl::Duration left = until - options_.epoch.clock->Monotonic();

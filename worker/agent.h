@@ -18,15 +18,20 @@ namespace tritter {
 // Wait until training has left an epoch this long; then the process is ended, and its supervisor
 // starts it anew.
 inline constexpr absl::Duration kEpochEndLimit = absl::Seconds(5);
+// How long a state is kept in memory after its epoch for the next one to go on from.
+inline constexpr absl::Duration kHoldState = absl::Minutes(10);
 // Exit code that asks for the restart.
 inline constexpr int kExitRestart = 75;
 
-// Owned by main. Commands from the session's thread, Drain and Shutdown from main.
+// Owned by main. Commands from the session's thread, Drain and Shutdown from main. Between two
+// epochs it keeps the trainer of the one that ended, so that the next may start from its state;
+// there are never two trainers.
 class WorkerAgent : public CommandHandler {
  public:
   struct Options {
     EpochRunner::Options epoch;  // assignment is filled in for each epoch
     absl::Duration end_limit = kEpochEndLimit;
+    absl::Duration hold_state = kHoldState;
     // Ends the process at once, without clean-up: something hangs. Does not return (in tests it
     // may).
     std::function<void(int exit_code, const std::string& reason)> exit_process;
@@ -40,11 +45,12 @@ class WorkerAgent : public CommandHandler {
   void OnAssignment(const Assignment& assignment) override;
   void OnRendezvous(const EpochId& id, const std::string& address) override;
   void OnEndEpoch(const EpochId& id, const std::string& reason) override;
+  void OnYield(const EpochId& id, const std::string& reason) override;
   void OnSuperseded(const std::string& reason) override;
   HeartbeatState Heartbeat() override;
 
-  // Planned leave: heartbeats say so from now on and no assignment is taken. Returns when the epoch
-  // at work has ended, or false after `limit`.
+  // Planned leave: heartbeats say so from now on, no assignment is taken, and the epoch at work is
+  // asked to stop after the step under way. Returns when it has ended, or false after `limit`.
   bool Drain(absl::Duration limit);
   // Ends the epoch at work.
   void Shutdown(const std::string& reason);
@@ -60,12 +66,19 @@ class WorkerAgent : public CommandHandler {
   };
   void Train(const std::shared_ptr<Active>& active);
   void EndActive(const std::string& reason);
+  // A state that was kept long enough, to be freed without the lock.
+  HeldTrainer ExpiredLocked() REQUIRES(mu_);
 
   const Options options_;
   Mutex mu_;
   CondVar changed_;
   std::shared_ptr<Active> active_ GUARDED_BY(mu_);                // its fields too
   std::map<std::string, uint64_t> newest_epoch_ GUARDED_BY(mu_);  // by run
+  // Lets go of the epoch before, whose last checkpoint may still be on its way to the disk. Of the
+  // training threads, of which there is one at a time.
+  std::thread retiring_;
+  HeldTrainer held_ GUARDED_BY(mu_);
+  absl::Duration held_since_ GUARDED_BY(mu_);
   bool draining_ GUARDED_BY(mu_) = false;
 };
 

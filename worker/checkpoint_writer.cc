@@ -22,9 +22,8 @@ CheckpointWriter::~CheckpointWriter() {
 
 absl::Status CheckpointWriter::Start(std::unique_ptr<TrainerSnapshot> snapshot,
                                      CheckpointOrder order) {
+  RETURN_IF_ERROR(WaitIdle());
   MutexLock lock(&mu_);
-  while (busy_) changed_.Wait(&mu_);
-  RETURN_IF_ERROR(TakeFailureLocked());
   next_ = Job{std::move(snapshot), std::move(order)};
   busy_ = true;
   changed_.NotifyAll();
@@ -38,7 +37,11 @@ absl::Status CheckpointWriter::Check() {
 
 absl::Status CheckpointWriter::WaitIdle() {
   MutexLock lock(&mu_);
-  while (busy_) changed_.Wait(&mu_);
+  while (busy_) {
+    if (options_.cancellation->cancelled())
+      return absl::AbortedError(options_.cancellation->cause().message());
+    changed_.WaitFor(&mu_, absl::Milliseconds(50));  // cancellation does not wake us
+  }
   return TakeFailureLocked();
 }
 

@@ -57,7 +57,8 @@ class CheckpointWriter {
   absl::Status Start(std::unique_ptr<TrainerSnapshot> snapshot, CheckpointOrder order);
   // The failure of an earlier checkpoint, once; OK while one is in flight.
   absl::Status Check();
-  // Until nothing is in flight; then as Check.
+  // Until nothing is in flight; then as Check. Aborted at once when cancelled: what is in flight
+  // writes on until it notices, and the destructor waits for that.
   absl::Status WaitIdle();
 
  private:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "access/rpc_channel_client.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "tritter/v1/errors.pb.h"
@@ -37,9 +38,9 @@ bool IsTransient(grpc::StatusCode code) {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> ConnectToCoordinator(
-    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
-    const Keepalive& keepalive) {
+std::shared_ptr<grpc::Channel> ConnectToCoordinator(const std::string& address,
+                                                    const ClientSecurity& security,
+                                                    const Keepalive& keepalive) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
@@ -51,7 +52,7 @@ std::shared_ptr<grpc::Channel> ConnectToCoordinator(
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                    static_cast<int>(absl::ToInt64Milliseconds(keepalive.timeout)));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(address, credentials, arguments);
+  return MakeRpcChannel(address, security, arguments);
 }
 
 CoordinatorClient::CoordinatorClient(Options options)
@@ -194,6 +195,13 @@ v1::Heartbeat CoordinatorClient::MakeHeartbeat() {
   heartbeat.set_step(state.step);
   heartbeat.set_state(state.state);
   heartbeat.set_draining(state.draining);
+  heartbeat.set_seconds_per_sequence(state.seconds_per_sequence);
+  if (state.held.has_value()) {
+    v1::HeldState* held = heartbeat.mutable_held();
+    held->set_run_id(state.held->id.run_id);
+    held->set_epoch(state.held->id.epoch);
+    held->set_step(state.held->step);
+  }
   return heartbeat;
 }
 
@@ -211,6 +219,10 @@ void CoordinatorClient::Dispatch(const v1::Command& command) {
       handler_->OnEndEpoch({command.end_epoch().run_id(), command.end_epoch().epoch()},
                            command.end_epoch().reason());
       Nudge();
+      break;
+    case v1::Command::kYield:
+      handler_->OnYield({command.yield().run_id(), command.yield().epoch()},
+                        command.yield().reason());
       break;
     case v1::Command::kSuperseded:
       stop_.Cancel(absl::CancelledError("superseded"));
@@ -276,10 +288,11 @@ absl::Status CoordinatorClient::PublishRendezvous(const EpochId& id, const std::
 }
 
 absl::StatusOr<PlanAnswer> CoordinatorClient::NextPlan(const EpochId& id, int rank,
-                                                       int64_t from_step) {
+                                                       const PlanQuestion& question) {
   auto request = Make<v1::NextPlanRequest>(id);
   request.set_rank(rank);
-  request.set_from_step(from_step);
+  request.set_from_step(question.from_step);
+  request.set_yielded(question.yielded);
   ASSIGN_OR_RETURN(const v1::NextPlanResponse response,
                    Call<v1::NextPlanResponse>(&v1::WorkerService::Stub::NextPlan, request));
   return FromProto(response);

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "access/client_security.h"
 #include "common/mutex.h"
 #include "tritter/v1/workers.grpc.pb.h"
 #include "worker/cancellation.h"
@@ -53,7 +54,8 @@ class CoordinatorClient : public CoordinatorLink {
   bool connected() const;
 
   absl::Status PublishRendezvous(const EpochId& id, const std::string& address) override;
-  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) override;
+  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank,
+                                      const PlanQuestion& question) override;
   absl::Status Report(const EpochId& id, const Progress& progress) override;
   absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order, int rank,
                                    const std::vector<ManifestFile>& files) override;
@@ -98,8 +100,8 @@ struct Keepalive {
 };
 
 // Reconnects quickly: a restarted coordinator should be back in sight within a second.
-std::shared_ptr<grpc::Channel> ConnectToCoordinator(
-    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
-    const Keepalive& keepalive = {});
+std::shared_ptr<grpc::Channel> ConnectToCoordinator(const std::string& address,
+                                                    const ClientSecurity& security,
+                                                    const Keepalive& keepalive = {});
 
 }  // namespace tritter

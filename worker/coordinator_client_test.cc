@@ -122,7 +122,11 @@ class FakeService final : public v1::WorkerService::Service {
 
 class RecordingHandler : public CommandHandler {
  public:
-  void OnAssignment(const Assignment& a) override { Note("assignment", a.id, a.run_dir); }
+  void OnAssignment(const Assignment& a) override {
+    const std::string memory =
+        " memory of " + std::to_string(a.state_rank) + ", epoch " + std::to_string(a.state_epoch);
+    Note("assignment", a.id, a.run_dir + (a.from_memory ? memory : ""));
+  }
   void OnRendezvous(const EpochId& id, const std::string& address) override {
     Note("rendezvous", id, address);
   }
@@ -130,7 +134,10 @@ class RecordingHandler : public CommandHandler {
     Note("end", id, reason);
   }
   void OnSuperseded(const std::string& reason) override { Note("superseded", {}, reason); }
-  HeartbeatState Heartbeat() override { return {{"run-1", 4}, 17, "training", false}; }
+  void OnYield(const EpochId& id, const std::string& reason) override { Note("yield", id, reason); }
+  HeartbeatState Heartbeat() override {
+    return {{"run-1", 4}, 17, "training", false, 0.25, HeartbeatState::Held{{"run-0", 2}, 9}};
+  }
 
   void Await(size_t count) {
     MutexLock lock(&mu_);
@@ -252,8 +259,7 @@ class CoordinatorClientTest : public testing::Test {
   void StartClient() { StartClient(port_, {}); }
   void StartClient(int port, const Keepalive& keepalive) {
     CoordinatorClient::Options options;
-    options.channel = ConnectToCoordinator("127.0.0.1:" + std::to_string(port),
-                                           grpc::InsecureChannelCredentials(), keepalive);
+    options.channel = ConnectToCoordinator("127.0.0.1:" + std::to_string(port), {}, keepalive);
     options.worker = {.name = "worker-a",
                       .incarnation = 42,
                       .host = "h",
@@ -310,24 +316,36 @@ TEST_F(CoordinatorClientTest, RegistersAndThenSendsHeartbeatsOfItsState) {
     EXPECT_EQ(heartbeat.epoch(), 4u);
     EXPECT_EQ(heartbeat.step(), 17);
     EXPECT_EQ(heartbeat.state(), "training");
+    EXPECT_EQ(heartbeat.seconds_per_sequence(), 0.25);
+    EXPECT_EQ(heartbeat.held().run_id(), "run-0");
+    EXPECT_EQ(heartbeat.held().epoch(), 2u);
+    EXPECT_EQ(heartbeat.held().step(), 9);
   });
   EXPECT_TRUE(client_->connected());
 }
 
 TEST_F(CoordinatorClientTest, DeliversCommandsInOrder) {
-  v1::Command assignment, rendezvous;
+  v1::Command assignment, rendezvous, yield;
   assignment.mutable_assignment()->set_run_id("run-1");
   assignment.mutable_assignment()->set_epoch(4);
   assignment.mutable_assignment()->set_run_dir("/runs/1");
+  assignment.mutable_assignment()->set_from_memory(true);
+  assignment.mutable_assignment()->set_state_rank(1);
+  assignment.mutable_assignment()->set_state_epoch(3);
   rendezvous.mutable_rendezvous()->set_run_id("run-1");
   rendezvous.mutable_rendezvous()->set_epoch(4);
   rendezvous.mutable_rendezvous()->set_address("host:1");
-  service_->With(
-      [&] { service_->commands_ = {assignment, rendezvous, EndEpoch("worker-b was lost")}; });
+  yield.mutable_yield()->set_run_id("run-1");
+  yield.mutable_yield()->set_epoch(4);
+  yield.mutable_yield()->set_reason("worker-c joins");
+  service_->With([&] {
+    service_->commands_ = {assignment, rendezvous, yield, EndEpoch("worker-b was lost")};
+  });
   StartClient();
-  handler_.Await(3);
+  handler_.Await(4);
   EXPECT_EQ(handler_.events(),
-            (std::vector<std::string>{"assignment run-1/4 /runs/1", "rendezvous run-1/4 host:1",
+            (std::vector<std::string>{"assignment run-1/4 /runs/1 memory of 1, epoch 3",
+                                      "rendezvous run-1/4 host:1", "yield run-1/4 worker-c joins",
                                       "end run-1/4 worker-b was lost"}));
 }
 
@@ -346,7 +364,7 @@ TEST_F(CoordinatorClientTest, RestartedCoordinatorSeesTheSameIncarnationAndEpoch
   StartClient();
   AwaitSessions(1);
   EndServer();
-  EXPECT_THAT(client_->NextPlan(id_, 0, 0).status(),
+  EXPECT_THAT(client_->NextPlan(id_, 0, {}).status(),
               StatusIs(absl::StatusCode::kUnavailable, testing::_));
   Serve(port_);  // with no memory of us
   AwaitSessions(1);
@@ -365,7 +383,7 @@ TEST_F(CoordinatorClientTest, UnknownWorkerInACallRegistersAgainAndTheCallMayBeR
     service_->next_error_ =
         Typed(grpc::StatusCode::NOT_FOUND, v1::ErrorDetail::UNKNOWN_WORKER, "never seen");
   });
-  const absl::Status status = client_->NextPlan(id_, 0, 0).status();
+  const absl::Status status = client_->NextPlan(id_, 0, {}).status();
   EXPECT_TRUE(IsRetryable(status)) << status;
   service_->Await(
       [this] { return service_->registrations_.size() == 2 && service_->sessions_ == 2; });
@@ -378,13 +396,13 @@ TEST_F(CoordinatorClientTest, StaleEpochIsToldApartFromOtherRefusals) {
     service_->next_error_ = Typed(grpc::StatusCode::FAILED_PRECONDITION,
                                   v1::ErrorDetail::STALE_EPOCH, "epoch 4 is closed");
   });
-  absl::Status status = client_->NextPlan(id_, 0, 0).status();
+  absl::Status status = client_->NextPlan(id_, 0, {}).status();
   EXPECT_TRUE(IsStaleEpoch(status)) << status;
   EXPECT_FALSE(IsRetryable(status));
   service_->With([this] {
     service_->next_error_ = grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no");
   });
-  status = client_->NextPlan(id_, 0, 0).status();
+  status = client_->NextPlan(id_, 0, {}).status();
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, "no"));
   EXPECT_FALSE(IsStaleEpoch(status));
 }
@@ -426,7 +444,7 @@ TEST_F(CoordinatorClientTest, CarriesPlansReportsSharesAndRendezvous) {
     order->set_attempt("4-x");
     plan->add_evaluate_at(12);
   });
-  ASSERT_OK_AND_ASSIGN(const PlanAnswer answer, client_->NextPlan(id_, 1, 8));
+  ASSERT_OK_AND_ASSIGN(const PlanAnswer answer, client_->NextPlan(id_, 1, {8}));
   const Plan& plan = std::get<Plan>(answer);
   EXPECT_EQ(plan.first_step, 8);
   EXPECT_EQ(plan.end_step, 12);
@@ -439,15 +457,21 @@ TEST_F(CoordinatorClientTest, CarriesPlansReportsSharesAndRendezvous) {
   service_->With([this] {
     EXPECT_EQ(service_->last_plan_request_.rank(), 1);
     EXPECT_EQ(service_->last_plan_request_.from_step(), 8);
+    EXPECT_FALSE(service_->last_plan_request_.yielded());
     EXPECT_EQ(service_->last_plan_request_.epoch(), 4u);
     EXPECT_EQ(service_->last_plan_request_.worker().incarnation(), 42u);
     service_->next_plan_.mutable_plan()->mutable_learning_rate()->set_shape("zigzag");
   });
-  EXPECT_THAT(client_->NextPlan(id_, 1, 8).status(),
+  EXPECT_THAT(client_->NextPlan(id_, 1, {8}).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zigzag")));
   service_->With([this] { service_->next_plan_.Clear(); });
-  EXPECT_THAT(client_->NextPlan(id_, 1, 8).status(),
+  EXPECT_THAT(client_->NextPlan(id_, 1, {8}).status(),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("neither")));
+  EXPECT_FALSE(client_->NextPlan(id_, 1, {9, /*yielded=*/true}).ok());
+  service_->With([this] {
+    EXPECT_EQ(service_->last_plan_request_.from_step(), 9);
+    EXPECT_TRUE(service_->last_plan_request_.yielded());
+  });
 
   Progress progress;
   progress.request_id = "r-1";

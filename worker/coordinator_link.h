@@ -22,8 +22,8 @@ class CoordinatorLink {
  public:
   virtual ~CoordinatorLink() = default;
   virtual absl::Status PublishRendezvous(const EpochId& id, const std::string& address) = 0;
-  // The plan from `from_step` on: the end of the plan in hand, or the epoch's first step.
-  virtual absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) = 0;
+  virtual absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank,
+                                              const PlanQuestion& question) = 0;
   virtual absl::Status Report(const EpochId& id, const Progress& progress) = 0;
   // True when the checkpoint is committed, false while shares of other ranks are missing.
   virtual absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order,

@@ -11,6 +11,7 @@
 #include "model/parameter_groups.h"
 #include "model/tokenizer.h"
 #include "worker/held_out_evaluation.h"
+#include "worker/memory_start.h"
 #include "worker/start_state.h"
 #include "worker/text_samples.h"
 
@@ -23,15 +24,15 @@ TrainingObserver* Silent() {
 }
 
 bool IsGroupFailure(EpochStage stage, const absl::Status& status) {
-  const bool collective =
-      stage == EpochStage::kStep || stage == EpochStage::kEvaluation || stage == EpochStage::kGroup;
+  const bool collective = stage == EpochStage::kStep || stage == EpochStage::kEvaluation ||
+                          stage == EpochStage::kGroup || stage == EpochStage::kMemoryStart;
   return collective && (absl::IsUnavailable(status) || absl::IsAborted(status) ||
                         absl::IsDeadlineExceeded(status));
 }
 
 }  // namespace
 
-EpochRunner::EpochRunner(Options options)
+EpochRunner::EpochRunner(Options options, HeldTrainer held)
     : options_([](Options o) {
         if (o.observer == nullptr) o.observer = Silent();
         return o;
@@ -91,7 +92,15 @@ EpochRunner::EpochRunner(Options options)
                    return;  // surfaces at the next step, or in the wait for a plan
                  Log(LogLevel::kInfo, "checkpoint_committed",
                      {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
-               }}) {}
+               }}) {
+  const Assignment& a = options_.assignment;
+  holds_start_ = a.from_memory && held.trainer != nullptr && held.id.run_id == id_.run_id &&
+                 held.id.epoch == a.state_epoch && held.spec_yaml == a.spec_yaml &&
+                 held.trainer->step() == a.start_step;
+  if (!holds_start_) return;
+  trainer_ = std::move(held.trainer);
+  state_of_ = held.id;  // until it is known to be that of all
+}
 
 EpochRunner::~EpochRunner() { Cancel("the runner is destroyed"); }
 
@@ -112,52 +121,14 @@ absl::Status EpochRunner::Prepare() {
        {"epoch", id_.epoch},
        {"rank", rank_},
        {"world_size", world_size_},
-       {"start_step", a.start_step}});
-  SetState(EpochStage::kSetUp, "joining");
-  ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
-  ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
-  batches_.emplace(data_.get());
-
-  if (a.start_step > 0) RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
-
-  // What can fail on this worker alone fails before the others wait for it.
-  std::unique_ptr<CheckpointReader> checkpoint;
-  if (a.start_step > 0) {
-    SetState(EpochStage::kCheckpointRead, "joining");
-    ASSIGN_OR_RETURN(checkpoint, OpenStartCheckpoint(checkpoints_.get(), id_.run_id, a.start_step,
-                                                     a.manifest_sha256));
-  }
-
-  SetState(EpochStage::kGroup, "joining");
-  ASSIGN_OR_RETURN(group_, JoinGroup(
-                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_,
-                               world_size_, a.collective_timeout, cancellation_,
-                               [this](const std::string& address) {
-                                 return CallUntilAnswered(
-                                     cancellation_, options_.backoff,
-                                     [&] { return options_.link->PublishRendezvous(id_, address); },
-                                     [](const absl::Status&) {});
-                               },
-                               [this] { return AwaitRendezvous(); }));
-  {
-    MutexLock lock(&mu_);
-    collective_ = group_.collective.get();
-  }
-  if (cancellation_.cancelled())
-    return absl::AbortedError(cancellation_.cause().message());  // Cancel may have missed it
-
-  SetState(EpochStage::kSetUp, "joining");
-  ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
-  if (checkpoint != nullptr) {
-    SetState(EpochStage::kCheckpointRead, "joining");
-    RETURN_IF_ERROR(trainer_->Load(*checkpoint));
-  } else {
-    RETURN_IF_ERROR(trainer_->InitialiseFresh());
-  }
-  if (trainer_->step() != a.start_step) {
-    return absl::DataLossError(
-        absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
-  }
+       {"start_step", a.start_step},
+       {"from", a.start_step == 0 ? "the seed"
+                : !a.from_memory  ? "a checkpoint"
+                : holds_start_    ? "own memory"
+                                  : "the memory of others"}});
+  RETURN_IF_ERROR(OpenOwn());
+  RETURN_IF_ERROR(JoinOthers());
+  RETURN_IF_ERROR(GetState());
   Log(LogLevel::kInfo, "training_started", {{"step", step_}, {"trainer", trainer_->description()}});
   if (rank_ == 0) {
     for (const GroupSummary& g : SummariseGroups(spec_)) {
@@ -173,38 +144,121 @@ absl::Status EpochRunner::Prepare() {
   return absl::OkStatus();
 }
 
+absl::Status EpochRunner::OpenOwn() {
+  const Assignment& a = options_.assignment;
+  SetState(EpochStage::kSetUp, "joining");
+  ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
+  ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
+  batches_.emplace(data_.get());
+  if (a.start_step == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
+  if (a.from_memory) return absl::OkStatus();
+  SetState(EpochStage::kCheckpointRead, "joining");
+  ASSIGN_OR_RETURN(
+      start_, OpenStartCheckpoint(checkpoints_.get(), id_.run_id, a.start_step, a.manifest_sha256));
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::JoinOthers() {
+  SetState(EpochStage::kGroup, "joining");
+  ASSIGN_OR_RETURN(group_, JoinGroup(
+                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_,
+                               world_size_, options_.assignment.collective_timeout, cancellation_,
+                               [this](const std::string& address) {
+                                 return CallUntilAnswered(
+                                     cancellation_, options_.backoff,
+                                     [&] { return options_.link->PublishRendezvous(id_, address); },
+                                     [](const absl::Status&) {});
+                               },
+                               [this] { return AwaitRendezvous(); }));
+  {
+    MutexLock lock(&mu_);
+    collective_ = group_.collective.get();
+  }
+  if (cancellation_.cancelled())
+    return absl::AbortedError(cancellation_.cause().message());  // Cancel may have missed it
+  return absl::OkStatus();
+}
+
+absl::Status EpochRunner::GetState() {
+  const Assignment& a = options_.assignment;
+  SetState(EpochStage::kSetUp, "joining");
+  if (trainer_ != nullptr) {
+    trainer_->Rebind(group_.collective.get());
+  } else {
+    ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
+  }
+  trainer_->set_yield_wish([this] { return yield_wished_ || leaves_; });
+  if (a.from_memory) {
+    SetState(EpochStage::kMemoryStart, "joining");
+    RETURN_IF_ERROR(StartFromMemory(a.start_step, a.state_rank, holds_start_,
+                                    group_.collective.get(), trainer_.get()));
+  } else if (start_ != nullptr) {
+    SetState(EpochStage::kCheckpointRead, "joining");
+    RETURN_IF_ERROR(trainer_->Load(*start_));
+    start_.reset();
+  } else {
+    RETURN_IF_ERROR(trainer_->InitialiseFresh());
+  }
+  state_of_ = id_;
+  if (trainer_->step() == a.start_step) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("the state is of step ", trainer_->step(), ", expected ", a.start_step));
+}
+
 absl::Status EpochRunner::ExecutePlans() {
-  fetcher_.Prefetch(step_);
+  Plan plan;  // in hand
+  PlanQuestion question{step_};
+  fetcher_.Prefetch(question);
   while (true) {
     SetState(EpochStage::kPlan, "waiting");
-    ASSIGN_OR_RETURN(const PlanAnswer answer, fetcher_.Take(step_));
-    if (const auto* done = std::get_if<PlanDone>(&answer)) {
-      Log(LogLevel::kInfo, "epoch_complete", {{"step", step_}, {"reason", done->reason}});
-      return absl::OkStatus();
+    const absl::StatusOr<PlanAnswer> answer = fetcher_.Take(question);
+    if (question.yielded && absl::IsInvalidArgument(answer.status())) {
+      // A coordinator of an older version, which cuts no plan: the one in hand stands, for all.
+      Log(LogLevel::kWarning, "yield_refused",
+          {{"step", step_}, {"plan_end", plan.end_step}, {"status", answer.status().ToString()}});
+      leaves_ = false;
+    } else {
+      RETURN_IF_ERROR(answer.status());
+      if (const auto* done = std::get_if<PlanDone>(&*answer)) {
+        Log(LogLevel::kInfo, "epoch_complete", {{"step", step_}, {"reason", done->reason}});
+        return absl::OkStatus();
+      }
+      plan = std::get<Plan>(*answer);
+      RETURN_IF_ERROR(CheckPlan(plan, step_, spec_, rank_, world_size_));
+      Log(LogLevel::kInfo, "plan_started",
+          {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
     }
-    const Plan& plan = std::get<Plan>(answer);
-    RETURN_IF_ERROR(CheckPlan(plan, step_, spec_, rank_, world_size_));
-    Log(LogLevel::kInfo, "plan_started",
-        {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
-    RETURN_IF_ERROR(ExecutePlan(plan));
+    ASSIGN_OR_RETURN(const bool agreed, ExecutePlan(plan));
+    // Nothing is left to cut behind the last step.
+    question = {step_, agreed && step_ < spec_.steps};
+    if (question.yielded)
+      Log(LogLevel::kInfo, "yielded", {{"step", step_}, {"plan_end", plan.end_step}});
   }
 }
 
-absl::Status EpochRunner::ExecutePlan(const Plan& plan) {
+absl::StatusOr<bool> EpochRunner::ExecutePlan(const Plan& plan) {
+  if (step_ == plan.first_step)  // left by an earlier epoch
+    RETURN_IF_ERROR(DoDueWork(DueAt(plan, step_)));
   step_began_ = options_.clock->Monotonic();
   while (step_ < plan.end_step) {
     if (cancellation_.cancelled()) return absl::AbortedError(cancellation_.cause().message());
     RETURN_IF_ERROR(CheckWriter());
-    const StepAction action = ActionAt(plan, step_, rank_);
-    RETURN_IF_ERROR(ExecuteStep(action));
-    if (ShouldPrefetch(plan, step_)) fetcher_.Prefetch(plan.end_step);
-    // A committed step is never trained again, so everything about it must be known before: it is
-    // evaluated first, and its share is committed when the reports have arrived.
-    if (action.evaluate) RETURN_IF_ERROR(Evaluate());
-    if (action.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*action.checkpoint));
-    if (action.evaluate || action.checkpoint.has_value())
-      step_began_ = options_.clock->Monotonic();  // neither is part of the next step
+    ASSIGN_OR_RETURN(const bool agreed, ExecuteStep(ActionAt(plan, step_, rank_)));
+    if (!agreed && ShouldPrefetch(plan, step_)) fetcher_.Prefetch({plan.end_step});
+    RETURN_IF_ERROR(DoDueWork(DueAt(plan, step_)));
+    if (agreed) return true;
   }
+  return false;
+}
+
+// A committed step is never trained again, so everything about it must be known before: it is
+// evaluated first, and its share is committed when the reports have arrived.
+absl::Status EpochRunner::DoDueWork(const DueWork& due) {
+  if (due.evaluate) RETURN_IF_ERROR(Evaluate());
+  if (due.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*due.checkpoint));
+  if (due.evaluate || due.checkpoint.has_value())
+    step_began_ = options_.clock->Monotonic();  // neither is part of the next step
   return absl::OkStatus();
 }
 
@@ -214,7 +268,7 @@ absl::Status EpochRunner::CheckWriter() {
   return status;
 }
 
-absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
+absl::StatusOr<bool> EpochRunner::ExecuteStep(const StepAction& action) {
   SetState(EpochStage::kStep, "training");
   BatchPrefetcher::Request request{action.first_slot, spec_.global_batch, action.first_position,
                                    action.count};
@@ -228,10 +282,9 @@ absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum,
                                                          action.micro_batch, action.learning_rate));
   step_ = trainer_->step();
-  {
-    MutexLock lock(&mu_);
-    status_.step = step_;
-  }
+  // What is wished from now on is wished of a later step.
+  if (stats.yield) yield_wished_ = false;
+  NoteSpeed(stats, action.count);
   StepReport report;
   report.step = step_;
   report.loss = stats.loss;
@@ -249,7 +302,18 @@ absl::Status EpochRunner::ExecuteStep(const StepAction& action) {
   report.time = options_.clock->Now();
   options_.observer->OnStep(report, action.count * spec_.sequence_length);
   reporter_.AddStep(std::move(report));
-  return absl::OkStatus();
+  return stats.yield;
+}
+
+void EpochRunner::NoteSpeed(const StepStats& stats, int64_t sequences) {
+  constexpr double kNewest = 0.2;  // weight of the newest step
+  const double seconds = (stats.forward_seconds + stats.backward_seconds) /
+                         static_cast<double>(std::max<int64_t>(1, sequences));
+  MutexLock lock(&mu_);
+  status_.step = step_;
+  if (step_ == options_.assignment.start_step + 1) return;  // it has made room for the later ones
+  double& smoothed = status_.seconds_per_sequence;
+  smoothed = smoothed == 0 ? seconds : smoothed + kNewest * (seconds - smoothed);
 }
 
 absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
@@ -304,13 +368,37 @@ absl::Status EpochRunner::Leave() {
   if (!reporter_.Flush(options_.farewell_limit)) {
     LogWarning("reports_not_delivered", {{"run", id_.run_id}, {"epoch", id_.epoch}});
   }
+  if (trainer_->whole()) {
+    trainer_->Rebind(nullptr);
+  } else {
+    trainer_.reset();
+  }
+  LeaveGroup();  // an orderly farewell: whoever still reads the last sum gets it whole
+  return absl::OkStatus();
+}
+
+HeldTrainer EpochRunner::TakeState() {
+  // Of a run that is complete, or has not begun, nobody needs it.
+  const bool useful = trainer_ != nullptr && !hopeless_ && trainer_->whole() &&
+                      trainer_->step() > 0 && trainer_->step() < spec_.steps;
+  HeldTrainer held;
+  if (useful) {
+    trainer_->set_yield_wish(nullptr);
+    trainer_->Rebind(nullptr);
+    held = {state_of_, options_.assignment.spec_yaml, std::move(trainer_)};
+  }
+  trainer_.reset();
+  LeaveGroup();
+  return held;
+}
+
+void EpochRunner::LeaveGroup() {
   {
     MutexLock lock(&mu_);
     collective_ = nullptr;
   }
-  trainer_.reset();
-  group_.collective.reset();  // an orderly farewell: whoever still reads the last sum gets it whole
-  return absl::OkStatus();
+  group_.collective.reset();
+  group_.rendezvous.reset();
 }
 
 EpochOutcome EpochRunner::Conclude(absl::Status status) {
@@ -340,6 +428,7 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
   const std::string failure =
       absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());
   const bool permanent = IsPermanentFailure(stage_, status);
+  hopeless_ = permanent;
   Log(LogLevel::kError, "epoch_failed",
       {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure}});
   reporter_.Fail(failure, permanent, options_.farewell_limit);
@@ -360,6 +449,11 @@ absl::StatusOr<std::string> EpochRunner::AwaitRendezvous() {
     changed_.Wait(&mu_);
   }
   return rendezvous_;
+}
+
+void EpochRunner::Yield(const std::string& reason, bool until_left) {
+  Log(LogLevel::kInfo, "yield_wished", {{"epoch", id_.epoch}, {"reason", reason}});
+  (until_left ? leaves_ : yield_wished_) = true;
 }
 
 void EpochRunner::Cancel(const std::string& reason) { CancelWith(absl::CancelledError(reason)); }

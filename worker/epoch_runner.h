@@ -2,6 +2,7 @@
 // report, leave.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -37,6 +38,13 @@ struct EpochOutcome {
   int64_t steps_done = 0;
 };
 
+// A state that has outlived its epoch, in the trainer that trained it, which is in no group. Whole.
+struct HeldTrainer {
+  EpochId id;                        // that trained it
+  std::string spec_yaml;             // effective configuration of that epoch
+  std::unique_ptr<Trainer> trainer;  // null: none
+};
+
 // Made for one epoch, run once by the training thread; the other methods are for any thread.
 // Training needs the coordinator only to get the next plan and to commit checkpoints: while it is
 // away the plan in hand is finished, then the epoch waits.
@@ -62,13 +70,21 @@ class EpochRunner {
     // waits for it.
     absl::Duration ended_flush_limit = absl::Seconds(1);
   };
-  explicit EpochRunner(Options options);
+  // `held` is taken where the assignment says that the epoch starts from it, else it is given up
+  // before anything else takes memory.
+  explicit EpochRunner(Options options, HeldTrainer held = {});
   ~EpochRunner();
 
   EpochOutcome Run();
+  // After Run: the state as it is now, if it is whole and somebody could go on with it. Nothing
+  // that is large stays here; but a checkpoint that is being written may hold up the destructor.
+  HeldTrainer TakeState();
 
   // Where rank 0 listens. The first address counts.
   void SetRendezvous(const std::string& address);
+  // The ranks stop at the next step that all of them end, and ask what to do. until_left: this one
+  // leaves, so it is wished again after each step that there is still to do.
+  void Yield(const std::string& reason, bool until_left);
   // Ends the epoch: Run returns kEnded soon, whatever it waits for.
   void Cancel(const std::string& reason);
 
@@ -76,15 +92,24 @@ class EpochRunner {
     EpochId id;
     int64_t step = 0;
     std::string state;  // "joining", "training", "waiting", "checkpointing"
+    // Own forward and backward passes, smoothed over the steps; 0: none yet.
+    double seconds_per_sequence = 0;
   };
   Status status() const;
   const Assignment& assignment() const { return options_.assignment; }
 
  private:
   absl::Status Prepare();
+  // Opens and checks what this worker alone can get wrong, so that it fails before the others wait.
+  absl::Status OpenOwn();
+  absl::Status JoinOthers();
+  absl::Status GetState();
   absl::Status ExecutePlans();
-  absl::Status ExecutePlan(const Plan& plan);
-  absl::Status ExecuteStep(const StepAction& action);
+  // Both: true when the ranks have agreed to stop after the last step.
+  absl::StatusOr<bool> ExecutePlan(const Plan& plan);
+  absl::StatusOr<bool> ExecuteStep(const StepAction& action);
+  absl::Status DoDueWork(const DueWork& due);
+  void NoteSpeed(const StepStats& stats, int64_t sequences);
   // The failure of an earlier checkpoint, once.
   absl::Status CheckWriter();
   absl::Status TakeCheckpoint(const CheckpointOrder& order);
@@ -92,6 +117,7 @@ class EpochRunner {
   // Text as the weights continue the run's prompts now, into the run's folder.
   absl::Status Sample();
   absl::Status Leave();
+  void LeaveGroup();
   EpochOutcome Conclude(absl::Status status);
 
   void CancelWith(absl::Status cause);
@@ -108,9 +134,15 @@ class EpochRunner {
 
   const std::unique_ptr<CheckpointStore> checkpoints_;
 
+  std::atomic<bool> yield_wished_{false}, leaves_{false};
+
   // Of the training thread.
   RunSpec spec_;
   std::unique_ptr<EpochData> data_;
+  std::unique_ptr<CheckpointReader> start_;  // until it is read
+  bool holds_start_ = false;                 // trainer_ came with the state to start from
+  EpochId state_of_;                         // epoch whose state trainer_ has
+  bool hopeless_ = false;                    // failed in a way that the state may be to blame for
   Group group_;
   std::unique_ptr<Trainer> trainer_;
   EpochStage stage_ = EpochStage::kSetUp;

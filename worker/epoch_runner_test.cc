@@ -5,83 +5,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "common/sha256.h"
 #include "common/testing/fault_env.h"
-#include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "model/folder_checkpoint_store.h"
-#include "worker/testing/fake_coordinator_link.h"
-#include "worker/testing/fake_epoch_parts.h"
+#include "worker/testing/epoch_runner_fixture.h"
 
 namespace tritter {
 namespace {
 
 using testing::HasSubstr;
 using Kind = EpochOutcome::Kind;
-
-constexpr char kSpec[] = R"(name: test
-model: {preset: nano}
-data: {sources: [{name: text, shards: /shards/text}]}
-training: {steps: 12, sequence_length: 8, global_batch: 4, ema_window: 2}
-)";
-
-class EpochRunnerTest : public testing::Test {
- protected:
-  static Assignment Order() {
-    Assignment a;
-    a.id = {"run-1", 3};
-    a.spec_yaml = kSpec;
-    a.run_dir = "/runs/run-1";
-    return a;
-  }
-  std::unique_ptr<EpochRunner> Make(CoordinatorLink* link, Assignment assignment,
-                                    Env* env = nullptr) {
-    return std::make_unique<EpochRunner>(
-        EpochRunner::Options{.parts = &parts_,
-                             .link = link,
-                             .env = env != nullptr ? env : &env_,
-                             .clock = Clock::Real(),
-                             .assignment = std::move(assignment),
-                             .request_prefix = "w",
-                             .backoff = {absl::Milliseconds(1), absl::Milliseconds(2)},
-                             .report_interval = absl::Milliseconds(1),
-                             .commit_poll = absl::Milliseconds(1),
-                             .disk_retry = absl::Milliseconds(1),
-                             .broken_group_grace = absl::Milliseconds(20),
-                             .ended_flush_limit = absl::Milliseconds(20)});
-  }
-  // What 12 undisturbed steps of one rank come to.
-  uint64_t UndisturbedState() {
-    FakeCoordinatorLink link({});
-    FakeEpochParts parts;
-    EpochRunner runner({.parts = &parts,
-                        .link = &link,
-                        .env = &env_,
-                        .clock = Clock::Real(),
-                        .assignment = Order()});
-    EXPECT_EQ(runner.Run().kind, Kind::kDone);
-    return parts.state();
-  }
-  // A committed checkpoint as the coordinator would leave it; returns the manifest's hash.
-  std::string Commit(const FakeCoordinatorLink::Commit& share, int64_t step) {
-    CheckpointManifest manifest;
-    manifest.run_id = "run-1";
-    manifest.step = step;
-    manifest.epoch = 3;
-    manifest.attempt = share.order.attempt;
-    manifest.spec_hash = Sha256Hex(kSpec);
-    manifest.spec_yaml = kSpec;
-    manifest.code_version = "test";
-    manifest.next_slot = step * 4;
-    manifest.files = share.files;
-    const auto committed = CheckpointsOfRun(&env_, "/runs/run-1")->Commit(manifest);
-    EXPECT_OK(committed.status());
-    return (*committed)->manifest_sha256();
-  }
-
-  MemoryEnv env_;
-  FakeEpochParts parts_;
-};
 
 TEST_F(EpochRunnerTest, AveragesOfOneStepAreTheRawWeightsAndEvaluatedOnce) {
   FakeCoordinatorLink link({.evaluate_at = {12}});
@@ -146,8 +79,8 @@ TEST_F(EpochRunnerTest, StateDependsOnTheStepsAndNotOnThePlansTheyCameIn) {
 TEST_F(EpochRunnerTest, FinishesItsPlanWithoutTheCoordinatorAndGoesOnWhenItIsBack) {
   const uint64_t want = UndisturbedState();
   FakeCoordinatorLink link({});
-  link.OnNextPlan([&](int64_t from_step) {
-    if (from_step == 4 && parts_.steps_executed() <= 4 && link.calls_while_away() == 0)
+  link.OnNextPlan([&](const PlanQuestion& question) {
+    if (question.from_step == 4 && parts_.steps_executed() <= 4 && link.calls_while_away() == 0)
       link.GoAway();
   });
   auto runner = Make(&link, Order());

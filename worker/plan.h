@@ -33,6 +33,11 @@ struct Assignment {
   std::string
       manifest_sha256;  // of that checkpoint's manifest.json, hex; empty when start_step is 0
   absl::Duration collective_timeout = absl::Minutes(10);
+  // The state after start_step steps is in the memory of members and no checkpoint is read: who has
+  // it goes on with it, the others get that of `state_rank`.
+  bool from_memory = false;
+  int state_rank = 0;
+  uint64_t state_epoch = 0;  // that trained it: that of another one may have been rounded otherwise
 };
 
 enum class TrainingPhase { kUnspecified, kWarmup, kFull, kPredict, kCorrect };
@@ -59,7 +64,8 @@ struct CheckpointOrder {
 };
 
 // Steps [first_step, end_step) of the run, counted from 0. Every rank of the epoch gets the same
-// plan.
+// plan. A checkpoint or an evaluation at first_step comes before the first step: it was due when an
+// earlier epoch ended.
 struct Plan {
   int64_t first_step = 0;
   int64_t end_step = 0;
@@ -70,6 +76,15 @@ struct Plan {
   std::vector<RankShare> shares;
   std::vector<CheckpointOrder> checkpoints;
   std::vector<int64_t> evaluate_at;  // after this many steps are done
+};
+
+// Asks for the plan from a step on: the end of the plan in hand, or the epoch's first step.
+struct PlanQuestion {
+  int64_t from_step = 0;
+  // The ranks have stopped there, inside the plan in hand, since one of them was told to yield or
+  // leaves.
+  bool yielded = false;
+  bool operator==(const PlanQuestion&) const = default;
 };
 
 struct PlanWait {

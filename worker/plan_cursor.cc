@@ -70,13 +70,17 @@ absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec,
   RETURN_IF_ERROR(CheckSegments(plan));
   RETURN_IF_ERROR(CheckShares(plan, world_size));
   for (const CheckpointOrder& order : plan.checkpoints) {
-    if (order.step <= plan.first_step || order.step > plan.end_step)
+    if (order.step < plan.first_step || order.step > plan.end_step)
       return Expected("step of a checkpoint", order.step, plan.end_step);
     if (order.attempt.empty() || order.attempt.find('/') != std::string::npos) {
       return absl::InvalidArgumentError(absl::StrCat("plan refused: attempt '", order.attempt,
                                                      "' of checkpoint ", order.step,
                                                      " is not a name"));
     }
+  }
+  for (const int64_t step : plan.evaluate_at) {
+    if (step < plan.first_step || step > plan.end_step)
+      return Expected("step of an evaluation", step, plan.end_step);
   }
   return absl::OkStatus();
 }
@@ -93,12 +97,17 @@ StepAction ActionAt(const Plan& plan, int64_t step, int rank) {
   action.first_position = share.first_position;
   action.count = share.count;
   action.micro_batch = share.micro_batch;
-  for (const CheckpointOrder& order : plan.checkpoints) {
-    if (order.step == step + 1) action.checkpoint = order;
-  }
-  action.evaluate = std::find(plan.evaluate_at.begin(), plan.evaluate_at.end(), step + 1) !=
-                    plan.evaluate_at.end();
   return action;
+}
+
+DueWork DueAt(const Plan& plan, int64_t steps_done) {
+  DueWork due;
+  due.evaluate = std::find(plan.evaluate_at.begin(), plan.evaluate_at.end(), steps_done) !=
+                 plan.evaluate_at.end();
+  for (const CheckpointOrder& order : plan.checkpoints) {
+    if (order.step == steps_done) due.checkpoint = order;
+  }
+  return due;
 }
 
 bool ShouldPrefetch(const Plan& plan, int64_t steps_done) {
@@ -115,6 +124,8 @@ const char* EpochStageName(EpochStage stage) {
       return "reading the checkpoint";
     case EpochStage::kGroup:
       return "joining the group";
+    case EpochStage::kMemoryStart:
+      return "starting from the memory of members";
     case EpochStage::kPlan:
       return "plan";
     case EpochStage::kStep:
@@ -131,6 +142,8 @@ bool IsPermanentFailure(EpochStage stage, const absl::Status& status) {
   if (stage == EpochStage::kCheckpointRead || stage == EpochStage::kGroup ||
       stage == EpochStage::kCheckpointWrite)
     return false;
+  // States that ought to be equal and are not: whichever was taken, one of them may be wrong.
+  if (stage == EpochStage::kMemoryStart) return absl::IsDataLoss(status);
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:  // configuration, or a plan that contradicts it
     case absl::StatusCode::kUnimplemented:

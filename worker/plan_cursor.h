@@ -20,8 +20,12 @@ struct StepAction {
   int64_t first_position = 0;  // of this rank
   int64_t count = 0;           // sequences of this rank; 0 is allowed (more ranks than sequences)
   int64_t micro_batch = 0;
-  std::optional<CheckpointOrder> checkpoint;  // take one when the step is done
-  bool evaluate = false;                      // evaluate when the step is done
+};
+
+// What a plan orders once a number of steps is done: evaluation first, then the checkpoint.
+struct DueWork {
+  bool evaluate = false;
+  std::optional<CheckpointOrder> checkpoint;
 };
 
 // Refuses what this worker could not execute exactly as ordered. Errors: InvalidArgument naming
@@ -31,6 +35,9 @@ absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec,
 
 // `plan` has passed CheckPlan and step lies in [plan.first_step, plan.end_step).
 StepAction ActionAt(const Plan& plan, int64_t step, int rank);
+
+// `steps_done` lies in [plan.first_step, plan.end_step].
+DueWork DueAt(const Plan& plan, int64_t steps_done);
 
 // Whether to ask for the plan after this one, `steps_done` being the run's steps done: in its last
 // quarter, and never later than before its last step. Late enough that pauses and checkpoint orders
@@ -42,6 +49,7 @@ enum class EpochStage {
   kSetUp,
   kCheckpointRead,
   kGroup,
+  kMemoryStart,
   kPlan,
   kStep,
   kEvaluation,

@@ -74,10 +74,13 @@ TEST(CheckPlan, RefusesWhatDoesNotFitAndSaysWhatWould) {
       {"has a negative share", [](Plan* p) { p->shares[1].count = -2; }, "count of rank 1 is -2"},
       {"has no micro-batch", [](Plan* p) { p->shares[0].micro_batch = 0; },
        "micro_batch of rank 0 is 0"},
-      {"orders a past checkpoint", [](Plan* p) { p->checkpoints[0].step = 20; },
-       "step of a checkpoint is 20"},
+      {"orders a past checkpoint", [](Plan* p) { p->checkpoints[0].step = 19; },
+       "step of a checkpoint is 19"},
       {"orders a later checkpoint", [](Plan* p) { p->checkpoints[1].step = 41; },
        "step of a checkpoint is 41"},
+      {"evaluates the past", [](Plan* p) { p->evaluate_at = {19}; }, "an evaluation is 19"},
+      {"evaluates what it does not train", [](Plan* p) { p->evaluate_at = {41}; },
+       "step of an evaluation is 41, expected 40"},
       {"leads out of the folder", [](Plan* p) { p->checkpoints[0].attempt = "../x"; }, "'../x'"},
   };
   for (const Case& c : cases) {
@@ -117,17 +120,26 @@ TEST(ActionAt, GivesEachRankItsShareOfTheSlots) {
   EXPECT_LT(ActionAt(plan, 39, 0).learning_rate, 1.0);
 }
 
-TEST(ActionAt, OrdersCheckpointsAndEvaluationsAfterTheirStep) {
+TEST(DueAt, NamesCheckpointsAndEvaluationsAfterTheirStep) {
   const Plan plan = TwoRankPlan();
   std::vector<int64_t> checkpoints, evaluations;
-  for (int64_t step = 20; step < 40; ++step) {
-    const StepAction action = ActionAt(plan, step, 0);
-    if (action.checkpoint.has_value()) checkpoints.push_back(step);
-    if (action.evaluate) evaluations.push_back(step);
+  for (int64_t done = 20; done <= 40; ++done) {
+    const DueWork due = DueAt(plan, done);
+    if (due.checkpoint.has_value()) checkpoints.push_back(done);
+    if (due.evaluate) evaluations.push_back(done);
   }
-  EXPECT_EQ(checkpoints, (std::vector<int64_t>{29, 39}));
-  EXPECT_EQ(evaluations, (std::vector<int64_t>{24, 39}));
-  EXPECT_EQ(ActionAt(plan, 39, 1).checkpoint->attempt, "1-b");
+  EXPECT_EQ(checkpoints, (std::vector<int64_t>{30, 40}));
+  EXPECT_EQ(evaluations, (std::vector<int64_t>{25, 40}));
+  EXPECT_EQ(DueAt(plan, 40).checkpoint->attempt, "1-b");
+}
+
+TEST(DueAt, KnowsWhatWasDueWhenAnEarlierEpochEnded) {
+  Plan plan = TwoRankPlan();
+  plan.checkpoints = {{20, "1-a"}};
+  plan.evaluate_at = {20};
+  EXPECT_OK(CheckPlan(plan, 20, Spec(), 0, 2));
+  EXPECT_TRUE(DueAt(plan, 20).evaluate);
+  EXPECT_EQ(DueAt(plan, 20).checkpoint->attempt, "1-a");
 }
 
 TEST(ShouldPrefetch, AsksInTheLastQuarterAndBeforeTheLastStep) {
@@ -157,6 +169,8 @@ TEST(IsPermanentFailure, BlamesTheRunOnlyForWhatIsItsOwn) {
       IsPermanentFailure(EpochStage::kCheckpointRead, bad_data));  // an older one may be whole
   EXPECT_FALSE(
       IsPermanentFailure(EpochStage::kCheckpointWrite, absl::InternalError("input/output error")));
+  EXPECT_TRUE(IsPermanentFailure(EpochStage::kMemoryStart, bad_data));
+  EXPECT_FALSE(IsPermanentFailure(EpochStage::kMemoryStart, absl::NotFoundError("no state")));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kStep, gone));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kSetUp, full));
   EXPECT_FALSE(IsPermanentFailure(EpochStage::kGroup, absl::InvalidArgumentError("no such host")));

@@ -20,16 +20,16 @@ PlanFetcher::~PlanFetcher() {
   thread_.join();
 }
 
-void PlanFetcher::Prefetch(int64_t from_step) {
+void PlanFetcher::Prefetch(const PlanQuestion& question) {
   MutexLock lock(&mu_);
-  if (asked_ == from_step) return;
-  asked_ = from_step;
+  if (asked_ == question) return;
+  asked_ = question;
   answer_.reset();
   changed_.NotifyAll();
 }
 
-absl::StatusOr<PlanAnswer> PlanFetcher::Take(int64_t from_step) {
-  Prefetch(from_step);
+absl::StatusOr<PlanAnswer> PlanFetcher::Take(const PlanQuestion& question) {
+  Prefetch(question);
   MutexLock lock(&mu_);
   while (!answer_.has_value()) {
     if (options_.cancellation->cancelled())
@@ -45,29 +45,34 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Take(int64_t from_step) {
 
 void PlanFetcher::Loop() {
   while (true) {
-    int64_t from_step = 0;
+    PlanQuestion question;
     {
       MutexLock lock(&mu_);
       while (!stop_ && (!asked_.has_value() || answer_.has_value())) changed_.Wait(&mu_);
       if (stop_) return;
-      from_step = *asked_;
+      question = *asked_;
     }
-    absl::StatusOr<PlanAnswer> answer = Ask(from_step);
+    absl::StatusOr<PlanAnswer> answer = Ask(question);
     MutexLock lock(&mu_);
-    if (asked_ == from_step) answer_ = std::move(answer);
+    if (asked_ == question) answer_ = std::move(answer);
     changed_.NotifyAll();
   }
 }
 
-absl::StatusOr<PlanAnswer> PlanFetcher::Ask(int64_t from_step) {
+bool PlanFetcher::GivenUp(const PlanQuestion& question) {
+  MutexLock lock(&mu_);
+  return asked_ != question;
+}
+
+absl::StatusOr<PlanAnswer> PlanFetcher::Ask(const PlanQuestion& question) {
   const auto note = [this](const std::string& reason) {
     if (reason != last_reason_ && options_.on_wait) options_.on_wait(reason);
     last_reason_ = reason;
   };
-  while (true) {
+  while (!GivenUp(question)) {
     auto answer = CallUntilAnswered(
         *options_.cancellation, options_.backoff,
-        [&] { return options_.link->NextPlan(options_.id, options_.rank, from_step); },
+        [&] { return options_.link->NextPlan(options_.id, options_.rank, question); },
         [&](const absl::Status& status) {
           note(absl::StrCat("the coordinator is away: ", status.message()));
         });
@@ -78,9 +83,9 @@ absl::StatusOr<PlanAnswer> PlanFetcher::Ask(int64_t from_step) {
       return answer;
     }
     note(wait->reason);
-    if (options_.cancellation->Sleep(wait->retry_after))
-      return absl::AbortedError(options_.cancellation->cause().message());
+    if (options_.cancellation->Sleep(wait->retry_after)) break;
   }
+  return absl::AbortedError(options_.cancellation->cause().message());
 }
 
 }  // namespace tritter

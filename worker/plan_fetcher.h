@@ -33,22 +33,24 @@ class PlanFetcher {
   explicit PlanFetcher(Options options);
   ~PlanFetcher();  // cancel first, or an unanswered question is waited for
 
-  // Asks for the plan from `from_step` on, unless that is being asked already.
-  void Prefetch(int64_t from_step);
+  // Asks, unless that is being asked already. A question before it is given up, answered or not.
+  void Prefetch(const PlanQuestion& question);
   // The answer: a Plan or PlanDone (waits ordered by the coordinator are waited out here). Blocks.
   // Errors: Aborted (cancelled), stale epoch, refusals of the coordinator, and those of `check`.
-  absl::StatusOr<PlanAnswer> Take(int64_t from_step);
+  absl::StatusOr<PlanAnswer> Take(const PlanQuestion& question);
 
  private:
   void Loop();
-  absl::StatusOr<PlanAnswer> Ask(int64_t from_step);
+  // Until it is answered or given up.
+  absl::StatusOr<PlanAnswer> Ask(const PlanQuestion& question);
+  bool GivenUp(const PlanQuestion& question);
 
   const Options options_;
   std::string last_reason_;  // of the thread
   Mutex mu_;
   CondVar changed_;
   bool stop_ GUARDED_BY(mu_) = false;
-  std::optional<int64_t> asked_ GUARDED_BY(mu_);  // question in work or answered
+  std::optional<PlanQuestion> asked_ GUARDED_BY(mu_);  // in work or answered
   std::optional<absl::StatusOr<PlanAnswer>> answer_ GUARDED_BY(mu_);
   std::thread thread_;  // last: starts when the rest is there
 };

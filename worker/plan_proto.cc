@@ -70,6 +70,9 @@ Assignment FromProto(const v1::Assignment& proto) {
   a.manifest_sha256 = proto.manifest_sha256();
   if (proto.collective_timeout_ms() > 0)
     a.collective_timeout = absl::Milliseconds(proto.collective_timeout_ms());
+  a.from_memory = proto.from_memory();
+  a.state_rank = proto.state_rank();
+  a.state_epoch = proto.state_epoch();
   return a;
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/sha256.h"
@@ -20,6 +21,59 @@ using testing::HasSubstr;
 using Kind = EpochOutcome::Kind;
 
 constexpr int64_t kSteps = 6;
+
+// Dies in the exchange of losses of a step: the gradients of that step were summed.
+class DyingCollective final : public Collective {
+ public:
+  DyingCollective(std::unique_ptr<Collective> real, int exchanges)
+      : real_(std::move(real)), left_(exchanges) {}
+  int rank() const override { return real_->rank(); }
+  int world_size() const override { return real_->world_size(); }
+  absl::StatusOr<std::unique_ptr<Work>> AllReduceSum(float* data, int64_t count,
+                                                     int device) override {
+    return real_->AllReduceSum(data, count, device);
+  }
+  absl::Status AllReduceSum(double* data, int64_t count) override {
+    if (left_-- == 0) real_->Abort("killed");
+    return real_->AllReduceSum(data, count);
+  }
+  absl::Status Broadcast(void* data, int64_t bytes, int root) override {
+    return real_->Broadcast(data, bytes, root);
+  }
+  void Abort(absl::string_view reason) override { real_->Abort(reason); }
+
+ private:
+  const std::unique_ptr<Collective> real_;
+  int left_;
+};
+
+// A worker that dies after so many steps.
+class DyingParts final : public EpochParts {
+ public:
+  DyingParts(EpochParts* real, int steps) : real_(real), steps_(steps) {}
+  absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override {
+    return real_->OpenData(spec);
+  }
+  absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override {
+    return real_->OpenRendezvous(world_size);
+  }
+  absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
+                                                      const std::string& prefix, int rank,
+                                                      int world_size,
+                                                      absl::Duration timeout) override {
+    auto group = real_->Connect(address, own, prefix, rank, world_size, timeout);
+    if (!group.ok()) return group.status();
+    return std::make_unique<DyingCollective>(*std::move(group), steps_);
+  }
+  absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
+                                                         Collective* collective) override {
+    return real_->CreateTrainer(spec, collective);
+  }
+
+ private:
+  EpochParts* const real_;
+  const int steps_;
+};
 
 class TrainingEpochTest : public testing::Test {
  protected:
@@ -64,7 +118,8 @@ workers: {min: 1, max: 2}
     return a;
   }
   std::unique_ptr<EpochParts> Parts() { return MakeTrainingParts({Env::Real(), "127.0.0.1", 1}); }
-  std::unique_ptr<EpochRunner> Make(EpochParts* parts, CoordinatorLink* link, Assignment order) {
+  std::unique_ptr<EpochRunner> Make(EpochParts* parts, CoordinatorLink* link, Assignment order,
+                                    HeldTrainer held = {}) {
     EpochRunner::Options options;
     options.parts = parts;
     options.link = link;
@@ -73,8 +128,9 @@ workers: {min: 1, max: 2}
     options.request_prefix = absl::StrCat("w", order.rank);
     options.commit_poll = absl::Milliseconds(1);
     options.report_interval = absl::Milliseconds(5);
+    options.broken_group_grace = absl::Milliseconds(10);
     options.assignment = std::move(order);
-    return std::make_unique<EpochRunner>(std::move(options));
+    return std::make_unique<EpochRunner>(std::move(options), std::move(held));
   }
   static FakeCoordinatorLink::Script Script(int world_size) {
     FakeCoordinatorLink::Script script;
@@ -116,6 +172,53 @@ TEST_F(TrainingEpochTest, TwoWorkersEqualOneThatAccumulatesBitForBit) {
   EXPECT_EQ(together.evaluations()[0].tokens, 10 * 21 - 1);
   EXPECT_NEAR(together.evaluations()[0].loss, alone.evaluations()[0].loss, 1e-9);
   EXPECT_GT(alone.evaluations()[0].bits_per_byte, 0);
+}
+
+// One of two dies in the middle of a step; a new one takes its place, gets the state from the
+// memory of the survivor, which has another rank now, and the rest is what it would have been.
+TEST_F(TrainingEpochTest, ASurvivorsMemoryIsAsGoodAsACheckpoint) {
+  const auto parts = Parts();
+  FakeCoordinatorLink undisturbed(Script(1)), disturbed(Script(2));
+  ASSERT_EQ(Make(parts.get(), &undisturbed, Order(0, 1))->Run().kind, Kind::kDone);
+
+  DyingParts dying(parts.get(), 3);
+  auto survivor = Make(parts.get(), &disturbed, Order(0, 2));
+  auto victim = Make(&dying, &disturbed, Order(1, 2));
+  disturbed.OnRendezvous([&](const std::string& address) { victim->SetRendezvous(address); });
+  std::thread rank_one([&] { victim->Run(); });
+  const EpochOutcome outcome = survivor->Run();
+  rank_one.join();
+  EXPECT_EQ(outcome.kind, Kind::kFailed);
+  HeldTrainer held = survivor->TakeState();
+  ASSERT_NE(held.trainer, nullptr);
+  ASSERT_EQ(held.trainer->step(), 3);
+  survivor.reset();
+  victim.reset();
+
+  FakeCoordinatorLink rest(Script(2));
+  Assignment fresh = Order(0, 2), old = Order(1, 2);
+  for (Assignment* order : {&fresh, &old}) {
+    order->id.epoch = 2;
+    order->start_step = 3;
+    order->from_memory = true;
+    order->state_rank = 1;
+    order->state_epoch = 1;
+  }
+  auto first = Make(parts.get(), &rest, fresh);
+  auto second = Make(parts.get(), &rest, old, std::move(held));
+  rest.OnRendezvous([&](const std::string& address) { second->SetRendezvous(address); });
+  std::thread other([&] { EXPECT_EQ(second->Run().kind, Kind::kDone); });
+  const EpochOutcome end = first->Run();
+  other.join();
+  ASSERT_EQ(end.kind, Kind::kDone) << end.status << rest.failure();
+  const auto want = undisturbed.steps(), got = rest.steps();
+  ASSERT_EQ(got.size(), static_cast<size_t>(kSteps - 3));
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(got[i].step, want[3 + i].step);
+    EXPECT_EQ(got[i].loss, want[3 + i].loss) << i;
+    EXPECT_EQ(got[i].grad_norm, want[3 + i].grad_norm) << i;
+  }
+  EXPECT_NEAR(rest.evaluations()[0].loss, undisturbed.evaluations()[0].loss, 1e-9);
 }
 
 TEST_F(TrainingEpochTest, StopAndResumeIsBitExact) {

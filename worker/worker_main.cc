@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/net.h"
 #include "common/random.h"
+#include "common/rooted_env.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "common/version.h"
@@ -77,6 +78,7 @@ WorkerDescription Describe(const WorkerOptions& o) {
 }
 
 absl::Status Work(const WorkerOptions& o) {
+  RETURN_IF_ERROR(CheckClientSecurity(Env::Real(), o.security, Clock::Real()->Now()));
   const WorkerDescription worker = Describe(o);
   LogInfo("starting", {{"worker", o.name},
                        {"coordinator", o.coordinator},
@@ -87,20 +89,25 @@ absl::Status Work(const WorkerOptions& o) {
                        {"threads", o.threads},
                        {"memory_bytes", worker.memory_bytes}});
 
+  std::unique_ptr<RootedEnv> rooted;
+  if (!o.roots.empty()) {
+    ASSIGN_OR_RETURN(rooted, RootedEnv::Create(Env::Real(), o.roots));
+  }
+  Env* const files = rooted == nullptr ? Env::Real() : rooted.get();
   Registry registry("worker");
   WorkerMetrics metrics(&registry);
   const std::unique_ptr<EpochParts> parts =
-      MakeTrainingParts({Env::Real(), o.advertise_host, o.threads, o.cuda_ordinal,
+      MakeTrainingParts({files, o.advertise_host, o.threads, o.cuda_ordinal,
                          o.cuda_ordinal < 0 ? nullptr : FindCudaDevices().backend});
   CoordinatorClient::Options client_options;
-  client_options.channel = ConnectToCoordinator(o.coordinator, grpc::InsecureChannelCredentials());
+  client_options.channel = ConnectToCoordinator(o.coordinator, o.security);
   client_options.worker = worker;
   CoordinatorClient client(std::move(client_options));
 
   WorkerAgent::Options agent_options;
   agent_options.epoch.parts = parts.get();
   agent_options.epoch.link = &client;
-  agent_options.epoch.env = Env::Real();
+  agent_options.epoch.env = files;
   agent_options.epoch.clock = Clock::Real();
   agent_options.epoch.observer = &metrics;
   agent_options.epoch.request_prefix = absl::StrCat(o.name, "-", absl::Hex(worker.incarnation));

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "access/server_security.h"
 #include "common/flags.h"
 #include "common/net.h"
 #include "common/status_macros.h"
@@ -16,13 +17,35 @@
 namespace tritter {
 namespace {
 
-absl::Status CheckAddress(absl::string_view flag, const std::string& address, bool insecure) {
-  absl::StatusOr<HostPort> parsed = ParseHostPort(address);
-  if (!parsed.ok()) return Annotate(parsed.status(), flag);
-  if (IsLoopback(parsed->host) || insecure) return absl::OkStatus();
+absl::Status CheckCoordinator(const WorkerOptions& o) {
+  absl::StatusOr<HostPort> at = ParseHostPort(o.coordinator);
+  if (!at.ok()) return Annotate(at.status(), "--coordinator");
+  if (IsLoopback(at->host) || o.security.tls() || o.security.insecure) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      flag, " ", address, " is beyond this machine and the traffic is not encrypted; use a ",
-      "loopback address, or say --insecure when the network is trusted"));
+      "--coordinator ", o.coordinator, " is beyond this machine and the traffic is not encrypted; ",
+      "give --tls-ca, the certificates that sign the coordinator's, or say --insecure on a network "
+      "that you trust"));
+}
+
+absl::Status CheckMonitoring(absl::string_view flag, const std::string& address,
+                             const WorkerOptions& o) {
+  ServerSecurity security;
+  security.public_monitoring = o.public_monitoring;
+  security.insecure = o.security.insecure;
+  return CheckMonitoringAddress(flag, address, security);
+}
+
+// What workers tell each other is neither encrypted nor signed: gradients, and the state of a run.
+absl::Status CheckCollectiveNetwork(const WorkerOptions& o) {
+  if (!o.collective_network.empty() && o.collective_network != "trusted") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--collective-network is \"", o.collective_network, "\", expected trusted"));
+  }
+  if (IsLoopback(o.advertise_host) || o.collective_network == "trusted") return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--advertise-host ", o.advertise_host,
+      ": traffic between workers is neither encrypted nor signed; use a loopback address, or say "
+      "--collective-network trusted when only workers can reach that network"));
 }
 
 absl::Status CheckName(const std::string& name) {
@@ -98,8 +121,28 @@ void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
   app->AddFlag("--ready-file", &o->ready_file,
                "JSON with the addresses, written once the worker is up");
   app->AddFlag("--leave-seconds", &o->leave_seconds,
-               "time the coordinator gets to end the epoch after SIGTERM");
-  app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
+               "longest time after SIGTERM to end the step under way and, where it is needed, to "
+               "write a checkpoint");
+  app->AddFlag("--tls-ca", &o->security.tls_authority,
+               "speak TLS with the coordinator; certificates (PEM) that sign its own, or system");
+  app->AddFlag("--tls-cert", &o->security.tls_certificate,
+               "certificate of this worker, of mutual TLS (PEM); read again when it changes");
+  app->AddFlag("--tls-key", &o->security.tls_key, "private key of --tls-cert (PEM)");
+  app->AddFlag("--tls-server-name", &o->security.tls_server_name,
+               "name expected in the coordinator's certificate; empty: the host of its address");
+  app->AddFlag("--token-file", &o->security.token_file,
+               "file whose first line is the token shown to the coordinator; read again when it "
+               "changes");
+  app->AddFlag("--root", &o->roots,
+               "data and folders of runs must lie below it, also where symbolic links lead "
+               "(repeatable; none: anywhere)");
+  app->AddFlag("--collective-network", &o->collective_network,
+               "trusted: only workers can reach the network between them, where nothing is "
+               "encrypted; needed for an --advertise-host beyond loopback");
+  app->AddFlag("--insecure", &o->security.insecure,
+               "a coordinator beyond loopback without TLS; then the token travels unencrypted");
+  app->AddFlag("--public-monitoring", &o->public_monitoring,
+               "health and metrics may be reachable from other machines; they ask nobody");
 }
 
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions o, const std::string& host_name,
@@ -109,14 +152,16 @@ absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions o, const std::s
   if (o.threads == 0) o.threads = std::max(1, cores);
   RETURN_IF_ERROR(CheckName(o.name));
   RETURN_IF_ERROR(ResolveDevice(find_cuda, &o));
-  RETURN_IF_ERROR(CheckAddress("--coordinator", o.coordinator, o.insecure));
-  RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
+  RETURN_IF_ERROR(CheckCoordinator(o));
+  RETURN_IF_ERROR(CheckMonitoring("--listen", o.listen, o));
   if (!o.metrics_listen.empty())
-    RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
-  if (!IsLoopback(o.advertise_host) && !o.insecure) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--advertise-host ", o.advertise_host, ": traffic between workers is not encrypted; use a ",
-        "loopback address, or say --insecure when the network is trusted"));
+    RETURN_IF_ERROR(CheckMonitoring("--metrics-listen", o.metrics_listen, o));
+  RETURN_IF_ERROR(CheckCollectiveNetwork(o));
+  for (const std::string& root : o.roots) {
+    if (!absl::StartsWith(root, "/")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--root is \"", root, "\", expected an absolute folder"));
+    }
   }
   if (o.threads < 1 || o.threads > 1024) {
     return absl::InvalidArgumentError(

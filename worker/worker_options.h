@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "access/client_security.h"
 #include "common/env.h"
 #include "common/flags.h"
 
@@ -27,8 +29,13 @@ struct WorkerOptions {
   std::string device_reason;    // why that one; filled in by ResolveWorkerOptions
   int cuda_ordinal = -1;        // resolved: N of cuda:N, -1 on the CPU
   int threads = 0;              // 0: one per core
-  double leave_seconds = 5;     // after SIGTERM, until the epoch is ended from here
-  bool insecure = false;
+  // After SIGTERM, until the epoch is ended from here: for the step under way and, where nobody
+  // stays who has the state, a checkpoint. Kubernetes waits 30 s.
+  double leave_seconds = 25;
+  ClientSecurity security;         // of the connection to the coordinator
+  std::vector<std::string> roots;  // of data and runs; empty: anywhere
+  std::string collective_network;  // "trusted": traffic between workers may leave this machine
+  bool public_monitoring = false;
 };
 
 // The CUDA devices of this machine that this worker can use.
@@ -42,9 +49,10 @@ void AddWorkerFlags(CommandLine* app, WorkerOptions* options);
 
 // Fills in what depends on the machine: name, threads, device. `host_name`, `cores`: of this
 // machine; `find_cuda` is asked unless the device is cpu. InvalidArgument naming the flag:
-// addresses beyond loopback without --insecure, a name that is not one, counts out of range, a
-// device that is asked for by name and cannot be used (never a silent fallback), a kernel that
-// TRITTER_KERNEL (null when unset) names and this CPU does not run.
+// a coordinator beyond loopback without TLS or --insecure, workers there without
+// --collective-network trusted, health and metrics there without --public-monitoring, a name that
+// is not one, counts out of range, a device that is asked for by name and cannot be used (never a
+// silent fallback), a kernel that TRITTER_KERNEL (null when unset) names and this CPU does not run.
 absl::StatusOr<WorkerOptions> ResolveWorkerOptions(WorkerOptions options,
                                                    const std::string& host_name, int cores,
                                                    const char* kernel_name,

@@ -37,9 +37,16 @@ TEST(WorkerOptions, RefusesWhatCannotBeRightAndNamesTheFlag) {
            {[](WorkerOptions* o) { o->coordinator = "10.0.0.1:7070"; },
             "--coordinator 10.0.0.1:7070"},
            {[](WorkerOptions* o) { o->coordinator = "nonsense"; }, "--coordinator"},
-           {[](WorkerOptions* o) { o->listen = "0.0.0.0:80"; }, "--listen 0.0.0.0:80"},
+           {[](WorkerOptions* o) { o->listen = "0.0.0.0:80"; }, "--listen: 0.0.0.0:80"},
            {[](WorkerOptions* o) { o->metrics_listen = "0.0.0.0:80"; }, "--metrics-listen"},
            {[](WorkerOptions* o) { o->advertise_host = "10.0.0.2"; }, "--advertise-host 10.0.0.2"},
+           {[](WorkerOptions* o) {
+              o->advertise_host = "10.0.0.2";
+              o->security.insecure = true;  // is about the coordinator
+            },
+            "--collective-network trusted"},
+           {[](WorkerOptions* o) { o->collective_network = "open"; }, "expected trusted"},
+           {[](WorkerOptions* o) { o->roots = {"data"}; }, "--root is \"data\""},
            {[](WorkerOptions* o) { o->name = "a b"; }, "--name is 'a b'"},
            {[](WorkerOptions* o) { o->name = std::string(129, 'x'); }, "--name"},
            {[](WorkerOptions* o) { o->threads = -1; }, "--threads is -1"},
@@ -53,9 +60,15 @@ TEST(WorkerOptions, RefusesWhatCannotBeRightAndNamesTheFlag) {
   EXPECT_THAT(ResolveWorkerOptions({}, "host", 2, "warp", NoCuda).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalar")));
   WorkerOptions trusted;
-  trusted.insecure = true;
+  trusted.security.insecure = true;
+  trusted.collective_network = "trusted";
   trusted.coordinator = "10.0.0.1:7070";
   trusted.advertise_host = "10.0.0.2";
+  EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr, NoCuda));
+  trusted.security.insecure = false;
+  EXPECT_THAT(ResolveWorkerOptions(trusted, "host", 2, nullptr, NoCuda).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--tls-ca")));
+  trusted.security.tls_authority = "ca.pem";
   EXPECT_OK(ResolveWorkerOptions(trusted, "host", 2, nullptr, NoCuda));
 }
 

@@ -27,6 +27,18 @@ void FakeCoordinatorLink::MakeWait(int times) {
   MutexLock lock(&mu_);
   waits_ = times;
 }
+void FakeCoordinatorLink::EndWhenYielded(bool end) {
+  MutexLock lock(&mu_);
+  end_when_yielded_ = end;
+}
+void FakeCoordinatorLink::RefuseYields() {
+  MutexLock lock(&mu_);
+  refuse_yields_ = true;
+}
+std::vector<int64_t> FakeCoordinatorLink::yielded_at() const {
+  MutexLock lock(&mu_);
+  return yielded_at_;
+}
 std::vector<StepReport> FakeCoordinatorLink::steps() const {
   MutexLock lock(&mu_);
   return seen_.steps;
@@ -87,10 +99,17 @@ absl::Status FakeCoordinatorLink::PublishRendezvous(const EpochId&, const std::s
   return absl::OkStatus();
 }
 
-absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, int64_t from_step) {
-  if (on_next_plan_) on_next_plan_(from_step);
+absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int,
+                                                         const PlanQuestion& question) {
+  if (on_next_plan_) on_next_plan_(question);
+  const int64_t from_step = question.from_step;
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(ReachLocked());
+  if (question.yielded) {
+    yielded_at_.push_back(from_step);
+    if (refuse_yields_) return absl::InvalidArgumentError("no plan begins there");
+    if (end_when_yielded_) return PlanAnswer(PlanDone{"the group has yielded"});
+  }
   if (waits_ > 0) {
     --waits_;
     return PlanAnswer(PlanWait{absl::Milliseconds(1), "a worker is still missing"});
@@ -117,11 +136,18 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int, in
   const int64_t each = script_.global_batch / script_.world_size;
   for (int r = 0; r < script_.world_size; ++r)
     plan.shares.push_back({r, r * each, each, script_.micro_batch});
+  const bool due_at_start = script_.due_at_start && plans_ == 0;
+  const auto in_plan = [&](int64_t step) {
+    if (step == plan.first_step) return due_at_start;
+    return step > plan.first_step && step <= plan.end_step;
+  };
   for (const CheckpointOrder& order : script_.checkpoints) {
-    if (order.step > plan.first_step && order.step <= plan.end_step)
-      plan.checkpoints.push_back(order);
+    if (in_plan(order.step)) plan.checkpoints.push_back(order);
   }
-  plan.evaluate_at = script_.evaluate_at;
+  for (const int64_t step : script_.evaluate_at) {
+    if (in_plan(step)) plan.evaluate_at.push_back(step);
+  }
+  ++plans_;
   return PlanAnswer(plan);
 }
 

@@ -29,6 +29,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
     std::vector<int64_t> evaluate_at = {};
     TrainingPhase phase = TrainingPhase::kFull;
     double peak = 1.0;  // learning rate after the warm-up
+    // Ordered at the first step of the first plan: they were due when an earlier epoch ended.
+    bool due_at_start = false;
   };
   explicit FakeCoordinatorLink(Script script) : script_(std::move(script)) {}
 
@@ -40,12 +42,20 @@ class FakeCoordinatorLink : public CoordinatorLink {
   // Every call fails as for a closed epoch.
   void CloseEpoch();
   // Called, without locks held, at the start of each NextPlan.
-  void OnNextPlan(std::function<void(int64_t from_step)> hook) { on_next_plan_ = std::move(hook); }
+  void OnNextPlan(std::function<void(const PlanQuestion&)> hook) {
+    on_next_plan_ = std::move(hook);
+  }
   void OnRendezvous(std::function<void(const std::string&)> hook) {
     on_rendezvous_ = std::move(hook);
   }
   // Lets this many NextPlan calls answer "wait" first.
   void MakeWait(int times);
+  // What ranks that have yielded are told: to be done with the epoch, else to go on.
+  void EndWhenYielded(bool end);
+  // As a coordinator that does not know of yielding: from there on no plan begins.
+  void RefuseYields();
+  // Every question that was asked with `yielded`, in turn.
+  std::vector<int64_t> yielded_at() const;
 
   // What was reported, each request id counted once.
   std::vector<StepReport> steps() const;
@@ -68,7 +78,8 @@ class FakeCoordinatorLink : public CoordinatorLink {
   void AwaitReportedStep(int64_t step);
 
   absl::Status PublishRendezvous(const EpochId& id, const std::string& address) override;
-  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank, int64_t from_step) override;
+  absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank,
+                                      const PlanQuestion& question) override;
   absl::Status Report(const EpochId& id, const Progress& progress) override;
   absl::StatusOr<bool> CommitShare(const EpochId& id, const CheckpointOrder& order, int rank,
                                    const std::vector<ManifestFile>& files) override;
@@ -78,7 +89,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   bool CommittedLocked(int64_t step) const REQUIRES(mu_);
 
   const Script script_;
-  std::function<void(int64_t)> on_next_plan_;
+  std::function<void(const PlanQuestion&)> on_next_plan_;
   std::function<void(const std::string&)> on_rendezvous_;
   mutable Mutex mu_;
   CondVar changed_;
@@ -86,6 +97,9 @@ class FakeCoordinatorLink : public CoordinatorLink {
   absl::Status away_ GUARDED_BY(mu_);  // not OK: the answer of every call
   bool closed_ GUARDED_BY(mu_) = false;
   int waits_ GUARDED_BY(mu_) = 0;
+  int plans_ GUARDED_BY(mu_) = 0;  // handed out
+  bool end_when_yielded_ GUARDED_BY(mu_) = false, refuse_yields_ GUARDED_BY(mu_) = false;
+  std::vector<int64_t> yielded_at_ GUARDED_BY(mu_);
   int refusals_ GUARDED_BY(mu_) = 0;
   size_t largest_report_ GUARDED_BY(mu_) = 0;
   std::set<std::string> requests_ GUARDED_BY(mu_);

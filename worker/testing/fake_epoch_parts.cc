@@ -32,11 +32,12 @@ namespace {
 
 class FakeSnapshot : public TrainerSnapshot {
  public:
-  FakeSnapshot(uint64_t state, int64_t step, int rank, int world_size)
-      : state_(state), step_(step), name_(FakeShareName(rank, world_size)) {}
+  FakeSnapshot(FakeEpochParts* parts, uint64_t state, int64_t step, int rank, int world_size)
+      : parts_(parts), state_(state), step_(step), name_(FakeShareName(rank, world_size)) {}
   int64_t step() const override { return step_; }
   absl::StatusOr<std::vector<ManifestFile>> WriteShare(
       CheckpointStore* store, const CheckpointAttempt& attempt) const override {
+    if (parts_->on_write) parts_->on_write();
     const std::string contents = FakeShare(state_, step_);
     ASSIGN_OR_RETURN(auto file, store->Put(attempt, name_));
     RETURN_IF_ERROR(file->Append(contents));
@@ -46,6 +47,7 @@ class FakeSnapshot : public TrainerSnapshot {
   }
 
  private:
+  FakeEpochParts* const parts_;
   const uint64_t state_;
   const int64_t step_;
   const std::string name_;
@@ -98,11 +100,15 @@ class FakeRendezvous : public Rendezvous {
 class FakeTrainer : public Trainer {
  public:
   FakeTrainer(FakeEpochParts* parts, Collective* collective)
-      : parts_(parts), collective_(collective) {}
+      : parts_(parts), collective_(collective) {
+    parts_->NoteTrainer(+1);
+  }
+  ~FakeTrainer() override { parts_->NoteTrainer(-1); }
 
   absl::Status InitialiseFresh() override {
     state_ = 1;
     step_ = 0;
+    whole_ = true;
     return absl::OkStatus();
   }
   absl::Status Load(const CheckpointReader& checkpoint) override {
@@ -113,22 +119,45 @@ class FakeTrainer : public Trainer {
         !absl::SimpleAtoi(fields[1], &step_)) {
       return absl::DataLossError("not a fake share");
     }
+    whole_ = true;
     return absl::OkStatus();
   }
   absl::StatusOr<StepStats> Step(const Batch& batch, double weight_sum, int64_t micro_batch,
                                  double learning_rate) override {
     if (parts_->on_step) RETURN_IF_ERROR(parts_->on_step(step_));
-    double one = 1;
-    RETURN_IF_ERROR(collective_->AllReduceSum(&one, 1));
-    state_ = FakeStateAfterStep(state_, batch, learning_rate, micro_batch);
+    // Alike on every rank, as sums of gradients are.
+    double slots = 0;
+    for (const int64_t token : batch.tokens) slots += static_cast<double>(token);
+    double sums[2] = {slots, WishesToYield() ? 1.0 : 0.0};
+    RETURN_IF_ERROR(collective_->AllReduceSum(sums, 2));
+    whole_ = false;
+    if (parts_->on_update) RETURN_IF_ERROR(parts_->on_update(step_));
+    state_ = collective_->world_size() == 1
+                 ? FakeStateAfterStep(state_, batch, learning_rate, micro_batch)
+                 : MixKey(state_, static_cast<uint64_t>(sums[0]));
     ++step_;
+    whole_ = true;
     parts_->Note(state_, ++executed_);
     StepStats stats;
+    stats.yield = sums[1] > 0;
+    stats.forward_seconds = parts_->seconds_per_sequence * static_cast<double>(batch.sequences);
     stats.loss = 1.0 / static_cast<double>(step_);
     stats.grad_norm = weight_sum;
     return stats;
   }
   int64_t step() const override { return step_; }
+  bool whole() const override { return whole_; }
+  void Rebind(Collective* collective) override { collective_ = collective; }
+  absl::Status ShareState(int root, bool take) override {
+    if (take) whole_ = false;
+    int64_t theirs[2] = {static_cast<int64_t>(state_), step_};
+    RETURN_IF_ERROR(collective_->Broadcast(theirs, sizeof(theirs), root));
+    if (!take) return absl::OkStatus();
+    state_ = static_cast<uint64_t>(theirs[0]);
+    step_ = theirs[1];
+    whole_ = true;
+    return absl::OkStatus();
+  }
   absl::StatusOr<EvaluationResult> Evaluate(const std::function<bool(std::vector<int64_t>*)>& next,
                                             bool) override {
     double sums[2] = {0, 0};
@@ -148,16 +177,19 @@ class FakeTrainer : public Trainer {
   }
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
     return std::unique_ptr<TrainerSnapshot>(std::make_unique<FakeSnapshot>(
-        state_, step_, collective_->rank(), collective_->world_size()));
+        parts_, state_, step_, collective_->rank(), collective_->world_size()));
   }
-  absl::StatusOr<std::string> StateHash() override { return absl::StrCat(state_); }
+  absl::StatusOr<std::string> StateHash() override {
+    return absl::StrCat(absl::Hex(state_, absl::kZeroPad16));
+  }
   std::string description() const override { return "fake"; }
 
  private:
   FakeEpochParts* const parts_;
-  Collective* const collective_;
+  Collective* collective_;
   uint64_t state_ = 0;
   int64_t step_ = 0;
+  bool whole_ = false;
   int64_t executed_ = 0;
 };
 
@@ -172,6 +204,19 @@ int64_t FakeEpochParts::steps_executed() const {
 Collective* FakeEpochParts::collective() const {
   MutexLock lock(&mu_);
   return collective_;
+}
+int FakeEpochParts::trainers_made() const {
+  MutexLock lock(&mu_);
+  return made_;
+}
+int FakeEpochParts::trainers_alive() const {
+  MutexLock lock(&mu_);
+  return alive_;
+}
+void FakeEpochParts::NoteTrainer(int alive) {
+  MutexLock lock(&mu_);
+  made_ += alive > 0 ? 1 : 0;
+  alive_ += alive;
 }
 void FakeEpochParts::Note(uint64_t state, int64_t executed) {
   MutexLock lock(&mu_);
@@ -196,8 +241,10 @@ absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::s
 }
 absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec&,
                                                                        Collective* collective) {
-  MutexLock lock(&mu_);
-  collective_ = collective;
+  {
+    MutexLock lock(&mu_);
+    collective_ = collective;
+  }
   return std::unique_ptr<Trainer>(std::make_unique<FakeTrainer>(this, collective));
 }
 

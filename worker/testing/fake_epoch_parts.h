@@ -20,8 +20,13 @@ class FakeEpochParts : public EpochParts {
  public:
   // Called in the training thread before each step; a status that is not OK is the step's.
   std::function<absl::Status(int64_t step)> on_step;
+  // Called while the step changes the state; a status that is not OK leaves it there.
+  std::function<absl::Status(int64_t step)> on_update;
+  // Called in the writing thread before a share of a checkpoint is written.
+  std::function<void()> on_write;
   // Called in the reading thread before each read; a status that is not OK is the read's.
   std::function<absl::Status(int64_t first_slot)> on_read;
+  double seconds_per_sequence = 0;  // that a step claims to have computed
   absl::Status open_data_status;
   DataHashes data_hashes = {{"text", "aa"}};
   // Groups of several come from here.
@@ -33,6 +38,8 @@ class FakeEpochParts : public EpochParts {
   uint64_t state() const;
   int64_t steps_executed() const;
   Collective* collective() const;
+  int trainers_made() const;
+  int trainers_alive() const;
 
   absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override;
   absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override;
@@ -46,10 +53,12 @@ class FakeEpochParts : public EpochParts {
  private:
   friend class FakeTrainer;
   void Note(uint64_t state, int64_t executed);
+  void NoteTrainer(int alive);
 
   mutable Mutex mu_;
   uint64_t state_ GUARDED_BY(mu_) = 0;
   int64_t executed_ GUARDED_BY(mu_) = 0;
+  int made_ GUARDED_BY(mu_) = 0, alive_ GUARDED_BY(mu_) = 0;
   Collective* collective_ GUARDED_BY(mu_) = nullptr;
 };
 

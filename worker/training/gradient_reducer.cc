@@ -20,6 +20,11 @@ GradientReducer::GradientReducer(const std::vector<ParameterSlot>& slots, float*
   }
 }
 
+void GradientReducer::Rebind(Collective* collective) {
+  for (Bucket& bucket : buckets_) bucket.work = nullptr;
+  collective_ = collective;
+}
+
 void GradientReducer::BeginStep() {
   status_ = absl::OkStatus();
   for (Bucket& bucket : buckets_) {

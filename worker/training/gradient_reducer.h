@@ -21,6 +21,9 @@ class GradientReducer {
   GradientReducer(const std::vector<ParameterSlot>& slots, float* gradient, Collective* collective,
                   int64_t bucket_floats, int device = -1);
 
+  // Sums over another group from now on (null: none yet); what was under way is given up.
+  void Rebind(Collective* collective);
+
   void BeginStep();
   // The gradient of [offset, offset + size) is complete on this rank. Every rank calls in the same
   // order.
@@ -34,7 +37,7 @@ class GradientReducer {
     std::unique_ptr<Collective::Work> work;
   };
   float* const gradient_;
-  Collective* const collective_;
+  Collective* collective_;
   const int device_;
   std::vector<Bucket> buckets_;
   absl::Status status_;

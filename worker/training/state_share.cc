@@ -148,6 +148,46 @@ absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const Op
   return Hex(hasher.Finish());
 }
 
+absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t* step,
+                            ParameterStore* parameters, OptimizerState* state) {
+  constexpr int64_t kChunk = int64_t{16} << 20;  // what a collective copies at a time
+  int64_t theirs = *step;
+  RETURN_IF_ERROR(collective->Broadcast(&theirs, sizeof(theirs), root));
+  std::vector<absl::Span<uint8_t>> rest;  // what has not been sent, in the order of the parameters
+  int64_t total = 0;
+  for (size_t i = 0; i < parameters->slots().size(); ++i) {
+    for (const MutableStateTensor& tensor : MutableStateTensors(parameters, state, i)) {
+      rest.push_back(absl::MakeSpan(tensor.data, tensor.bytes));
+      total += tensor.bytes;
+    }
+  }
+  std::vector<uint8_t> chunk(std::min(kChunk, total));
+  size_t next = 0;
+  for (int64_t left = total; left > 0;) {
+    const int64_t size = std::min(kChunk, left);
+    std::vector<absl::Span<uint8_t>> pieces;
+    for (int64_t missing = size; missing > 0;) {
+      pieces.push_back(rest[next].first(std::min<size_t>(rest[next].size(), missing)));
+      missing -= static_cast<int64_t>(pieces.back().size());
+      rest[next].remove_prefix(pieces.back().size());
+      if (rest[next].empty()) ++next;
+    }
+    const auto copy = [&](bool pack) {
+      uint8_t* at = chunk.data();
+      for (const absl::Span<uint8_t> piece : pieces) {
+        std::memcpy(pack ? at : piece.data(), pack ? piece.data() : at, piece.size());
+        at += piece.size();
+      }
+    };
+    if (collective->rank() == root) copy(true);
+    RETURN_IF_ERROR(collective->Broadcast(chunk.data(), size, root));
+    if (take) copy(false);
+    left -= size;
+  }
+  if (take) *step = theirs;
+  return absl::OkStatus();
+}
+
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, float* flat) {
   FloatBuffer packed;

@@ -38,6 +38,12 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
 absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const OptimizerState& state,
                                       const std::vector<int>& owners, Collective* collective);
 
+// The whole state of `root`, with its number of steps done, reaches every rank that takes it; what
+// the others have is only read. All ranks call it; none of them is sharded. Errors: the
+// collective's, after which who takes has a part of the state.
+absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t* step,
+                            ParameterStore* parameters, OptimizerState* state);
+
 // Each owner's ranges of `flat` (in the order of the parameters, `owners` by slot) reach every
 // rank. Errors: the collective's.
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,

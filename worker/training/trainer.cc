@@ -105,13 +105,33 @@ class CpuTrainer : public Trainer {
     InitialiseParameters(spec_.seed, spec_.model, &parameters_);
     state_.Reset(parameters_);
     step_ = 0;
+    whole_ = true;
     return absl::OkStatus();
   }
 
   absl::Status Load(const CheckpointReader& checkpoint) override {
+    whole_ = false;
     return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
       RETURN_IF_ERROR(ReadState(checkpoint, &parameters_, &state_));
       step_ = checkpoint.manifest().step;
+      whole_ = true;
+      return absl::OkStatus();
+    });
+  }
+
+  bool whole() const override { return whole_ && !spec_.shard_optimizer; }
+
+  void Rebind(Collective* collective) override {
+    options_.collective = collective;
+    reducer_.Rebind(collective);
+  }
+
+  absl::Status ShareState(int root, bool take) override {
+    if (take) whole_ = false;
+    return CatchFailures("sharing the state", kFreeMemory, [&]() -> absl::Status {
+      RETURN_IF_ERROR(
+          BroadcastState(root, take, options_.collective, &step_, &parameters_, &state_));
+      whole_ = whole_ || take;
       return absl::OkStatus();
     });
   }
@@ -204,7 +224,7 @@ class CpuTrainer : public Trainer {
   // Forward again, looking at every weight and layer.
   std::string FirstBadTensor(const std::vector<int64_t>& inputs, SequenceShape shape);
 
-  const Options options_;
+  Options options_;  // the collective changes
   const RunSpec spec_;
   BlockPool* const tensors_ = TensorsFromPool();
   ParameterStore parameters_;
@@ -220,6 +240,7 @@ class CpuTrainer : public Trainer {
   std::unique_ptr<Network> network_;
   std::unique_ptr<HiddenLoss> loss_;
   int64_t step_ = 0;
+  bool whole_ = false;  // nothing was left in the middle
   struct Served {
     uint64_t version = 0;  // of the parameters
     std::optional<ServingForward> forward;
@@ -282,6 +303,7 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   ASSIGN_OR_RETURN(const double weight_sum,
                    PredictedWeight(spec_, batch, global_weight, options_.collective));
   EndEvaluation();
+  whole_ = false;  // who fails in a pass is not used again
   reducer_.BeginStep();
   const float gradient_scale = static_cast<float>(1.0 / weight_sum);
   for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
@@ -289,9 +311,10 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
     sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
     RETURN_IF_ERROR(RunMicroBatch(batch, first, count, gradient_scale, &stats));
   }
+  whole_ = true;  // gradients are not part of the state
   Stopwatch watch;
   RETURN_IF_ERROR(reducer_.Finish());
-  RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
+  RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
   stats.loss /= weight_sum;
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
@@ -300,12 +323,14 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
         absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
         FirstNonFiniteGradient(parameters_));
   }
+  whole_ = false;
   ++step_;
   optimizer_.Update(step_, learning_rate, stats.grad_norm, &parameters_, &state_);
   if (!state_.keeps_all()) {
     RETURN_IF_ERROR(ExchangeOwned(parameters_.slots(), owners_, options_.collective,
                                   parameters_.MutableWeights()));
   }
+  whole_ = true;
   stats.optimizer_seconds = watch.Lap();
   tensors_->DropUnused();
   return stats;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,6 +30,7 @@ struct StepStats {
   double loss = 0;       // Σwℓ/Σw over the whole global batch, nats per token
   double grad_norm = 0;  // global, before clipping
   double forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
+  bool yield = false;  // some rank wishes the group to stop after this step; the same on every rank
 };
 
 struct EvaluationResult {
@@ -52,7 +54,8 @@ class TrainerSnapshot {
 // Payload of the status of a step whose loss or gradient is not finite: the first bad tensor.
 inline constexpr char kFirstBadTensor[] = "tritter/first_bad_tensor";
 
-// Not thread-safe: one training thread. Owned by the epoch that is at work.
+// Not thread-safe: one training thread. Owned by the epoch that is at work, and between two epochs
+// by the worker, so that a state need not be read from a checkpoint.
 class Trainer {
  public:
   struct Options {
@@ -78,6 +81,23 @@ class Trainer {
                                          double learning_rate) = 0;
   virtual int64_t step() const = 0;  // optimiser steps done
 
+  // Whether this rank wishes the group to stop soon: asked, from the training thread, in the
+  // exchange of every step, where the wishes travel with the sum of the losses. Null: never.
+  void set_yield_wish(std::function<bool()> wish) { yield_wish_ = std::move(wish); }
+
+  // --- a state that outlives its group ---
+
+  // The state is that after step() steps and this rank has all of it: no step was left while it
+  // changed the weights, and the optimiser is not sharded.
+  virtual bool whole() const = 0;
+  // The group is another one from now on; null: there is none, and nothing but step(), whole(),
+  // Rebind and the destructor may be called. Only while the trainer is whole, or before it has a
+  // state.
+  virtual void Rebind(Collective* collective) = 0;
+  // All ranks together: those that `take` get the state of `root`, bit for bit; the others keep
+  // theirs. Errors: the collective's (who takes is not whole then).
+  virtual absl::Status ShareState(int root, bool take) = 0;
+
   // Loss over windows given one after the other by `next` (false at the end), each L + 1 tokens or
   // fewer; padded target positions are -1. averaged: with the averaged weights. The arithmetic is
   // that of serving (same kernels, same bits).
@@ -93,6 +113,12 @@ class Trainer {
   // a sharded state all ranks call it together. Errors: the collective's.
   virtual absl::StatusOr<std::string> StateHash() = 0;
   virtual std::string description() const = 0;  // "cpu, fp32, avx512 …" for the log
+
+ protected:
+  bool WishesToYield() const { return yield_wish_ != nullptr && yield_wish_(); }
+
+ private:
+  std::function<bool()> yield_wish_;
 };
 
 }  // namespace tritter

@@ -71,4 +71,12 @@ absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, 
                    "); give longer sequences, longer documents or a shorter prefix"));
 }
 
+absl::Status ExchangeLoss(bool wishes_to_yield, Collective* collective, StepStats* stats) {
+  double sums[2] = {stats->loss, wishes_to_yield ? 1.0 : 0.0};
+  RETURN_IF_ERROR(collective->AllReduceSum(sums, 2));
+  stats->loss = sums[0];
+  stats->yield = sums[1] > 0;
+  return absl::OkStatus();
+}
+
 }  // namespace tritter

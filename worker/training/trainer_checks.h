@@ -27,6 +27,11 @@ absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_s
 absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
                                        Collective* collective);
 
+// The last exchange of a step before the weights change: stats->loss becomes the sum over the ranks
+// and, in the same message, stats->yield whether any of them wishes to yield. Errors: the
+// collective's.
+absl::Status ExchangeLoss(bool wishes_to_yield, Collective* collective, StepStats* stats);
+
 // Internal, with the tensor also in the payload kFirstBadTensor.
 absl::Status NonFiniteError(absl::string_view what, const std::string& tensor);
 

@@ -93,16 +93,40 @@ class DeviceTrainer final : public Trainer {
       host.optimizer.Reset(host.parameters);
       Upload(&host);
       step_ = 0;
+      whole_ = true;
       return absl::OkStatus();
     });
   }
 
   absl::Status Load(const CheckpointReader& checkpoint) override {
+    whole_ = false;
     return CatchFailures("reading the checkpoint", kHostMemory, [&]() -> absl::Status {
       HostState host = NewHostState();
       RETURN_IF_ERROR(ReadState(checkpoint, &host.parameters, &host.optimizer));
       Upload(&host);
       step_ = checkpoint.manifest().step;
+      whole_ = true;
+      return absl::OkStatus();
+    });
+  }
+
+  bool whole() const override { return whole_ && !spec_.shard_optimizer; }
+
+  void Rebind(Collective* collective) override {
+    options_.collective = collective;
+    reducer_.Rebind(collective);
+  }
+
+  absl::Status ShareState(int root, bool take) override {
+    if (take) whole_ = false;
+    return CatchFailures("sharing the state", kHostMemory, [&]() -> absl::Status {
+      HostState host = NewHostState();
+      if (options_.collective->rank() == root) Download(&host);
+      RETURN_IF_ERROR(BroadcastState(root, take, options_.collective, &step_, &host.parameters,
+                                     &host.optimizer));
+      if (!take) return absl::OkStatus();
+      Upload(&host);
+      whole_ = true;
       return absl::OkStatus();
     });
   }
@@ -286,7 +310,7 @@ class DeviceTrainer final : public Trainer {
                              const at::Tensor& weights, double scale, PhaseClock* clock,
                              StepStats* stats);
 
-  const Options options_;
+  Options options_;  // the collective changes
   const RunSpec spec_;
   const TrainingDevice device_;
   const at::Device place_;
@@ -301,6 +325,7 @@ class DeviceTrainer final : public Trainer {
   bool averages_gathered_ = false;  // gradient_ has the averaged weights
   CopyPool copies_;
   int64_t step_ = 0;
+  bool whole_ = false;  // nothing was left in the middle
 };
 
 // What no matrix is: embedding, norms, biases, scales.
@@ -337,6 +362,7 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   ASSIGN_OR_RETURN(const double weight_sum,
                    PredictedWeight(spec_, batch, global_weight, options_.collective));
   PhaseClock clock(place_);
+  whole_ = false;  // who fails in a pass is not used again
   gradient_.zero_();
   averages_gathered_ = false;
   told_.clear();
@@ -351,8 +377,9 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
                                   targets.narrow(0, first, count), weights.narrow(0, first, count),
                                   1.0 / weight_sum, &clock, &stats));
   }
+  whole_ = true;  // gradients are not part of the state
   RETURN_IF_ERROR(ReduceRest());
-  RETURN_IF_ERROR(options_.collective->AllReduceSum(&stats.loss, 1));
+  RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
   stats.loss /= weight_sum;
   clock.Mark(&stats.reduce_seconds);
   stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
@@ -361,6 +388,7 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
         absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
         FirstNonFiniteGradient(OnHost()));
   }
+  whole_ = false;
   ++step_;
   optimizer_.Update(step_, learning_rate, stats.grad_norm, gradient_, weight_);
   if (!optimizer_.keeps_all()) {
@@ -371,6 +399,7 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   network_.MarkChanged();
   clock.Mark(&stats.optimizer_seconds);
   clock.Finish();
+  whole_ = true;
   return stats;
 }
 

@@ -313,6 +313,7 @@ TEST_F(DeviceTrainerTest, AShardedOptimiserGivesTheBitsOfAWholeOne) {
         }
         EXPECT_EQ(*trainer->Logits(TinyTokens(9, 12), true), logits);
         EXPECT_EQ(trainer->Evaluate(window(), true)->nats, 2 * held_out);
+        EXPECT_FALSE(trainer->whole()) << "no rank has all of it";
         hashes[rank] = *trainer->StateHash();
       });
     }
@@ -334,6 +335,40 @@ TEST_F(DeviceTrainerTest, AResumedRunEndsInTheSameBits) {
   EXPECT_EQ(resumed->step(), 3);
   TrainStep(resumed.get(), spec, 4);
   EXPECT_EQ(*resumed->StateHash(), *straight->StateHash());
+}
+
+// A member that is new gets the state of one that trained in an earlier group, and both go on.
+TEST_F(DeviceTrainerTest, AStateOutlivesItsGroupAndIsShared) {
+  for (const auto& [name, spec] : Variants()) {
+    auto alone = Make(spec, alone_.get(), true), survivor = Make(spec, alone_.get(), true);
+    for (Trainer* trainer : {alone.get(), survivor.get()}) TrainStep(trainer, spec, 4);
+    TrainStep(alone.get(), spec, 4);
+    EXPECT_TRUE(survivor->whole());
+    survivor->Rebind(nullptr);
+    EXPECT_EQ(survivor->step(), 1);
+    auto group = MakeFakeGroup(2);
+    std::vector<std::string> hashes(2);
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      ranks.emplace_back([&, rank] {
+        auto fresh = rank == 0 ? Make(spec, group[0].get(), true) : nullptr;
+        Trainer* trainer = rank == 0 ? fresh.get() : survivor.get();
+        trainer->Rebind(group[rank].get());
+        trainer->set_yield_wish([rank] { return rank == 1; });
+        EXPECT_OK(trainer->ShareState(1, /*take=*/rank == 0));
+        EXPECT_EQ(trainer->step(), 1);
+        const auto stats = trainer->Step(BatchOf(spec, 1, 4 * rank, 4), WeightSum(spec), 4,
+                                         LrAt(1, spec.schedule));
+        EXPECT_OK(stats.status());
+        EXPECT_TRUE(stats->yield) << "one that wishes is enough";
+        EXPECT_TRUE(trainer->whole());
+        hashes[rank] = *trainer->StateHash();
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+    EXPECT_EQ(hashes[0], *alone->StateHash()) << name;
+    EXPECT_EQ(hashes[1], *alone->StateHash()) << name;
+  }
 }
 
 TEST_F(DeviceTrainerTest, SharesAreThoseOfTheCpuTrainer) {
