@@ -12,6 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "access/rpc_credentials_service.h"
+#include "access/rpc_guard_service.h"
+#include "access/tls_server.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/flags.h"
@@ -89,8 +92,9 @@ ModelRegistryOptions RegistryOptions(const ServeOptions& o) {
   return options;
 }
 
-HttpApiOptions ApiOptions(const ServeOptions& o, const Registry* metrics) {
+HttpApiOptions ApiOptions(const ServeOptions& o, const Registry* metrics, AccessControl* access) {
   HttpApiOptions options;
+  options.access = access;
   options.time_limit = absl::Seconds(o.time_limit_seconds);
   options.metrics_text = [metrics] { return metrics->Text(); };
   // Another number for each call, and for each start of the server.
@@ -110,7 +114,7 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(o.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(o.listen, MakeServerCredentials(o.security.files()), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
                              0);  // a second server on the port is an error, not a partner
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, o.max_streams);
@@ -148,6 +152,12 @@ absl::Status Stopped(const ModelRegistry& registry) {
 }
 
 absl::Status Serve(const ServeOptions& o) {
+  RETURN_IF_ERROR(CheckTlsFiles(Env::Real(), o.security.files(), Clock::Real()->Now()));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<AccessControl> access,
+      AccessControl::Open(Env::Real(), Clock::Real(),
+                          {o.security.access_file, !o.security.tls_client_authority.empty()}));
+  const RpcGuard guard(access.get(), nullptr);
   Registry metrics("inference");  // outlives the engines, which report to it
   ASSIGN_OR_RETURN(const ChosenDevice device, FindDevice(o));
   EngineLoader loader(LoaderOptions(o, device), &metrics);
@@ -162,8 +172,8 @@ absl::Status Serve(const ServeOptions& o) {
   }
   CallLimit limit(o.max_streams);
   ClientWaits waits(absl::Seconds(o.idle_limit_seconds), Clock::Real());
-  InferenceRpcService service(&registry, &limit, &waits, Clock::Real());
-  PredictV2Service predict(&registry, &limit, &waits, Clock::Real());
+  InferenceRpcService service(&registry, &limit, &waits, Clock::Real(), guard);
+  PredictV2Service predict(&registry, &limit, &waits, Clock::Real(), guard);
   ready.kernel = device.factory == nullptr ? BestTernaryKernel().name : device.name;
   ready.pid = getpid();
   ASSIGN_OR_RETURN(std::unique_ptr<grpc::Server> server,
@@ -180,11 +190,16 @@ absl::Status Serve(const ServeOptions& o) {
     ASSIGN_OR_RETURN(exposer, Exposer::Start(&metrics, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }
-  HttpApi api(&registry, ApiOptions(o, &metrics));
+  HttpApi api(&registry, ApiOptions(o, &metrics, access.get()));
+  std::unique_ptr<TlsServer> tls;
   std::unique_ptr<HttpServer> http;
   if (!o.http_listen.empty()) {
     HttpServerOptions options;
     options.address = o.http_listen;
+    if (o.security.tls()) {
+      ASSIGN_OR_RETURN(tls, TlsServer::Open(Env::Real(), Clock::Real(), o.security.files()));
+      options.tls = tls.get();
+    }
     options.max_connections = o.max_streams;
     options.max_body_bytes = kMaxRequestBytes;
     absl::StatusOr<std::unique_ptr<HttpServer>> started =
@@ -198,7 +213,9 @@ absl::Status Serve(const ServeOptions& o) {
   LogInfo("serving", {{"address", ready.address},
                       {"http", ready.http_address},
                       {"metrics", ready.metrics_address},
-                      {"models", absl::StrJoin(ready.models, ",")}});
+                      {"models", absl::StrJoin(ready.models, ",")},
+                      {"tls", o.security.tls()},
+                      {"asks_who_calls", access->asks()}});
 
   while (!WaitForShutdown(kIdlePoll)) waits.EndOverdue();
   LogInfo("draining", {{"signal", ShutdownSignal()},

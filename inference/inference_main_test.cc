@@ -1,17 +1,20 @@
 // The real binary: starts, answers, refuses bad input, and ends as SIGTERM asks.
 #include <fcntl.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "access/testing/certificates.h"
 #include "common/env.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
@@ -263,6 +266,67 @@ TEST_F(InferenceMainTest, ShowsHealthReflectionAndMetrics) {
                        ready["address"],
                        ready["metrics_address"],
                        {"tritter.v1.InferenceService", "inference.GRPCInferenceService"}});
+}
+
+// The status of a call with an empty request, over a stream or not.
+grpc::Status Ask(const std::shared_ptr<grpc::Channel>& channel,
+                 const google::protobuf::MethodDescriptor& method, const std::string& token) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
+  grpc::CompletionQueue queue;
+  const grpc::Slice nothing;
+  const auto call = stub.PrepareUnaryCall(
+      &context, absl::StrCat("/", method.service()->full_name(), "/", method.name()),
+      grpc::ByteBuffer(&nothing, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  return status;
+}
+
+TEST_F(InferenceMainTest, EveryCallAsksForItsRoleOverTls) {
+  TestAuthority authority;
+  const PemPair pair = authority.Issue("server");
+  const std::string certificate = JoinPath(folder_, "server.pem"),
+                    key = JoinPath(folder_, "server.key"), access = JoinPath(folder_, "access");
+  ASSERT_OK(WriteFileAtomically(Env::Real(), certificate, pair.certificate));
+  ASSERT_OK(WriteFileAtomically(Env::Real(), key, pair.key));
+  ASSERT_OK(WriteFileAtomically(
+      Env::Real(), access,
+      "tokens:\n  - {name: app, roles: [infer], token: the-long-token-of-the-app}\n"
+      "  - {name: looker, roles: [read], token: the-long-token-of-a-looker}\n"));
+  auto process = Launch({"--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key,
+                         "--access-file", access});
+  grpc::SslCredentialsOptions trust;
+  trust.pem_root_certs = authority.pem();
+  const auto channel = grpc::CreateChannel(AwaitAddress(*process), grpc::SslCredentials(trust));
+  const std::set<std::string> open = {"ServerLive", "ServerReady", "ModelReady"};
+  const std::set<std::string> operate = {"RepositoryModelLoad", "RepositoryModelUnload"};
+  for (const char* name : {"inference.GRPCInferenceService", "tritter.v1.InferenceService"}) {
+    const auto* service =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+    ASSERT_NE(service, nullptr) << name;
+    for (int i = 0; i < service->method_count(); ++i) {
+      const auto& method = *service->method(i);
+      const auto code = [&](const std::string& token) {
+        return Ask(channel, method, token).error_code();
+      };
+      const bool asks = !open.contains(method.name());
+      EXPECT_EQ(code("") == grpc::StatusCode::UNAUTHENTICATED, asks) << method.name();
+      EXPECT_EQ(code("the-long-token-of-a-looker") == grpc::StatusCode::PERMISSION_DENIED, asks)
+          << method.name();
+      if (operate.contains(method.name())) {
+        EXPECT_EQ(code("the-long-token-of-the-app"), grpc::StatusCode::PERMISSION_DENIED);
+      } else if (method.name() == "GetModel" || method.name() == "RepositoryIndex") {
+        EXPECT_EQ(code("the-long-token-of-the-app"), grpc::StatusCode::OK) << method.name();
+      }
+    }
+  }
 }
 
 TEST_F(InferenceMainTest, APortInUseIsAClearError) {

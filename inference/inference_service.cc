@@ -190,6 +190,7 @@ v1::GenerateResponse ToProto(const GenerateEvent& event) {
 grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
                                            const v1::GenerateRequest* request,
                                            grpc::ServerWriter<v1::GenerateResponse>* writer) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "Generate"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
@@ -222,8 +223,10 @@ grpc::Status InferenceRpcService::Generate(grpc::ServerContext* context,
   }
 }
 
-grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext* context,
+                                           const v1::TokenizeRequest* request,
                                            v1::TokenizeResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "Tokenize"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
@@ -241,6 +244,7 @@ grpc::Status InferenceRpcService::Tokenize(grpc::ServerContext*, const v1::Token
 grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
                                         const v1::ScoreRequest* request,
                                         v1::ScoreResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "Score"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kScore);
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
@@ -272,6 +276,7 @@ grpc::Status InferenceRpcService::Score(grpc::ServerContext* context,
 grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
                                         const v1::EmbedRequest* request,
                                         v1::EmbedResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "Embed"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status(), Asked::kEmbed);
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
@@ -291,8 +296,10 @@ grpc::Status InferenceRpcService::Embed(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
-grpc::Status InferenceRpcService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
+grpc::Status InferenceRpcService::GetModel(grpc::ServerContext* context,
+                                           const v1::GetModelRequest* request,
                                            v1::ModelInfo* info) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "GetModel"));
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->model());
   if (!model.ok()) return ToGrpc(model.status());
   const Engine& engine = *(*model)->engine;

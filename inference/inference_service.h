@@ -1,6 +1,7 @@
 // tritter.v1.InferenceService: messages to and from the engine's types. No decision is made here.
 #pragma once
 
+#include "access/rpc_guard_service.h"
 #include "common/clock.h"
 #include "inference/calls/call_limit.h"
 #include "inference/calls/client_waits.h"
@@ -16,8 +17,8 @@ class InferenceRpcService final : public v1::InferenceService::Service {
   // limit: of Generate, Score and Embed calls; one more is refused with RESOURCE_EXHAUSTED.
   // waits: of those whose answer is not read.
   InferenceRpcService(const ModelRegistry* registry, CallLimit* limit, ClientWaits* waits,
-                      Clock* clock)
-      : registry_(registry), limit_(limit), waits_(waits), clock_(clock) {}
+                      Clock* clock, RpcGuard guard = {})
+      : registry_(registry), limit_(limit), waits_(waits), clock_(clock), guard_(guard) {}
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
@@ -35,6 +36,7 @@ class InferenceRpcService final : public v1::InferenceService::Service {
   CallLimit* const limit_;
   ClientWaits* const waits_;
   Clock* const clock_;
+  const RpcGuard guard_;
 };
 
 }  // namespace tritter

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/log.h"
+#include "common/rooted_env.h"
 #include "common/status_macros.h"
 
 namespace tritter {
@@ -240,7 +241,13 @@ absl::StatusOr<std::string> ModelRegistry::PathInRoot(const std::string& name) c
   }
   for (const char* ending : kEndings) {
     const std::string path = JoinPath(options_.root, absl::StrCat(name, ending));
-    if (options_.env->Exists(path)) return path;
+    if (!options_.env->Exists(path)) continue;
+    ASSIGN_OR_RETURN(const std::string root, RealPath(options_.root));
+    ASSIGN_OR_RETURN(const std::string real, RealPath(path));
+    if (IsBelow(real, {root})) return path;
+    return absl::PermissionDeniedError(
+        absl::StrCat(path, " leads to ", real, ", outside --model-root ", options_.root,
+                     "; put the model itself there, or give another root"));
   }
   return absl::NotFoundError(absl::StrCat("--model-root ", options_.root, " has neither ", name,
                                           " nor ", name, ".tpack nor ", name, ".gguf"));

@@ -110,7 +110,8 @@ class ModelRegistry {
   absl::Status Load(const std::string& name, const std::string& path,
                     const std::function<bool()>& cancelled = nullptr);
   // As Load, of NAME, NAME.tpack or NAME.gguf in the root. Errors also: FailedPrecondition without
-  // a root; InvalidArgument for a name that is no plain file name; NotFound.
+  // a root; InvalidArgument for a name that is no plain file name; PermissionDenied for a symbolic
+  // link that leads out of the root; NotFound.
   absl::Status LoadFromRoot(const std::string& name,
                             const std::function<bool()>& cancelled = nullptr);
   // Takes no new requests; those at work are finished. Errors: NotFound; FailedPrecondition without

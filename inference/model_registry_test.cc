@@ -1,5 +1,8 @@
 #include "inference/model_registry.h"
 
+#include <stdlib.h>
+
+#include <filesystem>
 #include <thread>
 
 #include "common/testing/memory_env.h"
@@ -143,6 +146,23 @@ TEST_F(ModelRegistryTest, LoadsAndUnloadsByNameBelowTheRootOnly) {
   EXPECT_EQ(States(registry), "folder/0 UNAVAILABLE;x/1 UNAVAILABLE;");
   EXPECT_THAT(registry.UnloadFromRoot("x"), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_OK(registry.LoadFromRoot("x"));
+}
+
+TEST_F(ModelRegistryTest, NoSymbolicLinkLeadsOutOfTheRoot) {
+  std::string pattern = testing::TempDir() + "/registryXXXXXX";
+  const std::string base = std::filesystem::canonical(mkdtemp(pattern.data()));
+  std::filesystem::create_directories(base + "/models");
+  ASSERT_OK(WriteFileAtomically(Env::Real(), base + "/secret", "x"));
+  ASSERT_OK(WriteFileAtomically(Env::Real(), base + "/models/own", "x"));
+  std::filesystem::create_symlink(base + "/secret", base + "/models/away.tpack");
+  std::filesystem::create_symlink("own", base + "/models/near.tpack");
+  ModelRegistryOptions options = Options(0, base + "/models");
+  options.env = Env::Real();
+  ModelRegistry registry(&loader_, options);
+  EXPECT_THAT(registry.LoadFromRoot("away"),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr(base + "/secret")));
+  EXPECT_OK(registry.LoadFromRoot("near"));
+  std::filesystem::remove_all(base);
 }
 
 TEST_F(ModelRegistryTest, ALoadThatIsGivenUpReturnsAtOnceAndServesNobody) {

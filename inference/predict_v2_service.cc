@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/short_text.h"
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "inference/calls/rpc_service.h"
@@ -122,9 +124,10 @@ grpc::Status PredictV2Service::ModelReady(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::Status PredictV2Service::ServerMetadata(grpc::ServerContext*,
+grpc::Status PredictV2Service::ServerMetadata(grpc::ServerContext* context,
                                               const inference::ServerMetadataRequest*,
                                               inference::ServerMetadataResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "ServerMetadata"));
   response->set_name("tritter");
   response->set_version(kVersion);
   for (const char* extension : {"model_repository", "parameters"})
@@ -132,9 +135,10 @@ grpc::Status PredictV2Service::ServerMetadata(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::Status PredictV2Service::ModelMetadata(grpc::ServerContext*,
+grpc::Status PredictV2Service::ModelMetadata(grpc::ServerContext* context,
                                              const inference::ModelMetadataRequest* request,
                                              inference::ModelMetadataResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "ModelMetadata"));
   const absl::StatusOr<ServedModelPtr> model = registry_->Find(request->name(), request->version());
   if (!model.ok()) return ToGrpc(model.status());
   *response = DescribeTensors(**model);
@@ -144,6 +148,7 @@ grpc::Status PredictV2Service::ModelMetadata(grpc::ServerContext*,
 grpc::Status PredictV2Service::ModelInfer(grpc::ServerContext* context,
                                           const inference::ModelInferRequest* request,
                                           inference::ModelInferResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "ModelInfer"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   absl::StatusOr<Prediction> prediction =
@@ -171,6 +176,7 @@ grpc::Status PredictV2Service::ModelInfer(grpc::ServerContext* context,
 grpc::Status PredictV2Service::ModelStreamInfer(
     grpc::ServerContext* context,
     grpc::ServerReaderWriter<StreamPart, inference::ModelInferRequest>* stream) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "ModelStreamInfer"));
   const CallLimit::Slot slot(limit_);
   if (!slot.status().ok()) return ToGrpc(slot.status());
   const auto gone = [context] { return context->IsCancelled(); };
@@ -205,9 +211,10 @@ grpc::Status PredictV2Service::ModelStreamInfer(
   return grpc::Status::OK;
 }
 
-grpc::Status PredictV2Service::RepositoryIndex(grpc::ServerContext*,
+grpc::Status PredictV2Service::RepositoryIndex(grpc::ServerContext* context,
                                                const inference::RepositoryIndexRequest* request,
                                                inference::RepositoryIndexResponse* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kInfer, "RepositoryIndex"));
   if (absl::Status known = OnlyRepository(request->repository_name()); !known.ok())
     return ToGrpc(known);
   for (const ModelEntry& entry : registry_->List()) {
@@ -222,8 +229,15 @@ grpc::Status PredictV2Service::RepositoryIndex(grpc::ServerContext*,
 }
 
 grpc::Status PredictV2Service::RepositoryModelLoad(
-    grpc::ServerContext*, const inference::RepositoryModelLoadRequest* request,
+    grpc::ServerContext* context, const inference::RepositoryModelLoadRequest* request,
     inference::RepositoryModelLoadResponse*) {
+  Caller caller;
+  RETURN_IF_REFUSED(
+      guard_.Admit(*context, Role::kOperate, "RepositoryModelLoad", nullptr, &caller));
+  LogInfo("repository_call", {{"call", "RepositoryModelLoad"},
+                              {"model", ShortText(request->model_name())},
+                              {"caller", caller.name},
+                              {"peer", caller.peer}});
   absl::Status status = OnlyRepository(request->repository_name());
   if (status.ok() && !request->parameters().empty()) {
     status = absl::InvalidArgumentError(
@@ -241,8 +255,15 @@ grpc::Status PredictV2Service::RepositoryModelLoad(
 }
 
 grpc::Status PredictV2Service::RepositoryModelUnload(
-    grpc::ServerContext*, const inference::RepositoryModelUnloadRequest* request,
+    grpc::ServerContext* context, const inference::RepositoryModelUnloadRequest* request,
     inference::RepositoryModelUnloadResponse*) {
+  Caller caller;
+  RETURN_IF_REFUSED(
+      guard_.Admit(*context, Role::kOperate, "RepositoryModelUnload", nullptr, &caller));
+  LogInfo("repository_call", {{"call", "RepositoryModelUnload"},
+                              {"model", ShortText(request->model_name())},
+                              {"caller", caller.name},
+                              {"peer", caller.peer}});
   absl::Status status = OnlyRepository(request->repository_name());
   for (const auto& [name, parameter] : request->parameters()) {
     if (status.ok() && name != "unload_dependents")

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "access/rpc_guard_service.h"
 #include "common/clock.h"
 #include "inference/calls/call_limit.h"
 #include "inference/calls/client_waits.h"
@@ -17,8 +18,10 @@ class PredictV2Service final : public inference::GRPCInferenceService::Service {
  public:
   // limit: of ModelInfer and ModelStreamInfer calls; one more is refused with RESOURCE_EXHAUSTED.
   // waits: of streams without a request, and of those whose answer is not read.
-  PredictV2Service(ModelRegistry* registry, CallLimit* limit, ClientWaits* waits, Clock* clock)
-      : registry_(registry), limit_(limit), waits_(waits), clock_(clock) {}
+  // Whether server and models are live and ready everybody may ask, as of health.
+  PredictV2Service(ModelRegistry* registry, CallLimit* limit, ClientWaits* waits, Clock* clock,
+                   RpcGuard guard = {})
+      : registry_(registry), limit_(limit), waits_(waits), clock_(clock), guard_(guard) {}
 
   grpc::Status ServerLive(grpc::ServerContext* context, const inference::ServerLiveRequest* request,
                           inference::ServerLiveResponse* response) override;
@@ -58,6 +61,7 @@ class PredictV2Service final : public inference::GRPCInferenceService::Service {
   CallLimit* const limit_;
   ClientWaits* const waits_;
   Clock* const clock_;
+  const RpcGuard guard_;
   std::atomic<bool> draining_{false};
 };
 

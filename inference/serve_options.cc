@@ -7,7 +7,6 @@
 #include "absl/strings/strip.h"
 #include "common/env.h"
 #include "common/flags.h"
-#include "common/net.h"
 #include "common/status_macros.h"
 #include "inference/cuda/cuda_loader.h"
 #include "kernels/ternary_gemm.h"
@@ -15,16 +14,6 @@
 
 namespace tritter {
 namespace {
-
-absl::Status CheckAddress(absl::string_view flag, const std::string& address, bool insecure) {
-  absl::StatusOr<HostPort> parsed = ParseHostPort(address);
-  if (!parsed.ok()) return Annotate(parsed.status(), flag);
-  if (IsLoopback(parsed->host) || insecure) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(flag, " ", address,
-                   " is reachable from other machines and the traffic is not encrypted; "
-                   "listen on 127.0.0.1, or say --insecure when the network is trusted"));
-}
 
 absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return absl::OkStatus();
@@ -99,7 +88,7 @@ void AddServeFlags(CommandLine* app, ServeOptions* o) {
                "answer for being read");
   app->AddFlag("--grace", &o->grace_seconds, "seconds that running requests get after SIGTERM");
   app->AddFlag("--verify", &o->verify, "check every tensor of the model at start");
-  app->AddFlag("--insecure", &o->insecure, "allow addresses beyond loopback without encryption");
+  AddServerSecurityFlags(app, &o->security);
 }
 
 ModelArgument ParseModelArgument(absl::string_view text) {
@@ -143,11 +132,12 @@ absl::Status CheckServeOptions(const ServeOptions& o, const char* kernel_name) {
   }
   RETURN_IF_ERROR(Annotate(ParseInferenceDevice(o.device).status(),
                            absl::StrCat("--device is \"", o.device, "\"")));
-  RETURN_IF_ERROR(CheckAddress("--listen", o.listen, o.insecure));
+  RETURN_IF_ERROR(CheckServerSecurity(o.security));
+  RETURN_IF_ERROR(CheckServiceAddress("--listen", o.listen, o.security));
   if (!o.http_listen.empty())
-    RETURN_IF_ERROR(CheckAddress("--http-listen", o.http_listen, o.insecure));
+    RETURN_IF_ERROR(CheckServiceAddress("--http-listen", o.http_listen, o.security));
   if (!o.metrics_listen.empty())
-    RETURN_IF_ERROR(CheckAddress("--metrics-listen", o.metrics_listen, o.insecure));
+    RETURN_IF_ERROR(CheckMonitoringAddress("--metrics-listen", o.metrics_listen, o.security));
   RETURN_IF_ERROR(CheckRange("--threads", o.threads, 0, 1024));
   RETURN_IF_ERROR(CheckRange("--stream-layers", o.stream_layers, 1, 1024));
   RETURN_IF_ERROR(CheckRange("--max-queue", o.max_queue, 1, 1 << 20));

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "access/server_security.h"
 #include "common/flags.h"
 #include "kernels/kv_cache.h"
 
@@ -44,7 +45,7 @@ struct ServeOptions {
   double idle_limit_seconds = 300;  // of a gRPC call that waits for its client
   double grace_seconds = 30;
   bool verify = false;
-  bool insecure = false;
+  ServerSecurity security;
 };
 
 void AddServeFlags(CommandLine* app, ServeOptions* options);
@@ -59,9 +60,8 @@ ModelArgument ParseModelArgument(absl::string_view text);
 std::optional<KvFormat> ParseKvFormat(absl::string_view name);
 
 // InvalidArgument naming the flag: no model and no folder to load one from, two models of one name,
-// addresses beyond loopback without --insecure (traffic is not
-// encrypted), a device that is none, counts out of range, a kernel that TRITTER_KERNEL (null when
-// unset) names and this CPU does not run.
+// addresses beyond loopback without what server_security.h asks for, a device that is none, counts
+// out of range, a kernel that TRITTER_KERNEL (null when unset) names and this CPU does not run.
 absl::Status CheckServeOptions(const ServeOptions& options, const char* kernel_name);
 
 // {"address": "127.0.0.1:41234", ...}, written to --ready-file once requests are answered.

@@ -84,14 +84,14 @@ TEST(ServeOptions, RefusesToListenBeyondLoopbackUnlessTold) {
   o.listen = "0.0.0.0:8080";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
-  o.insecure = true;
+  o.security.insecure = true;
   EXPECT_OK(CheckServeOptions(o, nullptr));
-  o.insecure = false;
+  o.security.insecure = false;
   o.listen = "127.0.0.1:0";
   o.http_listen = "0.0.0.0:8081";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http-listen 0.0.0.0")));
-  o.insecure = true;
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--http-listen: 0.0.0.0")));
+  o.security.insecure = true;
   o.listen = "nonsense";
   EXPECT_THAT(CheckServeOptions(o, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")));

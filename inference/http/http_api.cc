@@ -29,6 +29,7 @@ HttpAnswer Refusal(const absl::Status& status) {
   const OpenAiError error = ToOpenAiError(status);
   HttpAnswer answer = Answer(error.body);
   answer.code = error.code;
+  if (error.code == 401) answer.headers = {{"WWW-Authenticate", "Bearer"}};
   if (error.code == 429 || error.code == 503) answer.headers = {{"Retry-After", "1"}};
   return answer;
 }
@@ -226,22 +227,34 @@ HttpAnswer HttpApi::Health() const {
   return Answer("{\"status\":\"ok\"}");
 }
 
+HttpRoute HttpApi::Route(const char* method, const char* pattern, Role needed,
+                         HttpHandler handler) const {
+  if (options_.access == nullptr) return {method, pattern, std::move(handler)};
+  const auto guarded = [this, needed, handler = std::move(handler)](const HttpRequest& http) {
+    const absl::StatusOr<Caller> caller = options_.access->Admit(
+        {http.authorization, http.certificate_names, http.peer}, needed, http.path);
+    return caller.ok() ? handler(http) : Refusal(caller.status());
+  };
+  return {method, pattern, guarded};
+}
+
 std::vector<HttpRoute> HttpApi::Routes() {
   return {{"GET", "/health", [this](const HttpRequest&) { return Health(); }},
-          {"GET", "/metrics",
-           [this](const HttpRequest&) {
-             HttpAnswer answer = Answer(options_.metrics_text());
-             answer.type = "text/plain; version=0.0.4; charset=utf-8";
-             return answer;
-           }},
-          {"GET", "/v1/models", [this](const HttpRequest&) { return Models(); }},
-          {"GET", "/v1/models/(.+)",
-           [this](const HttpRequest& request) { return Model(request.captures.at(0)); }},
-          {"POST", "/v1/completions",
-           [this](const HttpRequest& request) { return Generate(request, false); }},
-          {"POST", "/v1/embeddings", [this](const HttpRequest& request) { return Embed(request); }},
-          {"POST", "/v1/chat/completions",
-           [this](const HttpRequest& request) { return Generate(request, true); }}};
+          Route("GET", "/metrics", Role::kRead,
+                [this](const HttpRequest&) {
+                  HttpAnswer answer = Answer(options_.metrics_text());
+                  answer.type = "text/plain; version=0.0.4; charset=utf-8";
+                  return answer;
+                }),
+          Route("GET", "/v1/models", Role::kInfer, [this](const HttpRequest&) { return Models(); }),
+          Route("GET", "/v1/models/(.+)", Role::kInfer,
+                [this](const HttpRequest& request) { return Model(request.captures.at(0)); }),
+          Route("POST", "/v1/completions", Role::kInfer,
+                [this](const HttpRequest& request) { return Generate(request, false); }),
+          Route("POST", "/v1/embeddings", Role::kInfer,
+                [this](const HttpRequest& request) { return Embed(request); }),
+          Route("POST", "/v1/chat/completions", Role::kInfer,
+                [this](const HttpRequest& request) { return Generate(request, true); })};
 }
 
 }  // namespace tritter

@@ -9,6 +9,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "access/access_control.h"
+#include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
 #include "gtest/gtest.h"
 #include "inference/kv_pages.h"
@@ -61,6 +63,45 @@ class HttpApiTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
   std::atomic<uint64_t> seeds_{1};
 };
+
+TEST_F(HttpApiTest, AsksForATokenWhereThereIsAnAccessFile) {
+  MemoryEnv env;
+  ASSERT_OK(WriteFileAtomically(
+      &env, "/access",
+      "tokens:\n  - {name: app, roles: [infer], token: the-long-token-of-the-app}\n"
+      "  - {name: looker, roles: [read], token: the-long-token-of-a-looker}\n"));
+  ASSERT_OK_AND_ASSIGN(const auto access,
+                       AccessControl::Open(&env, Clock::Real(), {"/access", false}));
+  HttpApiOptions options;
+  options.access = access.get();
+  Start({}, options);
+  const auto ask = [&](const std::string& method, const std::string& path,
+                       const std::string& token) {
+    HttpTestClient client(server_->address());
+    client.Ask(method, path, method == "POST" ? "{\"prompt\":\"x\",\"max_tokens\":1}" : "",
+               token.empty() ? "" : absl::StrCat("Authorization: Bearer ", token, "\r\n"));
+    return client.Read();
+  };
+  const std::string app = "the-long-token-of-the-app", looker = "the-long-token-of-a-looker";
+  EXPECT_EQ(ask("GET", "/health", "").code, 200);
+  for (const auto& [method, path] : {std::pair{"GET", "/v1/models"},
+                                     {"GET", "/v1/models/tiny"},
+                                     {"POST", "/v1/completions"},
+                                     {"POST", "/v1/embeddings"},
+                                     {"POST", "/v1/chat/completions"},
+                                     {"GET", "/metrics"}}) {
+    const HttpReply stranger = ask(method, path, "");
+    EXPECT_EQ(stranger.code, 401) << path;
+    EXPECT_EQ(stranger.headers.at("www-authenticate"), "Bearer") << path;
+    EXPECT_EQ(json::parse(stranger.body)["error"]["code"], "invalid_api_key") << path;
+    EXPECT_EQ(ask(method, path, "a-token-that-nobody-knows").code, 401) << path;
+    EXPECT_EQ(ask(method, path, std::string(path) == "/metrics" ? app : looker).code, 403) << path;
+  }
+  EXPECT_EQ(ask("POST", "/v1/completions", app).code, 200);
+  EXPECT_EQ(ask("GET", "/v1/models", app).code, 200);
+  EXPECT_EQ(ask("GET", "/metrics", looker).code, 200);
+  server_.reset();  // before what it asks
+}
 
 TEST_F(HttpApiTest, CompletesAPrompt) {
   Start();

@@ -35,7 +35,46 @@ bool HttpConnection::Wait(short events, absl::Duration deadline) const {
   return false;
 }
 
+bool HttpConnection::Handshake() {
+  const absl::Duration deadline = Now() + options_->head_timeout;
+  while (tls_ != nullptr) {
+    const TlsConnection::Step step = tls_->Handshake();
+    if (step.bytes > 0) break;
+    if (step.wait == 0 || !Wait(step.wait, deadline)) return false;
+  }
+  return true;
+}
+
+std::vector<std::string> HttpConnection::CertificateNames() const {
+  return tls_ == nullptr ? std::vector<std::string>() : tls_->CertificateNames();
+}
+
+ssize_t HttpConnection::ReadTls(char* to, size_t size) {
+  for (;;) {
+    const TlsConnection::Step step = tls_->Read(to, size);
+    if (step.bytes >= 0) return step.bytes;
+    if (step.wait == 0) return -1;
+    if (!Wait(step.wait, deadline_)) {
+      timed_out_ = Now() >= deadline_;
+      return -1;
+    }
+  }
+}
+
+ssize_t HttpConnection::WriteTls(const char* from, size_t size) {
+  for (size_t sent = 0; sent < size;) {
+    const TlsConnection::Step step = tls_->Write(from + sent, size - sent);
+    if (step.bytes > 0) {
+      sent += static_cast<size_t>(step.bytes);
+    } else if (step.wait == 0 || !Wait(step.wait, Now() + options_->write_timeout)) {
+      return -1;
+    }
+  }
+  return static_cast<ssize_t>(size);
+}
+
 ssize_t HttpConnection::ReadSocket(char* to, size_t size) {
+  if (tls_ != nullptr) return ReadTls(to, size);
   for (;;) {
     if (!Wait(POLLIN, deadline_)) {
       timed_out_ = Now() >= deadline_;
@@ -50,6 +89,7 @@ ssize_t HttpConnection::ReadSocket(char* to, size_t size) {
 bool HttpConnection::AwaitRequest(const std::atomic<bool>& draining) {
   timed_out_ = false;
   if (given_ < buffer_.size()) return true;  // sent along with the request before
+  if (tls_ != nullptr && tls_->HasPending()) return true;
   const absl::Duration deadline = Now() + options_->idle_timeout;
   for (;;) {
     if (Wait(POLLIN, std::min(deadline, Now() + kStopPoll))) return true;
@@ -108,11 +148,16 @@ std::string HttpConnection::PeerAddress() const {
 }
 
 void HttpConnection::SendNow(const std::string& bytes) {
+  if (tls_ != nullptr) {
+    tls_->Write(bytes.data(), bytes.size());
+    return;
+  }
   [[maybe_unused]] const ssize_t n =
       send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void HttpConnection::Finish(absl::Duration linger) {
+  if (tls_ != nullptr) tls_->Close();
   ::shutdown(socket_, SHUT_WR);
   const absl::Duration deadline = Now() + linger;
   char rest[16384];
@@ -125,7 +170,8 @@ void HttpConnection::Finish(absl::Duration linger) {
 }
 
 bool HttpConnection::is_readable() const {
-  return given_ < buffer_.size() || Wait(POLLIN, deadline_);
+  return given_ < buffer_.size() || (tls_ != nullptr && tls_->HasPending()) ||
+         Wait(POLLIN, deadline_);
 }
 
 bool HttpConnection::is_writable() const { return Wait(POLLOUT, Now() + options_->write_timeout); }
@@ -146,6 +192,7 @@ ssize_t HttpConnection::read(char* to, size_t size) {
 }
 
 ssize_t HttpConnection::write(const char* from, size_t size) {
+  if (tls_ != nullptr) return WriteTls(from, size);
   for (size_t sent = 0; sent < size;) {
     const ssize_t n = send(socket_, from + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) {

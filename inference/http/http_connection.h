@@ -5,8 +5,11 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "access/tls_server.h"
 #include "common/clock.h"
 #include "inference/http/http_server.h"
 
@@ -17,9 +20,15 @@ class HttpConnection final : public httplib::Stream {
  public:
   enum class Head { kOk, kClosed, kTooLarge, kPathTooLong, kTimedOut };
 
-  // `stopping`: the server gives up what is at work.
-  HttpConnection(int socket, const HttpServerOptions* options, const std::atomic<bool>* stopping)
-      : socket_(socket), options_(options), stopping_(stopping) {}
+  // `stopping`: the server gives up what is at work. `tls`: null: bytes travel as they are.
+  HttpConnection(int socket, const HttpServerOptions* options, const std::atomic<bool>* stopping,
+                 std::unique_ptr<TlsConnection> tls)
+      : socket_(socket), options_(options), stopping_(stopping), tls_(std::move(tls)) {}
+
+  // The handshake of TLS, within the time of a head; true at once without TLS.
+  bool Handshake();
+  // Of the client's certificate; empty without mutual TLS.
+  std::vector<std::string> CertificateNames() const;
 
   // Waits for the first byte of a request: false when none came in time, the peer has gone, or
   // `draining` was set meanwhile.
@@ -54,10 +63,13 @@ class HttpConnection final : public httplib::Stream {
   // Waits until `events` happen; false at `deadline` (monotonic), when stopping, or on an error.
   bool Wait(short events, absl::Duration deadline) const;
   ssize_t ReadSocket(char* to, size_t size);
+  ssize_t ReadTls(char* to, size_t size);
+  ssize_t WriteTls(const char* from, size_t size);
 
   const int socket_;
   const HttpServerOptions* const options_;
   const std::atomic<bool>* const stopping_;
+  const std::unique_ptr<TlsConnection> tls_;
   std::string buffer_;  // read from the socket, not yet given to httplib
   size_t given_ = 0;    // of buffer_
   int64_t budget_ = 0;  // bytes that may still be read for this request

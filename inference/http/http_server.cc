@@ -138,6 +138,8 @@ void HttpServer::Impl::Serve(const HttpRoute& route, const httplib::Request& in,
   for (size_t i = 1; i < in.matches.size(); ++i) request.captures.push_back(in.matches[i]);
   request.body = in.body;
   request.peer = current->PeerAddress();
+  request.authorization = in.get_header_value("Authorization");
+  request.certificate_names = current->CertificateNames();
   request.client_gone = [connection = current] { return connection->ClientGone(); };
   Put(route.handler(request), out);
 }
@@ -284,8 +286,11 @@ void HttpServer::Impl::ServeConnection(HttpConnection* connection) {
 bool HttpServer::Impl::process_and_close_socket(socket_t sock) {
   const int yes = 1;
   setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  HttpConnection connection(sock, &options, &stopping);
-  if (refusing) {
+  HttpConnection connection(sock, &options, &stopping,
+                            options.tls == nullptr ? nullptr : options.tls->Accept(sock));
+  if (refusing && options.tls != nullptr) {
+    connection.Finish(absl::ZeroDuration());  // a handshake would keep the others waiting
+  } else if (refusing) {
     SendError(&connection, 503,
               absl::StrCat(options.max_connections,
                            " connections are open, which is the limit; try again later"));
@@ -293,7 +298,7 @@ bool HttpServer::Impl::process_and_close_socket(socket_t sock) {
   } else {
     current = &connection;
     try {
-      ServeConnection(&connection);
+      if (connection.Handshake()) ServeConnection(&connection);
     } catch (const std::exception& e) {  // of httplib, outside its handlers
       LogError("http_connection_failed", {{"error", e.what()}});
     }

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "access/tls_server.h"
 
 namespace tritter {
 
@@ -20,7 +21,9 @@ struct HttpRequest {
   std::string path;                   // decoded, without the query
   std::vector<std::string> captures;  // what the groups of the route's pattern matched
   std::string body;
-  std::string peer;                   // the client's address, without the port
+  std::string peer;                            // the client's address, without the port
+  std::string authorization;                   // the header of that name
+  std::vector<std::string> certificate_names;  // of the client's certificate, of mutual TLS
   std::function<bool()> client_gone;  // cheap; also true once the server gives up at its stop
 };
 
@@ -47,6 +50,7 @@ struct HttpRoute {
 
 struct HttpServerOptions {
   std::string address = "127.0.0.1:0";  // host:port; port 0: any free one
+  TlsServer* tls = nullptr;             // outlives the server; null: no TLS
   int max_connections = 256;            // one more is answered 503 and closed
   size_t max_head_bytes = 32 << 10;     // request line and headers
   size_t max_path_bytes = 2 << 10;

@@ -141,6 +141,10 @@ OpenAiError ToOpenAiError(const absl::Status& status) {
       return {404, ErrorBody(message, "invalid_request_error", "model", "model_not_found")};
     case absl::StatusCode::kResourceExhausted:
       return error(429, "rate_limit_error", "queue_full");
+    case absl::StatusCode::kUnauthenticated:
+      return error(401, "authentication_error", "invalid_api_key");
+    case absl::StatusCode::kPermissionDenied:
+      return error(403, "permission_error", "insufficient_permissions");
     case absl::StatusCode::kCancelled:
       return error(499, "invalid_request_error", "cancelled");
     case absl::StatusCode::kUnavailable:
