@@ -47,12 +47,13 @@ void AddValidateCommand(CommandLine* app, CommandContext* context);
 void AddPlanCommand(CommandLine* app, CommandContext* context);
 void AddSubmitCommand(CommandLine* app, CommandContext* context);
 void AddExtendCommand(CommandLine* app, CommandContext* context);
+void AddCloneCommand(CommandLine* app, CommandContext* context);
 void AddGetCommand(CommandLine* app, CommandContext* context);
 void AddDescribeCommand(CommandLine* app, CommandContext* context);
 void AddLogsCommand(CommandLine* app, CommandContext* context);
 void AddEventsCommand(CommandLine* app, CommandContext* context);
 void AddWaitCommand(CommandLine* app, CommandContext* context);
-void AddControlCommands(CommandLine* app, CommandContext* context);  // pause, resume, cancel
+void AddControlCommands(CommandLine* app, CommandContext* context);  // pause, resume, cancel, kill
 void AddExportCommand(CommandLine* app, CommandContext* context);
 void AddConvertCommand(CommandLine* app, CommandContext* context);
 void AddImportCommand(CommandLine* app, CommandContext* context);

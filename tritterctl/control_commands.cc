@@ -1,4 +1,4 @@
-// pause, resume, cancel.
+// pause, resume, cancel, kill.
 #include "absl/strings/str_cat.h"
 #include "common/flags.h"
 #include "tritterctl/command.h"
@@ -37,9 +37,16 @@ void AddControlCommands(CommandLine* app, CommandContext* context) {
   });
   CommandLine* cancel = app->AddCommand("cancel", "take a checkpoint and end a run for good");
   cancel->AddFlag("run", run.get(), "id or name").Required();
-  cancel->AddFlag("--now", now.get(), "without the checkpoint");
+  cancel->AddFlag("--now", now.get(), "without the checkpoint: kill");
   cancel->OnCall([=] {
     context->run = [=] { return Answer(*context, context->Coordinator()->CancelRun(*run, *now)); };
+  });
+  CommandLine* kill = app->AddCommand(
+      "kill",
+      "end a run for good at once, whatever it does; steps since its newest checkpoint are lost");
+  kill->AddFlag("run", run.get(), "id or name").Required();
+  kill->OnCall([=] {
+    context->run = [=] { return Answer(*context, context->Coordinator()->CancelRun(*run, true)); };
   });
 }
 

@@ -1,6 +1,7 @@
 // describe RUN: everything about it.
 #include "common/flags.h"
 #include "tritterctl/command.h"
+#include "tritterctl/event_feed.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/run_view.h"
 
@@ -8,6 +9,7 @@ namespace tritter {
 namespace {
 
 constexpr int kEventsShown = 20;
+constexpr int kEpochsShown = 10;
 
 int Describe(const CommandContext& context, const std::string& name) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
@@ -16,17 +18,24 @@ int Describe(const CommandContext& context, const std::string& name) {
   const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints =
       client->ListCheckpoints(run->run_id());
   if (!checkpoints.ok()) return FailServer(checkpoints.status());
-  v1::ListEventsRequest request;
-  request.set_run(run->run_id());
-  absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(request);
-  if (!events.ok()) return FailServer(events.status());
-  if (const int extra = events->events_size() - kEventsShown; extra > 0)
-    events->mutable_events()->DeleteSubrange(0, extra);
+  const absl::StatusOr<std::deque<v1::Event>> newest =
+      NewestEvents(client.get(), run->run_id(), kEventsShown);
+  if (!newest.ok()) return FailServer(newest.status());
+  v1::ListEventsResponse events;
+  for (const v1::Event& e : *newest) *events.add_events() = e;
+  const absl::StatusOr<v1::ListEpochsResponse> epochs =
+      client->ListEpochs(run->run_id(), kEpochsShown);
+  if (!epochs.ok()) return FailServer(epochs.status());
   OrderedJson json = {{"run", ProtoToJson(*run)}};
   json["checkpoints"] = ProtoToJson(*checkpoints)["checkpoints"];
-  json["events"] = ProtoToJson(*events)["events"];
+  json["epochs"] = ProtoToJson(*epochs)["epochs"];
+  json["events"] = ProtoToJson(events)["events"];
   return PrintAnswer(
-      context, json, [&] { return DescribeRun(*run, *checkpoints, *events); },
+      context, json,
+      [&] {
+        return DescribeRun(*run, *checkpoints, events, *epochs,
+                           absl::ToUnixMillis(context.clock->Now()));
+      },
       [&] { return run->run_id() + "\n"; });
 }
 
@@ -34,9 +43,10 @@ int Describe(const CommandContext& context, const std::string& name) {
 
 void AddDescribeCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
-  CommandLine* command = app->AddCommand(
-      "describe",
-      "everything about a run: state and reason, figures, checkpoints, events, configuration");
+  CommandLine* command = app->AddCommand("describe",
+                                         "everything about a run: state and reason, what failed, "
+                                         "figures, epochs, checkpoints, events, "
+                                         "configuration");
   command->AddFlag("run", run.get(), "id or name").Required();
   command->OnCall([=] { context->run = [=] { return Describe(*context, *run); }; });
 }

@@ -1,44 +1,74 @@
-// events [RUN]: what happened, oldest first.
+// events [RUN]: what happened, oldest first; with --follow what happens.
 #include "common/flags.h"
+#include "common/shutdown.h"
 #include "tritterctl/command.h"
+#include "tritterctl/event_feed.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/run_view.h"
 
 namespace tritter {
 namespace {
 
-int Events(const CommandContext& context, const std::string& run, int limit) {
+struct EventsArguments {
+  std::string run;
+  int limit = 0;
+  bool follow = false;
+};
+
+std::string Text(OutputFormat format, const v1::Event& event) {
+  switch (format) {
+    case OutputFormat::kJson:  // one object a line, so that a stream can be read as it comes
+      return ProtoToJson(event).dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+    case OutputFormat::kName:
+      return absl::StrCat(event.id(), "\n");
+    default:
+      return EventLine(event) + "\n";
+  }
+}
+
+int Events(const CommandContext& context, const EventsArguments& a) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  v1::ListEventsRequest request;
-  request.set_run(run);
-  request.set_limit(limit);
-  const absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(request);
+  const absl::StatusOr<std::deque<v1::Event>> events =
+      NewestEvents(client.get(), a.run, static_cast<size_t>(a.limit));
   if (!events.ok()) return FailServer(events.status());
-  return PrintAnswer(
-      context, ProtoToJson(*events),
-      [&] {
-        std::string lines;
-        for (const v1::Event& e : events->events()) lines += EventLine(e) + "\n";
-        return lines;
-      },
-      [&] {
-        std::string ids;
-        for (const v1::Event& e : events->events()) ids += absl::StrCat(e.id(), "\n");
-        return ids;
-      });
+  if (!a.follow) {
+    v1::ListEventsResponse all;
+    for (const v1::Event& e : *events) *all.add_events() = e;
+    const auto lines = [&](OutputFormat format) {
+      std::string out;
+      for (const v1::Event& e : *events) out += Text(format, e);
+      return out;
+    };
+    return PrintAnswer(
+        context, ProtoToJson(all), [&] { return lines(OutputFormat::kTable); },
+        [&] { return lines(OutputFormat::kName); });
+  }
+  absl::Status written;
+  const auto print = [&](const v1::Event& e) {
+    if (written.ok()) written = WriteStdout(Text(context.format(), e));
+  };
+  for (const v1::Event& e : *events) print(e);
+  FollowOptions options;
+  if (!events->empty()) options.after_id = events->back().id();
+  const absl::Status status = FollowEvents(client.get(), context.clock, a.run, options, print,
+                                           [&] { return !ShutdownRequested() && written.ok(); });
+  if (!written.ok()) return AfterWriting(written, kExitOk);
+  if (absl::IsCancelled(status)) return kExitInterrupted;
+  return status.ok() ? kExitOk : FailServer(status);
 }
 
 }  // namespace
 
 void AddEventsCommand(CommandLine* app, CommandContext* context) {
-  auto run = std::make_shared<std::string>();
-  auto limit = std::make_shared<int>(0);
+  auto a = std::make_shared<EventsArguments>();
   CommandLine* command = app->AddCommand("events", "what happened to a run, or to all of them");
-  command->AddFlag("run", run.get(), "id or name; none: every run and the cluster").HideDefault();
-  command->AddFlag("--limit", limit.get(), "at most this many; 0 means the server's choice")
+  command->AddFlag("run", &a->run, "id or name; none: every run and the cluster").HideDefault();
+  command->AddFlag("--limit", &a->limit, "only the newest so many; 0 means all")
       .NonNegative()
       .HideDefault();
-  command->OnCall([=] { context->run = [=] { return Events(*context, *run, *limit); }; });
+  command->AddFlag("-f,--follow", &a->follow,
+                   "go on with those that happen, until the run ends; without a run for ever");
+  command->OnCall([=] { context->run = [=] { return Events(*context, *a); }; });
 }
 
 }  // namespace tritter

@@ -1,4 +1,4 @@
-// get runs|workers|checkpoints.
+// get runs|workers|checkpoints|epochs.
 #include "absl/time/time.h"
 #include "common/flags.h"
 #include "tritterctl/command.h"
@@ -59,12 +59,27 @@ int GetCheckpoints(const CommandContext& context, const std::string& run) {
       });
 }
 
+int GetEpochs(const CommandContext& context, const std::string& run, int limit) {
+  const std::unique_ptr<RunApi> client = context.Coordinator();
+  const absl::StatusOr<v1::ListEpochsResponse> epochs = client->ListEpochs(run, limit);
+  if (!epochs.ok()) return FailServer(epochs.status());
+  const bool wide = context.format() == OutputFormat::kWide;
+  return PrintAnswer(
+      context, ProtoToJson(*epochs),
+      [&] { return EpochsTable(*epochs, absl::ToUnixMillis(context.clock->Now()), wide); },
+      [&] {
+        std::string numbers;
+        for (const v1::Epoch& e : epochs->epochs()) numbers += absl::StrCat(e.epoch(), "\n");
+        return numbers;
+      });
+}
+
 }  // namespace
 
 void AddGetCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   auto limit = std::make_shared<int>(100);
-  CommandLine* command = app->AddCommand("get", "list runs, workers or checkpoints");
+  CommandLine* command = app->AddCommand("get", "list runs, workers, checkpoints or epochs");
   command->RequireCommand();
   CommandLine* runs = command->AddCommand("runs", "runs, newest first");
   runs->AddFlag("run", run.get(), "only this run (id or name)").HideDefault();
@@ -77,6 +92,12 @@ void AddGetCommand(CommandLine* app, CommandContext* context) {
       command->AddCommand("checkpoints", "committed checkpoints of a run, oldest first");
   checkpoints->AddFlag("run", run.get(), "id or name").Required();
   checkpoints->OnCall([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
+  auto newest = std::make_shared<int>(100);
+  CommandLine* epochs = command->AddCommand(
+      "epochs", "groups of workers that trained a run, oldest first, and why each ended");
+  epochs->AddFlag("run", run.get(), "id or name").Required();
+  epochs->AddFlag("--limit", newest.get(), "the newest so many").Between(1, 1000);
+  epochs->OnCall([=] { context->run = [=] { return GetEpochs(*context, *run, *newest); }; });
 }
 
 }  // namespace tritter

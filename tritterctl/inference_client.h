@@ -5,13 +5,15 @@
 #include <memory>
 #include <string>
 
+#include "access/client_security.h"
 #include "tritterctl/inference_api.h"
 
 namespace tritter {
 
 class InferenceClient final : public InferenceApi {
  public:
-  explicit InferenceClient(const std::string& address);  // host:port
+  // `address`: host:port.
+  explicit InferenceClient(const std::string& address, const ClientSecurity& security = {});
   ~InferenceClient() override;
 
   absl::Status Generate(const v1::GenerateRequest& request, absl::Duration timeout,

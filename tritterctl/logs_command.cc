@@ -35,16 +35,21 @@ int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
 void AddLogsCommand(CommandLine* app, CommandContext* context) {
   auto request = std::make_shared<v1::StreamLogsRequest>();
   auto run = std::make_shared<std::string>();
+  auto worker = std::make_shared<std::string>();
   auto follow = std::make_shared<bool>(false);
   auto tail = std::make_shared<int>(0);
   CommandLine* command = app->AddCommand("logs", "log lines of a run's workers");
   command->AddFlag("run", run.get(), "id or name").Required();
   command->AddFlag("-f,--follow", follow.get(), "go on until the run ends");
-  command->AddFlag("--tail", tail.get(), "only the newest lines; 0 means all that are kept")
+  command->AddFlag("--worker", worker.get(), "only lines of this one").HideDefault();
+  command
+      ->AddFlag("--tail", tail.get(),
+                "only the newest so many, of all workers; 0 means all that are kept")
       .NonNegative()
       .HideDefault();
   command->OnCall([=] {
     request->set_run(*run);
+    request->set_worker(*worker);
     request->set_follow(*follow);
     request->set_tail(*tail);
     context->run = [=] { return Logs(*context, *request); };

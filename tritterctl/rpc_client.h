@@ -10,7 +10,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "access/rpc_channel_client.h"
 #include "tritterctl/error_detail.h"
 
 namespace tritter {
@@ -18,13 +20,31 @@ namespace tritter {
 inline constexpr std::chrono::seconds kCallDeadline(10);
 inline constexpr std::chrono::milliseconds kTickInterval(100);
 
-inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                                  const ClientSecurity& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(64 << 20);
   // Connections of its own: else a new channel would wait out the reconnect pause of an earlier one
   // to the same address.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return MakeRpcChannel(address, security, arguments);
+}
+
+// What gRPC says of a handshake that failed is for those who wrote it.
+inline std::string TlsHint(absl::string_view message) {
+  if (absl::StrContains(message, "WRONG_VERSION_NUMBER"))
+    return "; the server speaks no TLS: leave --tls-ca out";
+  // Of a connection that was never there: one that breaks says so with other words before it.
+  if (absl::StrContains(message, "failed to connect") &&
+      (absl::StrContains(message, "Socket closed") ||
+       absl::StrContains(message, "Connection reset")))
+    return "; does the server speak TLS? then give --tls-ca, and --tls-cert where it asks for one";
+  if (absl::StrContains(message, "CERTIFICATE_VERIFY_FAILED") ||
+      absl::StrContains(message, "Peer Check Failed") || absl::StrContains(message, "verify") ||
+      absl::StrContains(message, "Verification") || absl::StrContains(message, "handshake"))
+    return "; is the server's certificate signed by --tls-ca and made for that address "
+           "(--tls-server-name)?";
+  return "";
 }
 
 // `who`: "coordinator at 127.0.0.1:7070", for errors that come from nobody.
@@ -32,7 +52,7 @@ inline absl::Status FromGrpc(const grpc::Status& status, const std::string& who)
   if (status.ok()) return absl::OkStatus();
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
-    message = absl::StrCat("cannot reach the ", who, ": ", message);
+    message = absl::StrCat("cannot reach the ", who, ": ", message, TlsHint(message));
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
     message = absl::StrCat("no answer from the ", who, " in time: ", message);
   absl::Status out(static_cast<absl::StatusCode>(status.error_code()), message);

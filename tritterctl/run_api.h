@@ -18,8 +18,9 @@ class RunApi {
  public:
   virtual ~RunApi() = default;
 
-  // Errors of all calls: Unavailable (nobody there), DeadlineExceeded (10 s), and what the service
-  // says, with ErrorDetail as a payload (tritterctl/error_detail.h).
+  // Calls that change something carry an id drawn for them, so that one that is sent again happens
+  // once. Errors of all calls: Unavailable (nobody there), DeadlineExceeded (10 s), and what the
+  // service says, with ErrorDetail as a payload (tritterctl/error_detail.h).
   virtual absl::StatusOr<v1::SubmitRunResponse> SubmitRun(const v1::SubmitRunRequest& request) = 0;
   virtual absl::StatusOr<v1::ValidateRunResponse> ValidateRun(
       const v1::ValidateRunRequest& request) = 0;
@@ -31,6 +32,7 @@ class RunApi {
   virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(
       const v1::ListEventsRequest& request) = 0;
   virtual absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) = 0;
+  virtual absl::StatusOr<v1::ListEpochsResponse> ListEpochs(const std::string& run, int limit) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers() = 0;
 
   // Streams. `tick` is called at least every 100 ms from the same thread; false ends the stream

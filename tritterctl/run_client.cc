@@ -1,20 +1,29 @@
 #include "tritterctl/run_client.h"
 
+#include "common/random.h"
 #include "tritter/v1/runs.grpc.pb.h"
 #include "tritterctl/rpc_client.h"
 
 namespace tritter {
 
 struct RunClient::Impl {
-  explicit Impl(const std::string& address)
+  Impl(const std::string& address, const ClientSecurity& security)
       : address(address),
         who(absl::StrCat("coordinator at ", address)),
-        stub(v1::RunService::NewStub(MakeChannel(address))) {}
+        security(security),
+        refused(CheckServerAddress("--coordinator", address, security)) {
+    Connect();
+  }
+
+  void Connect() {
+    if (!refused.ok()) return;  // before anything is sent
+    stub = v1::RunService::NewStub(MakeChannel(address, security));
+  }
 
   // A coordinator that was away is asked over a new channel: the old one pauses for seconds between
   // its attempts, and the callers have pauses of their own.
   absl::Status Noted(absl::Status status) {
-    if (absl::IsUnavailable(status)) stub = v1::RunService::NewStub(MakeChannel(address));
+    if (absl::IsUnavailable(status)) Connect();
     return status;
   }
 
@@ -23,6 +32,7 @@ struct RunClient::Impl {
                                                                              const Request&,
                                                                              Response*),
                                 const Request& request) {
+    if (!refused.ok()) return refused;
     absl::StatusOr<Response> answer =
         CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
           return (stub.get()->*method)(context, request, response);
@@ -31,15 +41,32 @@ struct RunClient::Impl {
     return answer;
   }
 
+  // For calls with an id of their own: an answer that was lost on the way is asked for once more.
+  template <typename Method, typename Request>
+  auto Change(Method method, const Request& request) {
+    auto answer = Call(method, request);
+    if (absl::IsUnavailable(answer.status())) answer = Call(method, request);
+    return answer;
+  }
+
   const std::string address, who;
+  const ClientSecurity security;
+  const absl::Status refused;
   std::unique_ptr<v1::RunService::Stub> stub;
 };
 
-RunClient::RunClient(const std::string& address) : impl_(std::make_unique<Impl>(address)) {}
+RunClient::RunClient(const std::string& address, const ClientSecurity& security)
+    : impl_(std::make_unique<Impl>(address, security)) {}
 RunClient::~RunClient() = default;
 
 absl::StatusOr<v1::SubmitRunResponse> RunClient::SubmitRun(const v1::SubmitRunRequest& request) {
-  return impl_->Call(&v1::RunService::Stub::SubmitRun, request);
+  v1::SubmitRunRequest keyed = request;
+  if (keyed.idempotency_key().empty()) keyed.set_idempotency_key(RandomId("s"));
+  absl::StatusOr<v1::SubmitRunResponse> answer =
+      impl_->Change(&v1::RunService::Stub::SubmitRun, keyed);
+  // To whoever gave no key the answer to a second attempt is no repeat.
+  if (answer.ok() && request.idempotency_key().empty()) answer->set_repeated(false);
+  return answer;
 }
 
 absl::StatusOr<v1::ValidateRunResponse> RunClient::ValidateRun(
@@ -62,20 +89,23 @@ absl::StatusOr<v1::ListRunsResponse> RunClient::ListRuns(int limit) {
 absl::StatusOr<v1::Run> RunClient::PauseRun(const std::string& run) {
   v1::PauseRunRequest request;
   request.set_run(run);
-  return impl_->Call(&v1::RunService::Stub::PauseRun, request);
+  request.set_request_id(RandomId("q"));
+  return impl_->Change(&v1::RunService::Stub::PauseRun, request);
 }
 
 absl::StatusOr<v1::Run> RunClient::ResumeRun(const std::string& run) {
   v1::ResumeRunRequest request;
   request.set_run(run);
-  return impl_->Call(&v1::RunService::Stub::ResumeRun, request);
+  request.set_request_id(RandomId("q"));
+  return impl_->Change(&v1::RunService::Stub::ResumeRun, request);
 }
 
 absl::StatusOr<v1::Run> RunClient::CancelRun(const std::string& run, bool now) {
   v1::CancelRunRequest request;
   request.set_run(run);
   request.set_now(now);
-  return impl_->Call(&v1::RunService::Stub::CancelRun, request);
+  request.set_request_id(RandomId("q"));
+  return impl_->Change(&v1::RunService::Stub::CancelRun, request);
 }
 
 absl::StatusOr<v1::ListEventsResponse> RunClient::ListEvents(const v1::ListEventsRequest& request) {
@@ -88,6 +118,13 @@ absl::StatusOr<v1::ListCheckpointsResponse> RunClient::ListCheckpoints(const std
   return impl_->Call(&v1::RunService::Stub::ListCheckpoints, request);
 }
 
+absl::StatusOr<v1::ListEpochsResponse> RunClient::ListEpochs(const std::string& run, int limit) {
+  v1::ListEpochsRequest request;
+  request.set_run(run);
+  request.set_limit(limit);
+  return impl_->Call(&v1::RunService::Stub::ListEpochs, request);
+}
+
 absl::StatusOr<v1::ListWorkersResponse> RunClient::ListWorkers() {
   return impl_->Call(&v1::RunService::Stub::ListWorkers, v1::ListWorkersRequest());
 }
@@ -95,6 +132,7 @@ absl::StatusOr<v1::ListWorkersResponse> RunClient::ListWorkers() {
 absl::Status RunClient::WatchRun(const std::string& run,
                                  const std::function<void(const v1::RunUpdate&)>& on_update,
                                  const std::function<bool()>& tick) {
+  if (!impl_->refused.ok()) return impl_->refused;
   v1::WatchRunRequest request;
   request.set_run(run);
   grpc::ClientContext context;
@@ -109,6 +147,7 @@ absl::Status RunClient::WatchRun(const std::string& run,
 absl::Status RunClient::StreamLogs(const v1::StreamLogsRequest& request,
                                    const std::function<void(const v1::LogLine&)>& on_line,
                                    const std::function<bool()>& tick) {
+  if (!impl_->refused.ok()) return impl_->refused;
   grpc::ClientContext context;
   return impl_->Noted(ReadStream<v1::LogLine>(
       &context, impl_->who,

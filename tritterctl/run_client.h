@@ -5,15 +5,15 @@
 #include <memory>
 #include <string>
 
+#include "access/client_security.h"
 #include "tritterctl/run_api.h"
 
 namespace tritter {
 
 class RunClient final : public RunApi {
  public:
-  // `address`: host:port. Loopback or a trusted network: the connection is not encrypted. Made by
-  // the first call.
-  explicit RunClient(const std::string& address);
+  // `address`: host:port. The connection is made by the first call.
+  explicit RunClient(const std::string& address, const ClientSecurity& security = {});
   ~RunClient() override;
 
   absl::StatusOr<v1::SubmitRunResponse> SubmitRun(const v1::SubmitRunRequest& request) override;
@@ -26,6 +26,7 @@ class RunClient final : public RunApi {
   absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) override;
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request) override;
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) override;
+  absl::StatusOr<v1::ListEpochsResponse> ListEpochs(const std::string& run, int limit) override;
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers() override;
   absl::Status WatchRun(const std::string& run,
                         const std::function<void(const v1::RunUpdate&)>& on_update,

@@ -1,10 +1,12 @@
 #include "tritterctl/run_view.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "tritterctl/output.h"
 #include "tritterctl/progress.h"
@@ -31,6 +33,19 @@ std::string EvaluationText(const v1::EvaluationPoint& e) {
       "%s (%s weights, step %d): loss %.4f, perplexity %.4g, %.4f bits/byte over %d bytes",
       e.source(), e.weights(), e.step(), e.loss(), std::exp(e.loss()), e.bits_per_byte(),
       e.raw_bytes());
+}
+
+// Who failed first in the newest epoch that failed, and what it said last.
+void AppendFailure(const v1::Failure& failure, std::string* out) {
+  absl::StrAppend(out, "\nlast failure: epoch ", failure.epoch(), ", ",
+                  FormatTimeMs(failure.time_ms()), failure.permanent() ? ", permanent" : "", "\n  ",
+                  failure.cause(), "\n");
+  if (failure.worker().empty()) return;
+  absl::StrAppend(out, "  first to fail: ", failure.worker(), " (rank ", failure.rank(), ", ",
+                  failure.device(), ")", failure.last_lines_size() > 0 ? ", which logged last" : "",
+                  "\n");
+  for (const v1::LogLine& line : failure.last_lines())
+    absl::StrAppend(out, "    ", FormatTimeMs(line.time_ms()), " ", line.line(), "\n");
 }
 
 // How long a step takes and what of; empty when that is unknown.
@@ -118,13 +133,36 @@ std::string EventLine(const v1::Event& event) {
                       event.run_id().empty() ? "" : event.run_id() + "  ", event.message());
 }
 
+std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bool wide) {
+  Cells head = {"EPOCH", "STEPS", "STARTED", "LASTED", "WORKERS", "END"};
+  Append(wide, {"FAILED FIRST", "CAUSE"}, &head);
+  std::vector<Cells> rows;
+  for (const v1::Epoch& e : epochs.epochs()) {
+    std::vector<std::string> workers;
+    for (const v1::RunMember& m : e.members()) workers.push_back(m.worker());
+    const int64_t end = e.live() ? now_ms : e.ended_ms();
+    Cells row = {
+        absl::StrCat(e.epoch()),
+        absl::StrCat(e.start_step(), " to ", e.end_step()),
+        FormatTimeMs(e.started_ms()),
+        FormatSeconds(static_cast<double>(std::max<int64_t>(0, end - e.started_ms())) / 1e3),
+        absl::StrJoin(workers, ","),
+        e.live() ? "trains now" : OrDash(e.end_reason())};
+    Append(wide, {OrDash(e.failure().worker()), OrDash(e.failure().cause())}, &row);
+    rows.push_back(std::move(row));
+  }
+  return FormatTable(head, rows);
+}
+
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
-                        const v1::ListEventsResponse& events) {
+                        const v1::ListEventsResponse& events, const v1::ListEpochsResponse& epochs,
+                        int64_t now_ms) {
   std::string out;
   AppendField(&out, "run", run.run_id());
   AppendField(&out, "name", run.name());
   AppendField(&out, "state", StateName(run.state()));
   AppendField(&out, "reason", run.reason());
+  if (!run.job().empty() && run.job() != "train") AppendField(&out, "job", run.job());
   AppendField(
       &out, "steps",
       absl::StrCat(run.step(), " of ", run.total_steps(), ", committed ", run.committed_step()));
@@ -153,6 +191,8 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
                 absl::StrCat(a.kind(), " of step ", a.step(), ", ",
                              FormatBytes(static_cast<double>(a.bytes())), ": ", a.path()));
   }
+  if (run.has_last_failure()) AppendFailure(run.last_failure(), &out);
+  if (epochs.epochs_size() > 0) absl::StrAppend(&out, "\nepochs\n", EpochsTable(epochs, now_ms));
   if (checkpoints.checkpoints_size() > 0)
     absl::StrAppend(&out, "\ncheckpoints\n", CheckpointsTable(checkpoints));
   if (events.events_size() > 0) {

@@ -16,9 +16,11 @@ std::string RunsTable(const v1::ListRunsResponse& runs, bool wide = false);
 std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms, bool wide = false);
 std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints, bool wide = false);
 std::string EventLine(const v1::Event& event);
-// Everything about one run, with its newest events and checkpoints.
+std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bool wide = false);
+// Everything about one run, with its newest events, epochs and checkpoints.
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
-                        const v1::ListEventsResponse& events);
+                        const v1::ListEventsResponse& events,
+                        const v1::ListEpochsResponse& epochs = {}, int64_t now_ms = 0);
 
 // What is left when a run has ended: state, steps, figures, artefacts. Keys: those of Run, and
 // "evaluations" (newest per source), "tokens_per_second" (mean over every step reported),

@@ -72,6 +72,47 @@ TEST(RunView, DescribeSaysWhatTheTimeOfAStepGoesInto) {
                         "reduce 0.0 %, optimizer 0.0 %, other 2.0 %\n"));
 }
 
+TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {
+  v1::Run run = DemoRun();
+  v1::Failure* failure = run.mutable_last_failure();
+  failure->set_epoch(3);
+  failure->set_worker("worker-b");
+  failure->set_rank(1);
+  failure->set_device("cpu avx2 x1");
+  failure->set_cause("worker worker-b lost: stream broken");
+  failure->add_last_lines()->set_line("checkpoint_write_failed: no space left");
+  EXPECT_THAT(DescribeRun(run, {}, {}),
+              AllOf(HasSubstr("last failure: epoch 3, "),
+                    HasSubstr("\n  worker worker-b lost: stream broken\n  first to fail: worker-b "
+                              "(rank 1, cpu avx2 x1), which logged last\n    "),
+                    HasSubstr("checkpoint_write_failed: no space left\n")));
+  EXPECT_THAT(DescribeRun(DemoRun(), {}, {}), Not(HasSubstr("last failure")));
+}
+
+TEST(RunView, EpochsSayFromWhereToWhereWithWhomAndWhyTheyEnded) {
+  v1::ListEpochsResponse epochs;
+  v1::Epoch* ended = epochs.add_epochs();
+  ended->set_epoch(1);
+  ended->set_end_step(20);
+  ended->set_started_ms(1000);
+  ended->set_ended_ms(31000);
+  ended->set_end_reason("worker b lost: stream broken");
+  ended->add_members()->set_worker("a");
+  ended->add_members()->set_worker("b");
+  ended->mutable_failure()->set_worker("b");
+  v1::Epoch* live = epochs.add_epochs();
+  live->set_epoch(2);
+  live->set_live(true);
+  live->set_start_step(20);
+  live->set_end_step(25);
+  live->set_started_ms(32000);
+  const std::string table = EpochsTable(epochs, 37000, true);
+  EXPECT_THAT(table, AllOf(HasSubstr("0 to 20"), HasSubstr("30s"), HasSubstr("a,b"),
+                           HasSubstr("worker b lost: stream broken")));
+  EXPECT_THAT(table, AllOf(HasSubstr("20 to 25"), HasSubstr("5.0s"), HasSubstr("trains now")));
+  EXPECT_THAT(DescribeRun(DemoRun(), {}, {}, epochs, 37000), HasSubstr("\nepochs\nEPOCH"));
+}
+
 TEST(RunView, SummaryHasTheMeanThroughputAndTheKeysScriptsRead) {
   v1::Run run = DemoRun();
   run.set_reported_tokens(4000);

@@ -5,6 +5,8 @@
 #include "common/log.h"
 #include "common/shutdown.h"
 #include "common/version.h"
+#include "tritterctl/access_commands.h"
+#include "tritterctl/client_context.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/inference_client.h"
@@ -25,22 +27,30 @@ int main(int argc, char** argv) {
       "3 cannot reach the server, 4 server error, 5 not found, 6 denied, 7 timed out, 130 "
       "interrupted.");
   CommandContext context;
-  context.connect_coordinator = [](const std::string& address) {
-    return std::make_unique<RunClient>(address);
+  ClientSecurity security;
+  std::string client_context;
+  // Shown to nobody but the coordinator that was asked for: `local` has one of its own.
+  context.connect_coordinator = [&](const std::string& address) {
+    return std::make_unique<RunClient>(
+        address, address == context.coordinator ? security : ClientSecurity());
   };
-  context.connect_inference = [](const std::string& address) {
-    return std::make_unique<InferenceClient>(address);
+  context.connect_inference = [&](const std::string& address) {
+    return std::make_unique<InferenceClient>(address, security);
   };
+  if (absl::Status s = UseClientContext(context.env, argc, argv); !s.ok()) return FailLocal(s);
   app.AddFlag("--coordinator", &context.coordinator, "address of the coordinator, host:port");
   app.AddFlag("-o,--output", &context.output, "table, wide, json, yaml or name")
       .OneOf({"table", "wide", "json", "yaml", "name"});
   app.AddFlag("-q,--quiet", &context.quiet, "no progress on stderr");
+
+  AddClientSecurityFlags(&app, &client_context, &security);
 
   AddCurateCommand(&app, &context);
   AddValidateCommand(&app, &context);
   AddPlanCommand(&app, &context);
   AddSubmitCommand(&app, &context);
   AddExtendCommand(&app, &context);
+  AddCloneCommand(&app, &context);
   AddGetCommand(&app, &context);
   AddDescribeCommand(&app, &context);
   AddLogsCommand(&app, &context);
@@ -55,7 +65,11 @@ int main(int argc, char** argv) {
   AddChatCommand(&app, &context);
   AddBenchCommand(&app, &context);
   AddScoreCommand(&app, &context);
+  AddAccessCommands(&app, &context, &security);
   AddLocalCommand(&app, &context);
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
+  ForgetClientEnvironment();
+  if (absl::Status s = CheckClientSecurity(context.env, security, context.clock->Now()); !s.ok())
+    return FailLocal(s);
   return context.run ? context.run() : kExitUsageError;
 }

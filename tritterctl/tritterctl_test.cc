@@ -235,6 +235,10 @@ TEST_F(WithCoordinator, AnUnknownRunIsFiveWithTheServersHint) {
        std::vector<std::vector<std::string>>{{"describe", "no"},
                                              {"get", "runs", "no"},
                                              {"get", "checkpoints", "no"},
+                                             {"get", "epochs", "no"},
+                                             {"clone", "no"},
+                                             {"kill", "no"},
+                                             {"events", "no", "--follow"},
                                              {"wait", "no"},
                                              {"logs", "no"},
                                              {"events", "no"},
@@ -277,6 +281,19 @@ TEST_F(WithCoordinator, NamesAndTables) {
   EXPECT_THAT(Ask({"get", "runs", "-o", "yaml"}).out, StartsWith("runs:\n  - run_id: r-1\n"));
   EXPECT_THAT(Ask({"describe", "demo"}).out, HasSubstr("40 of 100"));
   EXPECT_THAT(Ask({"logs", "demo"}).out, HasSubstr("worker-0 line 2\n"));
+  EXPECT_EQ(Ask({"get", "epochs", "demo", "-o", "name"}).out, "2\n");
+  EXPECT_THAT(Ask({"get", "epochs", "demo"}).out, HasSubstr("20 to 40"));
+  EXPECT_THAT(Ask({"describe", "demo"}).out, HasSubstr("\nepochs\nEPOCH"))
+      << "which epochs there were";
+}
+
+TEST_F(WithCoordinator, FollowedEventsEndWithTheRun) {
+  v1::Run run = coordinator_.run();
+  run.set_state(v1::RUN_STATE_FAILED);
+  coordinator_.SetRun(run);
+  const Outcome o = Ask({"events", "demo", "-f", "-o", "json"});
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(OrderedJson::parse(o.out)["id"], 7) << "one object a line";
 }
 
 TEST_F(WithCoordinator, PauseResumeCancel) {
@@ -285,6 +302,18 @@ TEST_F(WithCoordinator, PauseResumeCancel) {
   EXPECT_EQ(Ask({"resume", "demo", "-o", "name"}).out, "r-1\n");
   EXPECT_EQ(Ask({"cancel", "demo"}).code, 0);
   EXPECT_EQ(coordinator_.run().state(), v1::RUN_STATE_CANCELLED);
+}
+
+TEST_F(WithCoordinator, KillEndsARunAndAChangeIsSentWithAnIdOfItsOwn) {
+  EXPECT_EQ(Ask({"kill", "demo"}).code, 0);
+  EXPECT_EQ(coordinator_.run().state(), v1::RUN_STATE_CANCELLED);
+  const std::string run = "examples/shakespeare/run.yaml";
+  EXPECT_EQ(Ask({"submit", run}).code, 0);
+  EXPECT_EQ(Ask({"submit", run}).code, 0);
+  ASSERT_EQ(coordinator_.submitted().size(), 2u);
+  const std::string first = coordinator_.submitted()[0].idempotency_key();
+  EXPECT_FALSE(first.empty());
+  EXPECT_NE(first, coordinator_.submitted()[1].idempotency_key());
 }
 
 TEST_F(WithCoordinator, WaitSaysHowTheRunEnded) {

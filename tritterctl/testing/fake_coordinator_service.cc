@@ -200,6 +200,7 @@ grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEve
   if (!request->run().empty()) {
     if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
   }
+  if (request->after_id() >= 7) return grpc::Status::OK;
   v1::Event* event = response->add_events();
   event->set_id(7);
   event->set_time_ms(1700000000000);
@@ -217,6 +218,18 @@ grpc::Status FakeCoordinator::ListCheckpoints(grpc::ServerContext*,
   checkpoint->set_step(20);
   checkpoint->set_path("/elsewhere/checkpoints/step-00000020");
   checkpoint->set_bytes(1000);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeCoordinator::ListEpochs(grpc::ServerContext*, const v1::ListEpochsRequest* request,
+                                         v1::ListEpochsResponse* response) {
+  if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
+  v1::Epoch* epoch = response->add_epochs();
+  epoch->set_epoch(2);
+  epoch->set_start_step(20);
+  epoch->set_end_step(40);
+  epoch->set_end_reason("worker worker-0 lost: stream broken");
+  epoch->add_members()->set_worker("worker-0");
   return grpc::Status::OK;
 }
 

@@ -54,6 +54,8 @@ class FakeCoordinator final : public v1::RunService::Service {
                           v1::ListEventsResponse*) override;
   grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
                                v1::ListCheckpointsResponse*) override;
+  grpc::Status ListEpochs(grpc::ServerContext*, const v1::ListEpochsRequest*,
+                          v1::ListEpochsResponse*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse*) override;
   grpc::Status StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest*,
