@@ -1,0 +1,41 @@
+// Somebody who submits runs, pauses and resumes them, changes his mind, repeats what got no answer.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/invariants.h"
+#include "tests/simulation/network.h"
+#include "tests/simulation/oracle.h"
+
+namespace tritter::simulation {
+
+class User : public Process, public std::enable_shared_from_this<User> {
+ public:
+  User(World* world, Network* network, Invariants* invariants, int host)
+      : world_(world), network_(network), invariants_(invariants), host_(host) {}
+
+  int host() const override { return host_; }
+  void Later(absl::Duration delay, std::function<void()> act) override {
+    world_->After(delay, std::move(act));
+  }
+
+  // Until it is answered.
+  void Submit(const RunWish& wish);
+  // Pause, resume, cancel or cancel at once one of the runs; a refusal is an answer.
+  enum class Wish { kPause, kResume, kCancel, kCancelNow };
+  void Ask(const std::string& run, Wish wish);
+  bool waits() const { return unanswered_ > 0; }
+
+ private:
+  World* const world_;
+  Network* const network_;
+  Invariants* const invariants_;
+  const int host_;
+  int unanswered_ = 0;  // submissions
+};
+
+}  // namespace tritter::simulation
