@@ -1,0 +1,38 @@
+// A training run on real processes into whose course somebody steps.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tests/chaos/course.h"
+#include "tests/e2e/cluster.h"
+
+namespace tritter::chaos {
+
+inline constexpr int kSceneSteps = 80;
+
+// Workers are called w0, w1, …
+struct Scene {
+  std::string name;
+  int workers = 2;
+  std::map<std::string, std::string> overrides = {};  // of e2e::RunYaml
+  e2e::Launch coordinator = {};
+  std::function<e2e::Launch(int worker)> worker = [](int) { return e2e::Launch(); };
+  std::function<absl::Status(const std::string& folder)> prepare =
+      {};  // before anything is started
+  // Called when the run has passed step 25, with a checkpoint of step 20.
+  std::function<absl::Status(e2e::Cluster&, const std::string& run)> disturb = {};
+};
+
+// From an empty folder to the end of the run. Internal: it did not complete, with its reason and
+// the ends of all logs.
+absl::StatusOr<Course> Play(const Scene& scene);
+
+// Waits until the run has live members and a step beyond `step`.
+absl::StatusOr<v1::Run> AwaitTraining(e2e::Cluster& cluster, const std::string& run, int64_t step,
+                                      uint64_t epoch = 0);
+
+}  // namespace tritter::chaos
