@@ -12,16 +12,18 @@ const std::map<std::string, std::set<std::string>>& MayKnow() {
   static const auto* const table = new std::map<std::string, std::set<std::string>>{
       {"common", {}},
       {"proto", {}},
+      {"access", {"common", "proto"}},
       {"kernels", {}},
       {"model", {"kernels", "common"}},
       {"curation", {"model", "common"}},
       {"monitoring", {"common"}},
       // curation: shard manifests and the sample order, to refuse missing data and too many passes
       // at submission.
-      {"coordinator", {"proto", "model", "curation", "common", "monitoring"}},
-      {"worker", {"kernels", "model", "curation", "proto", "common", "monitoring"}},
-      {"inference", {"kernels", "model", "proto", "common", "monitoring"}},
-      {"tritterctl", {"proto", "model", "curation", "kernels", "common"}},  // kernels: bench
+      {"coordinator", {"access", "proto", "model", "curation", "common", "monitoring"}},
+      {"worker", {"access", "kernels", "model", "curation", "proto", "common", "monitoring"}},
+      {"inference", {"access", "kernels", "model", "proto", "common", "monitoring"}},
+      {"tritterctl",
+       {"access", "proto", "model", "curation", "kernels", "common"}},  // kernels: bench
   };
   return *table;
 }
@@ -30,7 +32,7 @@ bool IsTorch(const std::string& label) { return absl::StartsWith(label, "@torch/
 
 bool IsGrpc(const std::string& label) {
   return label == "//third_party/system:grpc" || label == "//third_party/system:grpc_reflection" ||
-         label == "//proto:tritter_grpc";
+         label == "//proto:tritter_grpc" || label == "//proto:access_grpc";
 }
 
 bool IsAbseil(const std::string& label) { return label == "//third_party/system:absl"; }

@@ -28,10 +28,14 @@ std::string Tail(const std::string& path, size_t bytes = 1500) {
   return text->size() > bytes ? text->substr(text->size() - bytes) : *text;
 }
 
-absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(std::vector<std::string> argv,
-                                                  const std::string& log) {
+absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(const std::vector<std::string>& argv,
+                                                  const std::string& log,
+                                                  const Launch& launch = {}) {
   SubprocessOptions options;
-  options.argv = std::move(argv);
+  options.argv = launch.prefix;
+  options.argv.insert(options.argv.end(), argv.begin(), argv.end());
+  options.argv.insert(options.argv.end(), launch.flags.begin(), launch.flags.end());
+  options.environment = launch.environment;
   options.output = SubprocessOptions::Output::kFile;
   options.output_path = log;
   return Subprocess::Start(options);
@@ -103,26 +107,37 @@ absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subproce
       absl::StrCat(ready_file, " did not appear within 30 s\n", Tail(log)));
 }
 
-absl::Status Cluster::StartCoordinator() {
+absl::Status Cluster::StartCoordinator(const Launch& launch) {
   const std::string ready =
       JoinPath(folder_, absl::StrCat("coordinator-", ++incarnation_, ".json"));
   const std::string log = JoinPath(folder_, "coordinator.log");
   ASSIGN_OR_RETURN(coordinator_, Spawn({Binary("tritter_coordinator"), "--listen",
-                                        address_.empty() ? "127.0.0.1:0" : address_,
+                                        address_.empty() ? launch.host + ":0" : address_,
                                         "--metrics-listen", "127.0.0.1:0", "--data-dir",
                                         JoinPath(folder_, "data"), "--ready-file", ready},
-                                       log));
+                                       log, launch));
   ASSIGN_OR_RETURN(address_, WaitForReady(ready, *coordinator_, log));
   runs_ =
       v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   return absl::OkStatus();
 }
 
-absl::Status Cluster::StartWorker(const std::string& name) {
+absl::Status Cluster::StartWorker(const std::string& name, const Launch& launch) {
+  launches_[name] = launch;
   ASSIGN_OR_RETURN(workers_[name],
                    Spawn({Binary("tritter_worker"), "--coordinator", address_, "--name", name,
                           "--threads", "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
-                         JoinPath(folder_, absl::StrCat(name, ".log"))));
+                         JoinPath(folder_, absl::StrCat(name, ".log")), launch));
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::Supervise() {
+  constexpr int kWishesRestart = 75;  // kExitRestart of the worker
+  for (const auto& [name, launch] : std::map<std::string, Launch>(launches_)) {
+    const std::optional<ExitStatus> exit = workers_[name]->Poll();
+    if (exit.has_value() && exit->code == kWishesRestart)
+      RETURN_IF_ERROR(StartWorker(name, launch));
+  }
   return absl::OkStatus();
 }
 
@@ -157,6 +172,7 @@ absl::StatusOr<v1::Run> Cluster::WaitFor(const std::string& run,
   const absl::Duration end = Clock::Real()->Monotonic() + timeout;
   absl::StatusOr<v1::Run> last = absl::UnknownError("never asked");
   while (Clock::Real()->Monotonic() < end) {
+    RETURN_IF_ERROR(Supervise());
     last = Get(run);
     if (last.ok() && done(*last)) return last;
     Clock::Real()->Sleep(absl::Milliseconds(10));

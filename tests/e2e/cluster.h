@@ -25,6 +25,14 @@ using State = std::map<std::string, std::string>;
 absl::Status MakeShards(const std::string& folder);
 std::string RunYaml(const std::string& name, const std::map<std::string, std::string>& overrides);
 
+// How and where a process is started, beside what the cluster says itself.
+struct Launch {
+  std::vector<std::string> prefix = {};       // before the program, e.g. {"nsenter", …}
+  std::vector<std::string> environment = {};  // NAME=value
+  std::vector<std::string> flags = {};
+  std::string host = "127.0.0.1";  // of the coordinator: where it listens
+};
+
 // Owned by one test; one thread. Everything it started is killed by its destructor. Several
 // clusters may run at once.
 class Cluster {
@@ -32,16 +40,19 @@ class Cluster {
   // `folder` must hold shards/ (MakeShards); data, logs and ready files go there too.
   explicit Cluster(std::string folder) : folder_(std::move(folder)) {}
 
-  absl::Status StartCoordinator();  // the second time on the same port and store
-  absl::Status StartWorker(const std::string& name);
+  // The second time on the same port and store.
+  absl::Status StartCoordinator(const Launch& launch = {});
+  absl::Status StartWorker(const std::string& name, const Launch& launch = {});
   void KillCoordinator();                    // SIGKILL
   void KillWorker(const std::string& name);  // SIGKILL
   Subprocess* worker(const std::string& name) { return workers_[name].get(); }
+  Subprocess* coordinator() { return coordinator_.get(); }
 
   absl::StatusOr<std::string> Submit(const std::string& yaml);  // run id
   absl::StatusOr<v1::Run> Get(const std::string& run);
-  // Asks until `done` is true of the run. DeadlineExceeded with the last state, reason and the ends
-  // of the logs.
+  // Asks until `done` is true of the run; workers that ended with the wish to be started again
+  // (exit code 75) are, as by a supervisor. DeadlineExceeded with the last state, reason and the
+  // ends of the logs.
   absl::StatusOr<v1::Run> WaitFor(const std::string& run,
                                   const std::function<bool(const v1::Run&)>& done,
                                   absl::Duration timeout = absl::Seconds(120));
@@ -53,11 +64,14 @@ class Cluster {
   std::string LogTails() const;
 
  private:
+  absl::Status Supervise();
+
   std::string folder_;
   std::string address_;
   int incarnation_ = 0;
   std::unique_ptr<Subprocess> coordinator_;
   std::map<std::string, std::unique_ptr<Subprocess>> workers_;
+  std::map<std::string, Launch> launches_;  // of the workers
   std::unique_ptr<v1::RunService::Stub> runs_;
 };
 
