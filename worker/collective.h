@@ -41,6 +41,9 @@ class Collective {
                                                              int device = -1) = 0;
   virtual absl::Status AllReduceSum(double* data, int64_t count) = 0;       // blocking, CPU
   virtual absl::Status Broadcast(void* data, int64_t bytes, int root) = 0;  // blocking, CPU
+  // Every rank's `bytes` bytes at `own`, as many on each, to `all` [world_size, bytes] in the order
+  // of the ranks. `own` must not lie in `all`. Blocking, CPU.
+  virtual absl::Status AllGather(const void* own, int64_t bytes, void* all) = 0;
   // From any thread: every pending and later operation fails with Aborted within seconds.
   virtual void Abort(absl::string_view reason) = 0;
 };

@@ -107,6 +107,16 @@ class GlooCollective final : public Collective {
     return work.ok() ? (*work)->Wait() : work.status();
   }
 
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    at::Tensor gathered = at::empty({bytes * world_size_}, at::kByte);
+    at::Tensor sent = at::empty({bytes}, at::kByte);
+    std::memcpy(sent.data_ptr(), own, bytes);
+    auto work = Start(all, std::move(gathered), "all-gather", [&](std::vector<at::Tensor>& t) {
+      return group_->_allgather_base(t.front(), sent);
+    });
+    return work.ok() ? (*work)->Wait() : work.status();
+  }
+
   void Abort(absl::string_view reason) override {
     (void)Break(state_, group_, absl::AbortedError(reason));
   }

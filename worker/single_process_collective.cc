@@ -1,3 +1,4 @@
+#include <cstring>
 #include <utility>
 
 #include "common/mutex.h"
@@ -22,6 +23,11 @@ class SingleProcess final : public Collective {
     if (root != 0)
       return absl::InvalidArgumentError("broadcast from a rank other than 0 in a group of one");
     return state();
+  }
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    if (absl::Status s = state(); !s.ok()) return s;
+    std::memcpy(all, own, bytes);
+    return absl::OkStatus();
   }
   void Abort(absl::string_view reason) override {
     MutexLock lock(&mu_);

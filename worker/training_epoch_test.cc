@@ -40,6 +40,9 @@ class DyingCollective final : public Collective {
   absl::Status Broadcast(void* data, int64_t bytes, int root) override {
     return real_->Broadcast(data, bytes, root);
   }
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    return real_->AllGather(own, bytes, all);
+  }
   void Abort(absl::string_view reason) override { real_->Abort(reason); }
 
  private:

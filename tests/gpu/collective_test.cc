@@ -34,6 +34,9 @@ class OverHostMemory final : public Collective {
   absl::Status Broadcast(void* data, int64_t bytes, int root) override {
     return on_device_->Broadcast(data, bytes, root);
   }
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    return on_device_->AllGather(own, bytes, all);
+  }
   void Abort(absl::string_view reason) override { on_device_->Abort(reason); }
 
  private:

@@ -69,6 +69,17 @@ class NcclCollective final : public Collective {
     });
   }
 
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    at::Tensor sent;
+    return ThroughDevice(all, at::kByte, bytes * world_size_, "all-gather",
+                         [&](std::vector<at::Tensor>& t) {
+                           sent = at::empty({bytes}, at::dtype(at::kByte));
+                           std::memcpy(sent.mutable_data_ptr(), own, bytes);
+                           sent = sent.to(device_);
+                           return group_->_allgather_base(t.front(), sent);
+                         });
+  }
+
   void Abort(absl::string_view reason) override {
     {
       MutexLock lock(&mu_);

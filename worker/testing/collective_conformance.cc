@@ -111,6 +111,25 @@ TEST_P(CollectiveConformance, BroadcastsFromEveryRank) {
   }
 }
 
+TEST_P(CollectiveConformance, GathersTheBytesOfAllInTheOrderOfTheRanks) {
+  for (const int64_t bytes : {1, 5, 1000, 300001}) {
+    std::vector<std::string> own, all(world(), std::string(bytes * world(), '?'));
+    std::string want;
+    for (int r = 0; r < world(); ++r) {
+      own.push_back(std::string(bytes, static_cast<char>('a' + r)));
+      own.back().back() = static_cast<char>('A' + r);
+      want += own.back();
+    }
+    const std::vector<std::string> before = own;
+    OnEveryRank([&](int r) {
+      for (int repeat = 0; repeat < 2; ++repeat)
+        EXPECT_OK(group_[r]->AllGather(own[r].data(), bytes, all[r].data()));
+    });
+    for (int r = 0; r < world(); ++r) EXPECT_EQ(all[r], want) << "rank " << r << ", " << bytes;
+    EXPECT_EQ(own, before);
+  }
+}
+
 TEST_P(CollectiveConformance, RefusesARootThatIsNotThere) {
   char byte = 0;
   EXPECT_THAT(group_[0]->Broadcast(&byte, 1, world()),
@@ -126,6 +145,9 @@ TEST_P(CollectiveConformance, FailsEverythingWithAbortedAfterAbort) {
     double d = 1;
     EXPECT_THAT(group_[r]->AllReduceSum(&d, 1), StatusIs(absl::StatusCode::kAborted, testing::_));
     EXPECT_THAT(group_[r]->Broadcast(&d, 8, 0), StatusIs(absl::StatusCode::kAborted, testing::_));
+    std::vector<double> all(world());
+    EXPECT_THAT(group_[r]->AllGather(&d, 8, all.data()),
+                StatusIs(absl::StatusCode::kAborted, testing::_));
   });
 }
 

@@ -23,6 +23,17 @@ void Copy(const std::vector<void*>& buffers, int64_t bytes, int root) {
   }
 }
 
+// Each rank's part stands in its place of its own buffer.
+void Exchange(const std::vector<void*>& buffers, int64_t bytes, int) {
+  for (size_t from = 0; from < buffers.size(); ++from) {
+    const int64_t at = static_cast<int64_t>(from) * bytes;
+    const char* part = static_cast<const char*>(buffers[from]) + at;
+    for (size_t to = 0; to < buffers.size(); ++to) {
+      if (to != from) std::memcpy(static_cast<char*>(buffers[to]) + at, part, bytes);
+    }
+  }
+}
+
 class FakeCollective : public Collective {
  public:
   FakeCollective(std::shared_ptr<FakeGroup> group, int rank)
@@ -43,6 +54,10 @@ class FakeCollective : public Collective {
           absl::StrCat("root ", root, " of ", world_size(), " ranks"));
     }
     return group_->Wait(rank_, group_->Join(rank_, data, bytes, root, Copy));
+  }
+  absl::Status AllGather(const void* own, int64_t bytes, void* all) override {
+    std::memcpy(static_cast<char*>(all) + rank_ * bytes, own, bytes);
+    return group_->Wait(rank_, group_->Join(rank_, all, bytes, 0, Exchange));
   }
   void Abort(absl::string_view reason) override { group_->Abort(rank_, std::string(reason)); }
 
