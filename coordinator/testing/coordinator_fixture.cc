@@ -23,7 +23,7 @@ absl::Status DirectApi::OpenSession(const v1::Heartbeat& first) {
 }
 
 std::vector<v1::Command> DirectApi::TakeCommands() {
-  return sink_ == nullptr ? std::vector<v1::Command>() : std::exchange(sink_->commands, {});
+  return sink_ == nullptr ? std::vector<v1::Command>() : sink_->Take();
 }
 
 std::string RunYaml(const std::string& name, int64_t steps, int64_t workers,

@@ -7,8 +7,10 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/mutex.h"
 #include "common/testing/fake_clock.h"
 #include "common/testing/memory_env.h"
 #include "coordinator/coordinator.h"
@@ -48,13 +50,23 @@ class SlowEnv : public MemoryEnv {
   std::function<void(const std::string& path)> on_map;
 };
 
-// Commands collected for one worker.
+// Commands collected for one worker. Thread-safe: a coordinator with threads of its own pushes from
+// them.
 class RecordingSink : public CommandSink {
  public:
-  void Push(const v1::Command& command) override { commands.push_back(command); }
-  void Close(const absl::Status& status) override { closed = status; }
-  std::vector<v1::Command> commands;
-  absl::Status closed;
+  void Push(const v1::Command& command) override {
+    MutexLock lock(&mu_);
+    commands_.push_back(command);
+  }
+  void Close(const absl::Status&) override {}
+  std::vector<v1::Command> Take() {
+    MutexLock lock(&mu_);
+    return std::exchange(commands_, {});
+  }
+
+ private:
+  Mutex mu_;
+  std::vector<v1::Command> commands_ GUARDED_BY(mu_);
 };
 
 // The coordinator may be replaced (restarted) behind it.

@@ -46,25 +46,35 @@ SimulationResult Hold(uint64_t first, int seeds, const SimulationOptions& option
   return sum;
 }
 
+// Sanitizers look for what a step does to memory, not for what a rare order of steps decides: a
+// part of the seeds, at twenty times the cost each.
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+constexpr int kShare = 10;
+#else
+constexpr int kShare = 1;
+#endif
+
 // A thousand seeds, in parts that run beside each other.
 class SeedsTest : public testing::TestWithParam<int> {};
 
 TEST_P(SeedsTest, EveryPromiseHolds) {
-  constexpr int kSeeds = 250;
-  const SimulationResult sum = Hold(static_cast<uint64_t>(1 + GetParam() * kSeeds), kSeeds, {});
+  constexpr int kPart = 250, kSeeds = kPart / kShare;
+  const SimulationResult sum = Hold(static_cast<uint64_t>(1 + GetParam() * kPart), kSeeds, {});
   // It is a storm: what it proves rests on these.
-  EXPECT_GT(sum.failures, 1250);
-  EXPECT_GT(sum.epochs_lost, 200);
-  EXPECT_GT(sum.runs_completed, 250);
-  EXPECT_GT(sum.samples_committed, 25000);
+  EXPECT_GT(sum.failures, 5 * kSeeds);
+  EXPECT_GT(sum.epochs_lost, kSeeds * 4 / 5);
+  EXPECT_GT(sum.runs_completed, kSeeds);
+  EXPECT_GT(sum.samples_committed, 100 * kSeeds);
 }
 
 INSTANTIATE_TEST_SUITE_P(Simulation, SeedsTest, testing::Range(0, 4));
 
 TEST(Simulation, EveryPromiseHoldsWithRecordsInSqlite) {
   const std::string folder = std::filesystem::exists("/dev/shm") ? "/dev/shm" : testing::TempDir();
-  const SimulationResult sum = Hold(1, 40, {.weather = Weather::kStorm, .sqlite_folder = folder});
-  EXPECT_GT(sum.epochs_lost, 40);
+  constexpr int kSeeds = 40 / kShare;
+  const SimulationResult sum =
+      Hold(1, kSeeds, {.weather = Weather::kStorm, .sqlite_folder = folder});
+  EXPECT_GT(sum.epochs_lost, kSeeds);
 }
 
 TEST(Simulation, OneSeedIsOneHistory) {
