@@ -23,19 +23,21 @@ absl::StatusOr<std::string> TokenIn(absl::string_view text, absl::string_view fi
 }
 
 absl::Status CheckClientSecurity(Env* env, const ClientSecurity& s, absl::Time now) {
+  const std::string& f = s.flag_prefix;
   if (s.tls_certificate.empty() != s.tls_key.empty()) {
     return absl::InvalidArgumentError(
-        s.tls_key.empty() ? "--tls-cert: comes with --tls-key, the certificate's private key"
-                          : "--tls-key: comes with --tls-cert, the key's certificate");
+        s.tls_key.empty()
+            ? absl::StrCat(f, "tls-cert: comes with ", f, "tls-key, the certificate's private key")
+            : absl::StrCat(f, "tls-key: comes with ", f, "tls-cert, the key's certificate"));
   }
   if (!s.tls_certificate.empty() && !s.tls()) {
     return absl::InvalidArgumentError(
-        "--tls-cert: is shown over TLS only; give --tls-ca, the certificates that sign the "
-        "server's");
+        absl::StrCat(f, "tls-cert: is shown over TLS only; give ", f,
+                     "tls-ca, the certificates that sign the server's"));
   }
   if (!s.tls_server_name.empty() && !s.tls()) {
     return absl::InvalidArgumentError(
-        "--tls-server-name: a server has a name over TLS only; give --tls-ca");
+        absl::StrCat(f, "tls-server-name: a server has a name over TLS only; give ", f, "tls-ca"));
   }
   const std::string authority = s.tls_authority == kSystemAuthorities ? "" : s.tls_authority;
   RETURN_IF_ERROR(CheckTlsFiles(env, {s.tls_certificate, s.tls_key, authority}, now));
@@ -52,10 +54,10 @@ absl::Status CheckServerAddress(absl::string_view flag, const std::string& addre
   if (!at.ok()) return Annotate(at.status(), flag);
   if (s.tls() || s.insecure || IsLoopback(at->host)) return absl::OkStatus();
   if (s.token.empty() && s.token_file.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      flag, ": the token would travel unencrypted to ", address,
-      "; give --tls-ca, the certificates that sign the server's, or say --insecure on a network "
-      "that you trust"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": the token would travel unencrypted to ", address, "; give ",
+                   s.flag_prefix, "tls-ca, the certificates that sign the server's, or say ",
+                   s.flag_prefix, "insecure on a network that you trust"));
 }
 
 TokenSource::TokenSource(Env* env, Clock* clock, const ClientSecurity& security)

@@ -22,6 +22,7 @@ struct ClientSecurity {
   std::string token_file;                // its first line; empty: no token
   std::string token;                     // where there is no file
   bool insecure = false;                 // tokens also travel unencrypted beyond loopback
+  std::string flag_prefix = "--";        // of the flags that errors name: "--" of --tls-ca
 
   bool tls() const { return !tls_authority.empty(); }
 };

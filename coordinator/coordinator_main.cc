@@ -133,7 +133,9 @@ absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::stri
                                    const ExportOptions& how) {
     return Export(files.get(), checkpoint, path, how);
   };
-  dependencies.load_model = LoadModelOnServer;
+  dependencies.load_model = [&o](const std::string& server, const std::string& model) {
+    return LoadModelOnServer(o.inference_security, server, model);
+  };
   ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
                    Coordinator::Start(dependencies, options));
   CoordinatorMetrics& metrics = monitoring->metrics;
@@ -192,6 +194,7 @@ StoreChoice ChosenStore(const ServerOptions& o) {
 
 absl::Status Serve(const ServerOptions& o) {
   RETURN_IF_ERROR(CheckTlsFiles(Env::Real(), o.security.files(), Clock::Real()->Now()));
+  RETURN_IF_ERROR(CheckClientSecurity(Env::Real(), o.inference_security, Clock::Real()->Now()));
   ASSIGN_OR_RETURN(
       const std::unique_ptr<AccessControl> access,
       AccessControl::Open(Env::Real(), Clock::Real(),
@@ -250,6 +253,22 @@ int Main(int argc, char** argv) {
               "host:port of a server that jobs `serve` have load models (repeatable)");
   app.AddFlag("--model-root", &options.model_root,
               "folder for these models: the servers' --model-root as this process sees it");
+  ClientSecurity& inference = options.inference_security;
+  inference.flag_prefix = "--inference-";
+  app.AddFlag(
+      "--inference-tls-ca", &inference.tls_authority,
+      "speak TLS with the inference servers; certificates (PEM) that sign theirs, or system");
+  app.AddFlag("--inference-tls-cert", &inference.tls_certificate,
+              "certificate shown to the inference servers, of mutual TLS (PEM)");
+  app.AddFlag("--inference-tls-key", &inference.tls_key,
+              "private key of --inference-tls-cert (PEM)");
+  app.AddFlag("--inference-tls-server-name", &inference.tls_server_name,
+              "name expected in their certificates; empty: the host of each address");
+  app.AddFlag("--inference-token-file", &inference.token_file,
+              "file whose first line is the token shown to the inference servers (role operate); "
+              "read again when it changes");
+  app.AddFlag("--inference-insecure", &inference.insecure,
+              "the token may travel unencrypted to an inference server beyond loopback");
   app.AddFlag("--ready-file", &options.ready_file,
               "JSON with the chosen addresses, written once ready");
   AddServerSecurityFlags(&app, &options.security);

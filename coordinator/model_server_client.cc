@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "access/rpc_channel_client.h"
 #include "inference/grpc_predict_v2.grpc.pb.h"
 
 namespace tritter {
@@ -11,11 +12,12 @@ namespace {
 constexpr std::chrono::minutes kLongestLoad(10);
 }  // namespace
 
-absl::Status LoadModelOnServer(const std::string& server, const std::string& model) {
+absl::Status LoadModelOnServer(const ClientSecurity& security, const std::string& server,
+                               const std::string& model) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // no pause of an earlier attempt
-  const auto stub = inference::GRPCInferenceService::NewStub(
-      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments));
+  const auto stub =
+      inference::GRPCInferenceService::NewStub(MakeRpcChannel(server, security, arguments));
   inference::RepositoryModelLoadRequest request;
   request.set_model_name(model);
   inference::RepositoryModelLoadResponse response;

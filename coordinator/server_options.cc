@@ -27,8 +27,7 @@ absl::Status CheckServerOptions(const ServerOptions& o) {
     }
   }
   for (const std::string& server : o.inference_servers) {
-    absl::StatusOr<HostPort> at = ParseHostPort(server);
-    if (!at.ok()) return Annotate(at.status(), "--inference-server");
+    RETURN_IF_ERROR(CheckServerAddress("--inference-server", server, o.inference_security));
   }
   if (o.inference_servers.empty() != o.model_root.empty()) {
     return absl::InvalidArgumentError(

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "access/client_security.h"
 #include "access/server_security.h"
 
 namespace tritter {
@@ -18,13 +19,15 @@ struct ServerOptions {
   std::vector<std::string> roots;              // empty: data of runs may lie anywhere
   std::vector<std::string> inference_servers;  // host:port
   std::string model_root;                      // with them
+  ClientSecurity inference_security;           // of the connections to them
   std::string ready_file;
   ServerSecurity security;
 };
 
 // InvalidArgument: an address that cannot be read, one beyond loopback without what
 // server_security.h asks for or without a root (then whoever may submit could have any folder
-// read), no data folder.
+// read), no data folder, a token that would travel unencrypted to an inference server. Files are
+// not looked at.
 absl::Status CheckServerOptions(const ServerOptions& options);
 // {"address": …, "metrics_address": …, "pid": …, "leads": …}; the address is empty on standby.
 std::string ReadyJson(const std::string& address, const std::string& metrics_address, int64_t pid);

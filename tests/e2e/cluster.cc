@@ -200,16 +200,23 @@ std::string Cluster::LogTails() const {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<ModelServer>> ModelServer::Start(const std::string& folder,
-                                                                const std::string& model) {
+absl::StatusOr<std::unique_ptr<ModelServer>> ModelServer::Start(
+    const std::string& folder, const std::vector<std::string>& flags) {
   auto server = std::make_unique<ModelServer>();
   const std::string ready = JoinPath(folder, "inference.json"),
                     log = JoinPath(folder, "inference.log");
   (void)Env::Real()->RemoveFile(ready);
-  ASSIGN_OR_RETURN(server->process_, Spawn({Binary("tritter_inference"), "--model", model,
-                                            "--listen", "127.0.0.1:0", "--metrics-listen",
-                                            "127.0.0.1:0", "--threads", "1", "--ready-file", ready},
-                                           log));
+  std::vector<std::string> argv = {Binary("tritter_inference"),
+                                   "--listen",
+                                   "127.0.0.1:0",
+                                   "--metrics-listen",
+                                   "127.0.0.1:0",
+                                   "--threads",
+                                   "1",
+                                   "--ready-file",
+                                   ready};
+  argv.insert(argv.end(), flags.begin(), flags.end());
+  ASSIGN_OR_RETURN(server->process_, Spawn(std::move(argv), log));
   ASSIGN_OR_RETURN(server->address_, WaitForReady(ready, *server->process_, log));
   server->stub_ = v1::InferenceService::NewStub(
       grpc::CreateChannel(server->address_, grpc::InsecureChannelCredentials()));

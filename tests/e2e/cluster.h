@@ -75,11 +75,11 @@ class Cluster {
   std::unique_ptr<v1::RunService::Stub> runs_;
 };
 
-// An inference worker on a packed model.
+// An inference worker; `flags` say which models it has, e.g. {"--model", path}.
 class ModelServer {
  public:
   static absl::StatusOr<std::unique_ptr<ModelServer>> Start(const std::string& folder,
-                                                            const std::string& model);
+                                                            const std::vector<std::string>& flags);
   v1::InferenceService::Stub& stub() { return *stub_; }
   const std::string& address() const { return address_; }
   Subprocess& process() { return *process_; }

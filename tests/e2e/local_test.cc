@@ -93,7 +93,7 @@ TEST(Local, TrainsExportsServesAndCompletesAPrompt) {
   ASSERT_OK_AND_ASSIGN(RunResult verify, RunCommand({Binary("tritterctl"), "verify", model}));
   EXPECT_TRUE(verify.exit.ok()) << verify.output;
 
-  ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, model));
+  ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, {"--model", model}));
   auto generate = [&](const std::string& seed) {
     auto r = RunCommand({Binary("tritterctl"), "generate", "--server", server->address(),
                          "--max-tokens", "40", "--temperature", "0.8", "--seed", seed, "ROMEO:"});

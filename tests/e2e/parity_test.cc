@@ -93,7 +93,8 @@ TEST_P(Parity, WorkerAndServedModelAgree) {
   ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options));
   ASSERT_OK(trainer->Load(*checkpoint));
 
-  ASSERT_OK_AND_ASSIGN(auto server, ModelServer::Start(folder, run.artifacts(0).path()));
+  ASSERT_OK_AND_ASSIGN(auto server,
+                       ModelServer::Start(folder, {"--model", run.artifacts(0).path()}));
   const char* prompts[kPrompts] = {
       "ROMEO:",     "JULIET:",  "First Citizen:", "What light",  "O,",          "KING RICHARD III:",
       "To be",      "My lord,", "Now is the",     "Good morrow", "GLOUCESTER:", "The",

@@ -31,9 +31,9 @@ class Secured : public ::testing::Test {
     Write("other.pem", TestAuthority("another authority").pem());
     Write("server.pem", server.certificate);
     Write("server.key", server.key);
-    Write("access.yaml",
-          absl::StrCat("tokens:\n", Token("gpu7", {"worker"}),
-                       Token("alice", {"submit", "operate"}), Token("looker", {"read"})));
+    Write("access.yaml", absl::StrCat("tokens:\n", Token("gpu7", {"worker"}),
+                                      Token("alice", {"submit", "operate"}),
+                                      Token("looker", {"read"}), Token("deployer", {"operate"})));
   }
 
   std::string In(const std::string& name) const { return JoinPath(folder_, name); }
@@ -126,6 +126,47 @@ TEST_F(Secured, WorkersAndPeopleJoinWithTlsAndATokenAndNobodyElse) {
   const RunResult renamed = Ctl({"--context", "renamed", "get", "runs"});
   EXPECT_EQ(renamed.exit.code, 3) << renamed.output;
   EXPECT_THAT(renamed.output, HasSubstr("(--tls-server-name)"));
+}
+
+TEST_F(Secured, AJobServesOnAServerThatSpeaksTlsAndAsksForATokenOfRoleOperate) {
+  ASSERT_OK(Env::Real()->CreateDirs(In("models")));
+  ASSERT_OK_AND_ASSIGN(auto server,
+                       ModelServer::Start(folder_, {"--model-root", In("models"), "--tls-cert",
+                                                    In("server.pem"), "--tls-key", In("server.key"),
+                                                    "--access-file", In("access.yaml")}));
+  Cluster cluster(folder_);
+  const std::vector<std::string> served = {
+      "--inference-server", server->address(), "--model-root",          In("models"),
+      "--inference-tls-ca", In("ca.pem"),      "--inference-token-file"};
+  std::vector<std::string> flags = served;
+  flags.push_back(In("looker.token"));
+  ASSERT_OK(cluster.StartCoordinator({.flags = flags}));
+  ASSERT_OK(cluster.StartWorker("w"));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string trained,
+      cluster.Submit(RunYaml(
+          "trained",
+          {{"steps", "12"}, {"every", "6"}, {"min", "1"}, {"max", "1"}, {"evaluate", "12"}})));
+  ASSERT_OK_AND_ASSIGN(const v1::Run done, cluster.WaitForEnd(trained));
+  ASSERT_EQ(done.state(), v1::RUN_STATE_COMPLETED) << done.reason();
+  const std::string job = "name: online\njob: serve\nof: trained\nserve: {model: shakespeare}\n";
+  ASSERT_OK_AND_ASSIGN(const std::string refused, cluster.Submit(job));
+  ASSERT_OK_AND_ASSIGN(const v1::Run failed, cluster.WaitForEnd(refused));
+  EXPECT_EQ(failed.state(), v1::RUN_STATE_FAILED);
+  EXPECT_THAT(failed.reason(), AllOf(HasSubstr("operate"), HasSubstr(server->address())));
+
+  cluster.KillCoordinator();
+  flags = served;
+  flags.push_back(In("deployer.token"));
+  ASSERT_OK(cluster.StartCoordinator({.flags = flags}));
+  const RunResult again = Ctl({"--coordinator", cluster.address(), "resume", "online"});
+  EXPECT_EQ(again.exit.code, 0) << again.output;
+  ASSERT_OK_AND_ASSIGN(const v1::Run online, cluster.WaitForEnd(refused));
+  EXPECT_EQ(online.state(), v1::RUN_STATE_COMPLETED) << online.reason();
+  const RunResult said = Ctl({"generate", "--server", server->address(), "--tls-ca", In("ca.pem"),
+                              "--token-file", In("alice.token"), "--max-tokens", "8", "ROMEO:"});
+  EXPECT_NE(said.exit.code, 0) << "alice has no role infer: " << said.output;
+  EXPECT_THAT(said.output, HasSubstr("infer"));
 }
 
 }  // namespace
