@@ -197,6 +197,8 @@ class Coordinator {
   // again.
   absl::Status KeepCommitted(const v1::ReportRequest& request, int rank, RunEntry* run)
       REQUIRES(mu_);
+  // Takes out those of steps up to `up_to` that are in the curve of their run already.
+  absl::Status DropKnown(int64_t up_to, std::vector<EvaluationRecord>* evaluations) REQUIRES(mu_);
   // A worker's failure, for CheckEpochs.
   void Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) REQUIRES(mu_);
 

@@ -199,6 +199,59 @@ TEST_F(ElasticTest, ASurvivorGoesOnFromItsMemoryWhereItsCheckpointIsOlder) {
   ExpectWholeCurve(id, 100);
 }
 
+// What a rank 0 took with it is told by who goes on from the same state; what is known stands.
+TEST_F(ElasticTest, StepsThatAnEarlierEpochTrainedAndDidNotReportAreTakenOnce) {
+  const std::string id = InALongPlan(/*min_workers=*/1,
+                                     "checkpoint: {every: 20, keep: 2}\n"
+                                     "evaluation: {every: 45}\n",
+                                     100);
+  a_->mute = true;
+  RoundsUntil([&] { return a_->step() == 46; });
+  Kill(a_);
+  const v1::Assignment second = Assigned(b_, 2);
+  ASSERT_TRUE(second.from_memory());
+  const int64_t start = second.start_step();
+  ASSERT_GE(start, 45);
+  RoundsUntil([&] { return b_->plan().has_value(); });
+  v1::ReportRequest report;
+  *report.mutable_worker() = b_->Identity();
+  report.set_run_id(id);
+  report.set_epoch(2);
+  for (int64_t step = 41; step <= start; ++step) {
+    v1::StepMetrics* m = report.add_steps();
+    m->set_step(step);
+    m->set_epoch(1);
+    m->set_loss(77);
+    m->set_tokens(2048);
+    m->set_step_seconds(1);
+  }
+  for (int i = 0; i < 2; ++i) {
+    v1::EvaluationPoint* e = report.add_evaluations();
+    e->set_step(45);
+    e->set_source("text");
+    e->set_weights("averaged");
+    e->set_loss(77);
+    report.set_request_id(absl::StrCat("request ", i));
+    ASSERT_OK(coordinator_->Report(report));  // again, by another request: nothing is new
+  }
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  ExpectWholeCurve(id, 100);
+  v1::ListMetricsRequest request;
+  request.set_run(id);
+  request.set_first_step(41);
+  ASSERT_OK_AND_ASSIGN(const auto curve, coordinator_->ListMetrics(request));
+  EXPECT_NE(curve.steps(2).loss(), 77) << "43 was reported before";
+  EXPECT_EQ(curve.steps(3).loss(), 77);
+  EXPECT_EQ(curve.steps(3).epoch(), 1u) << "that trained it";
+  EXPECT_EQ(curve.steps(4).loss(), 77);
+  EXPECT_EQ(curve.evaluations(0).step(), 45);
+  EXPECT_EQ(curve.evaluations(0).loss(), 77);
+  int of_45 = 0;
+  for (const auto& e : curve.evaluations()) of_45 += e.step() == 45;
+  EXPECT_EQ(of_45, 1);
+  EXPECT_EQ(Get(id).reported_tokens(), 100 * 2048) << "every step once";
+}
+
 TEST_F(ElasticTest, AThirdWorkerGetsTheStateOfTheSurvivor) {
   const std::string id = InALongPlan();
   AddWorker("a-first");  // rank 0 of the next epoch

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -230,25 +232,31 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (!id.request_id.empty() && epoch != nullptr) batch.requests = {id};
   RunRecord next = run->record;
   double seconds = epoch != nullptr ? epoch->seconds_per_step : 0;
-  // Of an ended epoch no request ids are kept: its steps that are known are not counted again.
+  // Steps up to `first` were trained by an earlier epoch, whose rank 0 may have died with what it
+  // had not told: who goes on from its state tells all of them, and what is known already stands.
+  // Of an ended epoch no request ids are kept: its steps are not counted again.
   std::set<int64_t> known;
-  if (epoch == nullptr && rank == 0 && request.steps_size() > 0) {
+  if (rank == 0 && request.steps_size() > 0 &&
+      (epoch == nullptr || request.steps(0).step() <= first)) {
     ASSIGN_OR_RETURN(
         const std::vector<v1::StepMetrics> curve,
         store_->Metrics(request.run_id(), request.steps(0).step(), 0, kMaxStepsInReport));
     for (const v1::StepMetrics& m : curve) {
-      if (m.epoch() == request.epoch()) known.insert(m.step());
+      if (m.step() <= first || m.epoch() == request.epoch()) known.insert(m.step());
     }
   }
   if (rank == 0) {
     for (const v1::StepMetrics& m : request.steps()) {
-      if (m.step() <= first || m.step() > end) {
+      if (m.step() < 1 || m.step() > end) {
         return absl::InvalidArgumentError(
             absl::StrCat("steps: ", m.step(), " lies outside the plans of epoch ", request.epoch(),
-                         " (", first + 1, " to ", end, ")"));
+                         " (", first + 1, " to ", end, ") and of those before it"));
       }
+      const bool earlier = m.step() <= first;
+      if (earlier && known.contains(m.step())) continue;
       MetricRecord record{request.run_id(), m};
-      record.metrics.set_epoch(request.epoch());
+      if (!earlier || m.epoch() == 0 || m.epoch() > request.epoch())
+        record.metrics.set_epoch(request.epoch());
       if (record.metrics.time_ms() == 0) record.metrics.set_time_ms(NowMs());
       batch.metrics.push_back(std::move(record));
       next.step = std::max<int64_t>(next.step, m.step());
@@ -256,13 +264,16 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
       if (counts && m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
         next.reported_tokens += m.tokens();
         next.reported_us += static_cast<int64_t>(m.step_seconds() * 1e6);
-        seconds =
-            seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
+        if (!earlier) {  // those were of another group
+          seconds =
+              seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
+        }
       }
     }
     for (const v1::EvaluationPoint& p : request.evaluations()) {
       batch.evaluations.push_back({request.run_id(), request.epoch(), p});
     }
+    RETURN_IF_ERROR(DropKnown(first, &batch.evaluations));
   }
   for (const v1::LogLine& line : request.log_lines()) {
     LogRecord record{0, request.run_id(), line};
@@ -305,6 +316,7 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
     if (p.step() > run->last_epoch.start_step && p.step() <= end)
       batch.evaluations.push_back({request.run_id(), request.epoch(), p});
   }
+  RETURN_IF_ERROR(DropKnown(end, &batch.evaluations));
   if (batch.metrics.empty() && batch.evaluations.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(Write(batch));
   for (const EvaluationRecord& e : batch.evaluations) {
@@ -313,6 +325,22 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
       run->Remember(e.point);
   }
   Touch(run);
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::DropKnown(int64_t up_to, std::vector<EvaluationRecord>* evaluations) {
+  int64_t oldest = up_to + 1;
+  for (const EvaluationRecord& e : *evaluations) oldest = std::min(oldest, e.point.step());
+  if (oldest > up_to) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> curve,
+                   store_->Evaluations(evaluations->front().run_id, std::max<int64_t>(0, oldest),
+                                       up_to, kMaxStepsInReport));
+  std::set<std::tuple<int64_t, std::string, std::string>> known;
+  for (const v1::EvaluationPoint& p : curve) known.emplace(p.step(), p.source(), p.weights());
+  std::erase_if(*evaluations, [&](const EvaluationRecord& e) {
+    return e.point.step() <= up_to &&
+           known.contains({e.point.step(), e.point.source(), e.point.weights()});
+  });
   return absl::OkStatus();
 }
 

@@ -90,6 +90,7 @@ EpochRunner::EpochRunner(Options options, HeldTrainer held)
                  options_.observer->OnCheckpoint(end);
                  if (!end.status.ok())
                    return;  // surfaces at the next step, or in the wait for a plan
+                 recent_.Forget(end.order.step);
                  Log(LogLevel::kInfo, "checkpoint_committed",
                      {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
                }}) {
@@ -100,6 +101,7 @@ EpochRunner::EpochRunner(Options options, HeldTrainer held)
   if (!holds_start_) return;
   trainer_ = std::move(held.trainer);
   state_of_ = held.id;  // until it is known to be that of all
+  recent_.Set(std::move(held.reports));
 }
 
 EpochRunner::~EpochRunner() { Cancel("the runner is destroyed"); }
@@ -193,6 +195,11 @@ absl::Status EpochRunner::GetState() {
     SetState(EpochStage::kMemoryStart, "joining");
     RETURN_IF_ERROR(StartFromMemory(a.start_step, a.state_rank, holds_start_,
                                     group_.collective.get(), trainer_.get()));
+    // Whoever reported until now may be gone, with what it had not sent yet.
+    RETURN_IF_ERROR(ShareReports(a.state_rank, group_.collective.get(), &recent_));
+    Progress untold = recent_.Get();
+    for (StepReport& report : untold.steps) reporter_.AddStep(std::move(report));
+    for (EvaluationReport& report : untold.evaluations) reporter_.AddEvaluation(std::move(report));
   } else if (start_ != nullptr) {
     SetState(EpochStage::kCheckpointRead, "joining");
     RETURN_IF_ERROR(trainer_->Load(*start_));
@@ -255,7 +262,8 @@ absl::StatusOr<bool> EpochRunner::ExecutePlan(const Plan& plan) {
 // A committed step is never trained again, so everything about it must be known before: it is
 // evaluated first, and its share is committed when the reports have arrived.
 absl::Status EpochRunner::DoDueWork(const DueWork& due) {
-  if (due.evaluate) RETURN_IF_ERROR(Evaluate());
+  // One that an earlier epoch did, and nobody was told of, is known to every rank.
+  if (due.evaluate && !recent_.Evaluated(step_)) RETURN_IF_ERROR(Evaluate());
   if (due.checkpoint.has_value()) RETURN_IF_ERROR(TakeCheckpoint(*due.checkpoint));
   if (due.evaluate || due.checkpoint.has_value())
     step_began_ = options_.clock->Monotonic();  // neither is part of the next step
@@ -287,6 +295,7 @@ absl::StatusOr<bool> EpochRunner::ExecuteStep(const StepAction& action) {
   NoteSpeed(stats, action.count);
   StepReport report;
   report.step = step_;
+  report.epoch = id_.epoch;
   report.loss = stats.loss;
   report.grad_norm = stats.grad_norm;
   report.learning_rate = action.learning_rate;
@@ -301,6 +310,7 @@ absl::StatusOr<bool> EpochRunner::ExecuteStep(const StepAction& action) {
   report.step_seconds = absl::ToDoubleSeconds(step_began_ - began);
   report.time = options_.clock->Now();
   options_.observer->OnStep(report, action.count * spec_.sequence_length);
+  recent_.Add(report);
   reporter_.AddStep(std::move(report));
   return stats.yield;
 }
@@ -326,10 +336,11 @@ absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
 absl::Status EpochRunner::Evaluate() {
   SetState(EpochStage::kEvaluation, "training");
   ASSIGN_OR_RETURN(const auto reports,
-                   EvaluateHeldOut(trainer_.get(), data_.get(), rank_, world_size_,
-                                   EvaluatesRawWeights(spec_), options_.clock));
+                   EvaluateHeldOut(trainer_.get(), data_.get(), group_.collective.get(),
+                                   cancellation_, EvaluatesRawWeights(spec_), options_.clock));
   for (const EvaluationReport& report : reports) {
     options_.observer->OnEvaluation(report);
+    recent_.Add(report);
     reporter_.AddEvaluation(report);
     if (rank_ == 0) {
       Log(LogLevel::kInfo, "evaluated",
@@ -348,7 +359,8 @@ absl::Status EpochRunner::Evaluate() {
 
 absl::Status EpochRunner::Sample() {
   if (data_->tokenizer_hash() != ByteTokenizer().hash()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<TextSample> samples, SampleTexts(trainer_.get(), spec_));
+  ASSIGN_OR_RETURN(const std::vector<TextSample> samples,
+                   SampleTexts(trainer_.get(), spec_, cancellation_));
   if (samples.empty()) return absl::OkStatus();
   for (const TextSample& sample : samples) {
     Log(LogLevel::kInfo, "sampled",
@@ -385,7 +397,7 @@ HeldTrainer EpochRunner::TakeState() {
   if (useful) {
     trainer_->set_yield_wish(nullptr);
     trainer_->Rebind(nullptr);
-    held = {state_of_, options_.assignment.spec_yaml, std::move(trainer_)};
+    held = {state_of_, options_.assignment.spec_yaml, std::move(trainer_), recent_.Get()};
   }
   trainer_.reset();
   LeaveGroup();

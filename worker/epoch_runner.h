@@ -23,6 +23,7 @@
 #include "worker/plan_cursor.h"
 #include "worker/plan_fetcher.h"
 #include "worker/progress_reporter.h"
+#include "worker/recent_reports.h"
 #include "worker/training_observer.h"
 
 namespace tritter {
@@ -43,6 +44,7 @@ struct HeldTrainer {
   EpochId id;                        // that trained it
   std::string spec_yaml;             // effective configuration of that epoch
   std::unique_ptr<Trainer> trainer;  // null: none
+  Progress reports;                  // of steps up to its own that may not have been told yet
 };
 
 // Made for one epoch, run once by the training thread; the other methods are for any thread.
@@ -155,6 +157,8 @@ class EpochRunner {
   Status status_ GUARDED_BY(mu_);
   std::string rendezvous_ GUARDED_BY(mu_);
   Collective* collective_ GUARDED_BY(mu_) = nullptr;  // for Abort; group_ owns it
+
+  RecentReports recent_;
 
   // Threads of their own, which use what is above: ended first.
   ProgressReporter reporter_;

@@ -107,9 +107,76 @@ TEST_F(TwoRanksTest, TheNextEpochGoesOnFromMemoryAsIfNothingHadBeen) {
   for (Member& member : second)
     EXPECT_EQ(member.outcome.kind, Kind::kDone) << member.outcome.status;
   EXPECT_EQ(parts_.state(), want);
-  ASSERT_EQ(rest.steps().size(), static_cast<size_t>(12 - step));
-  EXPECT_EQ(rest.steps().front().step, step + 1);
+  // Those of before, too: nobody knows what rank 0 had reported.
+  ASSERT_EQ(rest.steps().size(), 12u);
+  for (int64_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(rest.steps()[i].step, i + 1);
+    EXPECT_EQ(rest.steps()[i].epoch, i < step ? 3u : 4u);
+  }
   EXPECT_EQ(parts_.trainers_alive(), 2);
+}
+
+// Rank 0 dies with what it had not reported; rank 1, of which nobody hears losses, knows it all.
+TEST_F(TwoRanksTest, TheCurveOfADeadRankZeroIsWholeAndItsEvaluationIsNotMadeAgain) {
+  FakeCoordinatorLink whole({.world_size = 2, .evaluate_at = {6}});
+  auto undisturbed = Form(&whole, 1, 0, 0, {});
+  Run(undisturbed);
+  undisturbed = {};
+
+  FakeCoordinatorLink mute({.plan_steps = 12, .world_size = 2, .evaluate_at = {6}});
+  mute.RefuseSteps(absl::UnavailableError("connection refused"));
+  mute.EndWhenYielded(true);
+  auto first = Form(&mute, 3, 0, 0, {});
+  parts_.on_step = [&](int64_t step) {
+    if (step == 5) first[0].runner->Yield("dies", /*until_left=*/false);
+    return absl::OkStatus();
+  };
+  std::thread killer([&] {
+    while (first[1].runner->status().step < 6 || mute.yielded_at().size() < 2)
+      std::this_thread::yield();
+    first[0].runner->Cancel("killed");  // no time for a farewell
+  });
+  Run(first);
+  killer.join();
+  EXPECT_TRUE(mute.steps().empty());
+  HeldTrainer held = first[1].runner->TakeState();
+  ASSERT_NE(held.trainer, nullptr);
+  ASSERT_EQ(held.trainer->step(), 6);
+  first = {};
+
+  parts_.on_step = nullptr;
+  const int64_t windows = parts_.windows_read;
+  FakeCoordinatorLink rest({.world_size = 2, .evaluate_at = {6}, .due_at_start = true});
+  auto second = Form(&rest, 4, 6, 1, {HeldTrainer(), std::move(held)});
+  Run(second);
+  for (Member& member : second)
+    EXPECT_EQ(member.outcome.kind, Kind::kDone) << member.outcome.status;
+  EXPECT_EQ(parts_.windows_read, windows);
+  ASSERT_EQ(rest.steps().size(), whole.steps().size());
+  for (size_t i = 0; i < rest.steps().size(); ++i) {
+    EXPECT_EQ(rest.steps()[i].step, whole.steps()[i].step);
+    EXPECT_EQ(rest.steps()[i].loss, whole.steps()[i].loss);
+    EXPECT_EQ(rest.steps()[i].grad_norm, whole.steps()[i].grad_norm);
+  }
+  ASSERT_EQ(rest.evaluations().size(), whole.evaluations().size());
+  for (size_t i = 0; i < rest.evaluations().size(); ++i) {
+    EXPECT_EQ(rest.evaluations()[i].step, whole.evaluations()[i].step);
+    EXPECT_EQ(rest.evaluations()[i].loss, whole.evaluations()[i].loss);
+  }
+}
+
+TEST_F(EpochRunnerTest, AnEvaluationEndsWithItsEpoch) {
+  FakeCoordinatorLink link({.evaluate_at = {4}});
+  std::unique_ptr<EpochRunner> runner;
+  parts_.on_window = [&](int) {
+    runner->Cancel("worker-b was lost");
+    return absl::OkStatus();
+  };
+  runner = Make(&link, Order());
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  EXPECT_EQ(parts_.windows_read, 1);
+  EXPECT_TRUE(link.evaluations().empty());
+  EXPECT_NE(runner->TakeState().trainer, nullptr);
 }
 
 TEST_F(TwoRanksTest, AStateThatTheAssignmentNamesAndNobodyHasIsAFailureThatMayPass) {
@@ -275,7 +342,8 @@ TEST_F(EpochRunnerTest, GoesOnAloneFromItsOwnMemoryAndDoesWhatWasDueFirst) {
   EXPECT_EQ(Make(&rest, order, nullptr, std::move(held))->Run().kind, Kind::kDone);
   EXPECT_EQ(parts_.state(), want);
   EXPECT_EQ(parts_.trainers_made(), made) << "the state stayed where it was";
-  EXPECT_EQ(rest.steps().front().step, 7);
+  ASSERT_EQ(rest.steps().size(), 12u);
+  EXPECT_EQ(rest.steps()[6].step, 7);
   ASSERT_EQ(rest.evaluations().size(), 2u);
   EXPECT_EQ(rest.evaluations()[0].step, 6);
   EXPECT_EQ(rest.commits().front().order.step, 6);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/plan_cursor.h"
 
@@ -12,16 +13,33 @@ namespace tritter {
 namespace {
 
 absl::StatusOr<EvaluationReport> EvaluateSource(Trainer* trainer, EpochData* data, size_t index,
-                                                int rank, int world_size, bool averaged,
+                                                Collective* collective,
+                                                const Cancellation& cancellation, bool averaged,
                                                 Clock* clock) {
   const EpochData::HeldOut& source = data->held_out()[index];
   const absl::Duration start = clock->Monotonic();
   absl::Status reading;
-  auto result = trainer->Evaluate(data->Windows(index, rank, world_size, &reading), averaged);
-  // A rank that cannot read must not leave the others alone in the sum: it took part, and says so
-  // now.
+  bool stopped = false;
+  const auto windows = data->Windows(index, collective->rank(), collective->world_size(), &reading);
+  const auto result = trainer->Evaluate(
+      [&](std::vector<int64_t>* window) {
+        stopped = stopped || cancellation.cancelled();
+        return !stopped && windows(window);
+      },
+      averaged);
+  RETURN_IF_ERROR(result.status());
+  // A rank that gives up must not leave the others alone in the sum: it took part, which makes the
+  // sum worthless, and says so now.
+  double gave_up = stopped || !reading.ok() ? 1.0 : 0.0;
+  const absl::Status told = collective->AllReduceSum(&gave_up, 1);
   RETURN_IF_ERROR(Annotate(reading, source.source));
-  if (!result.ok()) return result.status();
+  if (stopped) return absl::AbortedError(cancellation.cause().message());
+  RETURN_IF_ERROR(told);
+  if (gave_up > 0) {
+    return absl::UnavailableError(absl::StrCat(source.source, ": the evaluation of step ",
+                                               trainer->step(), " has no figures, ", gave_up,
+                                               " other ranks have not read all of their windows"));
+  }
   EvaluationReport report;
   report.step = trainer->step();
   report.source = source.source;
@@ -42,14 +60,15 @@ absl::StatusOr<EvaluationReport> EvaluateSource(Trainer* trainer, EpochData* dat
 }  // namespace
 
 absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data,
-                                                              int rank, int world_size, bool raw,
-                                                              Clock* clock) {
+                                                              Collective* collective,
+                                                              const Cancellation& cancellation,
+                                                              bool raw, Clock* clock) {
   std::vector<EvaluationReport> reports;
   for (const bool averaged : {true, false}) {
     if (!averaged && !raw) continue;
     for (size_t i = 0; i < data->held_out().size(); ++i) {
       ASSIGN_OR_RETURN(EvaluationReport report,
-                       EvaluateSource(trainer, data, i, rank, world_size, averaged, clock));
+                       EvaluateSource(trainer, data, i, collective, cancellation, averaged, clock));
       reports.push_back(std::move(report));
     }
   }

@@ -100,6 +100,7 @@ using PlanAnswer = std::variant<Plan, PlanWait, PlanDone>;
 // reports 1.
 struct StepReport {
   int64_t step = 0;
+  uint64_t epoch = 0;  // that trained it
   double loss = 0;
   double grad_norm = 0;
   double learning_rate = 0;

@@ -118,6 +118,7 @@ absl::StatusOr<PlanAnswer> FromProto(const v1::NextPlanResponse& proto) {
 v1::StepMetrics ToProto(const StepReport& report) {
   v1::StepMetrics m;
   m.set_step(report.step);
+  m.set_epoch(report.epoch);
   m.set_loss(report.loss);
   m.set_grad_norm(report.grad_norm);
   m.set_learning_rate(report.learning_rate);
@@ -145,6 +146,39 @@ v1::EvaluationPoint ToProto(const EvaluationReport& report) {
   e.set_raw_bytes(report.raw_bytes);
   e.set_seconds(report.seconds);
   return e;
+}
+
+Progress FromProto(const v1::ReportRequest& proto) {
+  Progress progress;
+  for (const v1::StepMetrics& m : proto.steps()) {
+    StepReport& report = progress.steps.emplace_back();
+    report.step = m.step();
+    report.epoch = m.epoch();
+    report.loss = m.loss();
+    report.grad_norm = m.grad_norm();
+    report.learning_rate = m.learning_rate();
+    report.tokens = m.tokens();
+    report.phase = FromProto(m.phase());
+    report.step_seconds = m.step_seconds();
+    report.data_seconds = m.data_seconds();
+    report.forward_seconds = m.forward_seconds();
+    report.backward_seconds = m.backward_seconds();
+    report.reduce_seconds = m.reduce_seconds();
+    report.optimizer_seconds = m.optimizer_seconds();
+    report.time = absl::FromUnixMillis(m.time_ms());
+  }
+  for (const v1::EvaluationPoint& e : proto.evaluations()) {
+    EvaluationReport& report = progress.evaluations.emplace_back();
+    report.step = e.step();
+    report.source = e.source();
+    report.averaged = e.weights() == "averaged";
+    report.loss = e.loss();
+    report.bits_per_byte = e.bits_per_byte();
+    report.tokens = e.tokens();
+    report.raw_bytes = e.raw_bytes();
+    report.seconds = e.seconds();
+  }
+  return progress;
 }
 
 v1::CheckpointFile ToProto(const ManifestFile& file) {

@@ -18,6 +18,8 @@ absl::StatusOr<Plan> FromProto(const v1::Plan& proto);
 void ToProto(const Progress& progress, v1::ReportRequest* proto);
 v1::StepMetrics ToProto(const StepReport& report);
 v1::EvaluationPoint ToProto(const EvaluationReport& report);
+// The steps and evaluations of a report.
+Progress FromProto(const v1::ReportRequest& proto);
 v1::CheckpointFile ToProto(const ManifestFile& file);
 
 }  // namespace tritter

@@ -27,12 +27,14 @@ int64_t Draw(absl::Span<const float> logits, Philox* random) {
 
 // The text after the prompt. random null: the likeliest token each time.
 absl::StatusOr<std::string> Continue(Trainer* trainer, const RunSpec& spec,
-                                     const std::string& prompt, Philox* random) {
+                                     const std::string& prompt, const Cancellation& cancellation,
+                                     Philox* random) {
   const std::vector<int32_t> ids = ByteIds(prompt);
   std::vector<int64_t> tokens(ids.begin(), ids.end());
   std::vector<int32_t> written;
   while (static_cast<int64_t>(written.size()) < spec.sample_tokens &&
          static_cast<int64_t>(tokens.size()) <= spec.model.context) {
+    if (cancellation.cancelled()) return absl::AbortedError(cancellation.cause().message());
     ASSIGN_OR_RETURN(const std::vector<float> logits, trainer->Logits(tokens, /*averaged=*/true));
     const absl::Span<const float> last =
         absl::MakeConstSpan(logits).subspan(logits.size() - logits.size() / tokens.size());
@@ -48,15 +50,16 @@ absl::StatusOr<std::string> Continue(Trainer* trainer, const RunSpec& spec,
 
 }  // namespace
 
-absl::StatusOr<std::vector<TextSample>> SampleTexts(Trainer* trainer, const RunSpec& spec) {
+absl::StatusOr<std::vector<TextSample>> SampleTexts(Trainer* trainer, const RunSpec& spec,
+                                                    const Cancellation& cancellation) {
   std::vector<TextSample> samples;
   for (const std::string& prompt : spec.sample_prompts) {
     TextSample sample;
     sample.prompt = prompt;
-    ASSIGN_OR_RETURN(sample.likeliest, Continue(trainer, spec, prompt, nullptr));
+    ASSIGN_OR_RETURN(sample.likeliest, Continue(trainer, spec, prompt, cancellation, nullptr));
     Philox random(
         MixKey(spec.seed, kDrawStream, static_cast<uint64_t>(trainer->step()), samples.size()));
-    ASSIGN_OR_RETURN(sample.drawn, Continue(trainer, spec, prompt, &random));
+    ASSIGN_OR_RETURN(sample.drawn, Continue(trainer, spec, prompt, cancellation, &random));
     samples.push_back(std::move(sample));
   }
   return samples;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/env.h"
 #include "model/run_spec.h"
+#include "worker/cancellation.h"
 #include "worker/training/trainer.h"
 
 namespace tritter {
@@ -23,8 +24,10 @@ struct TextSample {
 
 // With the averaged weights and the arithmetic of serving. What is drawn is a pure function of the
 // weights, the run's seed, the step and the prompt's number. Byte tokens; ends at eos or at the
-// model's context. Errors: those of Trainer::Logits.
-absl::StatusOr<std::vector<TextSample>> SampleTexts(Trainer* trainer, const RunSpec& spec);
+// model's context. Errors: those of Trainer::Logits; Aborted (cancelled, looked at before every
+// token).
+absl::StatusOr<std::vector<TextSample>> SampleTexts(Trainer* trainer, const RunSpec& spec,
+                                                    const Cancellation& cancellation);
 
 // run_dir/samples/step-N.json.
 std::string SamplesFileName(int64_t step);

@@ -26,30 +26,38 @@ class TextSamplesTest : public testing::Test {
   RunSpec spec_;
   std::unique_ptr<Collective> collective_;
   std::unique_ptr<Trainer> trainer_;
+  Cancellation cancellation_;
 };
 
 TEST_F(TextSamplesTest, ContinuesEachPromptByTheLikeliestAndByDrawnTokens) {
-  ASSERT_OK_AND_ASSIGN(const auto samples, SampleTexts(trainer_.get(), spec_));
+  ASSERT_OK_AND_ASSIGN(const auto samples, SampleTexts(trainer_.get(), spec_, cancellation_));
   ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0].prompt, "ab");
   EXPECT_EQ(samples[0].likeliest, "cdefgh");  // the fake's likeliest token is the next byte
   EXPECT_EQ(samples[1].likeliest, "yz{|}~");
   EXPECT_NE(samples[0].drawn, samples[0].likeliest);
-  ASSERT_OK_AND_ASSIGN(const auto again, SampleTexts(trainer_.get(), spec_));
+  ASSERT_OK_AND_ASSIGN(const auto again, SampleTexts(trainer_.get(), spec_, cancellation_));
   EXPECT_EQ(again[0].drawn, samples[0].drawn);
   spec_.seed = 4;
-  ASSERT_OK_AND_ASSIGN(const auto other, SampleTexts(trainer_.get(), spec_));
+  ASSERT_OK_AND_ASSIGN(const auto other, SampleTexts(trainer_.get(), spec_, cancellation_));
   EXPECT_NE(other[0].drawn, samples[0].drawn);
   EXPECT_EQ(other[0].likeliest, samples[0].likeliest);
 }
 
 TEST_F(TextSamplesTest, EndsAtTheContextAndAtEos) {
   spec_.sample_tokens = 1000;
-  ASSERT_OK_AND_ASSIGN(const auto samples, SampleTexts(trainer_.get(), spec_));
+  ASSERT_OK_AND_ASSIGN(const auto samples, SampleTexts(trainer_.get(), spec_, cancellation_));
   EXPECT_EQ(samples[0].likeliest.size(), 15u);      // 16 inputs, and what the last of them predicts
   spec_.sample_prompts = {std::string("\xff", 1)};  // id 263; after it 0, 1, then eos
-  ASSERT_OK_AND_ASSIGN(const auto ended, SampleTexts(trainer_.get(), spec_));
+  ASSERT_OK_AND_ASSIGN(const auto ended, SampleTexts(trainer_.get(), spec_, cancellation_));
   EXPECT_EQ(ended[0].likeliest, "");
+}
+
+TEST_F(TextSamplesTest, EndWithTheEpoch) {
+  spec_.sample_tokens = 1000;
+  cancellation_.Cancel(absl::CancelledError("worker-b was lost"));
+  EXPECT_THAT(SampleTexts(trainer_.get(), spec_, cancellation_),
+              StatusIs(absl::StatusCode::kAborted, testing::HasSubstr("worker-b was lost")));
 }
 
 TEST_F(TextSamplesTest, StandInTheRunsFolderAsJson) {

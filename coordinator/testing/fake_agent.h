@@ -98,6 +98,7 @@ class FakeAgent {
   FakeExchange* exchange = nullptr;  // not null: it stops when told to, and so do the other ranks
   bool holds = false;                // it keeps its state when an epoch ends
   bool draining = false;
+  bool mute = false;              // its reports of steps stay with it
   bool lie_about_hashes = false;  // of its shares
   double step_seconds = 1.0;
   double seconds_per_sequence = 0;  // said in heartbeats of an epoch

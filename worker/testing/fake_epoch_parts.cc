@@ -72,11 +72,15 @@ class FakeData : public EpochData {
   const std::string& tokenizer_hash() const override { return ByteTokenizer().hash(); }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
   std::function<bool(std::vector<int64_t>*)> Windows(size_t, int rank, int world_size,
-                                                     absl::Status*) override {
-    return [rank, world_size, left = 4](std::vector<int64_t>* window) mutable {
+                                                     absl::Status* failure) override {
+    return [parts = parts_, rank, world_size, failure,
+            left = 4](std::vector<int64_t>* window) mutable {
       while (left > 0) {
         --left;
         if (left % world_size == rank) {
+          if (parts->on_window) *failure = parts->on_window(rank);
+          if (!failure->ok()) return false;
+          ++parts->windows_read;
           window->assign(9, 1);
           return true;
         }
