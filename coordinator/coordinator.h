@@ -21,6 +21,7 @@
 #include "coordinator/data_catalog.h"
 #include "coordinator/decide/admission.h"
 #include "coordinator/decide/dependencies.h"
+#include "coordinator/decide/fair_share.h"
 #include "coordinator/decide/held.h"
 #include "coordinator/decide/loss.h"
 #include "coordinator/decide/plan.h"
@@ -66,6 +67,7 @@ struct CoordinatorOptions {
   ReshapeOptions reshape;
   StragglerOptions straggler;
   WorldOptions world;
+  std::map<std::string, double> project_weights;  // decide/fair_share.h
 };
 
 struct CoordinatorDependencies {
@@ -279,6 +281,7 @@ class Coordinator {
   struct Queue {
     std::vector<WaitingRun> waiting;
     std::vector<WorkerView> workers;  // by name
+    ProjectShares shares;             // of the runs that train
     std::vector<Placement> placements;
   };
   Queue Decide() REQUIRES(mu_);

@@ -463,10 +463,14 @@ Coordinator::Queue Coordinator::Decide() {
   const absl::Duration now = clock_->Monotonic();
   std::map<std::string, std::string> names;
   Queue out;
+  out.shares.weights = options_.project_weights;
   for (auto& [id, run] : runs_) {
     names[id] = run.record.name;
+    if (run.epoch.has_value())
+      out.shares.used[run.spec.project] += static_cast<int64_t>(run.epoch->record.members.size());
     if (!WaitsForWorkers(run)) continue;
     WaitingRun w{id, run.record.name, run.record.priority, run.record.created_ms, {}, {}};
+    w.project = run.spec.project;
     w.needs = NeedsOfRun(&run);
     if (const std::optional<HeldChoice> held = HeldOf(run)) w.needs.holders = held->holders;
     if (run.committing)
@@ -487,7 +491,7 @@ Coordinator::Queue Coordinator::Decide() {
     out.waiting.push_back(std::move(w));
   }
   out.workers = workers_.Views(now, names);
-  out.placements = Schedule(out.waiting, out.workers, options_.world);
+  out.placements = Schedule(out.waiting, out.workers, options_.world, out.shares);
   return out;
 }
 
@@ -501,6 +505,8 @@ ReshapeDecision Coordinator::MarkReshapes(const Queue& queue) {
     t.name = run.record.name;
     t.priority = run.record.priority;
     t.created_ms = run.record.created_ms;
+    t.project = run.spec.project;
+    t.preemptible = run.spec.preemptible;
     t.needs = NeedsOfRun(&run);
     t.ending = run.record.intent != Intent::kRun;
     t.age = now - run.epoch->formed_at;
@@ -514,8 +520,8 @@ ReshapeDecision Coordinator::MarkReshapes(const Queue& queue) {
     }
     absl::c_sort(t.members);
   }
-  ReshapeDecision decision =
-      DecideReshapes(queue.waiting, queue.placements, training, queue.workers, options_.reshape);
+  ReshapeDecision decision = DecideReshapes(queue.waiting, queue.placements, training,
+                                            queue.workers, options_.reshape, queue.shares);
   for (const TrainingRun& t : training) {
     EpochEntry& epoch = *runs_.at(t.run_id).epoch;
     const auto it = decision.reshapes.find(t.run_id);
@@ -615,7 +621,10 @@ void Coordinator::Place() {
   for (const Placement& p : queue.placements) {
     RunEntry& run = runs_.at(p.run_id);
     if (p.members.empty()) {
-      SetWaiting(&run, p.run_id == reshape.helped ? reshape.wait : Wait{p.cause, p.reason});
+      Wait wait = p.run_id == reshape.helped ? reshape.wait : Wait{p.cause, p.reason};
+      if (const auto kept = reshape.kept.find(p.run_id); kept != reshape.kept.end())
+        absl::StrAppend(&wait.sentence, "; ", kept->second);
+      SetWaiting(&run, wait);
       continue;
     }
     const std::vector<std::string> members = names_of(p);

@@ -113,6 +113,7 @@ absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::stri
   options.roots = o.roots;
   options.inference_servers = o.inference_servers;
   options.model_root = o.model_root;
+  ASSIGN_OR_RETURN(options.project_weights, ParseProjectWeights(o.project_weights));
   // What lies there may have been put there by others: no link leads out of the run folders and of
   // the data.
   std::vector<std::string> folders = o.roots;
@@ -269,6 +270,9 @@ int Main(int argc, char** argv) {
               "read again when it changes");
   app.AddFlag("--inference-insecure", &inference.insecure,
               "the token may travel unencrypted to an inference server beyond loopback");
+  app.AddFlag("--project-weight", &options.project_weights,
+              "NAME=WEIGHT: how much of the workers a project's share is, relative to the others', "
+              "which have weight 1 (repeatable)");
   app.AddFlag("--ready-file", &options.ready_file,
               "JSON with the chosen addresses, written once ready");
   AddServerSecurityFlags(&app, &options.security);

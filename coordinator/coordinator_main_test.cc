@@ -132,6 +132,11 @@ TEST_F(CoordinatorMainTest, RefusesWrongUseWithExitCodeTwo) {
   ExpectExit(*open, 2, "--insecure");
   auto nowhere = Launch("nowhere", {"--listen", "127.0.0.1:0"});
   ExpectExit(*nowhere, 2, "--data-dir");
+  auto weight = Launch("weight", {"--data-dir", Data("store"), "--project-weight", "speech=0"});
+  ExpectExit(*weight, 2, "\"speech=0\" is not NAME=WEIGHT with a weight from 0.001 to 1000");
+  auto twice = Launch(
+      "twice", {"--data-dir", Data("store"), "--project-weight", "a=2", "--project-weight", "a=3"});
+  ExpectExit(*twice, 2, "project a has two weights");
   auto flag = Launch("flag", {"--lisen", "127.0.0.1:0"});
   ExpectExit(*flag, 2, "--help");
 }

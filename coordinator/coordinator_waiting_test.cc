@@ -189,6 +189,37 @@ TEST_F(WaitingTest, BehindOneOfAHigherPriorityAndBehindAnOlderOne) {
   ExpectWaits(younger, "behind_older", "waits behind older (priority 0)");
 }
 
+TEST_F(WaitingTest, BehindAProjectThatUsesLessOfItsShare) {
+  AddWorker("w-0");
+  const std::string running = Submit(absl::StrCat("project: p\n", RunYaml("running", 1000, 1)));
+  RoundsUntil([&] { return Get(running).step() > 0; });
+  EXPECT_EQ(Get(running).project(), "p");
+  const std::string older = Submit(absl::StrCat("project: p\n", RunYaml("older", 1000, 1)));
+  clock_.Advance(absl::Milliseconds(10));
+  const std::string wide = Submit(absl::StrCat("project: q\n", RunYaml("wide", 1000, 2)));
+  AddWorker("w-1");
+  Rounds(1);
+  ExpectWaits(older, "behind_share",
+              "project p uses 1 of 2 workers, its share is 1; wide of project q, which uses 0, is "
+              "ahead");
+  ExpectShown(wide, "workers_busy", "w-0 works for running");
+  ASSERT_OK(coordinator_->Cancel("running", true));
+  RoundsUntil([&] { return Get(older).step() > 0; });
+  EXPECT_EQ(Get(wide).waiting_cause(), "workers_busy") << "neither used any: age decided";
+}
+
+TEST_F(WaitingTest, ARunThatIsNotPreemptibleKeepsItsWorkers) {
+  const std::string low = Submit(absl::StrCat("preemptible: false\n", RunYaml("low", 100, 1)));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(low).step() > 10; });
+  const std::string id = Submit(absl::StrCat("priority: 5\n", RunYaml("urgent", 100, 1)));
+  Rounds(2);
+  ExpectWaits(id, "workers_busy", "w works for low; low (priority 0) is not preemptible");
+  RoundsUntil([&] { return Get(id).step() > 0; });
+  EXPECT_EQ(Get(low).state(), v1::RUN_STATE_COMPLETED);
+  EXPECT_EQ(Get(low).epoch(), 1u);
+}
+
 TEST_F(WaitingTest, Preempting) {
   Submit(RunYaml("low", 1000, 1));
   AddWorker("w");

@@ -128,6 +128,7 @@ v1::Run DescribeRun(const RunEntry& run) {
     }
   }
   out.set_job(run.spec.job);
+  out.set_project(run.spec.project);
   if (run.last_failure.has_value()) *out.mutable_last_failure() = *run.last_failure;
   for (const auto& [source, point] : run.last_evaluation) *out.add_last_evaluation() = point;
   for (const v1::Artifact& artifact : run.artifacts) *out.add_artifacts() = artifact;

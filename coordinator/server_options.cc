@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/net.h"
 #include "common/status_macros.h"
@@ -36,7 +37,28 @@ absl::Status CheckServerOptions(const ServerOptions& o) {
               "load models"
             : "--model-root: needs --inference-server too, who loads models from there");
   }
-  return absl::OkStatus();
+  return ParseProjectWeights(o.project_weights).status();
+}
+
+absl::StatusOr<std::map<std::string, double>> ParseProjectWeights(
+    const std::vector<std::string>& given) {
+  std::map<std::string, double> out;
+  for (const std::string& text : given) {
+    const size_t at = text.find('=');
+    double weight = 0;
+    if (at == std::string::npos || at == 0 ||
+        !absl::SimpleAtod(absl::string_view(text).substr(at + 1), &weight) || !(weight >= 1e-3) ||
+        !(weight <= 1e3)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--project-weight: \"", text,
+                       "\" is not NAME=WEIGHT with a weight from 0.001 to 1000, e.g. speech=2"));
+    }
+    if (!out.emplace(text.substr(0, at), weight).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--project-weight: project ", text.substr(0, at), " has two weights; give one"));
+    }
+  }
+  return out;
 }
 
 std::string ReadyJson(const std::string& address, const std::string& metrics_address, int64_t pid) {

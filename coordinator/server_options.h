@@ -1,10 +1,12 @@
 // What the coordinator's process is told, and what it tells when it is ready.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "access/client_security.h"
 #include "access/server_security.h"
 
@@ -20,6 +22,7 @@ struct ServerOptions {
   std::vector<std::string> inference_servers;  // host:port
   std::string model_root;                      // with them
   ClientSecurity inference_security;           // of the connections to them
+  std::vector<std::string> project_weights;    // NAME=WEIGHT
   std::string ready_file;
   ServerSecurity security;
 };
@@ -29,6 +32,10 @@ struct ServerOptions {
 // read), no data folder, a token that would travel unencrypted to an inference server. Files are
 // not looked at.
 absl::Status CheckServerOptions(const ServerOptions& options);
+// By project. InvalidArgument: one that is not NAME=WEIGHT with a weight from 0.001 to 1000, or
+// twice.
+absl::StatusOr<std::map<std::string, double>> ParseProjectWeights(
+    const std::vector<std::string>& given);
 // {"address": …, "metrics_address": …, "pid": …, "leads": …}; the address is empty on standby.
 std::string ReadyJson(const std::string& address, const std::string& metrics_address, int64_t pid);
 

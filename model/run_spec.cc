@@ -144,14 +144,14 @@ void ReadJob(RunMaps* maps, RunDraft* draft) {
     YamlMap map = maps->root.Map(section.key);
     ReadYamlFields(section.fields, &map, draft);
   }
-  std::vector<std::string> others = {"model", "data", "training"};
+  std::vector<std::string> others = {"preemptible", "model", "data", "training"};
   for (const RunSection& section : PlainSections()) others.push_back(section.key);
   for (const std::string& key : others) {
     if (key == draft->job || !maps->root.Has(key)) continue;
     maps->root.Skip(key);
     maps->root.Error(key, absl::StrCat("has no meaning with job ", draft->job,
-                                       ", which holds name, priority, of, after and ", draft->job,
-                                       "; remove it"));
+                                       ", which holds name, priority, project, of, after and ",
+                                       draft->job, "; remove it"));
   }
 }
 

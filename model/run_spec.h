@@ -82,6 +82,8 @@ struct RunSpec {
   int64_t retry_budget = 5;
   double retry_delay = 1.0, retry_longest_delay = 30.0;  // seconds
   int64_t priority = 0;
+  std::string project = "default";  // [a-z0-9][a-z0-9-]{0,62}: runs that share workers as one
+  bool preemptible = true;          // may give all its workers to a run of a higher priority
   // The run that this one extends, "" for none: training goes on from a checkpoint of its stable
   // phase; 0: the newest there. The coordinator resolves both, the run to its identifier.
   std::string extend_run;

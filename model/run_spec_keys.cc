@@ -71,11 +71,19 @@ const Fields& RootFields() {
                           "What the run is called in lists, folders and metrics."),
       IntegerField<RunDraft>("priority", &RunDraft::priority, -1000, 1000, "0",
                              "Runs of a higher priority leave the queue first."),
+      TextField<RunDraft>("project", &RunDraft::project,
+                          "text: a-z, 0-9 and -, at most 63 characters, no - in front", "default",
+                          "Whom the run is for: among runs of one priority, those of the project "
+                          "that uses the least of its share of the workers leave the queue first."),
+      BooleanField<RunDraft>("preemptible", &RunDraft::preemptible, "true",
+                             "Whether a run of a higher priority may have all its workers; with "
+                             "false it gives only those beyond workers.min."),
       ChoiceField(
           "job", &RunDraft::job, {"train", "export", "serve"}, {}, "train",
           "What the run does. `export` writes a checkpoint of the run `of` as another file "
           "format, `serve` has the inference servers load what `of` has exported; both hold "
-          "`name`, `priority`, `of`, `after` and the mapping of their own name alone."),
+          "`name`, `priority`, `project`, `of`, `after` and the mapping of their own name "
+          "alone."),
       TextField<RunDraft>("of", &RunDraft::of, "text: name or identifier of a run",
                           "required with job export and serve",
                           "The run whose result the job works on; it must be complete first."),

@@ -127,7 +127,8 @@ std::string RunYamlReference() {
        "A run of its own that begins where another one stood. Warm-up, length of the decay and all "
        "that shapes training are the other run's; `training.steps` alone moves the start of the "
        "decay, so that the steps before it are those of a run that had the new number from the "
-       "start. Free besides: `name`, `priority`, `workers` (not `deterministic`), "
+       "start. Free besides: `name`, `priority`, `project`, `preemptible`, `workers` (not "
+       "`deterministic`), "
        "`training.shard_optimizer`, `checkpoint`, `evaluation`, `export`, `max_epochs`."},
       {"clone", "clone",
        "A run of its own that begins with a checkpoint of another one, copied when it is "

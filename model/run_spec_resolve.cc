@@ -287,6 +287,11 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
                      "` cannot name a run; expected 1 to 63 characters of a-z, 0-9 and -, a "
                      "letter or digit first"));
   }
+  if (!IsRunName(d.project)) {
+    maps->root.Error("project", absl::StrCat("`", d.project,
+                                             "` cannot name a project; expected 1 to 63 characters "
+                                             "of a-z, 0-9 and -, a letter or digit first"));
+  }
   if (!IsTraining(d)) return CheckJob(maps, d);
   CheckStart(&maps->root, d);
   CheckSources(maps, d);

@@ -50,8 +50,10 @@ export: {format: tpack}                           # when the run is complete
 // version.
 constexpr char kExampleCanonical[] = R"(name: "shakespeare-nano"
 priority: 0
+project: "default"
 job: train
 after: []
+preemptible: true
 model:
   preset: "nano"
   family: tritter
@@ -340,7 +342,7 @@ TEST(CanonicalYaml, ReadsBackToItself) {
           "training: {tokens: 123456789, seed: 9223372036854775807, beta1: 0.123456789012345678, "
           "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_window: 100%, "
           "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\nextend: {run: "
-          "r12, step: 9}\npriority: -3\n"),
+          "r12, step: 9}\npriority: -3\nproject: speech-2\npreemptible: false\n"),
       "model: {preset: test, hidden: 384, heads: 6, kv_heads: 2, head_dim: 48, rope_theta: "
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "
@@ -351,7 +353,8 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       absl::StrCat(kData,
                    "training: {steps: 9}\nafter: [first, r12]\nclone: {run: first, step: 4}\nretry"
                    ": {budget: 2, delay: 0.5, longest_delay: 0.5}\n"),
-      "job: export\nof: first\nafter: [second]\npriority: 3\nexport: {format: tpack, head: int8, "
+      "job: export\nof: first\nafter: [second]\npriority: 3\nproject: a\nexport: {format: tpack, "
+      "head: int8, "
       "step: 7}\n",
       "name: put\njob: serve\nof: first-gguf\nserve: {model: Chat.1}\n",
   };

@@ -132,6 +132,7 @@ std::string CanonicalYaml(const RunSpec& spec) {
   Writer w;
   w.Text("name", spec.name);
   w.Integer("priority", spec.priority);
+  w.Text("project", spec.project);
   w.Word("job", spec.job);
   w.Word("after", TextList(spec.after));
   if (!IsTraining(spec)) {
@@ -139,6 +140,7 @@ std::string CanonicalYaml(const RunSpec& spec) {
     WriteJob(spec, &w);
     return w.Take();
   }
+  w.Word("preemptible", spec.preemptible ? "true" : "false");
   w.Open("model");
   w.Raw(ModelConfigToYaml(spec.model, w.indent()));
   w.Close();

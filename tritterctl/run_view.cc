@@ -74,12 +74,13 @@ bool IsTerminal(v1::RunState state) {
 }
 
 std::string RunsTable(const v1::ListRunsResponse& runs, bool wide) {
-  Cells head = {"RUN", "NAME", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"};
+  Cells head = {"RUN", "NAME", "PROJECT", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"};
   Append(wide, {"BITS/BYTE", "LEFT", "COMMITTED", "EPOCH", "LOST", "WORKERS", "FOLDER"}, &head);
   std::vector<Cells> rows;
   for (const v1::Run& r : runs.runs()) {
     Cells row = {r.run_id(),
                  r.name(),
+                 OrDash(r.project()),
                  StateName(r.state()),
                  absl::StrCat(r.step(), "/", r.total_steps()),
                  r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
@@ -160,6 +161,7 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
   std::string out;
   AppendField(&out, "run", run.run_id());
   AppendField(&out, "name", run.name());
+  AppendField(&out, "project", run.project());
   AppendField(&out, "state", StateName(run.state()));
   AppendField(&out, "reason", run.reason());
   if (!run.job().empty() && run.job() != "train") AppendField(&out, "job", run.job());

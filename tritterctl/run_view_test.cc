@@ -21,10 +21,10 @@ TEST(RunView, TableHasALineForEachRun) {
   queued.set_reason("needs 2 workers, 1 healthy");
   *runs.add_runs() = queued;
   EXPECT_EQ(RunsTable(runs),
-            "RUN  NAME  STATE    STEP    LOSS   TOKENS/S  CREATED              REASON\n"
-            "r-1  demo  running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
-            "r-2        queued   0/0     -      -         -                    needs 2 workers, 1 "
-            "healthy\n");
+            "RUN  NAME  PROJECT  STATE    STEP    LOSS   TOKENS/S  CREATED              REASON\n"
+            "r-1  demo  speech   running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
+            "r-2        -        queued   0/0     -      -         -                    needs 2 "
+            "workers, 1 healthy\n");
 }
 
 TEST(RunView, WideTablesHaveMoreColumns) {
@@ -50,8 +50,8 @@ TEST(RunView, DescribeTellsWhatMatters) {
   events.add_events()->set_message("worker-b lost 41 s ago");
   const std::string text = DescribeRun(DemoRun(), checkpoints, events);
   for (const char* part :
-       {"run:          r-1\n", "state:        running\n", "steps:        40 of 100, committed 20\n",
-        "rank 0: worker-0 (cpu avx2 x1)",
+       {"run:          r-1\n", "project:      speech\n", "state:        running\n",
+        "steps:        40 of 100, committed 20\n", "rank 0: worker-0 (cpu avx2 x1)",
         "shakespeare (averaged weights, step 20): loss 1.7000, perplexity 5.474, 2.3140 bits/byte "
         "over 113687 bytes",
         "/c/step-00000020", "worker-b lost 41 s ago", "  name: demo\n", "1m02s",

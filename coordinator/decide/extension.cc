@@ -17,6 +17,8 @@ RunSpec Allowed(const RunSpec& base, const RunSpec& next) {
   RunSpec out = base;
   out.name = next.name;
   out.priority = next.priority;
+  out.project = next.project;
+  out.preemptible = next.preemptible;
   out.steps = next.steps;
   out.schedule = WithTotalSteps(base.schedule, next.steps);
   out.min_workers = next.min_workers;

@@ -55,7 +55,7 @@ struct Given {
 
 // What the waiting run could get of each, in the order in which they give.
 std::vector<Given> GiversTo(const WaitingRun& run, absl::Span<const TrainingRun> training,
-                            const std::vector<int>& suitable) {
+                            const std::vector<int>& suitable, const ProjectShares& shares) {
   std::vector<Given> out;
   for (const TrainingRun& other : training) {
     if (other.ending || other.priority > run.priority) continue;
@@ -67,15 +67,18 @@ std::vector<Given> GiversTo(const WaitingRun& run, absl::Span<const TrainingRun>
     given.surplus = static_cast<int64_t>(other.members.size()) - other.needs.min_workers;
     if (!given.useful.empty()) out.push_back(std::move(given));
   }
-  std::sort(out.begin(), out.end(), [](const Given& a, const Given& b) {
-    return std::make_tuple(a.run->priority, -a.run->created_ms, a.run->run_id) <
-           std::make_tuple(b.run->priority, -b.run->created_ms, b.run->run_id);
+  std::sort(out.begin(), out.end(), [&](const Given& a, const Given& b) {
+    const auto key = [&](const TrainingRun& r) {
+      return std::make_tuple(r.priority, -shares.LoadOf(r.project), -r.created_ms, r.run_id);
+    };
+    return key(*a.run) < key(*b.run);
   });
   return out;
 }
 
 void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
-             absl::Span<const WorkerView> workers, ReshapeDecision* out) {
+             absl::Span<const WorkerView> workers, const ProjectShares& shares,
+             ReshapeDecision* out) {
   const std::vector<int> suitable = Suitable(run.needs, workers);
   std::set<int> coming;  // free now, or soon without our doing
   for (const int m : suitable) {
@@ -88,12 +91,12 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
   }
   int64_t missing = run.needs.min_workers - static_cast<int64_t>(coming.size());
   if (missing <= 0) return;
-  std::vector<Given> givers = GiversTo(run, training, suitable);
+  std::vector<Given> givers = GiversTo(run, training, suitable, shares);
   int64_t got = 0;
   const auto take = [&](bool all) {
     for (Given& given : givers) {
       if (got >= missing || given.all) continue;
-      if (all && given.run->priority >= run.priority) continue;
+      if (all && (given.run->priority >= run.priority || !given.run->preemptible)) continue;
       got -= all ? std::max<int64_t>(0, given.count()) : 0;
       given.all = all;
       got += std::max<int64_t>(0, given.count());
@@ -101,7 +104,22 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
   };
   take(/*all=*/false);
   take(/*all=*/true);
-  if (got < missing) return;
+  if (got < missing) {
+    std::vector<std::string> kept;
+    for (const Given& given : givers) {
+      if (given.run->priority >= run.priority || given.run->preemptible) continue;
+      const int64_t besides =
+          static_cast<int64_t>(given.useful.size()) - std::max<int64_t>(0, given.count());
+      if (besides <= 0 || got >= missing) continue;
+      got += besides;
+      kept.push_back(RunAndPriority(given.run->name, given.run->priority));
+    }
+    if (got >= missing) {
+      out->kept[run.run_id] =
+          absl::StrCat(JoinWords(kept), kept.size() == 1 ? " is" : " are", " not preemptible");
+    }
+    return;
+  }
   std::vector<std::string> parts;
   for (const Given& given : givers) {
     if (missing <= 0) break;
@@ -139,8 +157,8 @@ bool SameKind(const WorkerView& a, const WorkerView& b) {
 ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
                                absl::Span<const Placement> placements,
                                absl::Span<const TrainingRun> training,
-                               absl::Span<const WorkerView> workers,
-                               const ReshapeOptions& options) {
+                               absl::Span<const WorkerView> workers, const ReshapeOptions& options,
+                               const ProjectShares& shares) {
   ReshapeDecision out;
   std::set<int> taken;
   for (const Placement& p : placements) {
@@ -148,7 +166,7 @@ ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
     const auto run =
         absl::c_find_if(waiting, [&](const WaitingRun& w) { return w.run_id == p.run_id; });
     if (run == waiting.end() || !p.members.empty() || run->blocked.waits()) continue;
-    if (out.helped.empty() && Lacks(p)) HelpOne(*run, training, workers, &out);
+    if (out.helped.empty() && Lacks(p)) HelpOne(*run, training, workers, shares, &out);
     // Whoever waits keeps what would serve it.
     for (const int m : Suitable(run->needs, workers)) taken.insert(m);
   }

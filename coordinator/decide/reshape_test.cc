@@ -87,6 +87,54 @@ TEST_F(ReshapeTest, AnEqualPriorityTakesOnlyWhatOthersCanDoWithout) {
   EXPECT_EQ(d.helped, "");
 }
 
+TEST_F(ReshapeTest, WhoIsNotPreemptibleGivesOnlyWhatItCanDoWithout) {
+  Only(3);
+  Train("elastic", 0, 1, 2, {0, 1})->preemptible = false;
+  Train("small", 0, 1, 1, {2})->preemptible = false;
+  Wait("urgent", 9, 1);
+  ReshapeDecision d = Decide();
+  ASSERT_THAT(d.reshapes, UnorderedElementsAre(Key("elastic")));
+  EXPECT_FALSE(d.reshapes.at("elastic").gives_all);
+  EXPECT_THAT(d.kept, IsEmpty());
+  waiting_.clear();
+  Wait("urgent", 9, 2);
+  d = Decide();
+  EXPECT_THAT(d.reshapes, IsEmpty());
+  EXPECT_EQ(d.helped, "");
+  EXPECT_EQ(d.kept.at("urgent"), "small (priority 0) is not preemptible");
+  waiting_.clear();
+  Wait("urgent", 9, 3);
+  EXPECT_EQ(Decide().kept.at("urgent"),
+            "small (priority 0) and elastic (priority 0) are not preemptible");
+  waiting_.clear();
+  Wait("huge", 9, 4);
+  EXPECT_THAT(Decide().kept, IsEmpty()) << "they would not be enough";
+}
+
+TEST_F(ReshapeTest, ThePreemptibleOneOfTwoIsStopped) {
+  Only(2);
+  Train("kept", 0, 1, 1, {0})->preemptible = false;
+  Train("given", 1, 1, 1, {1});
+  Wait("urgent", 2, 1);
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("given")));
+}
+
+TEST_F(ReshapeTest, OfOnePriorityTheProjectThatUsesTheMostGivesFirst) {
+  Only(3);
+  Train("young", 0, 1, 1, {0});
+  Train("old-a", 0, 1, 1, {1})->project = "much";
+  Train("old-b", 0, 1, 1, {2})->project = "much";
+  training_[0].created_ms = 99;
+  Wait("urgent", 1, 1);
+  ProjectShares shares;
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("young")));
+  shares.used = {{"much", 2}, {"default", 1}};
+  EXPECT_THAT(DecideReshapes(waiting_, Schedule(waiting_, workers_, {}, shares), training_,
+                             workers_, {}, shares)
+                  .reshapes,
+              UnorderedElementsAre(Key("old-b")));
+}
+
 TEST_F(ReshapeTest, ALowerPriorityTakesNothing) {
   Only(4);
   Train("elastic", 1, 1, 4, {0, 1, 2, 3});

@@ -1,82 +1,121 @@
 #include "coordinator/decide/schedule.h"
 
 #include <algorithm>
-#include <numeric>
+#include <set>
 #include <tuple>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 
 namespace tritter {
+namespace {
 
-std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs) {
-  std::vector<int> order(runs.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int a, int b) {
-    return std::make_tuple(-runs[a].priority, runs[a].created_ms, runs[a].run_id) <
-           std::make_tuple(-runs[b].priority, runs[b].created_ms, runs[b].run_id);
-  });
-  return order;
+// Has its minimum, and may get more.
+struct Elastic {
+  size_t placement;
+  int run;
+  int64_t priority, max_workers;
+  std::vector<int> preferred;
+  int64_t extra = 0;
+};
+
+// Between whom the workers are shared: who has some, and who could begin.
+std::set<std::string> Projects(absl::Span<const WaitingRun> runs, const ProjectShares& shares) {
+  std::set<std::string> out;
+  for (const auto& [project, used] : shares.used) {
+    if (used > 0) out.insert(project);
+  }
+  for (const WaitingRun& run : runs) {
+    if (!run.blocked.waits()) out.insert(run.project);
+  }
+  return out;
 }
 
+}  // namespace
+
 std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
-                                absl::Span<const WorkerView> workers, const WorldOptions& options) {
+                                absl::Span<const WorkerView> workers, const WorldOptions& options,
+                                const ProjectShares& shares) {
   std::vector<WorkerView> left(workers.begin(), workers.end());
+  std::vector<QueuedRun> queued;
+  for (const WaitingRun& run : runs)
+    queued.push_back({run.run_id, run.project, run.priority, run.created_ms});
+  FairQueue queue(queued, shares);
+  const std::set<std::string> projects = Projects(runs, shares);
+  const int64_t live =
+      absl::c_count_if(workers, [](const WorkerView& w) { return w.standing != Standing::kLost; });
   std::vector<Placement> out;
-  const WaitingRun* ahead = nullptr;  // waits for workers that exist
-  struct Elastic {
-    size_t placement;
-    int64_t priority, max_workers;
-    std::vector<int> preferred;
-    std::string name;
-  };
-  std::vector<Elastic> elastic;  // have their minimum
-  const auto take = [&](int m, const std::string& name) {
+  int ahead = -1;  // waits for workers that exist
+  std::vector<Elastic> elastic;
+  const auto take = [&](int m, int run) {
     left[m].standing = Standing::kBusy;
-    left[m].run_name = name;
+    left[m].run_name = runs[run].name;
   };
-  for (const int index : QueueOrder(runs)) {
+  while (!queue.empty()) {
+    const int index = queue.Next();
     const WaitingRun& run = runs[index];
     if (run.blocked.waits()) {
       out.push_back({run.run_id, {}, run.blocked.cause, run.blocked.sentence});
       continue;
     }
     WorldDecision world = FormWorld(run.needs, left, options);
-    if (ahead != nullptr && !world.members.empty()) {
-      out.push_back(
-          {run.run_id,
-           {},
-           ahead->priority > run.priority ? WaitCause::kBehindPriority : WaitCause::kBehindOlder,
-           absl::StrCat("waits behind ", ahead->name, " (priority ", ahead->priority,
-                        "), which is ahead in the queue")});
+    const std::string by_share = ahead < 0
+                                     ? ""
+                                     : AheadByShare(queued[index], queued[ahead], runs[ahead].name,
+                                                    queue.shares(), projects, live);
+    if (ahead >= 0 && !world.members.empty()) {
+      const WaitingRun& first = runs[ahead];
+      out.push_back({run.run_id,
+                     {},
+                     !by_share.empty()               ? WaitCause::kBehindShare
+                     : first.priority > run.priority ? WaitCause::kBehindPriority
+                                                     : WaitCause::kBehindOlder,
+                     !by_share.empty()
+                         ? by_share
+                         : absl::StrCat("waits behind ", first.name, " (priority ", first.priority,
+                                        "), which is ahead in the queue")});
       continue;
     }
     if (!world.members.empty()) {
       const size_t least = std::min<size_t>(run.needs.min_workers, world.preferred.size());
       world.members.assign(world.preferred.begin(), world.preferred.begin() + least);
-      for (const int m : world.members) take(m, run.name);
+      for (const int m : world.members) take(m, index);
+      queue.Take(index, static_cast<int64_t>(least));
       elastic.push_back(
-          {out.size(), run.priority, run.needs.max_workers, std::move(world.preferred), run.name});
+          {out.size(), index, run.priority, run.needs.max_workers, std::move(world.preferred)});
+    } else if (world.possible && ahead < 0) {
+      ahead = index;
+    } else if (!by_share.empty()) {
+      absl::StrAppend(&world.reason, "; ", by_share);
     }
-    if (world.members.empty() && world.possible && ahead == nullptr) ahead = &run;
     out.push_back({run.run_id, std::move(world.members), world.cause, std::move(world.reason)});
   }
-  // What is left: to the highest priority first, and one each in turn among equals.
-  for (size_t first = 0, end = 0; first < elastic.size(); first = end) {
-    while (end < elastic.size() && elastic[end].priority == elastic[first].priority) ++end;
-    for (bool more = true; more;) {
-      more = false;
-      for (size_t i = first; i < end; ++i) {
-        std::vector<int>& members = out[elastic[i].placement].members;
-        if (static_cast<int64_t>(members.size()) >= elastic[i].max_workers) continue;
-        const auto free = absl::c_find_if(
-            elastic[i].preferred, [&](int m) { return left[m].standing == Standing::kIdle; });
-        if (free == elastic[i].preferred.end()) continue;
-        take(*free, elastic[i].name);
-        members.push_back(*free);
-        more = true;
-      }
+  // What is left: to the highest priority first, then to the project of the least load, and one
+  // each in turn among its runs.
+  ProjectShares used = queue.shares();
+  std::vector<Elastic*> growing;
+  for (Elastic& run : elastic) growing.push_back(&run);
+  while (!growing.empty()) {
+    const auto next =
+        std::min_element(growing.begin(), growing.end(), [&](const Elastic* a, const Elastic* b) {
+          const auto key = [&](const Elastic* e) {
+            return std::make_tuple(-e->priority, used.LoadOf(runs[e->run].project), e->extra,
+                                   e->placement);
+          };
+          return key(a) < key(b);
+        });
+    Elastic& run = **next;
+    std::vector<int>& members = out[run.placement].members;
+    const auto free =
+        absl::c_find_if(run.preferred, [&](int m) { return left[m].standing == Standing::kIdle; });
+    if (static_cast<int64_t>(members.size()) >= run.max_workers || free == run.preferred.end()) {
+      growing.erase(next);
+      continue;
     }
+    take(*free, run.run);
+    members.push_back(*free);
+    ++run.extra;
+    ++used.used[runs[run.run].project];
   }
   for (const Elastic& run : elastic) {
     SortByName(workers, &out[run.placement].members);

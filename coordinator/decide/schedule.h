@@ -1,4 +1,5 @@
-// Which waiting runs get which workers now: priority first, then age.
+// Which waiting runs get which workers now: priority first, then the project that uses the least of
+// its share, then age.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "coordinator/decide/fair_share.h"
 #include "coordinator/decide/world.h"
 
 namespace tritter {
@@ -17,6 +19,7 @@ struct WaitingRun {
   int64_t created_ms = 0;
   WorldNeeds needs;
   Wait blocked = {};  // why it cannot start now whatever workers there are
+  std::string project = "default";
 };
 
 struct Placement {
@@ -26,15 +29,13 @@ struct Placement {
   std::string reason;                  // of the placement or of the waiting; never empty
 };
 
-// Indices of the runs, first served first.
-std::vector<int> QueueOrder(absl::Span<const WaitingRun> runs);
-
 // One placement for each run, in queue order. A run that waits for workers which exist keeps them
 // from those behind it; a run that asks for more than there are does not. All runs that can begin
 // get their minimum first; what is left goes to them up to their maximum, the highest priority
-// first, one each in turn among equals.
+// first, and among equals one each in turn, to the project of the least load. `shares`: of the runs
+// that train.
 std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
                                 absl::Span<const WorkerView> workers,
-                                const WorldOptions& options = {});
+                                const WorldOptions& options = {}, const ProjectShares& shares = {});
 
 }  // namespace tritter

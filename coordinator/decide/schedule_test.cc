@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
+
+#include "absl/strings/str_cat.h"
+
 namespace tritter {
 namespace {
 
@@ -15,12 +19,6 @@ WaitingRun MakeRun(const std::string& id, int64_t priority, int64_t created, int
 }
 WorkerView Worker(const std::string& name, Standing standing = Standing::kIdle) {
   return {name, standing, "cpu", 0, "busy-run", "", absl::Minutes(1)};
-}
-
-TEST(QueueOrder, PriorityThenAgeThenId) {
-  EXPECT_THAT(QueueOrder({MakeRun("d", 0, 5, 1), MakeRun("c", 0, 3, 1), MakeRun("b", 1, 9, 1),
-                          MakeRun("a", 0, 5, 1)}),
-              ElementsAre(2, 1, 3, 0));
 }
 
 TEST(Schedule, ServesTheFirstAndTellsTheOthersWhatIsMissing) {
@@ -83,6 +81,79 @@ TEST(Schedule, WhatIsLeftGoesInTurnToEqualsAndFirstToHigherPriorities) {
   EXPECT_EQ(p[0].run_id, "y");
   EXPECT_THAT(p[0].members, SizeIs(5));
   EXPECT_THAT(p[1].members, SizeIs(1));
+}
+
+WaitingRun Of(const std::string& project, WaitingRun run) {
+  run.project = project;
+  return run;
+}
+
+TEST(Schedule, AYoungerRunOfAProjectBelowItsShareIsServedFirst) {
+  const std::vector<WaitingRun> runs = {Of("p", MakeRun("older", 0, 1, 1)),
+                                        Of("q", MakeRun("younger", 0, 2, 1))};
+  ProjectShares shares;
+  shares.used = {{"p", 2}, {"q", 1}};
+  std::vector<WorkerView> workers = {Worker("a"), Worker("b", Standing::kBusy),
+                                     Worker("c", Standing::kBusy), Worker("d", Standing::kBusy)};
+  auto p = Schedule(runs, workers, {}, shares);
+  EXPECT_EQ(p[0].run_id, "younger");
+  EXPECT_THAT(p[0].members, ElementsAre(0));
+  EXPECT_EQ(p[1].cause, WaitCause::kWorkersBusy);
+  shares.weights = {{"p", 3}};  // 2 of 3 parts against 1 of 1
+  EXPECT_EQ(Schedule(runs, workers, {}, shares)[0].run_id, "older");
+}
+
+TEST(Schedule, WhoIsBehindAnotherProjectSaysByHowMuch) {
+  ProjectShares shares;
+  shares.used = {{"p", 3}};
+  std::vector<WorkerView> workers = {Worker("a"), Worker("b", Standing::kBusy),
+                                     Worker("c", Standing::kBusy), Worker("d", Standing::kBusy)};
+  const auto p =
+      Schedule({Of("p", MakeRun("older", 0, 1, 1)), Of("p", MakeRun("large", 0, 1, 2)),
+                Of("p", MakeRun("urgent", 1, 9, 4)), Of("q", MakeRun("younger", 0, 2, 2))},
+               workers, {}, shares);
+  ASSERT_THAT(p, SizeIs(4));
+  EXPECT_EQ(p[0].run_id, "urgent");
+  EXPECT_EQ(p[0].cause, WaitCause::kWorkersBusy);
+  EXPECT_EQ(p[1].run_id, "younger");
+  EXPECT_EQ(p[1].cause, WaitCause::kWorkersBusy) << p[1].reason;
+  EXPECT_EQ(p[3].cause, WaitCause::kBehindPriority) << p[3].reason;
+  const auto q = Schedule({Of("p", MakeRun("older", 0, 1, 1)), Of("p", MakeRun("wide", 0, 1, 2)),
+                           Of("q", MakeRun("younger", 0, 2, 2))},
+                          workers, {}, shares);
+  EXPECT_EQ(q[0].run_id, "younger");
+  EXPECT_EQ(q[1].cause, WaitCause::kBehindShare);
+  EXPECT_EQ(q[1].reason,
+            "project p uses 3 of 4 workers, its share is 2; younger of project q, which uses 0, "
+            "is ahead");
+  EXPECT_EQ(q[2].cause, WaitCause::kWorkersBusy) << "it lacks workers besides";
+  EXPECT_THAT(q[2].reason, HasSubstr("its share is 2; younger of project q"));
+}
+
+TEST(Schedule, ProjectsTakeTurnsHoweverManyRunsTheyHave) {
+  std::vector<WaitingRun> runs;
+  for (int i = 0; i < 6; ++i) runs.push_back(Of("many", MakeRun(absl::StrCat("m", i), 0, i, 1)));
+  runs.push_back(Of("one", MakeRun("o", 0, 100, 1)));
+  runs.push_back(Of("huge", MakeRun("h0", 0, 101, 9)));  // more than there are: takes nothing
+  runs.push_back(Of("huge", MakeRun("h1", 0, 102, 1)));
+  std::vector<std::string> served;
+  for (const Placement& p : Schedule(runs, {Worker("a"), Worker("b"), Worker("c"), Worker("d")})) {
+    if (!p.members.empty()) served.push_back(p.run_id);
+  }
+  EXPECT_THAT(served, ElementsAre("m0", "o", "h1", "m1"));
+}
+
+TEST(Schedule, WhatIsLeftGoesToTheProjectOfTheLeastLoad) {
+  WaitingRun x = Of("p", MakeRun("x", 0, 1, 1)), y = Of("p", MakeRun("y", 0, 2, 1)),
+             z = Of("q", MakeRun("z", 0, 3, 1));
+  x.needs.max_workers = y.needs.max_workers = z.needs.max_workers = 8;
+  std::vector<WorkerView> eight;
+  for (int i = 0; i < 8; ++i) eight.push_back(Worker(absl::StrCat("w", i)));
+  std::map<std::string, size_t> workers;
+  for (const Placement& p : Schedule({x, y, z}, eight)) workers[p.run_id] = p.members.size();
+  EXPECT_EQ(workers["x"], 2u);
+  EXPECT_EQ(workers["y"], 2u);
+  EXPECT_EQ(workers["z"], 4u);
 }
 
 TEST(Schedule, NobodyWaitsWithoutAReasonAndNoWorkerServesTwo) {

@@ -30,6 +30,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "behind_priority";
     case WaitCause::kPreempting:
       return "preempting";
+    case WaitCause::kBehindShare:
+      return "behind_share";
     case WaitCause::kBehindOlder:
       return "behind_older";
     case WaitCause::kAfterUnfinished:

@@ -25,6 +25,7 @@ enum class WaitCause {
   // Other runs.
   kBehindPriority,   // one of a higher priority is ahead, and waits for the same workers
   kPreempting,       // others give up workers for it, and are about to stop
+  kBehindShare,      // one of a project that uses less of its share is
   kBehindOlder,      // an older one of the same priority is
   kAfterUnfinished,  // a run that must be complete first is not yet
   kAfterFailed,      // such a run has failed or was cancelled: somebody must act

@@ -6,6 +6,7 @@ v1::Run DemoRun() {
   v1::Run run;
   run.set_run_id("r-1");
   run.set_name("demo");
+  run.set_project("speech");
   run.set_state(v1::RUN_STATE_RUNNING);
   run.set_reason("training");
   run.set_total_steps(100);
