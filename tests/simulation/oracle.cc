@@ -33,6 +33,7 @@ std::string RunWish::Yaml() const {
       name, stable_text, stable_code, decay_text, decay_code, steps, global_batch, peak, least,
       warmup, decay, shape, min_workers, max_workers, checkpoint_every, keep, evaluate_every);
   if (priority != 0) absl::StrAppend(&yaml, "priority: ", priority, "\n");
+  absl::StrAppend(&yaml, "project: ", project, "\n");
   if (exports) absl::StrAppend(&yaml, "export: {format: tpack}\n");
   return yaml;
 }

@@ -21,6 +21,7 @@ struct RunWish {
   int64_t checkpoint_every = 5, keep = 2, evaluate_every = 5;
   int64_t min_workers = 1, max_workers = 1;
   int64_t priority = 0;
+  std::string project = "default";
   bool exports = false;
   std::string Yaml() const;
 };

@@ -150,6 +150,7 @@ RunWish Simulation::DrawWish(int number) {
   static constexpr const char* kShapes[] = {"cosine", "linear", "sqrt"};
   RunWish wish;
   wish.name = absl::StrCat("run-", number);
+  wish.project = number % 3 == 0 ? "rare" : "usual";
   wish.steps = world_.Between(int64_t{6}, int64_t{60});
   wish.global_batch = world_.Between(int64_t{4}, int64_t{12});
   wish.warmup = world_.Between(int64_t{1}, wish.steps / 3);
