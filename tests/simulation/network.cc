@@ -56,6 +56,15 @@ Network::Network(World* world, CoordinatorHost* coordinator, NetworkFaults fault
       cut_(static_cast<size_t>(2 * hosts)),
       peers_cut_(static_cast<size_t>(hosts * hosts)) {}
 
+Network::~Network() {
+  for (const std::weak_ptr<Stream>& weak : streams_) {
+    const std::shared_ptr<Stream> stream = weak.lock();
+    if (stream == nullptr) continue;
+    stream->up.clear();
+    stream->down.clear();
+  }
+}
+
 void Network::Cut(int host, Way way, absl::Duration until) {
   world_->Note("cable of host ", host, way == Way::kUp ? " to" : " from", " the coordinator is cut",
                " until ", absl::FormatDuration(until));

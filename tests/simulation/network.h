@@ -40,6 +40,7 @@ class Stream;
 class Network {
  public:
   Network(World* world, CoordinatorHost* coordinator, NetworkFaults faults, int hosts);
+  ~Network();  // what is under way refers to its stream, and goes
 
   // --- cables ---
   enum class Way { kUp, kDown };  // to the coordinator, from it

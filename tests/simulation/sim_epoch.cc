@@ -501,6 +501,7 @@ void SimEpoch::End() {
 void SimEpoch::ProcessDied() {
   ended_ = true;
   if (group_ != nullptr) group_->Leave(assignment_.rank(), /*farewell=*/false);
+  next_ = nullptr;  // refers to the worker
 }
 
 }  // namespace tritter::simulation

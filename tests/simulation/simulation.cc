@@ -50,6 +50,16 @@ Misdeed MisdeedOf(Sabotage sabotage) {
 class Simulation {
  public:
   Simulation(uint64_t seed, const SimulationOptions& options);
+  // Everybody ends while the world is whole: sessions are closed over the network, and what a
+  // process waits for refers to it.
+  ~Simulation() {
+    host_.on_death = nullptr;
+    host_.Kill();
+    for (const std::shared_ptr<SimWorker>& worker : processes_) {
+      worker->on_end = nullptr;
+      worker->Die(/*restarts=*/false);
+    }
+  }
   SimulationResult Run();
 
  private:
