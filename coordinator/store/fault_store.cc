@@ -9,6 +9,7 @@ void FaultStore::FailApply(int64_t nth, StoreFault fault, bool sticky) {
 }
 
 absl::Status FaultStore::Apply(const WriteBatch& batch) {
+  if (on_access_) on_access_();
   const int64_t index = count_++;
   const int64_t at = at_;
   const bool fails = at >= 0 && (index == at || (sticky_ && index > at));

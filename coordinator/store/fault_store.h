@@ -26,65 +26,68 @@ class FaultStore : public Store {
   // The Apply that is `nth` from now (0: the next) fails; with `sticky` all later ones too.
   void FailApply(int64_t nth, StoreFault fault, bool sticky = false);
   void Heal() { at_ = -1; }
-  // Called before each read of events and metrics, which may take long: nobody may hold a lock
-  // then. Set before the store is shared by threads.
-  void OnLongRead(std::function<void()> hook) { on_long_read_ = std::move(hook); }
+  // Called before each write and read of what is in it: any may take long, so that nobody may hold
+  // a lock then that the hook takes. Set before the store is shared by threads.
+  void OnAccess(std::function<void()> hook) { on_access_ = std::move(hook); }
   int64_t applies() const { return count_; }
 
   absl::Status Apply(const WriteBatch& batch) override;
-  absl::StatusOr<std::string> StoreId() override { return base_->StoreId(); }
-  absl::StatusOr<std::vector<RunRecord>> Runs() override { return base_->Runs(); }
-  absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override { return base_->LiveEpochs(); }
+  absl::StatusOr<std::string> StoreId() override { return Base()->StoreId(); }
+  absl::StatusOr<std::vector<RunRecord>> Runs() override { return Base()->Runs(); }
+  absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override { return Base()->LiveEpochs(); }
   absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
                                                   int64_t limit) override {
-    return base_->Epochs(run_id, limit);
+    return Base()->Epochs(run_id, limit);
   }
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override {
-    return base_->Plans(run_id, epoch);
+    return Base()->Plans(run_id, epoch);
   }
   absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,
                                                   uint64_t epoch) override {
-    return base_->Shares(run_id, epoch);
+    return Base()->Shares(run_id, epoch);
   }
   absl::StatusOr<std::vector<v1::Checkpoint>> Checkpoints(const std::string& run_id) override {
-    return base_->Checkpoints(run_id);
+    return Base()->Checkpoints(run_id);
   }
   absl::StatusOr<std::vector<v1::Artifact>> Artifacts(const std::string& run_id) override {
-    return base_->Artifacts(run_id);
+    return Base()->Artifacts(run_id);
   }
-  absl::StatusOr<int64_t> LastEventId() override { return base_->LastEventId(); }
+  absl::StatusOr<int64_t> LastEventId() override { return Base()->LastEventId(); }
   absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
                                                 int64_t limit) override {
-    if (on_long_read_) on_long_read_();
-    return base_->Events(run_id, after_id, limit);
+    return Base()->Events(run_id, after_id, limit);
   }
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
                                                        int64_t last, int64_t limit) override {
-    if (on_long_read_) on_long_read_();
-    return base_->Metrics(run_id, first, last, limit);
+    return Base()->Metrics(run_id, first, last, limit);
   }
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override {
-    return base_->SupersededSteps(run_id);
+    return Base()->SupersededSteps(run_id);
   }
   absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
                                                                int64_t first, int64_t last,
                                                                int64_t limit) override {
-    return base_->Evaluations(run_id, first, last, limit);
+    return Base()->Evaluations(run_id, first, last, limit);
   }
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override {
-    return base_->FindKey(key);
+    return Base()->FindKey(key);
   }
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override {
-    return base_->RequestSeen(request);
+    return Base()->RequestSeen(request);
   }
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                   int64_t tail) override {
-    return base_->LogLines(run_id, after, tail);
+    return Base()->LogLines(run_id, after, tail);
   }
 
  private:
+  Store* Base() {
+    if (on_access_) on_access_();
+    return base_;
+  }
+
   Store* const base_;
-  std::function<void()> on_long_read_;
+  std::function<void()> on_access_;
   std::atomic<int64_t> count_{0};
   std::atomic<int64_t> at_{-1};
   std::atomic<bool> sticky_{false};

@@ -27,6 +27,8 @@ class SqlStore : public Store {
       : hook_(std::move(hook)), keep_(std::move(keep)), db_(std::move(db)) {}
 
   absl::Status Apply(const WriteBatch& batch) override;
+  // In one transaction; where one of them is refused, in one each.
+  std::vector<absl::Status> ApplyAll(absl::Span<const WriteBatch* const> batches) override;
   absl::StatusOr<std::string> StoreId() override;
   absl::StatusOr<std::vector<RunRecord>> Runs() override;
   absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override;
@@ -52,6 +54,7 @@ class SqlStore : public Store {
                                                   int64_t tail) override;
 
  private:
+  absl::Status ApplyLocked(const std::vector<SqlStatement>& statements) REQUIRES(mu_);
   absl::Status RunLocked(const std::vector<SqlStatement>& statements) REQUIRES(mu_);
 
   const StoreHook hook_;

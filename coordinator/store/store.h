@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "coordinator/store/records.h"
 
 namespace tritter {
@@ -47,6 +48,9 @@ class Store {
   // Durable when it returns OK; on an error nothing of the batch is there. AlreadyExists: see
   // WriteBatch.
   virtual absl::Status Apply(const WriteBatch& batch) = 0;
+  // Each as by Apply, one after the other, with an answer each; they may become durable together,
+  // which costs one write to the disk instead of one each.
+  virtual std::vector<absl::Status> ApplyAll(absl::Span<const WriteBatch* const> batches);
 
   // Identity drawn when the store was made; constant over restarts.
   virtual absl::StatusOr<std::string> StoreId() = 0;
@@ -82,5 +86,11 @@ class Store {
   virtual absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                           int64_t tail) = 0;
 };
+
+inline std::vector<absl::Status> Store::ApplyAll(absl::Span<const WriteBatch* const> batches) {
+  std::vector<absl::Status> out;
+  for (const WriteBatch* batch : batches) out.push_back(Apply(*batch));
+  return out;
+}
 
 }  // namespace tritter

@@ -57,6 +57,28 @@ TEST_P(StoreConformance, ReplacesRunsAndEpochsByTheirKeys) {
   EXPECT_THAT(*store_->LiveEpochs(), IsEmpty());
 }
 
+TEST_P(StoreConformance, TakesBatchesTogetherWithAnAnswerForEach) {
+  const auto batch = [](const std::string& run, const std::string& key) {
+    WriteBatch out;
+    out.runs = {SampleRun(run, 10)};
+    out.keys = {{key, "hash", run}};
+    return out;
+  };
+  const WriteBatch a = batch("r-a", "k1"), known = batch("r-b", "k1"), c = batch("r-c", "k2");
+  const std::vector<absl::Status> good = store_->ApplyAll({&a});
+  ASSERT_THAT(good, SizeIs(1));
+  EXPECT_OK(good[0]);
+  const std::vector<absl::Status> mixed = store_->ApplyAll({&known, &c});
+  ASSERT_THAT(mixed, SizeIs(2));
+  EXPECT_EQ(mixed[0].code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_OK(mixed[1]);
+  EXPECT_THAT(*store_->Runs(), ElementsAre(SampleRun("r-a", 10), SampleRun("r-c", 10)));
+  const WriteBatch d = batch("r-d", "k3"), e = batch("r-e", "k4");
+  for (const absl::Status& status : store_->ApplyAll({&d, &e})) EXPECT_OK(status);
+  EXPECT_THAT(*store_->Runs(), SizeIs(4));
+  EXPECT_THAT(store_->ApplyAll({}), IsEmpty());
+}
+
 TEST_P(StoreConformance, RefusesAKnownKeyAndLeavesNothingOfThatBatch) {
   ASSERT_OK(store_->Apply(FullBatch("r-a", 1)));
   const std::string before = Dump(*store_, "r-a");
