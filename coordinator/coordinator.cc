@@ -2,6 +2,7 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
+#include <cassert>
 #include <set>
 #include <utility>
 
@@ -27,7 +28,8 @@ Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions op
       exporter_(d.exporter),
       load_model_(d.load_model),
       run_id_(d.run_id ? d.run_id : [] { return RandomId("r"); }),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      writes_(d.store) {}
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(
     const CoordinatorDependencies& dependencies, CoordinatorOptions options) {
@@ -70,7 +72,11 @@ absl::Status Coordinator::Load() {
   ASSIGN_OR_RETURN(const int64_t last_event, store_->LastEventId());
   next_event_id_ = last_event + 1;
   ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store_->Runs());
-  for (RunRecord& record : runs) RETURN_IF_ERROR(LoadRun(std::move(record)));
+  for (RunRecord& record : runs) {
+    ASSIGN_OR_RETURN(RunEntry run, ReadRun(std::move(record)));
+    const std::string id = run.record.run_id;
+    runs_[id] = std::move(run);
+  }
   ASSIGN_OR_RETURN(std::vector<EpochRecord> epochs, store_->LiveEpochs());
   for (EpochRecord& record : epochs) {
     const auto it = runs_.find(record.run_id);
@@ -99,6 +105,7 @@ absl::Status Coordinator::Load() {
     epoch.record = std::move(record);
     it->second.epoch = std::move(epoch);
     LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
+    const RunTurn turn = TurnOf(&it->second);
     // Without its configuration it can get no plan. It ends, and nobody is blamed for that.
     if (!it->second.spec_error.empty())
       EndEpoch(&it->second, {.progress = true, .cause = it->second.spec_error});
@@ -122,7 +129,7 @@ absl::Status Coordinator::Load() {
   return absl::OkStatus();
 }
 
-absl::Status Coordinator::LoadRun(RunRecord record) {
+absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
   RunEntry run;
   absl::StatusOr<RunSpec> spec = ParseRunSpec(record.spec_yaml, record.run_id, "/");
   if (!spec.ok()) {
@@ -160,11 +167,9 @@ absl::Status Coordinator::LoadRun(RunRecord record) {
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
-  const std::string id = record.run_id;
   run.retention_due = NeedsWorkers(record.state);
   run.record = std::move(record);
-  runs_[id] = std::move(run);
-  return absl::OkStatus();
+  return run;
 }
 
 std::unique_ptr<CheckpointStore> Coordinator::CheckpointsOf(const RunEntry& run) const {
@@ -177,14 +182,14 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
   const std::unique_ptr<CheckpointStore> store = CheckpointsOf(*run);
   const std::string id = run->record.run_id;
-  mu_.Unlock();
-  absl::StatusOr<RecoveredCheckpoints> found = RecoverCheckpoints(store.get(), id, recorded, live);
-  mu_.Lock();
+  absl::StatusOr<RecoveredCheckpoints> found =
+      Apart([&] { return RecoverCheckpoints(store.get(), id, recorded, live); });
   if (!found.ok()) return found.status();
   for (const std::string& name : found->removed) {
     LogInfo("checkpoint_attempt_removed", {{"run", id}, {"what", name}});
   }
   if (found->adopted.empty()) return absl::OkStatus();
+  const RunTurn turn = TurnOf(run);
   WriteBatch batch;
   for (v1::Checkpoint& c : found->adopted) {
     c.set_committed_ms(NowMs());
@@ -194,8 +199,8 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
                  absl::StrCat("checkpoint of step ", c.step(),
                               " was complete on disk but not yet recorded: adopted")));
   }
-  RETURN_IF_ERROR(Write(batch));
-  ASSIGN_OR_RETURN(run->checkpoints, store_->Checkpoints(run->record.run_id));
+  RETURN_IF_ERROR(Write(&batch));
+  ASSIGN_OR_RETURN(run->checkpoints, Apart([&] { return store_->Checkpoints(id); }));
   Touch(run);
   return absl::OkStatus();
 }
@@ -239,8 +244,7 @@ void Coordinator::Tick() {
 
 v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind,
                                 const std::string& message) {
-  v1::Event event;
-  event.set_id(next_event_id_++);
+  v1::Event event;  // its id: Write
   event.set_time_ms(NowMs());
   event.set_run_id(run_id);
   event.set_kind(kind);
@@ -288,10 +292,25 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
   return Fenced{run, &*run->epoch, rank};
 }
 
-absl::Status Coordinator::Write(const WriteBatch& batch) {
-  absl::Status status = store_->Apply(batch);
+absl::StatusOr<RunTurn> Coordinator::TurnOf(const v1::WorkerIdentity& worker,
+                                            const std::string& run_id) {
+  RETURN_IF_ERROR(workers_.Check(worker));
+  const auto it = runs_.find(run_id);
+  if (it == runs_.end()) return UnknownRunError(run_id);
+  return TurnOf(&it->second);
+}
+
+absl::Status Coordinator::Write(WriteBatch* batch) {
+  for (const RunRecord& record : batch->runs) {
+    [[maybe_unused]] const auto it = runs_.find(record.run_id);
+    assert(it == runs_.end() || it->second.gate->taken);
+  }
+  for (v1::Event& e : batch->events) e.set_id(next_event_id_++);
+  WriteQueue::Entry entry(*batch);
+  writes_.Put(&entry);
+  const absl::Status status = Apart([&] { return writes_.Await(&entry); });
   if (status.ok()) {
-    for (const v1::Event& e : batch.events)
+    for (const v1::Event& e : batch->events)
       LogInfo(e.kind(), {{"run", e.run_id()}, {"message", e.message()}});
   }
   MutexLock lock(&health_mu_);

@@ -33,7 +33,9 @@
 #include "coordinator/decide/wait_cause.h"
 #include "coordinator/decide/world.h"
 #include "coordinator/run_entry.h"
+#include "coordinator/run_turn.h"
 #include "coordinator/store/store.h"
+#include "coordinator/store/write_queue.h"
 #include "coordinator/worker_registry.h"
 #include "model/checkpoint_store.h"
 #include "model/export.h"
@@ -41,6 +43,8 @@
 #include "tritter/v1/workers.pb.h"
 
 namespace tritter {
+
+struct RunReportInputs;  // coordinator/report/run_report.h
 
 // Writes the deployable file of a completed run.
 using ExportFunction = std::function<absl::StatusOr<v1::Artifact>(
@@ -110,6 +114,11 @@ struct CoordinatorStats {
 // runs, checkpoints are verified, older ones are dropped) unless background is off. Typed errors
 // (coordinator/errors.h) throughout; ResourceExhausted and the like come from the store: nothing is
 // lost then, and the call may be repeated.
+//
+// One lock guards what is in memory, and nobody waits for a disk under it: writes, reads of the
+// store and of files are done without. What is stored of a run is changed by one thread at a time
+// (RunTurn), before memory is: what anyone sees, or is answered, is stored. So heartbeats, and
+// calls about other runs, never wait for a write.
 class Coordinator {
  public:
   // Loads the store, tidies checkpoint folders, waits for the members of live epochs.
@@ -168,19 +177,34 @@ class Coordinator {
  private:
   Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
   absl::Status Load();
-  absl::Status LoadRun(RunRecord record) REQUIRES(mu_);
+  absl::StatusOr<RunEntry> ReadRun(RunRecord record);
   // Where the run's checkpoints are kept.
   std::unique_ptr<CheckpointStore> CheckpointsOf(const RunEntry& run) const;
-  // Tidies the run's checkpoints and records what is whole there. The lock is given up while
-  // files are read. No checkpoint of the run may be on its way meanwhile.
+  // Tidies the run's checkpoints and records what is whole there; takes the run's turn for that. No
+  // checkpoint of the run may be on its way meanwhile.
   absl::Status RecoverFolders(RunEntry* run) REQUIRES(mu_);
   void RunBackground();
 
-  // The one way to write to the store: remembers whether that works.
-  absl::Status Write(const WriteBatch& batch) REQUIRES(mu_);
-  int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
-  v1::Event NewEvent(const std::string& run_id, const std::string& kind, const std::string& message)
+  // What every function below that names RunEntry* or Fenced and writes expects: the run's turn.
+  RunTurn TurnOf(RunEntry* run) REQUIRES(mu_) { return RunTurn(&mu_, run->gate.get()); }
+  // UNKNOWN_WORKER, STALE_INCARNATION, UNKNOWN_RUN; once more by Fence, when the turn has come.
+  absl::StatusOr<RunTurn> TurnOf(const v1::WorkerIdentity& worker, const std::string& run_id)
       REQUIRES(mu_);
+  // The result of `work`, which reads the store or files. The lock is given up meanwhile.
+  template <typename Work>
+  auto Apart(const Work& work) REQUIRES(mu_) {
+    mu_.Unlock();
+    auto out = work();
+    mu_.Lock();
+    return out;
+  }
+  // The one way to write to the store: remembers whether that works. The lock is given up
+  // meanwhile. Writes become durable in the order of these calls, and events get their ids here, so
+  // that none appears behind a later one.
+  absl::Status Write(WriteBatch* batch) REQUIRES(mu_);
+  int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
+  v1::Event NewEvent(const std::string& run_id, const std::string& kind,
+                     const std::string& message);
   void Touch(RunEntry* run) REQUIRES(mu_);
   absl::StatusOr<RunEntry*> FindRun(const std::string& run) REQUIRES(mu_);
   // For reads of the store that may take long: those are done without the lock.
@@ -229,7 +253,7 @@ class Coordinator {
                                             const std::vector<SourceFacts>& sources, Prepared* run)
       EXCLUDES(mu_);
   absl::StatusOr<v1::SubmitRunResponse> KnownKey(const std::string& key, const std::string& hash,
-                                                 bool* known) REQUIRES(mu_);
+                                                 bool* known) REQUIRES(submit_mu_, mu_);
   // With the key of the request that asks for it, which then is known.
   absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind,
                                       const IdempotencyRecord& request = {}) REQUIRES(mu_);
@@ -244,20 +268,24 @@ class Coordinator {
   // How the runs stand that it must wait for.
   Wait Dependencies(const RunEntry& run) REQUIRES(mu_);
   // Who failed first in the live epoch, with what it logged last.
-  v1::Failure FailureOf(const RunEntry& run, const EpochEnd& end);
+  v1::Failure FailureOf(const RunEntry& run, const EpochEnd& end) REQUIRES(mu_);
 
   // workers and epochs
   void SendStanding(WorkerEntry* entry) REQUIRES(mu_);
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
-  void RecordLoss(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
-  void EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) REQUIRES(mu_);
+  // Copies of workers as they were. These two need no turn; the second takes it.
+  void RecordLosses(const std::vector<WorkerEntry>& workers) REQUIRES(mu_);
+  void EndEpochOfLost(const WorkerEntry& worker) REQUIRES(mu_);
   // From whose memory the run may go on now; `among`: of these workers alone.
   std::optional<HeldChoice> HeldOf(const RunEntry& run,
                                    const std::vector<std::string>* among = nullptr) REQUIRES(mu_);
   // Whether one of those it would get holds its state. No checkpoint is read then.
   bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
+  // Whether it still waits, and they for it: the lock may have been given up since that was
+  // decided.
+  bool MayForm(const RunEntry& run, const std::vector<std::string>& workers) REQUIRES(mu_);
   absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
                          const std::string& reason) REQUIRES(mu_);
   void SetWaiting(RunEntry* run, const Wait& wait) REQUIRES(mu_);
@@ -275,6 +303,7 @@ class Coordinator {
   void LookForStraggler(RunEntry* run) REQUIRES(mu_);
   void CheckWorkers() REQUIRES(mu_);
   void CheckEpochs() REQUIRES(mu_);
+  void CheckEpoch(RunEntry* run) REQUIRES(mu_);
   void FinishIfTrained(RunEntry* run) REQUIRES(mu_);
   void RetryCommits();
   void Place();
@@ -295,8 +324,7 @@ class Coordinator {
   // state is stored, so that whoever sees the run complete finds the report.
   void AddReport(const RunEntry& run, const RunRecord& next, const v1::Artifact* artifact,
                  WriteBatch* batch) REQUIRES(mu_);
-  absl::Status WriteReportFiles(const RunEntry& run, const RunRecord& next,
-                                const v1::Artifact* artifact) REQUIRES(mu_);
+  absl::Status WriteReportFiles(const std::string& run_dir, RunReportInputs in);
   // Jobs whose dependencies are complete leave the queue.
   void StartJobs();
   absl::Status CheckJob(const RunSpec& spec) REQUIRES(mu_);
@@ -312,9 +340,9 @@ class Coordinator {
   // checkpoints
   absl::Status TakeShare(const Fenced& at, const v1::CommitShareRequest& request) REQUIRES(mu_);
   absl::Status CheckFiles(const RunEntry& run, const v1::CommitShareRequest& request) REQUIRES(mu_);
-  // Commits the checkpoint of `step` when every share is there. The lock is given up while files
-  // are written.
-  absl::StatusOr<bool> CommitIfComplete(const std::string& run_id, uint64_t epoch, int64_t step)
+  // Commits the checkpoint of `step` when every share is there. The run's turn is given back while
+  // files are written.
+  absl::StatusOr<bool> CommitIfComplete(RunEntry* run, RunTurn* turn, uint64_t epoch, int64_t step)
       REQUIRES(mu_);
   absl::Status RecordCommit(RunEntry* run, v1::Checkpoint checkpoint) REQUIRES(mu_);
   // Retention. Reads a whole checkpoint: on a thread of its own, so that neither decisions nor the
@@ -336,8 +364,10 @@ class Coordinator {
   const CoordinatorOptions options_;
   std::string coordinator_id_;
 
-  Mutex tick_mu_;  // one tick at a time; taken before mu_
+  Mutex tick_mu_;    // one tick at a time; taken before mu_
+  Mutex submit_mu_;  // one submission is looked at and stored at a time; taken before mu_
   Mutex mu_;
+  WriteQueue writes_;
   CondVar changed_;                                       // watchers
   CondVar wake_;                                          // the background thread
   std::map<std::string, RunEntry> runs_ GUARDED_BY(mu_);  // by id; never erased

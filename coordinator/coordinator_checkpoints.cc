@@ -60,7 +60,6 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
                                    "a share names its files");
   }
   const std::unique_ptr<CheckpointStore> store = CheckpointsOf(run);
-  const CheckpointAttempt attempt{request.step(), request.attempt()};
   std::set<std::string> names;
   for (const auto& [rank, share] : run.epoch->shares.contains(request.step())
                                        ? run.epoch->shares.at(request.step())
@@ -81,14 +80,19 @@ absl::Status Coordinator::CheckFiles(const RunEntry& run, const v1::CommitShareR
       return CheckpointRejectedError("files.sha256", f.sha256(), "64 hexadecimal digits",
                                      "a bad hash");
     }
-    absl::StatusOr<uint64_t> size = store->FileBytes(attempt, f.name());
-    if (!size.ok() || static_cast<int64_t>(*size) != f.bytes()) {
-      return CheckpointRejectedError(
-          "files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
-          absl::StrCat(f.bytes()), absl::StrCat(f.name(), " in ", store->location()));
-    }
   }
-  return absl::OkStatus();
+  return Apart([&]() -> absl::Status {
+    const CheckpointAttempt attempt{request.step(), request.attempt()};
+    for (const v1::CheckpointFile& f : request.files()) {
+      absl::StatusOr<uint64_t> size = store->FileBytes(attempt, f.name());
+      if (!size.ok() || static_cast<int64_t>(*size) != f.bytes()) {
+        return CheckpointRejectedError(
+            "files.bytes", size.ok() ? absl::StrCat(*size) : std::string(size.status().message()),
+            absl::StrCat(f.bytes()), absl::StrCat(f.name(), " in ", store->location()));
+      }
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareRequest& request) {
@@ -119,7 +123,7 @@ absl::Status Coordinator::TakeShare(const Fenced& at, const v1::CommitShareReque
   RETURN_IF_ERROR(CheckFiles(*at.run, request));
   WriteBatch batch;
   batch.shares = {{request.run_id(), request.epoch(), request.step(), request.rank(), request}};
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
   epoch.shares[request.step()][request.rank()] = request;
   return absl::OkStatus();
 }
@@ -129,26 +133,25 @@ absl::StatusOr<v1::CommitShareResponse> Coordinator::CommitShare(
   v1::CommitShareResponse out;
   out.set_state(v1::CommitShareResponse::WAITING);
   MutexLock lock(&mu_);
-  RETURN_IF_ERROR(workers_.Check(request.worker()));
-  if (const auto it = runs_.find(request.run_id()); it != runs_.end()) {
-    for (const v1::Checkpoint& c : it->second.checkpoints) {
-      if (c.step() == request.step() && c.epoch() == request.epoch()) {
-        out.set_state(v1::CommitShareResponse::COMMITTED);
-        return out;
-      }
+  ASSIGN_OR_RETURN(RunTurn turn, TurnOf(request.worker(), request.run_id()));
+  RunEntry& run = runs_.at(request.run_id());
+  for (const v1::Checkpoint& c : run.checkpoints) {
+    if (c.step() == request.step() && c.epoch() == request.epoch()) {
+      out.set_state(v1::CommitShareResponse::COMMITTED);
+      return out;
     }
   }
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   RETURN_IF_ERROR(TakeShare(at, request));
   ASSIGN_OR_RETURN(const bool committed,
-                   CommitIfComplete(request.run_id(), request.epoch(), request.step()));
+                   CommitIfComplete(&run, &turn, request.epoch(), request.step()));
   if (committed) out.set_state(v1::CommitShareResponse::COMMITTED);
   return out;
 }
 
-absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, uint64_t epoch,
+absl::StatusOr<bool> Coordinator::CommitIfComplete(RunEntry* entry, RunTurn* turn, uint64_t epoch,
                                                    int64_t step) {
-  RunEntry& run = runs_.at(run_id);
+  RunEntry& run = *entry;
   if (run.committing || !run.epoch.has_value() || run.epoch->record.epoch != epoch) return false;
   const auto it = run.epoch->shares.find(step);
   if (it == run.epoch->shares.end() || it->second.size() < run.epoch->record.members.size())
@@ -157,11 +160,14 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   manifest.code_version = kVersion;
   const std::unique_ptr<CheckpointStore> store = CheckpointsOf(run);
   run.committing = true;
-  mu_.Unlock();
-  absl::StatusOr<std::unique_ptr<CheckpointReader>> committed = store->Commit(manifest);
-  mu_.Lock();  // runs are never erased
+  turn->GiveBack();
+  absl::StatusOr<v1::Checkpoint> committed = Apart([&]() -> absl::StatusOr<v1::Checkpoint> {
+    ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> reader, store->Commit(manifest));
+    return DescribeCheckpoint(*reader);
+  });
+  turn->Take(&mu_);  // runs are never erased
   absl::Status status = committed.status();
-  if (status.ok()) status = RecordCommit(&run, DescribeCheckpoint(**committed));
+  if (status.ok()) status = RecordCommit(&run, *std::move(committed));
   if (!status.ok()) {
     run.committing = false;
     ++stats_.failed_commits;
@@ -169,7 +175,7 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
     status =
         Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
     LogWarning("checkpoint_commit_failed",
-               {{"run", run_id}, {"error", std::string(status.message())}});
+               {{"run", run.record.run_id}, {"error", std::string(status.message())}});
     if (run.record.reason != status.message()) {
       run.record.reason = std::string(status.message());
       Touch(&run);
@@ -178,8 +184,10 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(const std::string& run_id, ui
   }
   run.committing = false;
   run.retention_due = true;
-  kicked_ = true;
-  wake_.NotifyAll();
+  if (!run.epoch.has_value()) {  // it waited for this; else the next tick comes soon enough
+    kicked_ = true;
+    wake_.NotifyAll();
+  }
   return true;
 }
 
@@ -261,6 +269,7 @@ void Coordinator::DropOlder(const std::string& id) {
   {
     MutexLock lock(&mu_);
     RunEntry& run = runs_.at(id);
+    const RunTurn turn = TurnOf(&run);
     if (run.checkpoints.empty() || run.checkpoints.back().step() != newest.step()) {
       run.retention_due = true;  // there is a newer one by now
       return;
@@ -280,7 +289,7 @@ void Coordinator::DropOlder(const std::string& id) {
           absl::StrCat("checkpoint of step ", newest.step(),
                        " is not what was reported, older ones are kept: ", whole.message()))};
     }
-    if (absl::Status s = Write(batch); !s.ok()) {
+    if (absl::Status s = Write(&batch); !s.ok()) {
       // The next commit finds the same ones to drop.
       LogWarning("retention_not_stored", {{"run", id}, {"error", std::string(s.message())}});
       return;
@@ -304,7 +313,7 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint)
   batch.events = {NewEvent(
       id, kEventCheckpointCommitted,
       absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes"))};
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
   run->checkpoints.push_back(checkpoint);
   run->resume.reset();
   ++stats_.commits;
@@ -339,8 +348,11 @@ void Coordinator::RetryCommits() {
         due.push_back({id, run.epoch->record.epoch, step});
     }
   }
-  for (const Due& d : due)
-    CommitIfComplete(d.run_id, d.epoch, d.step).status().IgnoreError();  // logged there
+  for (const Due& d : due) {
+    RunEntry& run = runs_.at(d.run_id);
+    RunTurn turn = TurnOf(&run);
+    CommitIfComplete(&run, &turn, d.epoch, d.step).status().IgnoreError();  // logged there
+  }
 }
 
 }  // namespace tritter

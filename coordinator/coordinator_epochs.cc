@@ -34,6 +34,17 @@ bool WaitsForWorkers(const RunEntry& run) {
   return NeedsWorkers(run.record.state) && !run.epoch.has_value() && IsTraining(run.spec);
 }
 
+// Without an epoch, and there is nothing more to train.
+bool MayBeTrained(const RunEntry& run) {
+  return NeedsWorkers(run.record.state) && !run.committing && run.spec_error.empty() &&
+         IsTraining(run.spec) && run.committed_step() >= run.record.total_steps;
+}
+
+// Of a worker that is lost.
+std::string CauseOf(const WorkerEntry& worker) {
+  return absl::StrCat("worker ", worker.name, worker.lost ? " lost: " : " ", worker.lost_why);
+}
+
 const WorldNeeds& NeedsOfRun(RunEntry* run) {
   if (!run->needs.has_value()) {
     const int64_t micro_batch = std::max<int64_t>(1, run->spec.micro_batch);
@@ -46,11 +57,11 @@ const WorldNeeds& NeedsOfRun(RunEntry* run) {
 
 void Coordinator::CheckWorkers() {
   const absl::Duration now = clock_->Monotonic();
+  std::vector<WorkerEntry> lost;
   for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {
     LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
     ++stats_.losses_by_reason[worker->lost_kind];
-    const std::string cause = absl::StrCat("worker ", worker->name, " lost: ", worker->lost_why);
-    RecordLoss(*worker, cause);
+    lost.push_back(*worker);
     if (worker->session != 0 && worker->sink != nullptr) {
       // Silent: should it speak again it opens a session anew.
       worker->sink->Close(
@@ -58,36 +69,41 @@ void Coordinator::CheckWorkers() {
       workers_.Detach(worker, now);
     }
   }
-  for (auto& [name, worker] : workers_.all()) {
-    if (worker.lost && !worker.run_id.empty()) {
-      const WorkerEntry lost = worker;
-      EndEpochOfLost(lost, absl::StrCat("worker ", lost.name, " lost: ", lost.lost_why));
-    }
+  RecordLosses(lost);
+  lost.clear();  // with those whose epoch could not be ended before
+  for (const auto& [name, worker] : workers_.all()) {
+    if (worker.lost && !worker.run_id.empty()) lost.push_back(worker);
   }
+  for (const WorkerEntry& worker : lost) EndEpochOfLost(worker);
   workers_.Forget(now, options_.forget_lost_workers);
 }
 
-void Coordinator::RecordLoss(const WorkerEntry& worker, const std::string& cause) {
+void Coordinator::RecordLosses(const std::vector<WorkerEntry>& workers) {
+  if (workers.empty()) return;
   WriteBatch batch;
-  batch.events = {NewEvent(worker.run_id, kEventWorkerLost, cause)};
-  Write(batch).IgnoreError();  // an event only; the loss itself is a fact without it
-  if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);
+  for (const WorkerEntry& worker : workers)
+    batch.events.push_back(NewEvent(worker.run_id, kEventWorkerLost, CauseOf(worker)));
+  Write(&batch).IgnoreError();  // events only; the loss itself is a fact without them
+  for (const WorkerEntry& worker : workers) {
+    if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);
+  }
 }
 
-void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& cause) {
+void Coordinator::EndEpochOfLost(const WorkerEntry& worker) {
   const auto it = runs_.find(worker.run_id);
   if (it == runs_.end()) return;
   RunEntry& run = it->second;
+  const RunTurn turn = TurnOf(&run);
   if (!run.epoch.has_value() || run.epoch->record.epoch != worker.epoch) return;
   EpochEnd end;
-  end.cause = cause;
+  end.cause = CauseOf(worker);
   end.progress = run.epoch->progress;
   const int rank = run.epoch->RankOf(worker.name);
   end.rank = rank;
   if (run.epoch->done.contains(rank)) {
     // It had nothing left to do. The epoch is as good as ended when the others have left too.
     run.epoch->left.insert(rank);
-    if (run.epoch->left.size() < run.epoch->record.members.size()) return;
+    if (!run.epoch->all_left()) return;
     end = {.clean = true};
   }
   run.lost_member = !end.clean;
@@ -95,45 +111,53 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::string& c
 }
 
 void Coordinator::CheckEpochs() {
-  const absl::Duration now = clock_->Monotonic();
   for (auto& [id, run] : runs_) {
-    if (!run.epoch.has_value()) FinishIfTrained(&run);
-    if (!run.epoch.has_value()) continue;
-    for (const int rank : run.epoch->done) {  // it may have joined another before a restart
-      const WorkerEntry* worker =
-          workers_.Find(run.epoch->record.members[static_cast<size_t>(rank)].worker);
-      if (worker == nullptr || worker->run_id != id || worker->epoch != run.record.epoch)
-        run.epoch->left.insert(rank);
+    if (run.epoch.has_value()) {
+      EpochEntry& epoch = *run.epoch;
+      for (const int rank : epoch.done) {  // it may have joined another before a restart
+        const WorkerEntry* worker =
+            workers_.Find(epoch.record.members[static_cast<size_t>(rank)].worker);
+        if (worker == nullptr || worker->run_id != id || worker->epoch != epoch.record.epoch)
+          epoch.left.insert(rank);
+      }
+      if (!epoch.all_left()) {
+        TellToYield(&run);
+        LookForStraggler(&run);
+      }
     }
-    if (run.epoch->left.size() == run.epoch->record.members.size()) {
-      EndEpoch(&run, {.clean = true});  // it could not be stored when the last one left
-      continue;
-    }
-    TellToYield(&run);
-    LookForStraggler(&run);
-    if (!run.epoch->complaint.has_value()) continue;
-    const Complaint& complaint = *run.epoch->complaint;
-    bool detached = false;  // a member may be about to be lost: then that is the cause
-    for (const MemberRecord& member : run.epoch->record.members) {
-      const WorkerEntry* worker = workers_.Find(member.worker);
-      detached = detached || worker == nullptr || worker->session == 0;
-    }
-    const absl::Duration waited = now - complaint.at;
-    if (!complaint.permanent && waited < options_.liveness.blame_window) continue;
-    if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) continue;
-    run.lost_member = false;
-    EndEpoch(&run, {.permanent = complaint.permanent,
-                    .progress = run.epoch->progress,
-                    .cause = complaint.text,
-                    .rank = complaint.rank});
+    // Its turn may last as long as a write: it is not waited for where there is nothing to end.
+    const bool may_end = run.epoch.has_value()
+                             ? run.epoch->all_left() || run.epoch->complaint.has_value()
+                             : MayBeTrained(run);
+    if (!may_end) continue;
+    const RunTurn turn = TurnOf(&run);
+    CheckEpoch(&run);
   }
+}
+
+void Coordinator::CheckEpoch(RunEntry* run) {
+  if (!run->epoch.has_value()) return FinishIfTrained(run);
+  if (run->epoch->all_left()) return EndEpoch(run, {.clean = true});
+  if (!run->epoch->complaint.has_value()) return;
+  const Complaint& complaint = *run->epoch->complaint;
+  bool detached = false;  // a member may be about to be lost: then that is the cause
+  for (const MemberRecord& member : run->epoch->record.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    detached = detached || worker == nullptr || worker->session == 0;
+  }
+  const absl::Duration waited = clock_->Monotonic() - complaint.at;
+  if (!complaint.permanent && waited < options_.liveness.blame_window) return;
+  if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) return;
+  run->lost_member = false;
+  EndEpoch(run, {.permanent = complaint.permanent,
+                 .progress = run->epoch->progress,
+                 .cause = complaint.text,
+                 .rank = complaint.rank});
 }
 
 // The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
 void Coordinator::FinishIfTrained(RunEntry* run) {
-  if (!NeedsWorkers(run->record.state) || run->committing || !run->spec_error.empty() ||
-      !IsTraining(run->spec) || run->committed_step() < run->record.total_steps)
-    return;
+  if (!MayBeTrained(*run)) return;
   const RunVerdict verdict = DecideAfterEpoch(run->record, {.clean = true}, run->committed_step(),
                                               run->exports(), RetryOptionsOf(run->spec));
   RunRecord next = run->record;
@@ -187,7 +211,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
     batch.events.push_back(
         NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
   }
-  if (absl::Status s = Write(batch); !s.ok()) {
+  if (absl::Status s = Write(&batch); !s.ok()) {
     // Nothing has changed; the next tick finds the same facts and tries again.
     LogError("epoch_end_not_stored", {{"run", ended.run_id}, {"error", std::string(s.message())}});
     if (!end.clean && !run->epoch->complaint.has_value())
@@ -250,9 +274,17 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
   return command;
 }
 
+bool Coordinator::MayForm(const RunEntry& run, const std::vector<std::string>& names) {
+  if (!WaitsForWorkers(run) || run.committing || run.retaining) return false;
+  return absl::c_all_of(names, [this](const std::string& name) REQUIRES(mu_) {
+    const WorkerEntry* worker = workers_.Find(name);
+    return worker != nullptr && WorkerRegistry::StandingOf(*worker) == Standing::kIdle;
+  });
+}
+
 absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string>& names,
                                     const std::string& reason) {
-  const ResumeDecision& resume = *run->resume;
+  const ResumeDecision resume = *run->resume;
   EpochEntry epoch;
   EpochRecord& e = epoch.record;
   e.run_id = run->record.run_id;
@@ -288,7 +320,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.epochs.push_back(e);
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
-  if (absl::Status s = Write(batch); !s.ok()) {
+  if (absl::Status s = Write(&batch); !s.ok()) {
     if (!absl::IsUnavailable(s)) return s;
     // It may be stored as live. Nobody has heard of it: it ends, and its number is not used again.
     e.live = false;
@@ -302,7 +334,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
     end.epochs = {e};
     end.events = {NewEvent(e.run_id, kEventEpochLost,
                            absl::StrCat("epoch ", e.epoch, " ended: ", e.end_reason))};
-    Write(end).IgnoreError();  // else it ends with the forming of the next
+    Write(&end).IgnoreError();  // else it ends with the forming of the next
     return s;
   }
   ++stats_.epochs_by_reason[e.epoch == 1         ? "start"
@@ -321,14 +353,27 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
                                  run->uncommitted_seconds.end());
   run->RewindTo(resume.step);
   run->resume.reset();
+  std::string gone;
   for (size_t i = 0; i < names.size(); ++i) {
     WorkerEntry* worker = workers_.Find(names[i]);
+    if (worker == nullptr || worker->incarnation != run->epoch->record.members[i].incarnation) {
+      gone = names[i];
+      continue;
+    }
     workers_.Assign(worker, run->record.run_id, run->record.epoch, clock_->Monotonic());
     if (worker->sink == nullptr) continue;
     worker->sink->Push(AssignmentFor(*run, static_cast<int>(i)));
     worker->told_at = clock_->Monotonic();
   }
   Touch(run);
+  if (!gone.empty()) {  // who is replaced from now on ends the epoch by itself
+    run->lost_member = true;
+    EndEpoch(run, {.progress = true,
+                   .cause = absl::StrCat("worker ", gone,
+                                         " was replaced by a new process while the epoch was "
+                                         "formed"),
+                   .rank = run->epoch->RankOf(gone)});
+  }
   return absl::OkStatus();
 }
 
@@ -426,13 +471,16 @@ void Coordinator::LookForStraggler(RunEntry* run) {
   const absl::Duration now = clock_->Monotonic();
   if (!epoch.slow_since.has_value()) epoch.slow_since = now;
   if (now - *epoch.slow_since < options_.straggler.after) return;
+  const uint64_t number = epoch.record.epoch;
+  const RunTurn turn = TurnOf(run);
+  if (!run->epoch.has_value() || run->epoch->record.epoch != number) return;
   WriteBatch batch;
   batch.events = {NewEvent(run->record.run_id, kEventStraggler,
                            found.has_value() ? StragglerWords(*found)
                                              : absl::StrCat(named,
                                                             " computes as fast as the others "
                                                             "again"))};
-  if (!Write(batch).ok()) return;  // the next tick tries again
+  if (!Write(&batch).ok()) return;  // the next tick tries again
   epoch.straggler = std::move(found);
   epoch.slow_since.reset();
   Touch(run);
@@ -451,7 +499,7 @@ void Coordinator::SetWaiting(RunEntry* run, const Wait& wait) {
   WriteBatch batch;
   batch.runs = {run->record};
   batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
-  const absl::Status stored = Write(batch);
+  const absl::Status stored = Write(&batch);
   if (!stored.ok() && run->wait_stored) {  // the next tick tries again
     LogWarning("reason_not_stored",
                {{"run", run->record.run_id}, {"error", std::string(stored.message())}});
@@ -560,6 +608,7 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   std::vector<v1::Checkpoint> checkpoints;
   std::unique_ptr<CheckpointStore> store;
   const auto wait = [&](RunEntry* run, Wait obstacle) REQUIRES(mu_) {
+    const RunTurn turn = TurnOf(run);
     if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
     run->obstacle = std::move(obstacle);
     run->not_before = clock_->Monotonic() + kLookAgain;
@@ -586,15 +635,15 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   RunEntry& run = runs_.at(run_id);
   if (decision.wait) return wait(&run, {decision.cause, std::move(decision.reason)});
   run.obstacle = {};
-  run.resume = std::move(decision);
+  if (!run.epoch.has_value())
+    run.resume = std::move(decision);  // else formed from memory meanwhile
 }
 
 void Coordinator::Place() {
   std::vector<std::string> unverified;
-  const auto names_of = [this](const Placement& p) REQUIRES(mu_) {
-    std::vector<std::string> all, members;  // the order of Views
-    for (const auto& [name, worker] : workers_.all()) all.push_back(name);
-    for (const int m : p.members) members.push_back(all[m]);
+  const auto names_of = [](const Queue& queue, const Placement& p) {
+    std::vector<std::string> members;
+    for (const int m : p.members) members.push_back(queue.workers[static_cast<size_t>(m)].name);
     return members;
   };
   {
@@ -602,9 +651,12 @@ void Coordinator::Place() {
     if (stopping_) return;
     const bool waits =
         absl::c_any_of(runs_, [](const auto& entry) { return WaitsForWorkers(entry.second); });
-    for (const Placement& p : waits ? Decide().placements : std::vector<Placement>()) {
+    const Queue queue = waits ? Decide() : Queue();
+    for (const Placement& p : queue.placements) {
       RunEntry& run = runs_.at(p.run_id);
-      if (p.members.empty() || run.resume.has_value() || FromMemory(&run, names_of(p))) continue;
+      const RunTurn turn = TurnOf(&run);
+      if (p.members.empty() || run.resume.has_value() || !WaitsForWorkers(run)) continue;
+      if (FromMemory(&run, names_of(queue, p))) continue;
       if (!verifying_ && !run.checkpoints.empty()) {
         const v1::Checkpoint& newest = run.checkpoints.back();
         SetWaiting(&run, {WaitCause::kVerifying,
@@ -620,6 +672,8 @@ void Coordinator::Place() {
   const ReshapeDecision reshape = MarkReshapes(queue);
   for (const Placement& p : queue.placements) {
     RunEntry& run = runs_.at(p.run_id);
+    const RunTurn turn = TurnOf(&run);
+    if (!WaitsForWorkers(run)) continue;
     if (p.members.empty()) {
       Wait wait = p.run_id == reshape.helped ? reshape.wait : Wait{p.cause, p.reason};
       if (const auto kept = reshape.kept.find(p.run_id); kept != reshape.kept.end())
@@ -627,7 +681,11 @@ void Coordinator::Place() {
       SetWaiting(&run, wait);
       continue;
     }
-    const std::vector<std::string> members = names_of(p);
+    const std::vector<std::string> members = names_of(queue, p);
+    if (!MayForm(run, members)) {
+      kicked_ = true;  // it is decided anew
+      continue;
+    }
     // Memory may have come since a checkpoint was read, or have gone since it was chosen.
     if (!FromMemory(&run, members) && run.resume.has_value() && !run.resume->holders.empty())
       run.resume.reset();

@@ -70,6 +70,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
   }
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);
+  const RunTurn turn = TurnOf(&run);
   run.exporting = false;
   if (run.record.state != v1::RUN_STATE_EXPORTING) return;  // killed meanwhile
   RunRecord next = run.record;
@@ -111,7 +112,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
   AddReport(run, next, artifact.ok() ? &*artifact : nullptr, &batch);
   batch.events.push_back(
       NewEvent(run_id, artifact.ok() ? kEventRunCompleted : kEventRunFailed, next.reason));
-  if (absl::Status s = Write(batch); !s.ok()) {
+  if (absl::Status s = Write(&batch); !s.ok()) {
     LogError("export_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
     // Still EXPORTING. What was written is kept, only the record is tried again.
     run.record.reason =

@@ -24,7 +24,7 @@ v1::Failure Coordinator::FailureOf(const RunEntry& run, const EpochEnd& end) {
   out.set_rank(end.rank);
   out.set_device(member.device);
   const absl::StatusOr<std::vector<LogRecord>> lines =
-      store_->LogLines(epoch.run_id, 0, kLinesRead);
+      Apart([&] { return store_->LogLines(epoch.run_id, 0, kLinesRead); });
   if (!lines.ok()) return out;  // what failed is known without them
   std::deque<v1::LogLine> last;
   for (const LogRecord& record : *lines) {

@@ -76,6 +76,8 @@ void Coordinator::StartJobs() {
   if (stopping_) return;
   for (auto& [id, run] : runs_) {
     if (run.record.state != v1::RUN_STATE_QUEUED || IsTraining(run.spec)) continue;
+    const RunTurn turn = TurnOf(&run);
+    if (run.record.state != v1::RUN_STATE_QUEUED) continue;  // by now
     if (const Wait others = Dependencies(run); others.waits()) {
       SetWaiting(&run, others);
       continue;
@@ -171,6 +173,7 @@ void Coordinator::DeployRun(const std::string& run_id) {
   }
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);
+  const RunTurn turn = TurnOf(&run);
   run.deploying = false;
   if (run.record.state != v1::RUN_STATE_DEPLOYING) return;  // killed meanwhile
   run.deployed = loaded;

@@ -58,6 +58,7 @@ absl::Status CheckReport(const v1::ReportRequest& r) {
 
 absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanRequest& request) {
   MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunTurn turn, TurnOf(request.worker(), request.run_id()));
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   EpochEntry& epoch = *at.epoch;
   if (request.rank() != at.rank) {
@@ -132,7 +133,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   }
   WriteBatch batch;
   batch.plans = {{request.run_id(), request.epoch(), decision.plan}};
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
   ++stats_.plans;
   epoch.plans.push_back(decision.plan);
   if (in.brief) {
@@ -151,7 +152,7 @@ absl::Status Coordinator::TellDone(const Fenced& at, v1::NextPlanResponse* out) 
     next.end_reason = epoch.done_reason;
     WriteBatch batch;
     batch.epochs = {next};
-    RETURN_IF_ERROR(Write(batch));
+    RETURN_IF_ERROR(Write(&batch));
     epoch.record = std::move(next);
   }
   out->mutable_done()->set_reason(epoch.done_reason);
@@ -180,7 +181,7 @@ absl::Status Coordinator::CutPlans(const Fenced& at, int64_t step) {
     if (begun) kept.push_back(cut = CutPlan(plan, step));
     batch.plans.push_back({epoch.record.run_id, epoch.record.epoch, std::move(cut)});
   }
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
   epoch.plans = std::move(kept);
   return absl::OkStatus();
 }
@@ -188,6 +189,7 @@ absl::Status Coordinator::CutPlans(const Fenced& at, int64_t step) {
 absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   RETURN_IF_ERROR(CheckReport(request));
   MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunTurn turn, TurnOf(request.worker(), request.run_id()));
   absl::StatusOr<Fenced> fenced = Fence(request.worker(), request.run_id(), request.epoch());
   RunEntry* run = nullptr;
   EpochEntry* epoch = nullptr;
@@ -198,12 +200,9 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
     rank = fenced->rank;
   } else {
     // Late words of the newest epoch that has ended.
-    const auto it = runs_.find(request.run_id());
-    if (it == runs_.end() || it->second.last_epoch.epoch != request.epoch() ||
-        !workers_.Check(request.worker()).ok()) {
+    run = &runs_.at(request.run_id());
+    if (run->last_epoch.epoch != request.epoch() || !workers_.Check(request.worker()).ok())
       return fenced.status();
-    }
-    run = &it->second;
     const auto& members = run->last_epoch.members;
     for (size_t i = 0; i < members.size(); ++i) {
       if (members[i].worker == request.worker().name() &&
@@ -222,7 +221,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   if (epoch != nullptr) Complain(request, rank, epoch);
   const RequestRecord id{request.run_id(), request.epoch(), request.request_id()};
   if (!id.request_id.empty()) {
-    ASSIGN_OR_RETURN(const bool seen, store_->RequestSeen(id));
+    ASSIGN_OR_RETURN(const bool seen, Apart([&] { return store_->RequestSeen(id); }));
     if (seen) return absl::OkStatus();
   }
 
@@ -238,9 +237,10 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   std::set<int64_t> known;
   if (rank == 0 && request.steps_size() > 0 &&
       (epoch == nullptr || request.steps(0).step() <= first)) {
-    ASSIGN_OR_RETURN(
-        const std::vector<v1::StepMetrics> curve,
-        store_->Metrics(request.run_id(), request.steps(0).step(), 0, kMaxStepsInReport));
+    ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> curve, Apart([&] {
+                       return store_->Metrics(request.run_id(), request.steps(0).step(), 0,
+                                              kMaxStepsInReport);
+                     }));
     for (const v1::StepMetrics& m : curve) {
       if (m.step() <= first || m.epoch() == request.epoch()) known.insert(m.step());
     }
@@ -285,7 +285,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   next.best_step = std::max(next.best_step, next.step);
   batch.runs = {next};
   const bool empty = batch.metrics.empty() && batch.evaluations.empty() && batch.log_lines.empty();
-  if (!empty) RETURN_IF_ERROR(Write(batch));
+  if (!empty) RETURN_IF_ERROR(Write(&batch));
+  if (epoch != nullptr) next.step = std::max(next.step, run->record.step);  // heartbeats meanwhile
   run->record = std::move(next);
   for (const MetricRecord& m : batch.metrics) {
     run->Remember(m.metrics);
@@ -318,7 +319,7 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
   }
   RETURN_IF_ERROR(DropKnown(end, &batch.evaluations));
   if (batch.metrics.empty() && batch.evaluations.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
   for (const EvaluationRecord& e : batch.evaluations) {
     const auto shown = run->last_evaluation.find(e.point.source());
     if (shown == run->last_evaluation.end() || shown->second.step() <= e.point.step())
@@ -332,9 +333,11 @@ absl::Status Coordinator::DropKnown(int64_t up_to, std::vector<EvaluationRecord>
   int64_t oldest = up_to + 1;
   for (const EvaluationRecord& e : *evaluations) oldest = std::min(oldest, e.point.step());
   if (oldest > up_to) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> curve,
-                   store_->Evaluations(evaluations->front().run_id, std::max<int64_t>(0, oldest),
-                                       up_to, kMaxStepsInReport));
+  ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> curve, Apart([&] {
+                     return store_->Evaluations(evaluations->front().run_id,
+                                                std::max<int64_t>(0, oldest), up_to,
+                                                kMaxStepsInReport);
+                   }));
   std::set<std::tuple<int64_t, std::string, std::string>> known;
   for (const v1::EvaluationPoint& p : curve) known.emplace(p.step(), p.source(), p.weights());
   std::erase_if(*evaluations, [&](const EvaluationRecord& e) {

@@ -39,22 +39,13 @@ std::string NewestSamples(Env* env, const std::string& run_dir) {
 
 }  // namespace
 
-absl::Status Coordinator::WriteReportFiles(const RunEntry& run, const RunRecord& next,
-                                           const v1::Artifact* artifact) {
-  RunReportInputs in;
-  in.run = DescribeRun(run);
-  in.run.set_state(next.state);
-  in.run.set_reason(next.reason);
-  in.run.set_finished_ms(next.finished_ms);
-  if (artifact != nullptr) *in.run.add_artifacts() = *artifact;
-  in.spec = run.spec;
-  in.parameters = run.parameters;
-  const std::string& id = run.record.run_id;
-  ASSIGN_OR_RETURN(in.metrics, SomeMetrics(store_, id, run.spec.steps));
+absl::Status Coordinator::WriteReportFiles(const std::string& run_dir, RunReportInputs in) {
+  const std::string& id = in.run.run_id();
+  ASSIGN_OR_RETURN(in.metrics, SomeMetrics(store_, id, in.spec.steps));
   ASSIGN_OR_RETURN(in.evaluations, store_->Evaluations(id, 0, 0, kReportedEvaluations));
-  in.samples_json = NewestSamples(env_, run.record.run_dir);
+  in.samples_json = NewestSamples(env_, run_dir);
   const auto write = [&](const char* name, const std::string& text) {
-    return WriteFileAtomically(env_, JoinPath(run.record.run_dir, name), text);
+    return WriteFileAtomically(env_, JoinPath(run_dir, name), text);
   };
   RETURN_IF_ERROR(write(kCurvesFile, ReportCurves(in)));
   RETURN_IF_ERROR(write(kModelCardFile, ModelCard(in)));
@@ -64,10 +55,19 @@ absl::Status Coordinator::WriteReportFiles(const RunEntry& run, const RunRecord&
 void Coordinator::AddReport(const RunEntry& run, const RunRecord& next,
                             const v1::Artifact* artifact, WriteBatch* batch) {
   if (next.state != v1::RUN_STATE_COMPLETED || !IsTraining(run.spec)) return;
+  RunReportInputs in;
+  in.run = DescribeRun(run);
+  in.run.set_state(next.state);
+  in.run.set_reason(next.reason);
+  in.run.set_finished_ms(next.finished_ms);
+  if (artifact != nullptr) *in.run.add_artifacts() = *artifact;
+  in.spec = run.spec;
+  in.parameters = run.parameters;
   const std::string path = JoinPath(next.run_dir, kReportFile);
-  if (absl::Status s = WriteReportFiles(run, next, artifact); !s.ok()) {
+  const absl::Status written = Apart([&] { return WriteReportFiles(next.run_dir, std::move(in)); });
+  if (!written.ok()) {
     // The run is complete all the same: what it is for is its weights.
-    LogWarning("report_not_written", {{"run", next.run_id}, {"status", s.ToString()}});
+    LogWarning("report_not_written", {{"run", next.run_id}, {"status", written.ToString()}});
     return;
   }
   batch->events.push_back(NewEvent(next.run_id, kEventRunReported,

@@ -147,7 +147,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
   v1::SubmitRunResponse out;
   *known = false;
   if (key.empty()) return out;
-  ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> record, store_->FindKey(key));
+  ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> record,
+                   Apart([&] { return store_->FindKey(key); }));
   if (!record.has_value()) return out;
   *known = true;
   if (record->request_hash != hash) {
@@ -162,12 +163,14 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
                                    " with another configuration"));
   }
   if (!runs_.contains(record->run_id)) {  // the answer of an earlier write was lost
-    ASSIGN_OR_RETURN(const std::vector<RunRecord> stored, store_->Runs());
+    ASSIGN_OR_RETURN(const std::vector<RunRecord> stored, Apart([&] { return store_->Runs(); }));
     for (const RunRecord& r : stored) {
-      if (r.run_id == record->run_id) RETURN_IF_ERROR(LoadRun(r));
+      if (r.run_id != record->run_id) continue;
+      ASSIGN_OR_RETURN(RunEntry run, Apart([&] { return ReadRun(r); }));
+      runs_[r.run_id] = std::move(run);
     }
   }
-  *out.mutable_run() = DescribeRun(runs_[record->run_id]);
+  *out.mutable_run() = DescribeRun(runs_.at(record->run_id));
   out.set_repeated(true);
   return out;
 }
@@ -182,6 +185,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   const std::string request_hash = run.hash;
   bool known = false;
   {
+    MutexLock one(&submit_mu_);
     MutexLock lock(&mu_);
     absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
     if (known || !earlier.ok()) return earlier;
@@ -203,6 +207,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     entry.checkpoints = {start};
   }
 
+  MutexLock one(&submit_mu_);
   MutexLock lock(&mu_);
   absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
   if (known || !earlier.ok()) return earlier;
@@ -218,7 +223,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   r.created_ms = NowMs();
   entry.spec = std::move(run.spec);
   entry.parameters = ParameterCount(entry.spec.model);
-  absl::Status status = WriteFileAtomically(env_, JoinPath(r.run_dir, "spec.yaml"), r.spec_yaml);
+  absl::Status status = Apart(
+      [&] { return WriteFileAtomically(env_, JoinPath(r.run_dir, "spec.yaml"), r.spec_yaml); });
   if (status.ok()) {
     WriteBatch batch;
     batch.runs = {r};
@@ -226,7 +232,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
       batch.checkpoints.push_back({r.run_id, start});
     if (!key.empty()) batch.keys = {{key, request_hash, r.run_id}};
     batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec))};
-    status = Write(batch);
+    status = Write(&batch);
   }
   if (status.ok() || absl::IsUnavailable(status)) std::move(remove).Cancel();
   RETURN_IF_ERROR(status);
@@ -290,7 +296,8 @@ absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
   if (!request.key.empty()) batch.keys = {request};
   AddReport(*run, next, nullptr, &batch);
   batch.events.push_back(NewEvent(next.run_id, kind, next.reason));
-  RETURN_IF_ERROR(Write(batch));
+  RETURN_IF_ERROR(Write(&batch));
+  if (run->epoch.has_value()) next.step = std::max(next.step, run->record.step);  // heartbeats
   run->record = std::move(next);
   run->wait_cause = WaitCause::kUndecided;
   Touch(run);
@@ -308,19 +315,24 @@ absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
   }
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const RunTurn turn = TurnOf(run);
   if (request_id.empty()) return change(run, {});
   // Beside the keys of submissions.
   const IdempotencyRecord request = {absl::StrCat("change:", request_id), what, run->record.run_id};
-  ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> known, store_->FindKey(request.key));
+  const auto find = [&] { return store_->FindKey(request.key); };
+  ASSIGN_OR_RETURN(std::optional<IdempotencyRecord> known, Apart(find));
   if (!known.has_value()) {
     const uint64_t version = run->version;
-    ASSIGN_OR_RETURN(v1::Run described, change(run, request));
-    if (run->version == version) {  // it was so already: no later repeat may change that
-      WriteBatch batch;
+    absl::StatusOr<v1::Run> described = change(run, request);
+    if (described.ok() && run->version == version) {
+      WriteBatch batch;  // it was so already: no later repeat may change that
       batch.keys = {request};
-      RETURN_IF_ERROR(Write(batch));
+      if (absl::Status s = Write(&batch); !s.ok()) described = s;
     }
-    return described;
+    if (!absl::IsAlreadyExists(described.status())) return described;
+    // At the same moment the id was used for another run.
+    ASSIGN_OR_RETURN(known, Apart(find));
+    if (!known.has_value()) return described;
   }
   if (known->request_hash == what && known->run_id == request.run_id) return DescribeRun(*run);
   v1::ErrorDetail detail;

@@ -508,32 +508,6 @@ TEST_F(RunsTest, TheMeanSpeedIsPartOfTheRunAndSurvivesARestart) {
   EXPECT_EQ(Get(id).reported_seconds(), 20.0);
 }
 
-// A hook that needs the coordinator's lock hangs when the caller holds it.
-TEST_F(RunsTest, NobodyWaitsWhileMetricsEventsOrCheckpointFoldersAreRead) {
-  const std::string id = Submit(RunYaml("first", 40, 1));
-  AddWorker("w");
-  int lists = 0, reads = 0;
-  env_.on_list = [&] {
-    Get(id);
-    ++lists;
-  };
-  RoundsUntil([&] { return Get(id).step() >= 5; });
-  EXPECT_GT(lists, 0);
-  store_.OnLongRead([&] {
-    Get(id);
-    ++reads;
-  });
-  v1::ListMetricsRequest metrics;
-  metrics.set_run(id);
-  EXPECT_OK(coordinator_->ListMetrics(metrics));
-  v1::ListEventsRequest events;
-  events.set_run(id);
-  EXPECT_OK(coordinator_->ListEvents(events));
-  EXPECT_EQ(reads, 2);
-  store_.OnLongRead(nullptr);
-  env_.on_list = nullptr;
-}
-
 TEST_F(RunsTest, LogLinesOfWorkersCanBeRead) {
   const std::string id = Submit(RunYaml("first", 40, 1));
   AddWorker("w");

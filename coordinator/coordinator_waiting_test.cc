@@ -282,8 +282,7 @@ TEST_F(WaitingTest, Retaining) {
   ASSERT_OK(w->Fail("out of memory", false));
   while (Get(id).waiting_cause() != "retaining") {
     clock_.Advance(absl::Milliseconds(400));
-    w->Act();
-    std::this_thread::yield();
+    coordinator_->Tick();
   }
   ExpectWaits(id, "retaining", "its older checkpoints are being removed");
   seen.set_value();

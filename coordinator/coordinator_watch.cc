@@ -13,38 +13,45 @@ constexpr int64_t kMaxEventsInUpdate = 256;
 
 absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration wait,
                                         WatchCursor* cursor, v1::RunUpdate* update, bool* ended) {
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
-  if (run->version == cursor->version && !stopping_) changed_.WaitFor(&mu_, wait);
-  if (stopping_)
-    return absl::UnavailableError("the coordinator is stopping; watch again when it is back");
-  *ended = IsFinal(run->record.state);
-  update->Clear();
   const bool first = cursor->version == 0;
-  if (run->version == cursor->version) return false;
-  *update->mutable_run() = DescribeRun(*run);
   if (first) {
-    // What happened before is asked for with the list calls.
-    cursor->sequence = run->next_sequence - 1;
+    // What happened before is asked for with the list calls. Read before the state is: what comes
+    // between the two is sent, rather than missed.
     ASSIGN_OR_RETURN(cursor->event_id, store_->LastEventId());
-  } else {
+  }
+  std::string id;
+  uint64_t version = 0;
+  {
+    MutexLock lock(&mu_);
+    ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+    if (run->version == cursor->version && !stopping_) changed_.WaitFor(&mu_, wait);
+    if (stopping_)
+      return absl::UnavailableError("the coordinator is stopping; watch again when it is back");
+    *ended = IsFinal(run->record.state);
+    update->Clear();
+    if (run->version == cursor->version) return false;
+    id = run->record.run_id;
+    version = run->version;
+    *update->mutable_run() = DescribeRun(*run);
     for (const auto& [sequence, m] : run->recent_metrics) {
-      if (sequence > cursor->sequence) *update->add_metrics() = m;
-    }
-    if (const int excess = update->metrics_size() - static_cast<int>(kMaxMetricsInUpdate);
-        excess > 0) {
-      update->mutable_metrics()->DeleteSubrange(0, excess);
+      if (!first && sequence > cursor->sequence) *update->add_metrics() = m;
     }
     for (const auto& [sequence, p] : run->recent_evaluations) {
-      if (sequence > cursor->sequence) *update->add_evaluations() = p;
+      if (!first && sequence > cursor->sequence) *update->add_evaluations() = p;
     }
     cursor->sequence = run->next_sequence - 1;
+  }
+  if (const int excess = update->metrics_size() - static_cast<int>(kMaxMetricsInUpdate);
+      excess > 0) {
+    update->mutable_metrics()->DeleteSubrange(0, excess);
+  }
+  if (!first) {
     ASSIGN_OR_RETURN(const std::vector<v1::Event> events,
-                     store_->Events(run->record.run_id, cursor->event_id, kMaxEventsInUpdate));
+                     store_->Events(id, cursor->event_id, kMaxEventsInUpdate));
     for (const v1::Event& e : events) *update->add_events() = e;
     if (!events.empty()) cursor->event_id = events.back().id();
   }
-  cursor->version = run->version;
+  cursor->version = version;
   return true;
 }
 

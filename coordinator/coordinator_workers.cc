@@ -60,19 +60,20 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
   }
   WorkerEntry old = workers_.Register(request, clock_->Monotonic(), NowMs());
   if (!old.name.empty()) {
-    const std::string cause =
-        absl::StrCat("worker ", old.name, " was replaced by a new process (pid ", request.pid(),
-                     " on ", request.host(), ")");
+    const bool was_lost = std::exchange(old.lost, false);
+    old.lost_why = absl::StrCat("was replaced by a new process (pid ", request.pid(), " on ",
+                                request.host(), ")");
     if (old.sink != nullptr) {
       v1::Command command;
-      command.mutable_superseded()->set_reason(cause);
+      command.mutable_superseded()->set_reason(
+          absl::StrCat("worker ", old.name, " ", old.lost_why));
       old.sink->Push(command);
       old.sink->Close(
           StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
     }
     ++stats_.losses_by_reason["replaced"];
-    if (!old.lost) RecordLoss(old, cause);
-    EndEpochOfLost(old, cause);
+    if (!was_lost) RecordLosses({old});
+    EndEpochOfLost(old);
   }
   LogInfo("worker_registered", {{"worker", request.worker().name()},
                                 {"incarnation", request.worker().incarnation()},
@@ -181,7 +182,10 @@ void Coordinator::HandleIdle(WorkerEntry* worker) {
   const int rank = run.epoch->RankOf(worker->name);
   if (run.epoch->done.contains(rank)) {
     run.epoch->left.insert(rank);
-    if (run.epoch->left.size() == run.epoch->record.members.size()) EndEpoch(&run, {.clean = true});
+    if (run.epoch->all_left()) {  // no heartbeat waits for the end to be stored
+      kicked_ = true;
+      wake_.NotifyAll();
+    }
     return;
   }
   const bool declined = worker->last.draining() && !worker->joined;
@@ -209,6 +213,7 @@ void Coordinator::CloseSession(uint64_t session) {
 
 absl::Status Coordinator::PublishRendezvous(const v1::PublishRendezvousRequest& request) {
   MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunTurn turn, TurnOf(request.worker(), request.run_id()));
   ASSIGN_OR_RETURN(const Fenced at, Fence(request.worker(), request.run_id(), request.epoch()));
   if (at.rank != 0) {
     return absl::InvalidArgumentError(absl::StrCat("only rank 0 publishes a rendezvous, ",
@@ -222,7 +227,7 @@ absl::Status Coordinator::PublishRendezvous(const v1::PublishRendezvousRequest& 
     next.rendezvous = request.address();
     WriteBatch batch;
     batch.epochs = {next};
-    RETURN_IF_ERROR(Write(batch));
+    RETURN_IF_ERROR(Write(&batch));
     at.epoch->record = std::move(next);
   }
   v1::Command command;

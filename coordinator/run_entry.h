@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -19,6 +20,7 @@
 #include "coordinator/decide/straggler.h"
 #include "coordinator/decide/wait_cause.h"
 #include "coordinator/decide/world.h"
+#include "coordinator/run_turn.h"
 #include "coordinator/store/records.h"
 #include "model/run_spec.h"
 #include "tritter/v1/runs.pb.h"
@@ -58,11 +60,13 @@ struct EpochEntry {
   int64_t planned_end() const {
     return plans.empty() ? record.start_step : plans.back().end_step();
   }
+  bool all_left() const { return left.size() == record.members.size(); }
   int RankOf(const std::string& worker) const;  // -1: no member
   bool OrdersCheckpoint(int64_t step) const;
 };
 
 struct RunEntry {
+  std::unique_ptr<TurnGate> gate = std::make_unique<TurnGate>();
   RunRecord record;
   RunSpec spec;
   std::string spec_error;  // not empty: `spec` could not be read; the run waits

@@ -80,12 +80,11 @@ class WorkerRegistry {
   // `run_name`: the name of a run by its id.
   std::vector<WorkerView> Views(absl::Duration now,
                                 const std::map<std::string, std::string>& run_names) const;
+  static Standing StandingOf(const WorkerEntry& worker);
   std::map<std::string, WorkerEntry>& all() { return workers_; }
   const std::map<std::string, WorkerEntry>& all() const { return workers_; }
 
  private:
-  static Standing StandingOf(const WorkerEntry& worker);
-
   std::map<std::string, WorkerEntry> workers_;             // entries stay where they are
   std::unordered_map<uint64_t, WorkerEntry*> by_session_;  // of those with a session
   uint64_t next_session_ = 1;

@@ -33,17 +33,21 @@ class FakeCatalog : public DataCatalog {
 class SlowEnv : public MemoryEnv {
  public:
   absl::StatusOr<std::vector<std::string>> ListDir(const std::string& path) override {
+    if (on_access) on_access();
     if (on_list) on_list();
     return list_status.ok() ? MemoryEnv::ListDir(path) : list_status;
   }
   absl::Status Rename(const std::string& from, const std::string& to) override {
+    if (on_access) on_access();
     if (on_rename) on_rename(to);
     return MemoryEnv::Rename(from, to);
   }
   absl::StatusOr<std::unique_ptr<MappedFile>> MapFile(const std::string& path) override {
+    if (on_access) on_access();
     if (on_map) on_map(path);
     return MemoryEnv::MapFile(path);
   }
+  std::function<void()> on_access;  // before each of these
   std::function<void()> on_list;
   absl::Status list_status;  // not OK: no folder can be listed
   std::function<void(const std::string& to)> on_rename;
@@ -105,7 +109,16 @@ std::string RunYaml(const std::string& name, int64_t steps, int64_t workers,
 
 class CoordinatorFixture : public testing::Test {
  protected:
-  CoordinatorFixture() : store_(&memory_store_) { options_.background = false; }
+  // Whoever reads or writes holds no lock: a test in which somebody does hangs here. (With threads
+  // of its own the coordinator may do so while a test replaces it.)
+  CoordinatorFixture() : store_(&memory_store_) {
+    options_.background = false;
+    const auto look = [this] {
+      if (!options_.background && coordinator_ != nullptr) coordinator_->Stats();
+    };
+    store_.OnAccess(look);
+    env_.on_access = look;
+  }
 
   // Starts (or restarts) the coordinator on the same store and files.
   void Start();
