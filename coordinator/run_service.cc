@@ -81,6 +81,7 @@ grpc::Status RunServiceImpl::WatchRun(grpc::ServerContext* context,
     if (*changed && !writer->Write(update)) break;
     if (ended) return grpc::Status::OK;
     if (*changed) clock_->Sleep(kUpdateGap);
+    RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "WatchRun"));  // a withdrawn token
   }
   return grpc::Status::CANCELLED;
 }
@@ -168,6 +169,7 @@ grpc::Status RunServiceImpl::StreamLogs(grpc::ServerContext* context,
     }
     if (!request->follow() || (ended && lines->empty())) return grpc::Status::OK;
     if (lines->empty()) clock_->Sleep(kLogPoll);
+    RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "StreamLogs"));  // a withdrawn token
   }
   return grpc::Status::CANCELLED;
 }

@@ -316,5 +316,45 @@ TEST_F(SecuredServicesTest, OneChannelFollowsItsTokenFile) {
   EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);  // of a request without a name
 }
 
+// Who is open when the token is taken back: neither looks on nor trains.
+TEST_F(SecuredServicesTest, AWithdrawnTokenEndsOpenStreams) {
+  ServeTokens();
+  const auto submitter = v1::RunService::NewStub(Connect(Tls(TokenOf("submit"))));
+  grpc::ClientContext submitting;
+  v1::SubmitRunRequest submit;
+  submit.set_yaml(RunYaml("run", 10, 1));
+  v1::SubmitRunResponse submitted;
+  const grpc::Status accepted = submitter->SubmitRun(&submitting, submit, &submitted);
+  ASSERT_TRUE(accepted.ok()) << accepted.error_message();
+
+  const auto workers = v1::WorkerService::NewStub(Connect(Tls(TokenOf("worker"))));
+  v1::RegisterRequest hello;
+  hello.mutable_worker()->set_name("gpu7");
+  hello.mutable_worker()->set_incarnation(7);
+  grpc::ClientContext registering, session;
+  v1::RegisterResponse registered;
+  ASSERT_TRUE(workers->Register(&registering, hello, &registered).ok());
+  const auto stream = workers->Session(&session);
+  v1::Heartbeat beat;
+  *beat.mutable_worker() = hello.worker();
+  ASSERT_TRUE(stream->Write(beat));
+  const auto runs = v1::RunService::NewStub(Connect(Tls(TokenOf("read"))));
+  grpc::ClientContext watching;
+  v1::WatchRunRequest watch;
+  watch.set_run("run");
+  const auto updates = runs->WatchRun(&watching, watch);
+  v1::RunUpdate update;
+  ASSERT_TRUE(updates->Read(&update));
+
+  WriteText("access.yaml", absl::StrCat("tokens:\n  - {name: alice, roles: [submit], token: ",
+                                        TokenOf("submit"), "}\n"));
+  // Ends when the server has ended the stream.
+  while (stream->Write(beat)) absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+  while (updates->Read(&update)) {
+  }
+  EXPECT_EQ(updates->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+}
+
 }  // namespace
 }  // namespace tritter

@@ -145,10 +145,12 @@ void SessionStream::Detach() {
 }
 
 SessionReactor::SessionReactor(SessionInbox* inbox, grpc::CallbackServerContext* context,
+                               std::function<absl::Status()> admitted,
                                absl::Duration first_heartbeat, std::atomic<int>* sessions, int most)
     : inbox_(inbox),
       slot_(sessions, most),
       stream_(std::make_shared<SessionStream>(this, context)),
+      admitted_(std::move(admitted)),
       first_heartbeat_(first_heartbeat) {
   if (!slot_.granted()) {
     stream_->Close(absl::ResourceExhaustedError(absl::StrCat(
@@ -167,6 +169,7 @@ void SessionReactor::OnReadDone(bool ok) {
   if (!ok) return End(begun_ ? absl::OkStatus() : NoHeartbeat(first_heartbeat_));
   if (!begun_) too_late_.Cancel();
   begun_ = true;
+  if (const absl::Status status = admitted_(); !status.ok()) return End(status);
   inbox_->Put(stream_, std::move(heartbeat_));
 }
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -92,9 +93,11 @@ class SessionStream : public CommandSink {
 class SessionReactor : public grpc::ServerBidiReactor<v1::Heartbeat, v1::Command> {
  public:
   // The first heartbeat must come within `first_heartbeat`. At most `most` streams are counted in
-  // `sessions`; the call is refused when this is one more.
+  // `sessions`; the call is refused when this is one more. `admitted` is asked with every
+  // heartbeat: the stream ends with its error, when the worker's token is withdrawn.
   SessionReactor(SessionInbox* inbox, grpc::CallbackServerContext* context,
-                 absl::Duration first_heartbeat, std::atomic<int>* sessions, int most);
+                 std::function<absl::Status()> admitted, absl::Duration first_heartbeat,
+                 std::atomic<int>* sessions, int most);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override { stream_->Written(ok); }
@@ -108,6 +111,7 @@ class SessionReactor : public grpc::ServerBidiReactor<v1::Heartbeat, v1::Command
   SessionInbox* const inbox_;
   const StreamSlot slot_;
   const std::shared_ptr<SessionStream> stream_;
+  const std::function<absl::Status()> admitted_;
   const absl::Duration first_heartbeat_;
   grpc::Alarm too_late_;     // for the first heartbeat
   bool begun_ = false;       // of reads, one of which is on its way at a time

@@ -32,10 +32,16 @@ grpc::Status WorkerServiceImpl::Register(grpc::ServerContext* context,
 
 grpc::ServerBidiReactor<v1::Heartbeat, v1::Command>* WorkerServiceImpl::Session(
     grpc::CallbackServerContext* context) {
-  if (grpc::Status refusal = guard_.Admit(*context, Role::kWorker, "Session"); !refusal.ok())
-    return new RefusedSession(refusal);
-  return new SessionReactor(&inbox_, context, limits_.first_heartbeat, &sessions_,
-                            limits_.sessions);
+  const auto admit = [this, context] { return guard_.Admit(*context, Role::kWorker, "Session"); };
+  if (grpc::Status refusal = admit(); !refusal.ok()) return new RefusedSession(refusal);
+  return new SessionReactor(
+      &inbox_, context,
+      [admit] {
+        const grpc::Status status = admit();
+        return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                            status.error_message());
+      },
+      limits_.first_heartbeat, &sessions_, limits_.sessions);
 }
 
 grpc::Status WorkerServiceImpl::PublishRendezvous(grpc::ServerContext* context,
