@@ -483,6 +483,7 @@ TEST_F(EpochsTest, RepeatedReportsCountOnce) {
   report.set_epoch(1);
   report.set_request_id("same");
   report.add_log_lines()->set_line("only once");
+  report.add_log_lines()->set_line("\x1b]0;title\x07");
   report.add_log_lines()->set_line(std::string(4095, 'a') + "ö");  // 4096 would cut the character
   ASSERT_OK(coordinator_->Report(report));
   ASSERT_OK(coordinator_->Report(report));
@@ -492,6 +493,7 @@ TEST_F(EpochsTest, RepeatedReportsCountOnce) {
   ASSERT_OK_AND_ASSIGN(const auto lines, coordinator_->Logs(id, 0, &sequence, &ended));
   for (const auto& line : lines) seen += line.line() == "only once";
   EXPECT_EQ(seen, 1);
+  EXPECT_EQ(lines[lines.size() - 2].line(), "?]0;title?") << "a terminal would obey it";
   EXPECT_EQ(lines.back().line(), std::string(4095, 'a'));
 }
 

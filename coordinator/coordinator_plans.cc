@@ -278,7 +278,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   for (const v1::LogLine& line : request.log_lines()) {
     LogRecord record{0, request.run_id(), line};
     record.line.set_worker(request.worker().name());
-    record.line.set_line(WholeUtf8(line.line(), kMaxLineBytes));
+    record.line.set_line(ShowableUtf8(line.line(), kMaxLineBytes));
     batch.log_lines.push_back(std::move(record));
   }
   const bool progress = next.step > next.best_step;
@@ -355,7 +355,7 @@ void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntr
     epoch->complaint =
         Complaint{rank,
                   absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
-                               ") failed: ", request.failure().substr(0, kMaxFailureBytes)),
+                               ") failed: ", ShowableUtf8(request.failure(), kMaxFailureBytes)),
                   request.failure_is_permanent(), clock_->Monotonic()};
   }
   kicked_ = true;

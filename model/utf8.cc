@@ -54,4 +54,20 @@ std::string WholeUtf8(absl::string_view text, size_t most) {
   return out;
 }
 
+std::string ShowableUtf8(absl::string_view text, size_t most) {
+  const std::string whole = WholeUtf8(text, most);
+  std::string out;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const unsigned char c = static_cast<unsigned char>(whole[i]);
+    const bool c1 = c == 0xC2 && static_cast<unsigned char>(whole[i + 1]) < 0xA0;
+    if (c1) ++i;
+    if (c == '\n' || c == '\r') {
+      out += ' ';
+      continue;
+    }
+    out += c1 || (c < ' ' && c != '\t') || c == 0x7F ? '?' : whole[i];
+  }
+  return out;
+}
+
 }  // namespace tritter

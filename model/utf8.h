@@ -26,6 +26,11 @@ bool IsValidUtf8(absl::string_view text);
 // character. What goes into a message of Protobuf or JSON passes through here.
 std::string WholeUtf8(absl::string_view text, size_t most = std::string::npos);
 
+// The same in one line: a blank for each line break, `?` for each other control character but the
+// tab (C0, DEL, C1: what a terminal would obey). What somebody else wrote and a terminal shows
+// passes through here.
+std::string ShowableUtf8(absl::string_view text, size_t most = std::string::npos);
+
 inline constexpr char kReplacementCharacter[] = "\xEF\xBF\xBD";  // U+FFFD
 
 }  // namespace tritter

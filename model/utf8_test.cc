@@ -22,6 +22,16 @@ TEST(WholeUtf8, CutsBetweenCharacters) {
   EXPECT_EQ(WholeUtf8("größe", 0), "");
 }
 
+TEST(ShowableUtf8, HasNothingThatATerminalWouldObey) {
+  EXPECT_EQ(ShowableUtf8("\x1b[2Jgr\xC3\xB6\xC3\x9F"
+                         "e\t1\r\n\x7f"),
+            "?[2Jgröße\t1  ?");
+  EXPECT_EQ(ShowableUtf8("\xC2\x9B"
+                         "2J\xC2\xA0\xC2"),
+            "?2J\xC2\xA0\xEF\xBF\xBD");  // CSI of C1
+  EXPECT_EQ(ShowableUtf8("größe", 3), "gr");
+}
+
 TEST(WholeUtf8, IsAlwaysValid) {
   for (int a = 0; a < 256; ++a) {
     for (int b = 0; b < 256; ++b) {
