@@ -242,6 +242,13 @@ void Coordinator::Tick() {
   StartDeployments();
 }
 
+absl::Status Coordinator::Announce(const std::string& kind, const std::string& message) {
+  MutexLock lock(&mu_);
+  WriteBatch batch;
+  batch.events = {NewEvent("", kind, message)};
+  return Write(&batch);
+}
+
 v1::Event Coordinator::NewEvent(const std::string& run_id, const std::string& kind,
                                 const std::string& message) {
   v1::Event event;  // its id: Write

@@ -170,6 +170,8 @@ class Coordinator {
   // For probes; never waits for work in hand. Unavailable: stopping, or the last write of the store
   // failed, less than half a minute ago: who writes nothing learns nothing new.
   absl::Status Health();
+  // An event of no run, e.g. that this coordinator leads now. Errors: the store's.
+  absl::Status Announce(const std::string& kind, const std::string& message);
   // Watchers and followers return Cancelled from now on, sessions are closed. Idempotent; the
   // destructor calls it.
   void Stop();

@@ -34,6 +34,7 @@
 #include "coordinator/worker_service.h"
 #include "model/export.h"
 #include "monitoring/exposer.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -54,6 +55,29 @@ absl::StatusOr<v1::Artifact> Export(Env* env, const CheckpointReader& checkpoint
   artifact.set_sha256(result.sha256);
   artifact.set_step(result.step);
   return artifact;
+}
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+// Who leads, for people: "127.0.0.1:7070 (host a, pid 12)".
+std::string Holder(const std::string& address) {
+  return absl::StrCat(address, " (host ", HostName(), ", pid ", getpid(), ")");
+}
+
+// That this coordinator leads from now on is an event of its own.
+void AnnounceLead(const std::string& address, OpenedStore* store, Coordinator* coordinator) {
+  std::string message = absl::StrCat("the coordinator ", Holder(address));
+  absl::StrAppend(&message, store->term() == 0 ? " has started"
+                                               : absl::StrCat(" leads in term ", store->term()));
+  const std::string before = store->predecessor();
+  if (!before.empty()) absl::StrAppend(&message, ", after ", before);
+  const absl::Status told = coordinator->Announce(
+      before.empty() ? kEventCoordinatorStarted : kEventLeaderChanged, message);
+  if (!told.ok()) LogWarning("lead_not_announced", {{"error", std::string(told.message())}});
 }
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> StartServer(
@@ -158,6 +182,7 @@ absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::stri
   server->GetHealthCheckService()->SetServingStatus(v1::WorkerService::service_full_name(), true);
   server->GetHealthCheckService()->SetServingStatus(v1::AccessService::service_full_name(), true);
   metrics.SetLeads(true);
+  AnnounceLead(address, store, coordinator.get());
   monitoring->health.Set([&] { return coordinator->Health(); }, "ok");
   const absl::Cleanup take_down = [&] { monitoring->health.Set(nullptr, "starting"); };
   RETURN_IF_ERROR(WriteReadyFile(o, address, monitoring->address));
@@ -177,19 +202,13 @@ absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::stri
   return absl::OkStatus();
 }
 
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
-
 StoreChoice ChosenStore(const ServerOptions& o) {
   StoreChoice choice;
   choice.store = o.store;
   choice.password_file = o.store_password_file;
   if (!o.data_dir.empty())
     choice.data_dir = std::filesystem::absolute(o.data_dir).lexically_normal().string();
-  choice.holder = absl::StrCat(o.listen, " (host ", HostName(), ", pid ", getpid(), ")");
+  choice.holder = Holder(o.listen);
   return choice;
 }
 

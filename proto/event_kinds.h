@@ -4,6 +4,10 @@
 
 namespace tritter {
 
+// Of no run.
+inline constexpr char kEventCoordinatorStarted[] = "coordinator_started";
+inline constexpr char kEventLeaderChanged[] = "leader_changed";
+
 inline constexpr char kEventWorkerLost[] = "worker_lost";
 inline constexpr char kEventStraggler[] = "straggler";
 inline constexpr char kEventEpochFormed[] = "epoch_formed";

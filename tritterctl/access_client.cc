@@ -6,34 +6,35 @@
 namespace tritter {
 
 struct AccessClient::Impl {
-  Impl(const std::string& address, const ClientSecurity& security)
-      : who(absl::StrCat("coordinator at ", address)),
-        refused(CheckServerAddress("--coordinator", address, security)),
-        stub(refused.ok() ? v1::AccessService::NewStub(MakeChannel(address, security)) : nullptr) {}
+  Impl(const std::string& coordinators, const ClientSecurity& security)
+      : coordinators(coordinators, security) {}
 
-  const std::string who;
-  const absl::Status refused;  // before anything is sent
-  const std::unique_ptr<v1::AccessService::Stub> stub;
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Call(grpc::Status (v1::AccessService::Stub::*method)(
+                                    grpc::ClientContext*, const Request&, Response*),
+                                const Request& request) {
+    return coordinators.Ask(
+        [&](const std::shared_ptr<grpc::Channel>& channel, const std::string& who) {
+          const auto stub = v1::AccessService::NewStub(channel);
+          return CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
+            return (stub.get()->*method)(context, request, response);
+          });
+        });
+  }
+
+  Coordinators coordinators;
 };
 
-AccessClient::AccessClient(const std::string& address, const ClientSecurity& security)
-    : impl_(std::make_unique<Impl>(address, security)) {}
+AccessClient::AccessClient(const std::string& coordinators, const ClientSecurity& security)
+    : impl_(std::make_unique<Impl>(coordinators, security)) {}
 AccessClient::~AccessClient() = default;
 
 absl::StatusOr<v1::WhoAmIResponse> AccessClient::WhoAmI() {
-  if (!impl_->refused.ok()) return impl_->refused;
-  return CallUnary<v1::WhoAmIResponse>(
-      impl_->who, [&](grpc::ClientContext* context, v1::WhoAmIResponse* response) {
-        return impl_->stub->WhoAmI(context, v1::WhoAmIRequest(), response);
-      });
+  return impl_->Call(&v1::AccessService::Stub::WhoAmI, v1::WhoAmIRequest());
 }
 
 absl::StatusOr<v1::ListAuditResponse> AccessClient::ListAudit(const v1::ListAuditRequest& request) {
-  if (!impl_->refused.ok()) return impl_->refused;
-  return CallUnary<v1::ListAuditResponse>(
-      impl_->who, [&](grpc::ClientContext* context, v1::ListAuditResponse* response) {
-        return impl_->stub->ListAudit(context, request, response);
-      });
+  return impl_->Call(&v1::AccessService::Stub::ListAudit, request);
 }
 
 }  // namespace tritter

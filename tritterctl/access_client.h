@@ -13,7 +13,8 @@ namespace tritter {
 // Errors as of RunApi.
 class AccessClient {
  public:
-  AccessClient(const std::string& address, const ClientSecurity& security);
+  // `coordinators`: as of RunClient.
+  AccessClient(const std::string& coordinators, const ClientSecurity& security);
   ~AccessClient();
 
   absl::StatusOr<v1::WhoAmIResponse> WhoAmI();

@@ -3,7 +3,7 @@
 //   current: lab                # used when neither --context nor TRITTER_CONTEXT is given
 //   contexts:
 //     - name: lab
-//       coordinator: gpu1.example.org:7070
+//       coordinator: gpu1.example.org:7070    # of several: gpu1:7070,gpu2:7070
 //       server: gpu1.example.org:8080
 //       tls_ca: /etc/tritter/ca.pem       # or system
 //       token_file: /home/alice/.tritter-token

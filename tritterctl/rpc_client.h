@@ -7,12 +7,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "access/rpc_channel_client.h"
+#include "common/address_list.h"
 #include "tritterctl/error_detail.h"
 
 namespace tritter {
@@ -20,9 +22,12 @@ namespace tritter {
 inline constexpr std::chrono::seconds kCallDeadline(10);
 inline constexpr std::chrono::milliseconds kTickInterval(100);
 
-inline std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
-                                                  const ClientSecurity& security) {
+// `connect_limit`: after it a server that accepts connections and says nothing counts as away.
+inline std::shared_ptr<grpc::Channel> MakeChannel(
+    const std::string& address, const ClientSecurity& security,
+    std::chrono::milliseconds connect_limit = std::chrono::seconds(20)) {
   grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(connect_limit.count()));
   arguments.SetMaxReceiveMessageSize(64 << 20);
   // Connections of its own: else a new channel would wait out the reconnect pause of an earlier one
   // to the same address.
@@ -69,6 +74,69 @@ absl::StatusOr<Response> CallUnary(const std::string& who, Call call) {
   if (absl::Status status = FromGrpc(call(&context, &response), who); !status.ok()) return status;
   return response;
 }
+
+// The coordinators that `--coordinator` names, of which one leads and the others refuse
+// connections: the one that answered last is asked first. One thread.
+class Coordinators {
+ public:
+  Coordinators(const std::string& list, const ClientSecurity& security) : security_(security) {
+    auto addresses = ParseAddressList(list);
+    if (!addresses.ok()) {
+      refused_ =
+          absl::InvalidArgumentError(absl::StrCat("--coordinator: ", addresses.status().message()));
+      return;
+    }
+    addresses_ = *std::move(addresses);
+    for (const std::string& address : addresses_)
+      refused_.Update(CheckServerAddress("--coordinator", address, security));
+    if (refused_.ok()) Connect();
+  }
+
+  // `call` (channel, who) is made to one coordinator after the other until one answers: with
+  // anything but Unavailable. InvalidArgument before anything is sent; Unavailable naming all that
+  // were tried.
+  template <typename Call>
+  auto Ask(Call call) -> decltype(call(std::shared_ptr<grpc::Channel>(), std::string())) {
+    if (!refused_.ok()) return refused_;
+    std::string problems;
+    for (size_t tried = 1;; ++tried) {
+      const std::string& address = addresses_[at_];
+      auto answer = call(channel_, absl::StrCat("coordinator at ", address));
+      const absl::Status status = StatusOf(answer);
+      if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) Next();
+      if (!absl::IsUnavailable(status) || addresses_.size() == 1) return answer;
+      absl::StrAppend(&problems, problems.empty() ? "" : "; ", status.message());
+      if (tried < addresses_.size()) continue;
+      return absl::UnavailableError(
+          absl::StrCat("none of the ", addresses_.size(), " coordinators leads: ", problems));
+    }
+  }
+  // The one that answered has gone.
+  void Next() {
+    at_ = (at_ + 1) % addresses_.size();
+    Connect();
+  }
+
+ private:
+  static absl::Status StatusOf(const absl::Status& status) { return status; }
+  template <typename T>
+  static absl::Status StatusOf(const absl::StatusOr<T>& answer) {
+    return answer.status();
+  }
+  // A new channel each time: the old one pauses for seconds between its attempts, and the callers
+  // have pauses of their own.
+  void Connect() {
+    const bool several = addresses_.size() > 1;
+    channel_ = several ? MakeChannel(addresses_[at_], security_, std::chrono::seconds(2))
+                       : MakeChannel(addresses_[at_], security_);
+  }
+
+  const ClientSecurity security_;
+  absl::Status refused_;
+  std::vector<std::string> addresses_;
+  size_t at_ = 0;
+  std::shared_ptr<grpc::Channel> channel_;
+};
 
 // Reads a server stream to its end in this thread. `start`: (stub->AsyncMethod)(context, request,
 // queue, tag).

@@ -7,38 +7,51 @@
 namespace tritter {
 
 struct RunClient::Impl {
-  Impl(const std::string& address, const ClientSecurity& security)
-      : address(address),
-        who(absl::StrCat("coordinator at ", address)),
-        security(security),
-        refused(CheckServerAddress("--coordinator", address, security)) {
-    Connect();
-  }
-
-  void Connect() {
-    if (!refused.ok()) return;  // before anything is sent
-    stub = v1::RunService::NewStub(MakeChannel(address, security));
-  }
-
-  // A coordinator that was away is asked over a new channel: the old one pauses for seconds between
-  // its attempts, and the callers have pauses of their own.
-  absl::Status Noted(absl::Status status) {
-    if (absl::IsUnavailable(status)) Connect();
-    return status;
-  }
+  Impl(const std::string& coordinators, const ClientSecurity& security)
+      : coordinators(coordinators, security) {}
 
   template <typename Response, typename Request>
   absl::StatusOr<Response> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*,
                                                                              const Request&,
                                                                              Response*),
                                 const Request& request) {
-    if (!refused.ok()) return refused;
-    absl::StatusOr<Response> answer =
-        CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
-          return (stub.get()->*method)(context, request, response);
+    return coordinators.Ask(
+        [&](const std::shared_ptr<grpc::Channel>& channel, const std::string& who) {
+          const auto stub = v1::RunService::NewStub(channel);
+          return CallUnary<Response>(who, [&](grpc::ClientContext* context, Response* response) {
+            return (stub.get()->*method)(context, request, response);
+          });
         });
-    if (!answer.ok()) return Noted(answer.status());
-    return answer;
+  }
+
+  // Reads a stream. One that breaks after its first message is not begun again here: who reads it
+  // knows from where.
+  template <typename Message, typename Request, typename Method>
+  absl::Status Stream(Method method, const Request& request,
+                      const std::function<void(const Message&)>& on_message,
+                      const std::function<bool()>& tick) {
+    absl::Status broken;
+    const absl::Status status = coordinators.Ask(
+        [&](const std::shared_ptr<grpc::Channel>& channel, const std::string& who) {
+          const auto stub = v1::RunService::NewStub(channel);
+          grpc::ClientContext context;
+          bool begun = false;
+          absl::Status end = ReadStream<Message>(
+              &context, who,
+              [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
+                return (stub.get()->*method)(c, request, q, tag);
+              },
+              [&](const Message& message) {
+                begun = true;
+                on_message(message);
+              },
+              tick);
+          if (!begun || !absl::IsUnavailable(end)) return end;
+          broken = std::move(end);
+          return absl::OkStatus();
+        });
+    if (!broken.ok()) coordinators.Next();
+    return broken.ok() ? status : broken;
   }
 
   // For calls with an id of their own: an answer that was lost on the way is asked for once more.
@@ -49,14 +62,11 @@ struct RunClient::Impl {
     return answer;
   }
 
-  const std::string address, who;
-  const ClientSecurity security;
-  const absl::Status refused;
-  std::unique_ptr<v1::RunService::Stub> stub;
+  Coordinators coordinators;
 };
 
-RunClient::RunClient(const std::string& address, const ClientSecurity& security)
-    : impl_(std::make_unique<Impl>(address, security)) {}
+RunClient::RunClient(const std::string& coordinators, const ClientSecurity& security)
+    : impl_(std::make_unique<Impl>(coordinators, security)) {}
 RunClient::~RunClient() = default;
 
 absl::StatusOr<v1::SubmitRunResponse> RunClient::SubmitRun(const v1::SubmitRunRequest& request) {
@@ -132,29 +142,16 @@ absl::StatusOr<v1::ListWorkersResponse> RunClient::ListWorkers() {
 absl::Status RunClient::WatchRun(const std::string& run,
                                  const std::function<void(const v1::RunUpdate&)>& on_update,
                                  const std::function<bool()>& tick) {
-  if (!impl_->refused.ok()) return impl_->refused;
   v1::WatchRunRequest request;
   request.set_run(run);
-  grpc::ClientContext context;
-  return impl_->Noted(ReadStream<v1::RunUpdate>(
-      &context, impl_->who,
-      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
-        return impl_->stub->AsyncWatchRun(c, request, q, tag);
-      },
-      on_update, tick));
+  return impl_->Stream<v1::RunUpdate>(&v1::RunService::Stub::AsyncWatchRun, request, on_update,
+                                      tick);
 }
 
 absl::Status RunClient::StreamLogs(const v1::StreamLogsRequest& request,
                                    const std::function<void(const v1::LogLine&)>& on_line,
                                    const std::function<bool()>& tick) {
-  if (!impl_->refused.ok()) return impl_->refused;
-  grpc::ClientContext context;
-  return impl_->Noted(ReadStream<v1::LogLine>(
-      &context, impl_->who,
-      [&](grpc::ClientContext* c, grpc::CompletionQueue* q, void* tag) {
-        return impl_->stub->AsyncStreamLogs(c, request, q, tag);
-      },
-      on_line, tick));
+  return impl_->Stream<v1::LogLine>(&v1::RunService::Stub::AsyncStreamLogs, request, on_line, tick);
 }
 
 }  // namespace tritter

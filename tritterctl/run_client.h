@@ -12,8 +12,9 @@ namespace tritter {
 
 class RunClient final : public RunApi {
  public:
-  // `address`: host:port. The connection is made by the first call.
-  explicit RunClient(const std::string& address, const ClientSecurity& security = {});
+  // `coordinators`: host:port, or several of one store (a:1,b:2), each of which is tried until one
+  // answers. The connection is made by the first call.
+  explicit RunClient(const std::string& coordinators, const ClientSecurity& security = {});
   ~RunClient() override;
 
   absl::StatusOr<v1::SubmitRunResponse> SubmitRun(const v1::SubmitRunRequest& request) override;

@@ -38,7 +38,9 @@ int main(int argc, char** argv) {
     return std::make_unique<InferenceClient>(address, security);
   };
   if (absl::Status s = UseClientContext(context.env, argc, argv); !s.ok()) return FailLocal(s);
-  app.AddFlag("--coordinator", &context.coordinator, "address of the coordinator, host:port");
+  app.AddFlag(
+      "--coordinator", &context.coordinator,
+      "address of the coordinator, host:port; of several that share a store: a:7070,b:7070");
   app.AddFlag("-o,--output", &context.output, "table, wide, json, yaml or name")
       .OneOf({"table", "wide", "json", "yaml", "name"});
   app.AddFlag("-q,--quiet", &context.quiet, "no progress on stderr");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "access/rpc_channel_client.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -55,8 +56,21 @@ std::shared_ptr<grpc::Channel> ConnectToCoordinator(const std::string& address,
   return MakeRpcChannel(address, security, arguments);
 }
 
+std::vector<CoordinatorPeer> ConnectToCoordinators(const std::vector<std::string>& addresses,
+                                                   const ClientSecurity& security) {
+  Keepalive keepalive;
+  if (addresses.size() > 1) keepalive = {absl::Seconds(6), absl::Seconds(2)};
+  std::vector<CoordinatorPeer> peers;
+  for (const std::string& address : addresses)
+    peers.push_back({address, ConnectToCoordinator(address, security, keepalive)});
+  return peers;
+}
+
 CoordinatorClient::CoordinatorClient(Options options)
-    : options_(std::move(options)), stub_(v1::WorkerService::NewStub(options_.channel)) {}
+    : options_(std::move(options)), problems_(options_.coordinators.size()) {
+  for (const CoordinatorPeer& peer : options_.coordinators)
+    stubs_.push_back(v1::WorkerService::NewStub(peer.channel));
+}
 
 CoordinatorClient::~CoordinatorClient() { Stop(); }
 
@@ -86,11 +100,41 @@ bool CoordinatorClient::connected() const {
   return in_session_;
 }
 
+absl::Status CoordinatorClient::Health() const {
+  MutexLock lock(&mu_);
+  if (in_session_) return absl::OkStatus();
+  std::vector<std::string> tried;
+  for (size_t i = 0; i < problems_.size(); ++i) {
+    tried.push_back(absl::StrCat(options_.coordinators[i].address, ": ",
+                                 problems_[i].empty() ? "not tried yet" : problems_[i]));
+  }
+  return absl::UnavailableError(
+      absl::StrCat(tried.size() == 1 ? "no session with the coordinator at "
+                                     : "no session with any of the coordinators, of which one "
+                                       "leads and listens: ",
+                   absl::StrJoin(tried, "; ")));
+}
+
+v1::WorkerService::Stub* CoordinatorClient::stub() const {
+  MutexLock lock(&mu_);
+  return stubs_[at_].get();
+}
+
+bool CoordinatorClient::NextCoordinator() {
+  MutexLock lock(&mu_);
+  if (stubs_.size() == 1) return true;
+  at_ = (at_ + 1) % stubs_.size();
+  registered_ = false;  // there; a coordinator that knows us takes that as a greeting
+  if (++failed_ < stubs_.size()) return false;
+  failed_ = 0;
+  return true;
+}
+
 void CoordinatorClient::SessionLoop() {
   absl::Duration pause = options_.reconnect.initial;
   std::string last_problem;
   while (!stop_.cancelled()) {
-    bool registered = false;
+    bool registered = false, good = false;
     {
       MutexLock lock(&mu_);
       registered = registered_;
@@ -102,6 +146,9 @@ void CoordinatorClient::SessionLoop() {
       if (Clock::Real()->Monotonic() - start > options_.reconnect.max) {  // it was a good one
         last_problem.clear();
         pause = options_.reconnect.initial;
+        good = true;
+        MutexLock lock(&mu_);
+        failed_ = 0;
       }
     }
     if (stop_.cancelled()) return;
@@ -109,14 +156,23 @@ void CoordinatorClient::SessionLoop() {
     {
       MutexLock lock(&mu_);
       superseded = superseded_;
+      problems_[at_] = std::string(status.message());
     }
     if (superseded) {
       handler_->OnSuperseded(std::string(status.message()));
       return;
     }
-    if (status.message() != last_problem)
-      LogWarning("coordinator_away", {{"status", status.ToString()}});
-    last_problem = std::string(status.message());
+    bool unknown = false;  // to a coordinator that answers: it is told who we are
+    {
+      MutexLock lock(&mu_);
+      unknown = registered && !registered_;
+    }
+    // Whoever had us until now has us again soonest, if it is still there.
+    if (!unknown && !good && !NextCoordinator()) continue;
+    if (const absl::Status all = Health(); all.message() != last_problem) {
+      LogWarning("coordinator_away", {{"status", all.ToString()}});
+      last_problem = std::string(all.message());
+    }
     stop_.Sleep(pause);
     pause = std::min(pause * 2, options_.reconnect.max);
   }
@@ -153,7 +209,7 @@ absl::Status CoordinatorClient::RunSession() {
     session_ = &context;
   }
   if (stop_.cancelled()) context.TryCancel();
-  const std::unique_ptr<Stream> stream = stub_->Session(&context);
+  const std::unique_ptr<Stream> stream = stub()->Session(&context);
   {
     MutexLock lock(&mu_);
     in_session_ = true;
@@ -250,7 +306,7 @@ absl::StatusOr<Response> CoordinatorClient::Call(Method method, const Request& r
   context.set_deadline(std::chrono::system_clock::now() +
                        absl::ToChronoMilliseconds(options_.call_deadline));
   Response response;
-  const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
+  const grpc::Status status = (stub()->*method)(&context, request, &response);
   if (!status.ok()) return FromCall(status);
   return response;
 }

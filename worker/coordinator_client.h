@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "access/client_security.h"
 #include "common/mutex.h"
@@ -29,14 +30,21 @@ struct WorkerDescription {
   int64_t pid = 0;
 };
 
+// One of several coordinators that share a store, of which one leads and listens.
+struct CoordinatorPeer {
+  std::string address;
+  std::shared_ptr<grpc::Channel> channel;
+};
+
 // Two threads: one keeps a session open (registers first, and again when the coordinator does not
 // know us; reconnects for ever), one sends heartbeats into it. A broken session ends no work: the
-// epoch goes on with the plan in hand and the next session tells the coordinator so. Calls of
-// CoordinatorLink are thread-safe; each has a deadline.
+// epoch goes on with the plan in hand and the next session tells the coordinator so. Of several
+// coordinators the next one is tried when a session breaks or cannot be had, and calls go where the
+// session is. Calls of CoordinatorLink are thread-safe; each has a deadline.
 class CoordinatorClient : public CoordinatorLink {
  public:
   struct Options {
-    std::shared_ptr<grpc::Channel> channel;  // ConnectToCoordinator
+    std::vector<CoordinatorPeer> coordinators;  // ConnectToCoordinators; one at least
     WorkerDescription worker;
     absl::Duration call_deadline = absl::Seconds(3);
     Backoff reconnect = {absl::Milliseconds(100), absl::Seconds(2)};
@@ -52,6 +60,8 @@ class CoordinatorClient : public CoordinatorLink {
   void Nudge();
   // A session is open.
   bool connected() const;
+  // Unavailable, with what each of the coordinators last said, where none is.
+  absl::Status Health() const;
 
   absl::Status PublishRendezvous(const EpochId& id, const std::string& address) override;
   absl::StatusOr<PlanAnswer> NextPlan(const EpochId& id, int rank,
@@ -66,6 +76,10 @@ class CoordinatorClient : public CoordinatorLink {
   void SessionLoop();
   absl::Status Register();
   absl::Status RunSession();  // until it breaks; why
+  v1::WorkerService::Stub* stub() const;
+  // A session was not to be had, or broke: goes to the next coordinator. True: all were tried in
+  // turn, time to pause.
+  bool NextCoordinator();
   void HeartbeatLoop(Stream* stream);
   void Dispatch(const v1::Command& command);
   v1::Heartbeat MakeHeartbeat();
@@ -77,12 +91,15 @@ class CoordinatorClient : public CoordinatorLink {
   absl::Status FromCall(const grpc::Status& status);
 
   const Options options_;
-  const std::unique_ptr<v1::WorkerService::Stub> stub_;
+  std::vector<std::unique_ptr<v1::WorkerService::Stub>> stubs_;  // by coordinator
   CommandHandler* handler_ = nullptr;
   Cancellation stop_;
 
   mutable Mutex mu_;
   CondVar heartbeat_due_;
+  size_t at_ GUARDED_BY(mu_) = 0;                      // the coordinator that is spoken to
+  size_t failed_ GUARDED_BY(mu_) = 0;                  // coordinators tried since the last pause
+  std::vector<std::string> problems_ GUARDED_BY(mu_);  // by coordinator; "": not tried yet
   bool registered_ GUARDED_BY(mu_) = false;
   bool in_session_ GUARDED_BY(mu_) = false;
   bool superseded_ GUARDED_BY(mu_) = false;
@@ -103,5 +120,8 @@ struct Keepalive {
 std::shared_ptr<grpc::Channel> ConnectToCoordinator(const std::string& address,
                                                     const ClientSecurity& security,
                                                     const Keepalive& keepalive = {});
+// Of several, one that has fallen silent is given up sooner: another may lead by then.
+std::vector<CoordinatorPeer> ConnectToCoordinators(const std::vector<std::string>& addresses,
+                                                   const ClientSecurity& security);
 
 }  // namespace tritter

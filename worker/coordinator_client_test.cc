@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "common/net.h"
 #include "common/testing/status_matchers.h"
 #include "tritter/v1/errors.pb.h"
 
@@ -256,10 +258,14 @@ class CoordinatorClientTest : public testing::Test {
     server_->Shutdown(std::chrono::system_clock::now());
     server_.reset();
   }
+  static std::string AddressOf(int port) { return "127.0.0.1:" + std::to_string(port); }
   void StartClient() { StartClient(port_, {}); }
   void StartClient(int port, const Keepalive& keepalive) {
+    StartClient({{AddressOf(port), ConnectToCoordinator(AddressOf(port), {}, keepalive)}});
+  }
+  void StartClient(std::vector<CoordinatorPeer> coordinators) {
     CoordinatorClient::Options options;
-    options.channel = ConnectToCoordinator("127.0.0.1:" + std::to_string(port), {}, keepalive);
+    options.coordinators = std::move(coordinators);
     options.worker = {.name = "worker-a",
                       .incarnation = 42,
                       .host = "h",
@@ -322,6 +328,35 @@ TEST_F(CoordinatorClientTest, RegistersAndThenSendsHeartbeatsOfItsState) {
     EXPECT_EQ(heartbeat.held().step(), 9);
   });
   EXPECT_TRUE(client_->connected());
+}
+
+TEST_F(CoordinatorClientTest, FindsTheCoordinatorThatLeadsAndGoesWithTheLead) {
+  ASSERT_OK_AND_ASSIGN(const int other, PickFreeLoopbackPort());
+  StartClient(ConnectToCoordinators({AddressOf(other), AddressOf(port_)}, {}));
+  AwaitSessions(1);
+  EXPECT_OK(client_->Health());
+  Progress progress;
+  progress.step = 17;
+  ASSERT_OK(client_->Report(id_, progress));
+  service_->With([this] { EXPECT_EQ(service_->report_.step(), 17); });
+  // It is gone, and nobody leads.
+  const std::string refused = AddressOf(port_) + ": failed to connect";
+  EndServer();
+  std::string message;
+  while (!absl::StrContains(message, refused)) {
+    message = std::string(client_->Health().message());
+    std::this_thread::yield();
+  }
+  EXPECT_THAT(message, testing::AllOf(HasSubstr("any of the coordinators"),
+                                      HasSubstr(AddressOf(other) + ": failed to connect")));
+  EXPECT_THAT(client_->Report(id_, progress), StatusIs(absl::StatusCode::kUnavailable));
+  // The other one takes the lead.
+  Serve(other);
+  AwaitSessions(1);
+  service_->With([this] { EXPECT_EQ(service_->registrations_.size(), 1u); });
+  progress.step = 18;
+  ASSERT_OK(client_->Report(id_, progress));
+  service_->With([this] { EXPECT_EQ(service_->report_.step(), 18); });
 }
 
 TEST_F(CoordinatorClientTest, DeliversCommandsInOrder) {

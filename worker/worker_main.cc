@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/address_list.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/flags.h"
@@ -100,7 +101,8 @@ absl::Status Work(const WorkerOptions& o) {
       MakeTrainingParts({files, o.advertise_host, o.threads, o.cuda_ordinal,
                          o.cuda_ordinal < 0 ? nullptr : FindCudaDevices().backend});
   CoordinatorClient::Options client_options;
-  client_options.channel = ConnectToCoordinator(o.coordinator, o.security);
+  ASSIGN_OR_RETURN(const std::vector<std::string> coordinators, ParseAddressList(o.coordinator));
+  client_options.coordinators = ConnectToCoordinators(coordinators, o.security);
   client_options.worker = worker;
   CoordinatorClient client(std::move(client_options));
 
@@ -128,11 +130,7 @@ absl::Status Work(const WorkerOptions& o) {
                    StartHealthServer(o.listen, &ready.health_address));
   std::unique_ptr<Exposer> exposer;
   if (!o.metrics_listen.empty()) {
-    const auto health = [&client, &o] {
-      return client.connected() ? absl::OkStatus()
-                                : absl::UnavailableError(absl::StrCat(
-                                      "no session with the coordinator at ", o.coordinator));
-    };
+    const auto health = [&client] { return client.Health(); };
     ASSIGN_OR_RETURN(exposer, Exposer::Start(&registry, {o.metrics_listen, health}));
     ready.metrics_address = exposer->address();
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "access/server_security.h"
+#include "common/address_list.h"
 #include "common/flags.h"
 #include "common/net.h"
 #include "common/status_macros.h"
@@ -18,11 +19,15 @@ namespace tritter {
 namespace {
 
 absl::Status CheckCoordinator(const WorkerOptions& o) {
-  absl::StatusOr<HostPort> at = ParseHostPort(o.coordinator);
-  if (!at.ok()) return Annotate(at.status(), "--coordinator");
-  if (IsLoopback(at->host) || o.security.tls() || o.security.insecure) return absl::OkStatus();
+  const absl::StatusOr<std::vector<std::string>> addresses = ParseAddressList(o.coordinator);
+  if (!addresses.ok()) return Annotate(addresses.status(), "--coordinator");
+  const auto outside = std::find_if(addresses->begin(), addresses->end(), [](const std::string& a) {
+    return !IsLoopback(ParseHostPort(a)->host);
+  });
+  if (outside == addresses->end() || o.security.tls() || o.security.insecure)
+    return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "--coordinator ", o.coordinator, " is beyond this machine and the traffic is not encrypted; ",
+      "--coordinator ", *outside, " is beyond this machine and the traffic is not encrypted; ",
       "give --tls-ca, the certificates that sign the coordinator's, or say --insecure on a network "
       "that you trust"));
 }
@@ -106,7 +111,8 @@ absl::Status ResolveDevice(const std::function<CudaSummary()>& find_cuda, Worker
 }  // namespace
 
 void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
-  app->AddFlag("--coordinator", &o->coordinator, "address of the coordinator");
+  app->AddFlag("--coordinator", &o->coordinator,
+               "address of the coordinator; of several that share a store: a:7070,b:7070");
   app->AddFlag("--name", &o->name,
                "name of this worker, unique in the cluster; default: the host's");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");

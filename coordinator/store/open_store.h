@@ -36,6 +36,10 @@ class OpenedStore {
   Store* get() { return store_.get(); }
   // OK, or why nothing may be written any more: another coordinator leads.
   absl::Status Standing() { return leader_ == nullptr ? absl::OkStatus() : leader_->Standing(); }
+  // 0: there is one coordinator for ever, and no terms.
+  int64_t term() { return leader_ == nullptr ? 0 : leader_->term(); }
+  // Who led before; "" for the first.
+  std::string predecessor() { return leader_ == nullptr ? "" : leader_->Predecessor(); }
 
  private:
   std::unique_ptr<PostgresLeader> leader_;  // null: SQLite, whose folder is locked

@@ -94,7 +94,8 @@ absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subproce
   for (int i = 0; i < 3000; ++i) {
     if (auto text = Env::Real()->ReadFile(ready_file); text.ok()) {
       const auto json = nlohmann::json::parse(*text, nullptr, false);
-      if (!json.is_discarded() && json.contains("address"))
+      // A coordinator that stands by has none yet.
+      if (!json.is_discarded() && json.contains("address") && json["address"] != "")
         return json["address"].get<std::string>();
     }
     if (auto exit = process.Poll()) {
@@ -116,18 +117,25 @@ absl::Status Cluster::StartCoordinator(const Launch& launch) {
                                         "--metrics-listen", "127.0.0.1:0", "--data-dir",
                                         JoinPath(folder_, "data"), "--ready-file", ready},
                                        log, launch));
-  ASSIGN_OR_RETURN(address_, WaitForReady(ready, *coordinator_, log));
+  ASSIGN_OR_RETURN(const std::string address, WaitForReady(ready, *coordinator_, log));
+  Ask(address);
+  return absl::OkStatus();
+}
+
+void Cluster::Ask(const std::string& address) {
+  address_ = address;
   runs_ =
       v1::RunService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
-  return absl::OkStatus();
 }
 
 absl::Status Cluster::StartWorker(const std::string& name, const Launch& launch) {
   launches_[name] = launch;
-  ASSIGN_OR_RETURN(workers_[name],
-                   Spawn({Binary("tritter_worker"), "--coordinator", address_, "--name", name,
-                          "--threads", "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
-                         JoinPath(folder_, absl::StrCat(name, ".log")), launch));
+  ASSIGN_OR_RETURN(
+      workers_[name],
+      Spawn({Binary("tritter_worker"), "--coordinator",
+             launch.coordinators.empty() ? address_ : launch.coordinators, "--name", name,
+             "--threads", "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
+            JoinPath(folder_, absl::StrCat(name, ".log")), launch));
   return absl::OkStatus();
 }
 

@@ -31,6 +31,8 @@ struct Launch {
   std::vector<std::string> environment = {};  // NAME=value
   std::vector<std::string> flags = {};
   std::string host = "127.0.0.1";  // of the coordinator: where it listens
+  // Of a worker: those that it may speak to, a:1,b:2; empty: that of the cluster.
+  std::string coordinators = {};
 };
 
 // Owned by one test; one thread. Everything it started is killed by its destructor. Several
@@ -47,6 +49,8 @@ class Cluster {
   void KillWorker(const std::string& name);  // SIGKILL
   Subprocess* worker(const std::string& name) { return workers_[name].get(); }
   Subprocess* coordinator() { return coordinator_.get(); }
+  // From now on the coordinator that listens there is asked.
+  void Ask(const std::string& address);
 
   absl::StatusOr<std::string> Submit(const std::string& yaml);  // run id
   absl::StatusOr<v1::Run> Get(const std::string& run);

@@ -88,6 +88,12 @@ absl::Status PostgresLeader::Take() {
   RETURN_IF_ERROR(EndConnections("application_name LIKE 'tritter leader %'"));
   RETURN_IF_ERROR(connection_->Execute("BEGIN"));
   int64_t term = 0;
+  std::string predecessor;
+  RETURN_IF_ERROR(connection_->Select(
+      {"SELECT term, holder FROM leader WHERE id = 1", {}}, [&](const SqlRow& row) {
+        if (row.Int(0) > 0) predecessor = absl::StrCat(row.Bytes(1), " in term ", row.Int(0));
+        return absl::OkStatus();
+      }));
   RETURN_IF_ERROR(connection_->Select(
       {"UPDATE leader SET term = term + 1, holder = $1, renewed = clock_timestamp() WHERE id = 1 "
        "RETURNING term",
@@ -103,6 +109,7 @@ absl::Status PostgresLeader::Take() {
       connection_->Execute(absl::StrCat("SET application_name = 'tritter leader ", term, "'")));
   term_ = term;
   locked_ = true;
+  predecessor_ = std::move(predecessor);
   leader_ = absl::StrCat("this one leads in term ", term);
   return absl::OkStatus();
 }
@@ -213,6 +220,11 @@ int64_t PostgresLeader::term() {
 std::string PostgresLeader::Leader() {
   MutexLock lock(&mu_);
   return leader_;
+}
+
+std::string PostgresLeader::Predecessor() {
+  MutexLock lock(&mu_);
+  return predecessor_;
 }
 
 std::string PostgresLeader::LastHeard() {

@@ -44,6 +44,8 @@ class PostgresLeader {
   int64_t term();
   // For people: "host:7070 (pid 12) leads in term 3".
   std::string Leader();
+  // Who led before us: "host:7070 (pid 12) in term 2"; "" while we do not lead, and for the first.
+  std::string Predecessor();
   // How long ago that one was heard, when it was last looked at; "" where nobody leads.
   std::string LastHeard();
   // The connection's options for what is written in this term.
@@ -67,6 +69,7 @@ class PostgresLeader {
   int64_t term_ GUARDED_BY(mu_) = 0;  // 0: we do not lead yet
   std::string leader_ GUARDED_BY(mu_) = "nobody leads yet";
   std::string last_heard_ GUARDED_BY(mu_);
+  std::string predecessor_ GUARDED_BY(mu_);
   bool away_ GUARDED_BY(mu_) = false;            // the server was, since we last tried
   absl::Duration not_before_ GUARDED_BY(mu_);    // Clock::Monotonic: then we try for the lock
   int64_t locked_by_ GUARDED_BY(mu_) = 0;        // the server's process with the lock, as seen

@@ -118,10 +118,12 @@ TEST_F(PostgresStoreTest, KeepsEverythingAndItsIdentityForTheNextLeader) {
   EXPECT_EQ(*second.store->StoreId(), id);
   EXPECT_EQ(Dump(*second.store, "r-a"), before);
   EXPECT_EQ(second.leader->term(), 2);
+  EXPECT_THAT(second.leader->Predecessor(), testing::EndsWith(" in term 1"));
 }
 
 TEST_F(PostgresStoreTest, OneLeadsAndTheOthersSeeWho) {
   Lead first = TakeLead(Leading(address_, "host-a:7070 (pid 1)"));
+  EXPECT_EQ(first.leader->Predecessor(), "");
   PostgresLeader second(Leading(address_, "host-b:7070 (pid 2)"));
   ASSERT_OK_AND_ASSIGN(const bool leads, second.TryLead());
   EXPECT_FALSE(leads);
