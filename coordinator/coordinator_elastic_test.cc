@@ -194,6 +194,7 @@ TEST_F(ElasticTest, ASurvivorGoesOnFromItsMemoryWhereItsCheckpointIsOlder) {
   EXPECT_GE(second.start_step(), 43);
   EXPECT_THAT(Get(id).reason(), HasSubstr("formed of w-0 trains from step "));
   EXPECT_THAT(Get(id).reason(), HasSubstr(" in the memory of w-0"));
+  EXPECT_THAT(EventKinds(id), testing::Not(Contains(kEventStepsRepeated)));
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   EXPECT_THAT(a_->trained(), SizeIs(100)) << "no step twice";
   ExpectWholeCurve(id, 100);
@@ -274,6 +275,16 @@ TEST_F(ElasticTest, WithoutTheMemoryTheCheckpointIsTaken) {
   Assigned(a_, 2);
   EXPECT_EQ(a_->assignments().back(), std::make_pair(uint64_t{2}, int64_t{40}));
   EXPECT_FALSE(a_->assigned().back().from_memory());
+  v1::ListEventsRequest request;
+  request.set_run(id);
+  ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
+  std::vector<std::string> repeated;
+  for (const v1::Event& e : events.events()) {
+    if (e.kind() == kEventStepsRepeated) repeated.push_back(e.message());
+  }
+  const int64_t reached = a_->trained().back().second;
+  EXPECT_THAT(repeated, ElementsAre(HasSubstr(absl::StrCat("trains ", reached - 40,
+                                                           " steps again (41 to ", reached, ")"))));
 }
 
 TEST_F(ElasticTest, WhoHoldsMoreThanAllMembersIsWaitedForWhileItLeaves) {

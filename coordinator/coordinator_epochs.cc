@@ -320,6 +320,12 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.epochs.push_back(e);
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
+  if (const int64_t reached = run->last_epoch.end_step; reached > resume.step) {
+    batch.events.push_back(NewEvent(
+        e.run_id, kEventStepsRepeated,
+        absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1, " to ",
+                     reached, "): no checkpoint and no member's memory holds them")));
+  }
   if (absl::Status s = Write(&batch); !s.ok()) {
     if (!absl::IsUnavailable(s)) return s;
     // It may be stored as live. Nobody has heard of it: it ends, and its number is not used again.

@@ -13,6 +13,7 @@ inline constexpr char kEventStraggler[] = "straggler";
 inline constexpr char kEventEpochFormed[] = "epoch_formed";
 inline constexpr char kEventEpochLost[] = "epoch_lost";
 inline constexpr char kEventEpochCompleted[] = "epoch_completed";
+inline constexpr char kEventStepsRepeated[] = "steps_repeated";
 inline constexpr char kEventCheckpointCommitted[] = "checkpoint_committed";
 inline constexpr char kEventCheckpointAdopted[] = "checkpoint_adopted";
 inline constexpr char kEventCheckpointDamaged[] = "checkpoint_damaged";
