@@ -100,9 +100,10 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
   const StopDecision stop = StopOf(*at.run);
   in.stop = stop.reason;
-  // Who stops when told to keeps its state, unless that is spread over the ranks.
-  const bool memory_will_do =
-      !stop.on_disk && (!at.run->spec.shard_optimizer || in.world_size == 1);
+  // Who stops when told to keeps its state, unless that is spread over the ranks or each has some
+  // of its own.
+  const bool memory_will_do = !stop.on_disk && !IsOuter(at.run->spec) &&
+                              (!at.run->spec.shard_optimizer || in.world_size == 1);
   in.held = request.yielded() && memory_will_do;
   if (stop.reason.empty()) epoch.asked_briefly = false;
   if (!stop.reason.empty() && memory_will_do && !request.yielded() && !epoch.asked_briefly) {

@@ -33,6 +33,9 @@ void MuonApplyRows(const MuonStep& step, const float* orthogonal, int64_t n, flo
                    float* average) {
   Best().muon_apply_rows(step, orthogonal, n, w, average);
 }
+void AverageRows(float average_decay, const float* w, int64_t n, float* average) {
+  Best().average_rows(average_decay, w, n, average);
+}
 void AdamW8Rows(const AdamWStep& step, const float* gradient, int64_t n, float* w,
                 const Moments8& moments, float* average) {
   Best().adamw8_rows(SignedMomentMap(), UnsignedMomentMap(), step, gradient, n, w, moments,

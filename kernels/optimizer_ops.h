@@ -23,6 +23,9 @@ struct MuonStep {
 void MuonApplyRows(const MuonStep& step, const float* orthogonal, int64_t n, float* w,
                    float* average);
 
+// average += (1 - average_decay) * (w - average), with the bits of the steps above and of AdamW.
+void AverageRows(float average_decay, const float* w, int64_t n, float* average);
+
 // What AdamW keeps of a parameter in 8 bits: codes [n], scales [MomentBlocks(n)]. The second moment
 // is stored by its root, which halves the range of its magnitudes, and what is not 0 never becomes
 // 0: no step divides by epsilon alone.
@@ -41,6 +44,7 @@ struct OptimizerOps {
   const char* name;  // "baseline", "avx2", "avx512"
   decltype(&tritter::MuonMomentumRows) muon_momentum_rows;
   decltype(&tritter::MuonApplyRows) muon_apply_rows;
+  decltype(&tritter::AverageRows) average_rows;
   void (*adamw8_rows)(const MomentMap& first, const MomentMap& root, const AdamWStep& step,
                       const float* gradient, int64_t n, float* w, const Moments8& moments,
                       float* average);

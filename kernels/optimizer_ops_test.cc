@@ -53,6 +53,18 @@ TEST_P(OptimizerOpsTest, MuonDecaysMovesAndAverages) {
   }
 }
 
+TEST_P(OptimizerOpsTest, AveragesWithTheBitsOfAStep) {
+  for (const int64_t n : {1, 16, 37}) {
+    const Floats o = Random(n);
+    Floats w = Random(n), average = Random(n), alone = average;
+    ops().muon_apply_rows({1e-2f, 3.0f, 0.1f, 0.75f}, o.data(), n, w.data(), average.data());
+    ops().average_rows(0.75f, w.data(), n, alone.data());
+    EXPECT_EQ(alone, average);
+    ops().average_rows(1.0f, o.data(), n, alone.data());  // stays as it is
+    EXPECT_EQ(alone, average);
+  }
+}
+
 TEST_P(OptimizerOpsTest, QuantisesMomentsLikeTheReferenceBitForBit) {
   for (const bool is_signed : {true, false}) {
     const MomentMap& map = is_signed ? SignedMomentMap() : UnsignedMomentMap();

@@ -87,6 +87,7 @@ StateBytes LargestState(const ModelConfig& c, const TrainingOptions& o) {
   const std::vector<int> owners = AssignShares(sizes, ranks);
   std::vector<StateBytes> all(ranks);
   StateBytes whole;
+  int64_t own_of_all = 0;  // of every parameter, on every rank
   for (size_t i = 0; i < table.size(); ++i) {
     const ParameterGroup group = GroupOf(rules, table[i]);
     const int64_t moments = group.moments_8bit
@@ -99,10 +100,14 @@ StateBytes LargestState(const ModelConfig& c, const TrainingOptions& o) {
     own.share += sizes[i];
     own.moments += moments;
     own.averages += average;
-    if (!o.gpu) own.checkpoint += 4 * sizes[i] + moments + average;
+    if (o.gpu) continue;
+    own.checkpoint += 4 * sizes[i] + average + (o.outer_momentum ? 4 * sizes[i] : 0);
+    (o.outer_ranks > 0 ? own_of_all : own.checkpoint) +=
+        moments + (o.outer_residual ? 4 * sizes[i] : 0);
   }
   StateBytes largest = *std::max_element(
       all.begin(), all.end(), [](const auto& a, const auto& b) { return a.total() < b.total(); });
+  largest.checkpoint += own_of_all;
   if (!o.shard_optimizer) {
     largest.moments = whole.moments;
     largest.averages = whole.averages;
@@ -211,6 +216,18 @@ int64_t EvaluationBytes(const ModelConfig& c, const TrainingOptions& o, int64_t 
          length * 4 * std::max(2 * c.ffn, c.vocab);
 }
 
+// What OuterSync holds (worker/training/outer_sync.cc): of every parameter, and of the piece at
+// work its displacement, the mean, what is sent and what all have sent, twice where the collective
+// works on copies.
+int64_t OuterBytes(int64_t parameters, const TrainingOptions& o) {
+  if (o.outer_ranks == 0) return 0;
+  const int64_t vectors = 1 + o.outer_residual + o.outer_momentum;
+  const int64_t values = std::min(parameters, int64_t{1} << 20);
+  const int64_t sent = o.outer_residual ? values + values / 64 : 4 * values;
+  const int64_t copies = o.outer_ranks > 1 ? 2 : 1;
+  return 4 * vectors * parameters + 8 * values + copies * (o.outer_ranks + 1) * sent;
+}
+
 double ReserveGigabytes(DisplaySystem system, std::optional<int> monitors) {
   switch (system) {
     case DisplaySystem::kWindows:
@@ -291,6 +308,7 @@ TrainingMemory TrainingMemoryOf(const ModelConfig& c, const TrainingOptions& o, 
     m.codes = ternary * o.cached_code_bytes;
   }
   m.hybrid = p * 4 * o.hybrid_vectors;
+  m.outer = OuterBytes(p, o);
   // Beside the blocks': input and output of the last norm, and the gradient that comes back.
   m.activations =
       ActivationBytes(c, tokens, value, o.recompute_layers) + 3 * tokens * c.hidden * value;

@@ -54,6 +54,11 @@ struct TrainingOptions {
   bool averaged_weights = true;
   int64_t cached_code_bytes = 1;  // of every ternary weight: 1 (int8) to 4 (FP32)
   int64_t hybrid_vectors = 0;     // 4 bytes a parameter each
+  // With sync outer, 0 without: from how many ranks at most displacements are gathered. Each writes
+  // its moments whole to a checkpoint, and holds the anchor and, where the run keeps them, a
+  // residual and the outer momentum.
+  int64_t outer_ranks = 0;
+  bool outer_residual = false, outer_momentum = false;
   // Layers whose activations are computed again together in the backward pass; 0 keeps all.
   int64_t recompute_layers = 0;
   bool accumulates = false;  // several micro-batches a step: gradients are made apart, then added
@@ -69,13 +74,14 @@ struct TrainingMemory {
   int64_t averages = 0;
   int64_t codes = 0;  // quantised weights and their scales
   int64_t hybrid = 0;
+  int64_t outer = 0;  // anchor, residual and momentum of sync outer, a piece of what is gathered
   int64_t activations = 0;  // that wait for the backward pass
   int64_t workspace = 0;    // of the operation at work, or of an evaluation that needs more
   int64_t checkpoint = 0;   // the copy it is written from, kept from one to the next
   int64_t process = 0;      // program, libraries and threads before anything is trained
   int64_t total() const {
-    return weights + gradients + moments + averages + codes + hybrid + activations + workspace +
-           checkpoint + process;
+    return weights + gradients + moments + averages + codes + hybrid + outer + activations +
+           workspace + checkpoint + process;
   }
 };
 // Held to the trainer's measured peak by worker/training:memory_test (CPU, 10 %; on a GPU not

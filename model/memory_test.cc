@@ -73,6 +73,22 @@ int64_t StateBytesOf(const TrainingMemory& m) {
   return m.weights + m.gradients + m.moments + m.averages + m.hybrid;
 }
 
+TEST(TrainingMemoryOf, SyncOuterHoldsAnAnchorAndWhatEachRankHasOfItsOwn) {
+  const ModelConfig c = Preset("125M");
+  const int64_t p = ParameterCount(c), piece = 1 << 20;
+  const auto of = [&](const TrainingOptions& o) { return TrainingMemoryOf(c, o, 2, 128); };
+  EXPECT_EQ(of({}).outer, 0);
+  // Anchor; displacement and mean of a piece; own and two gathered, and the collective's copies.
+  EXPECT_EQ(of({.ranks = 2, .outer_ranks = 2}).outer, 4 * p + 8 * piece + 2 * 3 * 4 * piece);
+  const TrainingOptions all = {
+      .ranks = 2, .outer_ranks = 2, .outer_residual = true, .outer_momentum = true};
+  EXPECT_EQ(of(all).outer, 12 * p + 8 * piece + 2 * 3 * (piece + piece / 64));
+  // Moments and residual whole beside half of weights, averages and outer momentum.
+  EXPECT_NEAR(static_cast<double>(of(all).checkpoint), (12 + 12 / 2) * static_cast<double>(p),
+              0.05 * static_cast<double>(p));
+  EXPECT_EQ(of({.ranks = 2, .outer_ranks = 2}).moments, of({}).moments);
+}
+
 TEST(TrainingMemoryOf, KeepsSoManyBytesOfEveryParameter) {
   const ModelConfig c = Preset("125M");
   const int64_t p = ParameterCount(c);

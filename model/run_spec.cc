@@ -179,6 +179,8 @@ void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDr
   ReadYamlFields(TrainingFields(), &maps->training, draft);
   maps->learning_rate = maps->training.Map("learning_rate");
   ReadYamlFields(LearningRateFields(), &maps->learning_rate, draft);
+  maps->outer = maps->training.Map("outer");
+  ReadYamlFields(OuterFields(), &maps->outer, draft);
   for (const RunSection& section : PlainSections()) {
     YamlMap map = root.Map(section.key);
     ReadYamlFields(section.fields, &map, draft);
@@ -187,6 +189,12 @@ void ReadDocument(YamlMap root, absl::string_view base_dir, RunMaps* maps, RunDr
 }
 
 }  // namespace
+
+int64_t RoundEnd(const RunSpec& spec, int64_t step) {
+  if (!IsOuter(spec)) return step;
+  const int64_t rounds = (step + spec.outer_steps - 1) / spec.outer_steps;
+  return std::min(rounds * spec.outer_steps, std::max(spec.steps, step));
+}
 
 std::vector<double> WeightsAt(const RunSpec& spec, int64_t step) {
   const StageSpec* stage = nullptr;
@@ -209,7 +217,7 @@ absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view f
                                      absl::string_view base_dir) {
   ASSIGN_OR_RETURN(YamlDocument document, YamlDocument::Parse(yaml, file_name));
   YamlMap root = document.Root();
-  RunMaps maps{root, root, root, root, root, root, {}, {}};
+  RunMaps maps{root, root, root, root, root, root, root, {}, {}};
   RunDraft draft;
   ReadDocument(root, base_dir, &maps, &draft);
   ResolveDefaults(&maps, &draft);

@@ -60,6 +60,13 @@ struct RunSpec {
   double z_loss = 0.0;
   int64_t ema_window = 1;          // of the averaged weights, in steps
   std::string precision = "auto";  // "auto", "fp32", "bf16"
+  // "every_step": gradients are summed in every step. "outer": workers take outer_steps steps each
+  // on its own, then all go on from the weighted mean of their weights (worker/training/
+  // outer_sync.h).
+  std::string sync = "every_step";
+  int64_t outer_steps = 20;
+  double outer_rate = 1.0, outer_momentum = 0.0;
+  std::string outer_compression = "none";  // "none", "int8"
   // Layers whose activations are computed again together in the backward pass; 0 keeps all.
   int64_t activation_checkpointing = 0;
   std::string hybrid_mode = "off";
@@ -95,6 +102,20 @@ struct RunSpec {
 };
 
 inline bool IsTraining(const RunSpec& spec) { return spec.job == "train"; }
+
+inline bool IsOuter(const RunSpec& spec) { return spec.sync == "outer"; }
+// What it keeps beside the optimiser's state, 4 bytes a parameter each.
+inline bool KeepsResidual(const RunSpec& spec) {
+  return IsOuter(spec) && spec.outer_compression != "none";
+}
+inline bool KeepsOuterMomentum(const RunSpec& spec) {
+  return IsOuter(spec) && spec.outer_momentum > 0;
+}
+
+// The first step count, not below `step`, at which every worker has the same weights, so that a
+// plan, a checkpoint or an evaluation may stand there: `step` itself with every_step; with outer
+// the next multiple of outer_steps, or the end of the run.
+int64_t RoundEnd(const RunSpec& spec, int64_t step);
 
 // Whether evaluation looks at the raw weights too: averages over one step are the weights.
 inline bool EvaluatesRawWeights(const RunSpec& spec) {

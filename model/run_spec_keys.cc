@@ -220,6 +220,28 @@ const Fields& TrainingFields() {
       IntegerField<D>("activation_checkpointing", &D::activation_checkpointing, 0, 4096, "0",
                       "Layers of a segment of which only the input is kept: its activations are "
                       "computed again in the backward pass, with the same bits; 0 keeps all."),
+      ChoiceField("sync", &D::sync, {"every_step", "outer"}, {}, "every_step",
+                  "How workers stay together. `every_step` sums the gradients of every step. "
+                  "`outer`, for slow links: every worker takes `outer.steps` steps on its own part "
+                  "of the batches, then all go on from the mean of their weights; checkpoints, "
+                  "evaluations, pauses and the ends of plans move to the end of such a round."),
+  };
+  return *fields;
+}
+
+const Fields& OuterFields() {
+  using D = RunDraft;
+  static const auto* fields = new Fields{
+      IntegerField<D>("steps", &D::outer_steps, 1, 2000, "20",
+                      "Optimiser steps of a round; the last one of the run may be shorter."),
+      OpenNumberField("rate", &D::outer_rate, true, false, "1.0",
+                      "Step along the mean of the workers' displacements; 1 with no momentum is "
+                      "their plain mean, with which the last round always ends."),
+      OpenNumberField("momentum", &D::outer_momentum, false, true, "0.0",
+                      "Nesterov momentum of the displacements of the rounds."),
+      ChoiceField("compression", &D::outer_compression, {"none", "int8"}, {}, "none",
+                  "What travels: displacements in FP32, or `int8`, a byte each with a scale for "
+                  "every 256; what the codes lack is added to the next round's."),
   };
   return *fields;
 }

@@ -36,6 +36,7 @@ const std::vector<YamlField<SourceSpec>>& SourceFields();
 const std::vector<YamlField<RunDraft>>& LabelWeightFields();
 const std::vector<YamlField<RunDraft>>& TrainingFields();
 const std::vector<YamlField<RunDraft>>& LearningRateFields();
+const std::vector<YamlField<RunDraft>>& OuterFields();
 
 // Mappings that hold plain keys only: "extend", "clone", "hybrid", "workers", "retry",
 // "checkpoint", "evaluation", "export", "serve".

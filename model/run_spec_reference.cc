@@ -106,6 +106,7 @@ std::vector<YamlKeyDoc> RunYamlKeys() {
   AppendKeyDocs(LabelWeightFields(), "data.label_weights.", &keys);
   AppendKeyDocs(TrainingFields(), "training.", &keys);
   AppendKeyDocs(LearningRateFields(), "training.learning_rate.", &keys);
+  AppendKeyDocs(OuterFields(), "training.outer.", &keys);
   for (const RunSection& section : PlainSections()) {
     AppendKeyDocs(section.fields, section.key + ".", &keys);
   }

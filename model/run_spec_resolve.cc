@@ -241,6 +241,19 @@ void CheckJob(RunMaps* maps, const RunDraft& d) {
   }
 }
 
+void CheckSync(RunMaps* maps, const RunDraft& d) {
+  YamlMap& training = maps->training;
+  if (!IsOuter(d)) {
+    if (training.Has("outer"))
+      training.Error("outer", absl::StrCat("is for sync outer, actual ", d.sync));
+    return;
+  }
+  if (d.shard_optimizer) {
+    training.Error("shard_optimizer",
+                   "cannot be true with sync outer, where every worker keeps moments of its own");
+  }
+}
+
 void CheckStart(YamlMap* root, const RunDraft& d) {
   if (!d.of.empty()) {
     root->Error("of", "is for jobs export and serve; a run that trains names others in `after`");
@@ -301,6 +314,7 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
                             d.min_workers));
   }
   YamlMap& training = maps->training;
+  CheckSync(maps, d);
   if (d.global_batch < d.max_workers) {
     training.Error("global_batch",
                    absl::StrCat("is ", d.global_batch, ", expected at least workers.max, which is ",

@@ -11,7 +11,7 @@ namespace tritter {
 
 // The mappings of a document, kept for the positions of what is found later.
 struct RunMaps {
-  YamlMap root, model, data, training, learning_rate, workers;
+  YamlMap root, model, data, training, learning_rate, outer, workers;
   std::vector<YamlMap> sources;
   std::vector<YamlMap> stages;  // as RunDraft::stages: each item of the list, or its only mapping
 };

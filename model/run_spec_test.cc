@@ -104,6 +104,7 @@ training:
   ema_window: 12
   precision: auto
   activation_checkpointing: 0
+  sync: every_step
   learning_rate:
     peak: 0.003
     min: 0.0003
@@ -300,6 +301,16 @@ TEST(ParseRunSpec, AMixWeighsTheSourcesThatAreNamedAfterItsRoles) {
   EXPECT_EQ(WeightsAt(spec, 0), (std::vector<double>{40, 25, 20, 10, 10, 3}));
 }
 
+TEST(RoundEnd, IsTheNextStepAtWhichAllHaveTheSameWeights) {
+  ASSERT_OK_AND_ASSIGN(RunSpec spec, Train("steps: 50"));
+  for (const int64_t step : {0, 1, 49, 50}) EXPECT_EQ(RoundEnd(spec, step), step);
+  ASSERT_OK_AND_ASSIGN(spec, Train("steps: 50, sync: outer"));
+  EXPECT_EQ(spec.outer_steps, 20);
+  for (const auto& [step, end] :
+       {std::pair{0, 0}, {1, 20}, {19, 20}, {20, 20}, {21, 40}, {40, 40}, {41, 50}, {50, 50}})
+    EXPECT_EQ(RoundEnd(spec, step), end) << step;
+}
+
 TEST(CanonicalYaml, HoldsEveryKey) {
   // Coordinator and workers read nothing else: a key it lacks would go back to its default there.
   const std::set<std::string> resolved_away = {
@@ -313,7 +324,7 @@ TEST(CanonicalYaml, HoldsEveryKey) {
       const RunSpec spec,
       Parse(absl::StrCat("model: {preset: nano}\ndata: {sources: [{shards: a}], stages: {decay: "
                          "{a: 2}}, label_weights: {positive: 1, negative: 0.5, educational: 2}}\n"
-                         "training: {steps: 1}\n")));
+                         "training: {steps: 1, sync: outer}\n")));
   std::string canonical = CanonicalYaml(spec);
   for (const char* job : {"job: export\nof: a\nexport: {format: hf}\n", "job: serve\nof: a\n"}) {
     ASSERT_OK_AND_ASSIGN(const RunSpec other, Parse(job));
@@ -343,6 +354,9 @@ TEST(CanonicalYaml, ReadsBackToItself) {
           "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_window: 100%, "
           "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\nextend: {run: "
           "r12, step: 9}\npriority: -3\nproject: speech-2\npreemptible: false\n"),
+      absl::StrCat(kData,
+                   "training: {steps: 7, sync: outer, outer: {steps: 3, rate: 0.7, momentum: "
+                   "0.9, compression: int8}}\n"),
       "model: {preset: test, hidden: 384, heads: 6, kv_heads: 2, head_dim: 48, rope_theta: "
       "12345.678}\n"
       "data: {sources: [{name: \"1\", shards: \"/a \\\" b\\\\c/größe\", weight: 0.1}, {shards: "

@@ -115,6 +115,15 @@ void WriteTraining(const RunSpec& spec, Writer* w) {
   w->Integer("ema_window", spec.ema_window);
   w->Word("precision", spec.precision);
   w->Integer("activation_checkpointing", spec.activation_checkpointing);
+  w->Word("sync", spec.sync);
+  if (IsOuter(spec)) {
+    w->Open("outer");
+    w->Integer("steps", spec.outer_steps);
+    w->Number("rate", spec.outer_rate);
+    w->Number("momentum", spec.outer_momentum);
+    w->Word("compression", spec.outer_compression);
+    w->Close();
+  }
   w->Open("learning_rate");
   w->Number("peak", spec.schedule.peak);
   w->Number("min", spec.schedule.min);

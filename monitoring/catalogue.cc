@@ -164,6 +164,15 @@ std::vector<MetricInfo>* MakeCatalogue() {
        "worker",
        "Tokens trained on by this worker.",
        {}},
+      {"tritter_train_sent_bytes_total",
+       kCounter,
+       {},
+       "bytes",
+       "worker",
+       "Payload that this worker sent to the others of its group in optimiser steps; with sync "
+       "outer "
+       "once a round.",
+       {}},
       {"tritter_train_step_seconds",
        kHistogram,
        {},

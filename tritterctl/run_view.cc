@@ -174,6 +174,11 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
                                 run.last_metrics().loss(), run.last_metrics().grad_norm(),
                                 run.last_metrics().learning_rate()));
     AppendField(&out, "step time", StepTimeText(run.last_metrics()));
+    if (run.last_metrics().sent_bytes() > 0) {
+      AppendField(&out, "sent",
+                  absl::StrCat(FormatBytes(static_cast<double>(run.last_metrics().sent_bytes())),
+                               " by rank 0 to the others, at step ", run.last_metrics().step()));
+    }
   }
   if (run.tokens_per_second() > 0)
     AppendField(&out, "speed", FormatCount(run.tokens_per_second()) + " tokens/s");

@@ -70,6 +70,11 @@ TEST(RunView, DescribeSaysWhatTheTimeOfAStepGoesInto) {
   EXPECT_THAT(DescribeRun(run, {}, {}),
               HasSubstr("step time:    50.0 ms: data wait 0.2 %, forward 0.0 %, backward 60.0 %, "
                         "reduce 0.0 %, optimizer 0.0 %, other 2.0 %\n"));
+  EXPECT_THAT(DescribeRun(run, {}, {}), Not(HasSubstr("sent:")));
+  step->set_step(40);
+  step->set_sent_bytes(3'400'000);
+  EXPECT_THAT(DescribeRun(run, {}, {}),
+              HasSubstr("sent:         3.4 MB by rank 0 to the others, at step 40\n"));
 }
 
 TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {

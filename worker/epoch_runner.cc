@@ -173,6 +173,9 @@ absl::Status EpochRunner::JoinOthers() {
                                      [](const absl::Status&) {});
                                },
                                [this] { return AwaitRendezvous(); }));
+  auto counted = std::make_unique<CountingCollective>(std::move(group_.collective));
+  counted_ = counted.get();
+  group_.collective = std::move(counted);
   {
     MutexLock lock(&mu_);
     collective_ = group_.collective.get();
@@ -287,6 +290,7 @@ absl::StatusOr<bool> EpochRunner::ExecuteStep(const StepAction& action) {
   // Where that turns out otherwise, its batch is read again then.
   request.first_slot += spec_.global_batch;
   if (action.step + 1 < spec_.steps) batches_->Start(request);
+  const int64_t sent = counted_->sent_bytes();
   ASSIGN_OR_RETURN(const StepStats stats, trainer_->Step(share.batch, share.weight_sum,
                                                          action.micro_batch, action.learning_rate));
   step_ = trainer_->step();
@@ -306,13 +310,28 @@ absl::StatusOr<bool> EpochRunner::ExecuteStep(const StepAction& action) {
   report.backward_seconds = stats.backward_seconds;
   report.reduce_seconds = stats.reduce_seconds;
   report.optimizer_seconds = stats.optimizer_seconds;
+  report.sent_bytes = counted_->sent_bytes() - sent;
   const absl::Duration began = std::exchange(step_began_, options_.clock->Monotonic());
   report.step_seconds = absl::ToDoubleSeconds(step_began_ - began);
   report.time = options_.clock->Now();
-  options_.observer->OnStep(report, action.count * spec_.sequence_length);
-  recent_.Add(report);
-  reporter_.AddStep(std::move(report));
+  ReportStep(std::move(report), stats, action.count * spec_.sequence_length);
   return stats.yield;
+}
+
+void EpochRunner::ReportStep(StepReport report, const StepStats& stats, int64_t own_tokens) {
+  unsettled_.push_back(std::move(report));
+  if (!stats.settled) return;
+  for (size_t i = 0; i < unsettled_.size(); ++i) {
+    StepReport& settled = unsettled_[i];
+    if (i < stats.round.size()) {
+      settled.loss = stats.round[i].loss;
+      settled.grad_norm = stats.round[i].grad_norm;
+    }
+    options_.observer->OnStep(settled, own_tokens);
+    recent_.Add(settled);
+    reporter_.AddStep(std::move(settled));
+  }
+  unsettled_.clear();
 }
 
 void EpochRunner::NoteSpeed(const StepStats& stats, int64_t sequences) {
@@ -409,6 +428,7 @@ void EpochRunner::LeaveGroup() {
     MutexLock lock(&mu_);
     collective_ = nullptr;
   }
+  counted_ = nullptr;
   group_.collective.reset();
   group_.rendezvous.reset();
 }

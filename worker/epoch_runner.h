@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/clock.h"
@@ -18,6 +19,7 @@
 #include "worker/cancellation.h"
 #include "worker/checkpoint_writer.h"
 #include "worker/coordinator_link.h"
+#include "worker/counting_collective.h"
 #include "worker/epoch_parts.h"
 #include "worker/group_join.h"
 #include "worker/plan_cursor.h"
@@ -110,6 +112,8 @@ class EpochRunner {
   // Both: true when the ranks have agreed to stop after the last step.
   absl::StatusOr<bool> ExecutePlan(const Plan& plan);
   absl::StatusOr<bool> ExecuteStep(const StepAction& action);
+  // With sync outer a step is reported when its round has ended, since its loss is known then.
+  void ReportStep(StepReport report, const StepStats& stats, int64_t own_tokens);
   absl::Status DoDueWork(const DueWork& due);
   void NoteSpeed(const StepStats& stats, int64_t sequences);
   // The failure of an earlier checkpoint, once.
@@ -146,7 +150,9 @@ class EpochRunner {
   EpochId state_of_;                         // epoch whose state trainer_ has
   bool hopeless_ = false;                    // failed in a way that the state may be to blame for
   Group group_;
+  const CountingCollective* counted_ = nullptr;  // group_'s
   std::unique_ptr<Trainer> trainer_;
+  std::vector<StepReport> unsettled_;  // steps of the round under way
   EpochStage stage_ = EpochStage::kSetUp;
   int64_t step_ = 0;
   // Monotonic time at which the step under way began: the end of what was done before it.

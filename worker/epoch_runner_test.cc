@@ -76,6 +76,29 @@ TEST_F(EpochRunnerTest, StateDependsOnTheStepsAndNotOnThePlansTheyCameIn) {
   }
 }
 
+// With sync outer nobody knows the group's loss before a round ends.
+TEST_F(EpochRunnerTest, StepsOfARoundAreReportedWhenItHasEnded) {
+  FakeCoordinatorLink link({.plan_steps = 5});
+  Assignment order = Order();
+  order.spec_yaml = absl::StrReplaceAll(
+      kEpochSpec, {{"ema_window: 2", "ema_window: 2, sync: outer, outer: {steps: 5}"}});
+  auto runner = Make(&link, order);
+  parts_.on_step = [&](int64_t step) {
+    if (step % 5 == 0 && step > 0) link.AwaitReportedStep(step);
+    if (step % 5 == 4) EXPECT_LE(link.steps().size(), static_cast<size_t>(step / 5 * 5));
+    return absl::OkStatus();
+  };
+  const EpochOutcome outcome = runner->Run();
+  EXPECT_EQ(outcome.kind, EpochOutcome::Kind::kDone) << outcome.status;
+  const std::vector<StepReport> steps = link.steps();
+  ASSERT_EQ(steps.size(), 12u) << "the last round is shorter";
+  for (size_t i = 0; i < steps.size(); ++i) {
+    EXPECT_EQ(steps[i].step, static_cast<int64_t>(i + 1));
+    EXPECT_DOUBLE_EQ(steps[i].loss, 1.0 / static_cast<double>(i + 1)) << "the group's";
+  }
+  EXPECT_EQ(runner->TakeState().trainer, nullptr);
+}
+
 TEST_F(EpochRunnerTest, FinishesItsPlanWithoutTheCoordinatorAndGoesOnWhenItIsBack) {
   const uint64_t want = UndisturbedState();
   FakeCoordinatorLink link({});

@@ -82,6 +82,15 @@ TEST_F(TwoRanksTest, OneThatIsToldToYieldStopsBothAtTheSameStep) {
   EXPECT_THAT(link.log_lines(), testing::Contains(HasSubstr("worker-c joins")));
 }
 
+TEST_F(TwoRanksTest, EveryReportSaysWhatItsRankHasSent) {
+  FakeCoordinatorLink link({.world_size = 2});
+  auto members = Form(&link, 3, 0, 0, {});
+  Run(members);
+  ASSERT_EQ(link.steps().size(), 12u);
+  // The fake's exchange: a sum of two doubles.
+  for (const StepReport& step : link.steps()) EXPECT_EQ(step.sent_bytes, 16) << step.step;
+}
+
 TEST_F(TwoRanksTest, TheNextEpochGoesOnFromMemoryAsIfNothingHadBeen) {
   const uint64_t want = UndisturbedStateOfTwo();
   FakeCoordinatorLink link({.plan_steps = 12, .world_size = 2});

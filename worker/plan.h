@@ -110,6 +110,7 @@ struct StepReport {
   double step_seconds = 0;
   double data_seconds = 0;  // waiting for the batch, which is read while the step before computes
   double forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
+  int64_t sent_bytes = 0;  // payload that this rank sent to the others
   absl::Time time;
   // What none of the parts accounts for.
   double other_seconds() const {

@@ -52,6 +52,19 @@ absl::Status CheckShares(const Plan& plan, int world_size) {
                                    : Expected("sum of the shares", next, plan.global_batch);
 }
 
+// With sync outer ranks differ inside a round: nothing may end or be looked at there.
+absl::Status CheckRounds(const Plan& plan, const RunSpec& spec) {
+  const auto check = [&](absl::string_view field, int64_t step) {
+    const int64_t end = RoundEnd(spec, step);
+    return step == plan.first_step || end == step ? absl::OkStatus() : Expected(field, step, end);
+  };
+  RETURN_IF_ERROR(check("end_step", plan.end_step));
+  for (const CheckpointOrder& order : plan.checkpoints)
+    RETURN_IF_ERROR(check("step of a checkpoint", order.step));
+  for (const int64_t step : plan.evaluate_at) RETURN_IF_ERROR(check("step of an evaluation", step));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank,
@@ -82,7 +95,7 @@ absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec,
     if (step < plan.first_step || step > plan.end_step)
       return Expected("step of an evaluation", step, plan.end_step);
   }
-  return absl::OkStatus();
+  return CheckRounds(plan, spec);
 }
 
 StepAction ActionAt(const Plan& plan, int64_t step, int rank) {

@@ -43,6 +43,26 @@ TEST(CheckPlan, AcceptsARankWithoutSequences) {
   EXPECT_OK(CheckPlan(plan, 20, Spec(), 1, 2));
 }
 
+TEST(CheckPlan, WithSyncOuterNothingStandsInsideARound) {
+  RunSpec spec = Spec();
+  spec.sync = "outer";
+  spec.steps = 100;
+  spec.outer_steps = 10;
+  Plan plan = TwoRankPlan();
+  EXPECT_THAT(CheckPlan(plan, 20, spec, 1, 2),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("step of an evaluation is 25, expected 30")));
+  plan.evaluate_at = {20, 30, 40};
+  EXPECT_OK(CheckPlan(plan, 20, spec, 1, 2));
+  spec.outer_steps = 15;
+  EXPECT_THAT(CheckPlan(plan, 20, spec, 1, 2), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                        HasSubstr("end_step is 40, expected 45")));
+  spec.outer_steps = 20;
+  EXPECT_THAT(CheckPlan(plan, 20, spec, 1, 2),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("step of a checkpoint is 30, expected 40")));
+}
+
 TEST(CheckPlan, RefusesWhatDoesNotFitAndSaysWhatWould) {
   struct Case {
     const char* name;

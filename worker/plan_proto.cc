@@ -131,6 +131,7 @@ v1::StepMetrics ToProto(const StepReport& report) {
   m.set_reduce_seconds(report.reduce_seconds);
   m.set_optimizer_seconds(report.optimizer_seconds);
   m.set_other_seconds(report.other_seconds());
+  m.set_sent_bytes(report.sent_bytes);
   m.set_time_ms(absl::ToUnixMillis(report.time));
   return m;
 }
@@ -165,6 +166,7 @@ Progress FromProto(const v1::ReportRequest& proto) {
     report.backward_seconds = m.backward_seconds();
     report.reduce_seconds = m.reduce_seconds();
     report.optimizer_seconds = m.optimizer_seconds();
+    report.sent_bytes = m.sent_bytes();
     report.time = absl::FromUnixMillis(m.time_ms());
   }
   for (const v1::EvaluationPoint& e : proto.evaluations()) {

@@ -10,6 +10,7 @@ Counter PartSeconds(Registry* registry, const char* part) {
 WorkerMetrics::WorkerMetrics(Registry* registry)
     : registry_(registry),
       tokens_(registry->GetCounter("tritter_train_tokens_total")),
+      sent_bytes_(registry->GetCounter("tritter_train_sent_bytes_total")),
       step_seconds_(registry->GetHistogram("tritter_train_step_seconds")),
       data_seconds_(PartSeconds(registry, "data")),
       forward_seconds_(PartSeconds(registry, "forward")),
@@ -38,6 +39,7 @@ void WorkerMetrics::OnStep(const StepReport& report, int64_t own_tokens) {
   registry_->GetGauge("tritter_train_learning_rate", run).Set(report.learning_rate);
   registry_->GetGauge("tritter_train_grad_norm", run).Set(report.grad_norm);
   tokens_.Increment(static_cast<double>(own_tokens));
+  sent_bytes_.Increment(static_cast<double>(report.sent_bytes));
   step_seconds_.Observe(report.step_seconds);
   data_seconds_.Increment(report.data_seconds);
   forward_seconds_.Increment(report.forward_seconds);

@@ -25,7 +25,7 @@ class WorkerMetrics : public TrainingObserver {
   std::string Run();
 
   Registry* const registry_;
-  Counter tokens_;
+  Counter tokens_, sent_bytes_;
   Histogram step_seconds_;
   Counter data_seconds_, forward_seconds_, backward_seconds_, reduce_seconds_, optimizer_seconds_,
       other_seconds_;

@@ -22,6 +22,7 @@ TEST(WorkerMetrics, ShowsTheLastStepAndForgetsTheRunAtItsEnd) {
   step.step_seconds = 0.75;
   step.data_seconds = 0.125;
   step.reduce_seconds = 0.5;
+  step.sent_bytes = 3000;
   metrics.OnStep(step, 512);
   metrics.OnStep(step, 512);
   EvaluationReport evaluation;
@@ -36,6 +37,7 @@ TEST(WorkerMetrics, ShowsTheLastStepAndForgetsTheRunAtItsEnd) {
   EXPECT_THAT(text, HasSubstr("tritter_train_loss{run=\"run-1\"} 2.5"));
   EXPECT_THAT(text, HasSubstr("tritter_train_step{run=\"run-1\"} 7"));
   EXPECT_THAT(text, HasSubstr("tritter_train_tokens_total 1024"));
+  EXPECT_THAT(text, HasSubstr("tritter_train_sent_bytes_total 6000"));
   EXPECT_THAT(text, HasSubstr("tritter_train_step_part_seconds_total{part=\"reduce\"} 1"));
   EXPECT_THAT(text, HasSubstr("tritter_train_step_part_seconds_total{part=\"other\"} 0.25"));
   EXPECT_THAT(text, HasSubstr("2.125"));

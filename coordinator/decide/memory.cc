@@ -13,6 +13,9 @@ TrainingOptions TrainingOptionsOf(const RunSpec& spec, int64_t micro_batch) {
   options.muon = spec.optimizer == "muon";
   options.moments_8bit = spec.moments == "8bit";
   options.shard_optimizer = spec.shard_optimizer;
+  if (IsOuter(spec)) options.outer_ranks = std::max<int64_t>(1, spec.max_workers);
+  options.outer_residual = KeepsResidual(spec);
+  options.outer_momentum = KeepsOuterMomentum(spec);
   options.recompute_layers = spec.activation_checkpointing;
   options.accumulates = (spec.global_batch + options.ranks - 1) / options.ranks > micro_batch;
   // At the end at the latest. A GPU evaluates with what it trains with.

@@ -35,10 +35,17 @@ void AddSegment(const RunSpec& spec, int64_t first, int64_t end, v1::Plan* plan)
   }
 }
 
+// The same steps, each moved to the end of its round.
+std::vector<int64_t> AtRoundEnds(const RunSpec& spec, std::vector<int64_t> steps) {
+  for (int64_t& step : steps) step = RoundEnd(spec, step);
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  return steps;
+}
+
 v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   const RunSpec& spec = *in.spec;
   const int64_t first = in.from_step;
-  const int64_t end = std::min(spec.steps, first + Length(in, options));
+  const int64_t end = RoundEnd(spec, std::min(spec.steps, first + Length(in, options)));
   v1::Plan plan;
   plan.set_first_step(first);
   plan.set_end_step(end);
@@ -61,7 +68,10 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   for (const v1::RankShare& share : EqualShares(spec.global_batch, in.world_size, in.micro_batch)) {
     *plan.add_shares() = share;
   }
-  std::vector<int64_t> checkpoints = StepsDue(first, end, spec.checkpoint_every, spec.steps);
+  const auto due = [&](int64_t every) {
+    return AtRoundEnds(spec, StepsDue(first, end, every, spec.steps));
+  };
+  std::vector<int64_t> checkpoints = due(spec.checkpoint_every);
   if (in.checkpoint_at_start) checkpoints.insert(checkpoints.begin(), first);
   if (!in.stop.empty() && (checkpoints.empty() || checkpoints.back() != end))
     checkpoints.push_back(end);
@@ -71,8 +81,7 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
     order->set_attempt(AttemptName(in.epoch));
   }
   if (in.evaluation_at_start) plan.add_evaluate_at(first);
-  for (const int64_t step : StepsDue(first, end, spec.evaluate_every, spec.steps))
-    plan.add_evaluate_at(step);
+  for (const int64_t step : due(spec.evaluate_every)) plan.add_evaluate_at(step);
   return plan;
 }
 
@@ -105,7 +114,7 @@ int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total) {
 
 int64_t StopStep(const PlanInputs& in) {
   const bool here = Complete(in) || Saved(in) || in.checkpoint_ordered;
-  return here ? in.from_step : in.from_step + 1;
+  return here ? in.from_step : RoundEnd(*in.spec, in.from_step + 1);
 }
 
 v1::Plan CutPlan(v1::Plan plan, int64_t end) {
@@ -160,10 +169,10 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   }
   out.kind = PlanDecision::Kind::kPlan;
   out.plan = BuildPlan(in, options);
-  out.reason =
-      in.stop.empty()
-          ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
-          : absl::StrCat(in.stop, "; one more step with a checkpoint at ", out.plan.end_step());
+  out.reason = in.stop.empty()
+                   ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
+                   : absl::StrCat(in.stop, "; one more ", IsOuter(*in.spec) ? "round" : "step",
+                                  " with a checkpoint at ", out.plan.end_step());
   return out;
 }
 

@@ -44,6 +44,7 @@ struct PlanDecision {
   std::string reason;
 };
 
+// With sync outer a plan ends where a round does, and what is due inside a round is due at its end.
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {});
 
 // The step after which an epoch ends that is asked to stop now and whose plans reach up to

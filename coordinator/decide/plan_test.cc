@@ -277,6 +277,41 @@ TEST(StopStep, IsWhereTheNextPlansEnd) {
   EXPECT_EQ(StopStep(Inputs(spec, 1000)), 1000);
 }
 
+TEST(DecideNextPlan, WithSyncOuterEverythingStandsAtTheEndOfARound) {
+  RunSpec spec = Spec();
+  spec.sync = "outer";
+  spec.outer_steps = 30;
+  spec.evaluate_every = 50;
+  PlanInputs in = Inputs(spec, 0);
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 30) << "eight steps, rounded up";
+  in.from_step = 30;
+  in.seconds_per_step = 0.1;
+  in.previous_length = 100;
+  const v1::Plan long_one = DecideNextPlan(in).plan;
+  EXPECT_EQ(long_one.end_step(), 330);
+  EXPECT_THAT(Orders(long_one), ElementsAre(210));
+  EXPECT_THAT(long_one.evaluate_at(), ElementsAre(60, 120, 150, 210, 270, 300));
+  in.from_step = 960;
+  const v1::Plan last = DecideNextPlan(in).plan;
+  EXPECT_EQ(last.end_step(), 1000) << "the last round may be shorter";
+  EXPECT_THAT(Orders(last), ElementsAre(1000));
+  EXPECT_THAT(last.evaluate_at(), ElementsAre(1000));
+  // A clone may begin anywhere; its first round is shorter.
+  in = Inputs(spec, 47);
+  in.committed_step = 47;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 60);
+  in.from_step = 60;
+  in.stop = "pause asked for";
+  EXPECT_EQ(StopStep(in), 90);
+  const PlanDecision stop = DecideNextPlan(in);
+  EXPECT_EQ(stop.plan.end_step(), 90);
+  EXPECT_THAT(Orders(stop.plan), ElementsAre(90));
+  EXPECT_THAT(stop.reason, HasSubstr("one more round"));
+  spec.evaluate_every = 20;
+  in = Inputs(spec, 30);
+  EXPECT_THAT(DecideNextPlan(in).plan.evaluate_at(), ElementsAre(60)) << "40 and 60 are one";
+}
+
 TEST(CountDue, CountsTheStepsDue) {
   for (const int64_t every : {0, 1, 7, 100}) {
     for (const int64_t first : {0, 6, 7, 99, 100}) {

@@ -204,6 +204,12 @@ std::string TrainingTable(const RunReportInputs& in) {
                             " tokens: ", Count(static_cast<double>(TokensOf(s))), " tokens"));
   row("optimiser", absl::StrFormat("%s, weight decay %g, clipping at %g", s.optimizer,
                                    s.weight_decay, s.clip_norm));
+  if (IsOuter(s)) {
+    row("sync",
+        absl::StrFormat("outer: mean of the weights every %d steps, rate %g, momentum %g, "
+                        "compression %s",
+                        s.outer_steps, s.outer_rate, s.outer_momentum, s.outer_compression));
+  }
   row("learning rate",
       absl::StrFormat("%g, warm-up %d steps, %s decay from step %d to %g", lr.peak, lr.warmup_steps,
                       DecayShapeName(lr.shape), lr.decay_start_step, lr.min));

@@ -103,8 +103,8 @@ class FakeRendezvous : public Rendezvous {
 
 class FakeTrainer : public Trainer {
  public:
-  FakeTrainer(FakeEpochParts* parts, Collective* collective)
-      : parts_(parts), collective_(collective) {
+  FakeTrainer(FakeEpochParts* parts, const RunSpec& spec, Collective* collective)
+      : parts_(parts), spec_(spec), collective_(collective) {
     parts_->NoteTrainer(+1);
   }
   ~FakeTrainer() override { parts_->NoteTrainer(-1); }
@@ -147,10 +147,20 @@ class FakeTrainer : public Trainer {
     stats.forward_seconds = parts_->seconds_per_sequence * static_cast<double>(batch.sequences);
     stats.loss = 1.0 / static_cast<double>(step_);
     stats.grad_norm = weight_sum;
+    if (!IsOuter(spec_)) return stats;
+    // A rank's own loss is none of the group's.
+    round_.push_back(stats);
+    stats.settled = RoundEnd(spec_, step_) == step_;
+    if (stats.settled) {
+      stats.round.swap(round_);
+    } else {
+      stats.loss = -1;
+      stats.yield = false;
+    }
     return stats;
   }
   int64_t step() const override { return step_; }
-  bool whole() const override { return whole_; }
+  bool whole() const override { return whole_ && !IsOuter(spec_); }
   void Rebind(Collective* collective) override { collective_ = collective; }
   absl::Status ShareState(int root, bool take) override {
     if (take) whole_ = false;
@@ -190,7 +200,9 @@ class FakeTrainer : public Trainer {
 
  private:
   FakeEpochParts* const parts_;
+  const RunSpec spec_;
   Collective* collective_;
+  std::vector<StepLoss> round_;
   uint64_t state_ = 0;
   int64_t step_ = 0;
   bool whole_ = false;
@@ -243,13 +255,13 @@ absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::s
   if (held) return held(address, rank, world_size);
   return absl::UnimplementedError("this test makes no groups");
 }
-absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec&,
+absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec& spec,
                                                                        Collective* collective) {
   {
     MutexLock lock(&mu_);
     collective_ = collective;
   }
-  return std::unique_ptr<Trainer>(std::make_unique<FakeTrainer>(this, collective));
+  return std::unique_ptr<Trainer>(std::make_unique<FakeTrainer>(this, spec, collective));
 }
 
 }  // namespace tritter

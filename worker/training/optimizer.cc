@@ -51,7 +51,9 @@ AdamWStep AdamWStepOf(const RunSpec& spec, int64_t step, double gradient_norm) {
   out.correction1 = static_cast<float>(1.0 - std::pow(spec.beta1, t));
   out.correction2 = static_cast<float>(1.0 - std::pow(spec.beta2, t));
   out.epsilon = static_cast<float>(spec.epsilon);
-  out.average_decay = static_cast<float>(AverageDecay(step, spec.ema_window));
+  // With sync outer the averages follow at the end of a round (outer_sync.h).
+  out.average_decay =
+      IsOuter(spec) ? 1.0f : static_cast<float>(AverageDecay(step, spec.ema_window));
   return out;
 }
 

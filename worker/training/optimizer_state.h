@@ -25,6 +25,9 @@ struct SlotState {
   float* m = nullptr;  // AdamW's first moment or Muon's momentum, FP32
   float* v = nullptr;  // AdamW's second moment, FP32
   Moments8 moments8 = {nullptr, nullptr, nullptr, nullptr};  // AdamW's, in 8 bits
+  // With sync outer (outer_sync.h), where the run keeps them.
+  float* residual = nullptr;
+  float* outer_momentum = nullptr;
 };
 
 // One tensor of the state as it stands in a checkpoint.
@@ -35,6 +38,7 @@ struct StateTensorOf {
   std::vector<int64_t> shape;
   Byte* data;
   int64_t bytes;
+  bool local = false;  // every rank has its own; the others are the same on all ranks
 };
 using StateTensor = StateTensorOf<const uint8_t>;
 using MutableStateTensor = StateTensorOf<uint8_t>;
@@ -54,14 +58,19 @@ class OptimizerState {
   // The averaged weights in the order of ParameterStore::weight(). Only of a state that keeps all.
   float* average() { return average_.data(); }
   const float* average() const { return average_.data(); }
+  // Moments and residuals are every rank's own: sync outer.
+  bool is_local() const { return is_local_; }
+  // In the same order; null where the run keeps none.
+  float* residual() { return residual_.data(); }
+  float* outer_momentum() { return outer_momentum_.data(); }
 
   // Averages are the weights, moments zero: before the first step.
   void Reset(const ParameterStore& parameters);
 
  private:
   std::vector<SlotState> slots_;
-  bool keeps_all_ = true;
-  FloatBuffer average_, m_, v_, scales_;
+  bool keeps_all_ = true, is_local_ = false;
+  FloatBuffer average_, m_, v_, scales_, residual_, outer_momentum_;
   std::vector<uint8_t> codes_;
 };
 

@@ -22,6 +22,8 @@ StateLayout LayoutOf(const RunSpec& spec, const std::vector<ParameterSlot>& slot
     layout.keeps_all = layout.keeps_all && places.kept;
     if (places.kept) {
       places.average = take(&layout.average, size);
+      if (KeepsResidual(spec)) places.residual = take(&layout.residual, size);
+      if (KeepsOuterMomentum(spec)) places.outer_momentum = take(&layout.outer_momentum, size);
       if (places.group.moments_8bit) {
         places.m_codes = take(&layout.codes, size);
         places.m_scales = take(&layout.scales, blocks);

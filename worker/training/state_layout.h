@@ -21,12 +21,15 @@ struct StatePlaces {
   // AdamW's moments in 8 bits: codes and block scales of the first moment, and of the root of the
   // second one.
   int64_t m_codes = -1, m_scales = -1, root_codes = -1, root_scales = -1;
+  // With sync outer: what this rank's codes lacked so far, and the momentum of the rounds.
+  int64_t residual = -1, outer_momentum = -1;
 };
 
 struct StateLayout {
   std::vector<StatePlaces> slots;  // in the order of the parameters
   bool keeps_all = true;
   int64_t average = 0, m = 0, v = 0, codes = 0, scales = 0;  // elements of each array
+  int64_t residual = 0, outer_momentum = 0;
 };
 
 // Of those parameters whose owner, by slot (AssignShares), is `rank`. Parameters that follow each

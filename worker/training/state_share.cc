@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/sha256.h"
@@ -14,15 +16,47 @@
 namespace tritter {
 namespace {
 
-// The tensors of the parameters that `rank` writes.
+// Name in a checkpoint of what is rank's own: "adam_m/x" is "adam_m@2/x".
+std::string LocalName(absl::string_view name, int rank) {
+  const size_t slash = name.find('/');
+  return absl::StrCat(name.substr(0, slash), "@", rank, name.substr(slash));
+}
+
+// A tensor's name in a checkpoint without the rank, and the rank: -1 where it is no rank's own.
+struct SplitName {
+  std::string name;
+  int rank = -1;
+};
+SplitName SplitLocalName(const std::string& name) {
+  const size_t at = name.find('@'), slash = name.find('/');
+  SplitName out;
+  if (at >= slash || slash == std::string::npos ||
+      !absl::SimpleAtoi(absl::string_view(name).substr(at + 1, slash - at - 1), &out.rank) ||
+      out.rank < 0) {
+    return {name, -1};
+  }
+  out.name = name.substr(0, at) + name.substr(slash);
+  return out;
+}
+
+// What not every checkpoint has that a run may begin with: one of another sync, or of a run without
+// momentum or compression. It is zero then.
+bool IsOuterOnly(absl::string_view name) {
+  return absl::StartsWith(name, "outer_residual/") || absl::StartsWith(name, "outer_momentum/");
+}
+
+// What `rank` writes: the tensors of its parameters, and what is its own of all.
 std::vector<StateTensor> OwnTensors(const ParameterStore& parameters, const OptimizerState& state,
                                     int rank, int world_size) {
   std::vector<StateTensor> tensors;
   const std::vector<int> owners = AssignShares(parameters.slots(), world_size);
   for (size_t i = 0; i < owners.size(); ++i) {
-    if (owners[i] != rank) continue;
-    for (StateTensor& tensor : StateTensors(parameters, state, i))
+    if (owners[i] != rank && !state.is_local()) continue;
+    for (StateTensor& tensor : StateTensors(parameters, state, i)) {
+      if (owners[i] != rank && !tensor.local) continue;
+      if (tensor.local) tensor.name = LocalName(tensor.name, rank);
       tensors.push_back(std::move(tensor));
+    }
   }
   return tensors;
 }
@@ -79,32 +113,46 @@ std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters,
                                     world_size);
 }
 
-absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
+absl::Status ReadState(const CheckpointReader& checkpoint, int rank, ParameterStore* parameters,
                        OptimizerState* state) {
   std::map<std::string, MutableStateTensor> missing;
   for (size_t i = 0; i < parameters->slots().size(); ++i) {
     for (MutableStateTensor& tensor : MutableStateTensors(parameters, state, i))
       missing.emplace(tensor.name, std::move(tensor));
   }
+  std::vector<std::unique_ptr<SafetensorsFile>> shares;
+  int sets = 0;  // ranks that have left something of their own
   for (const ManifestFile& file : checkpoint.manifest().files) {
-    const std::string path = checkpoint.LocationOf(file.name);
     ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, checkpoint.Open(file.name));
     ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> share,
-                     SafetensorsFile::Open(std::move(mapped), path));
-    for (const std::string& name : share->names()) {
-      const auto wanted = missing.find(name);
-      if (wanted == missing.end()) {
-        // Of a parameter that another rank keeps, or of none.
+                     SafetensorsFile::Open(std::move(mapped), checkpoint.LocationOf(file.name)));
+    for (const std::string& name : share->names())
+      sets = std::max(sets, SplitLocalName(name).rank + 1);
+    shares.push_back(std::move(share));
+  }
+  const int set = sets > 0 && state->is_local() ? rank % sets : 0;
+  bool has_residual = false, has_momentum = false;
+  for (size_t i = 0; i < shares.size(); ++i) {
+    const std::string path = checkpoint.LocationOf(checkpoint.manifest().files[i].name);
+    for (const std::string& name : shares[i]->names()) {
+      const SplitName split = SplitLocalName(name);
+      has_residual |= absl::StartsWith(split.name, "outer_residual/");
+      has_momentum |= absl::StartsWith(split.name, "outer_momentum/");
+      const auto wanted = missing.find(split.name);
+      const bool of_others = split.rank >= 0 && split.rank != set;
+      if (wanted == missing.end() || of_others) {
+        // Of a parameter that another rank keeps, of another rank, or not used here; or of none.
         const absl::StatusOr<const ParameterSlot*> slot =
             parameters->Find(name.substr(name.find('/') + 1));
-        if (slot.ok() && !state->slots()[*slot - parameters->slots().data()].kept) continue;
+        const bool kept = slot.ok() && state->slots()[*slot - parameters->slots().data()].kept;
+        if (slot.ok() && (!kept || of_others || IsOuterOnly(split.name))) continue;
         return absl::FailedPreconditionError(
             absl::StrCat(path, ": tensor ", name,
                          " does not belong to the model and optimiser of this run; was it written "
                          "with another configuration?"));
       }
       const MutableStateTensor& want = wanted->second;
-      ASSIGN_OR_RETURN(TensorView tensor, share->Get(name));
+      ASSIGN_OR_RETURN(TensorView tensor, shares[i]->Get(name));
       if (tensor.dtype != want.dtype || tensor.shape != want.shape) {
         return absl::FailedPreconditionError(
             absl::StrCat(path, ": tensor ", name, " is ", DTypeName(tensor.dtype), " [",
@@ -115,6 +163,13 @@ absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* param
       missing.erase(wanted);
     }
   }
+  std::erase_if(missing, [&](const auto& left) {
+    const bool absent = absl::StartsWith(left.first, "outer_residual/")   ? !has_residual
+                        : absl::StartsWith(left.first, "outer_momentum/") ? !has_momentum
+                                                                          : false;
+    if (absent) std::memset(left.second.data, 0, left.second.bytes);
+    return absent;
+  });
   if (!missing.empty()) {
     return absl::NotFoundError(absl::StrCat(checkpoint.location(), ": no share holds ",
                                             missing.begin()->first, " (and ", missing.size() - 1,

@@ -18,7 +18,8 @@
 
 namespace tritter {
 
-// Of weights, moments and averages of the parameters that `rank` writes (AssignShares).
+// Of weights, moments and averages of the parameters that `rank` writes (AssignShares), and of what
+// it has of its own of all of them (sync outer).
 int64_t ShareBytes(const ParameterStore& parameters, const OptimizerState& state, int rank,
                    int world_size);
 
@@ -27,10 +28,13 @@ std::unique_ptr<TrainerSnapshot> CopyState(const ParameterStore& parameters,
                                            const OptimizerState& state, int64_t step, int rank,
                                            int world_size, CopyPool* pool, ParallelRows* parallel);
 
-// Reads every weight, and what `state` keeps, from the shares of a checkpoint. Errors: those of the
-// files; NotFound (a tensor that no share has); FailedPrecondition (a tensor of another shape or
-// type, one that this run does not have).
-absl::Status ReadState(const CheckpointReader& checkpoint, ParameterStore* parameters,
+// Reads every weight, and what `state` keeps, from the shares of a checkpoint. Of what every rank
+// has of its own (sync outer) a rank takes that of rank `rank` mod the number of ranks that wrote
+// it; a state that is the same on all ranks takes that of rank 0, and where there is none of any
+// rank's own all take what there is. Residuals and outer momentum that no share has are zero.
+// Errors: those of the files; NotFound (a tensor that no share has); FailedPrecondition (a tensor
+// of another shape or type, one that this run does not have).
+absl::Status ReadState(const CheckpointReader& checkpoint, int rank, ParameterStore* parameters,
                        OptimizerState* state);
 
 // SHA-256 of the SHA-256 of every parameter's weight, moments and average. A sharded state (one

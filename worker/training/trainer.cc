@@ -27,6 +27,7 @@
 #include "worker/training/non_finite.h"
 #include "worker/training/optimizer.h"
 #include "worker/training/optimizer_state.h"
+#include "worker/training/outer_sync.h"
 #include "worker/training/parallel.h"
 #include "worker/training/serving_forward.h"
 #include "worker/training/state_share.h"
@@ -86,7 +87,8 @@ class CpuTrainer : public Trainer {
         parallel_(options.threads),
         products_(TypeOf(options.spec.precision), &parallel_),
         optimizer_(spec_, NewtonSchulz, &parallel_),
-        reducer_(parameters_.slots(), parameters_.gradient(), options.collective, kBucketFloats) {
+        reducer_(parameters_.slots(), parameters_.gradient(), StepGroup(), kBucketFloats) {
+    if (IsOuter(spec_)) outer_.emplace(spec_);
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
 
@@ -104,6 +106,7 @@ class CpuTrainer : public Trainer {
   absl::Status InitialiseFresh() override {
     InitialiseParameters(spec_.seed, spec_.model, &parameters_);
     state_.Reset(parameters_);
+    if (outer_.has_value()) outer_->Begin(parameters_);
     step_ = 0;
     whole_ = true;
     return absl::OkStatus();
@@ -112,18 +115,19 @@ class CpuTrainer : public Trainer {
   absl::Status Load(const CheckpointReader& checkpoint) override {
     whole_ = false;
     return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
-      RETURN_IF_ERROR(ReadState(checkpoint, &parameters_, &state_));
+      RETURN_IF_ERROR(ReadState(checkpoint, options_.collective->rank(), &parameters_, &state_));
+      if (outer_.has_value()) outer_->Begin(parameters_);
       step_ = checkpoint.manifest().step;
       whole_ = true;
       return absl::OkStatus();
     });
   }
 
-  bool whole() const override { return whole_ && !spec_.shard_optimizer; }
+  bool whole() const override { return whole_ && !spec_.shard_optimizer && !IsOuter(spec_); }
 
   void Rebind(Collective* collective) override {
     options_.collective = collective;
-    reducer_.Rebind(collective);
+    reducer_.Rebind(StepGroup());
   }
 
   absl::Status ShareState(int root, bool take) override {
@@ -158,6 +162,12 @@ class CpuTrainer : public Trainer {
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
+    if (outer_.has_value() && outer_->steps() > 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("a checkpoint of step ", step_, " was asked for, inside a round of ",
+                       spec_.outer_steps, " steps (sync outer), which ends at ",
+                       RoundEnd(spec_, step_), "; ranks differ until then"));
+    }
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
                            return CopyState(parameters_, state_, step_, options_.collective->rank(),
@@ -184,6 +194,8 @@ class CpuTrainer : public Trainer {
                                    const Collective* collective) {
     return AssignShares(parameters.slots(), spec.shard_optimizer ? collective->world_size() : 1);
   }
+  // With whom a step is taken; the ranks of sync outer take theirs alone.
+  Collective* StepGroup() { return IsOuter(spec_) ? alone_.get() : options_.collective; }
   // The averaged weights, flat; of a sharded state those of all ranks, in the array of the
   // gradients, which are not needed between steps.
   absl::StatusOr<const float*> Averages() {
@@ -218,6 +230,8 @@ class CpuTrainer : public Trainer {
   }
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
+  // Of sync outer: adds the step to the round, and ends that where it ends.
+  absl::Status SettleRound(double loss_sum, double weight, StepStats* stats);
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
@@ -235,7 +249,9 @@ class CpuTrainer : public Trainer {
   MatrixProducts products_;
   CopyPool copies_;
   Optimizer optimizer_;
+  const std::unique_ptr<Collective> alone_ = SingleProcessCollective();
   GradientReducer reducer_;
+  std::optional<OuterSync> outer_;
   LayerContext context_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<HiddenLoss> loss_;
@@ -300,12 +316,18 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
 absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_weight,
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
-  ASSIGN_OR_RETURN(const double weight_sum,
-                   PredictedWeight(spec_, batch, global_weight, options_.collective));
+  double weight_sum = 0;
+  if (outer_.has_value() && options_.collective->world_size() > 1) {
+    weight_sum = OwnWeight(spec_, batch);
+  } else {
+    ASSIGN_OR_RETURN(weight_sum, PredictedWeight(spec_, batch, global_weight, StepGroup()));
+  }
   EndEvaluation();
   whole_ = false;  // who fails in a pass is not used again
   reducer_.BeginStep();
-  const float gradient_scale = static_cast<float>(1.0 / weight_sum);
+  // A rank of sync outer may have nothing to predict: its gradient is zero.
+  const double per_weight = weight_sum > 0 ? 1.0 / weight_sum : 0.0;
+  const float gradient_scale = static_cast<float>(per_weight);
   for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
     const int64_t count = std::min(micro_batch, batch.sequences - first);
     sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
@@ -314,8 +336,10 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   whole_ = true;  // gradients are not part of the state
   Stopwatch watch;
   RETURN_IF_ERROR(reducer_.Finish());
-  RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
-  stats.loss /= weight_sum;
+  if (!outer_.has_value())
+    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
+  const double loss_sum = stats.loss;
+  stats.loss = weight_sum > 0 ? loss_sum / weight_sum : 0.0;
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
   if (!std::isfinite(stats.grad_norm)) {
@@ -330,10 +354,27 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
     RETURN_IF_ERROR(ExchangeOwned(parameters_.slots(), owners_, options_.collective,
                                   parameters_.MutableWeights()));
   }
-  whole_ = true;
   stats.optimizer_seconds = watch.Lap();
+  if (outer_.has_value()) {
+    RETURN_IF_ERROR(SettleRound(loss_sum, weight_sum, &stats));
+    stats.reduce_seconds += watch.Lap();
+  }
+  whole_ = true;
   tensors_->DropUnused();
   return stats;
+}
+
+absl::Status CpuTrainer::SettleRound(double loss_sum, double weight, StepStats* stats) {
+  outer_->AddStep(loss_sum, weight, stats->grad_norm);
+  stats->settled = RoundEnd(spec_, step_) == step_;
+  if (!stats->settled) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      OuterSync::Ended ended,
+      outer_->EndRound(step_, WishesToYield(), options_.collective, &parameters_, &state_));
+  static_cast<StepLoss&>(*stats) = ended.steps.back();
+  stats->yield = ended.yield;
+  stats->round = std::move(ended.steps);
+  return absl::OkStatus();
 }
 
 }  // namespace

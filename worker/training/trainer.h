@@ -26,11 +26,19 @@ struct Batch {
   std::vector<float> weights;   // [sequences, L]: of each predicted token, that of its document
 };
 
-struct StepStats {
+struct StepLoss {
   double loss = 0;       // Σwℓ/Σw over the whole global batch, nats per token
-  double grad_norm = 0;  // global, before clipping
+  double grad_norm = 0;  // global, before clipping; with sync outer the weighted mean of the ranks'
+};
+
+struct StepStats : StepLoss {
   double forward_seconds = 0, backward_seconds = 0, reduce_seconds = 0, optimizer_seconds = 0;
   bool yield = false;  // some rank wishes the group to stop after this step; the same on every rank
+  // With sync outer nothing is exchanged before a round ends: until then `settled` is false, loss
+  // and norm are this rank's own and nobody stops. The last step of a round has in `round` what all
+  // its steps were for the group, itself included, oldest first.
+  bool settled = true;
+  std::vector<StepLoss> round;
 };
 
 struct EvaluationResult {
@@ -88,7 +96,8 @@ class Trainer {
   // --- a state that outlives its group ---
 
   // The state is that after step() steps and this rank has all of it: no step was left while it
-  // changed the weights, and the optimiser is not sharded.
+  // changed the weights, the optimiser is not sharded, and no rank has moments of its own (sync
+  // outer).
   virtual bool whole() const = 0;
   // The group is another one from now on; null: there is none, and nothing but step(), whole(),
   // Rebind and the destructor may be called. Only while the trainer is whole, or before it has a
@@ -108,9 +117,11 @@ class Trainer {
   virtual absl::StatusOr<std::vector<float>> Logits(absl::Span<const int64_t> tokens,
                                                     bool averaged) = 0;
 
+  // Errors: FailedPrecondition (inside a round of sync outer).
   virtual absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() = 0;
-  // SHA-256 over every weight, moment and average in canonical order: equal states, equal hash. Of
-  // a sharded state all ranks call it together. Errors: the collective's.
+  // SHA-256 over every weight, moment and average in canonical order: equal states, equal hash.
+  // With sync outer that of this rank's own. Of a sharded state all ranks call it together. Errors:
+  // the collective's.
   virtual absl::StatusOr<std::string> StateHash() = 0;
   virtual std::string description() const = 0;  // "cpu, fp32, avx512 …" for the log
 

@@ -51,10 +51,7 @@ absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_s
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
-                                       Collective* collective) {
-  const AttentionMode mode = spec.model.attention;
-  if (mode != AttentionMode::kPrefixLm && mode != AttentionMode::kDocument) return weight_sum;
+double OwnWeight(const RunSpec& spec, const Batch& batch) {
   const int64_t length = spec.sequence_length;
   double sum = 0;
   for (int64_t s = 0; s < batch.sequences; ++s) {
@@ -63,11 +60,19 @@ absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, 
         sum += batch.weights[s * length + t];
     }
   }
+  return sum;
+}
+
+absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
+                                       Collective* collective) {
+  const AttentionMode mode = spec.model.attention;
+  if (mode != AttentionMode::kPrefixLm && mode != AttentionMode::kDocument) return weight_sum;
+  double sum = OwnWeight(spec, batch);
   RETURN_IF_ERROR(collective->AllReduceSum(&sum, 1));
   if (sum > 0) return sum;
   return absl::InvalidArgumentError(
       absl::StrCat("the batch has no token to predict under attention ", AttentionModeName(mode),
-                   " (sequences of ", length, " tokens, prefix ", spec.model.prefix,
+                   " (sequences of ", spec.sequence_length, " tokens, prefix ", spec.model.prefix,
                    "); give longer sequences, longer documents or a shorter prefix"));
 }
 

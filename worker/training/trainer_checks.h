@@ -21,6 +21,9 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options);
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
                         int64_t micro_batch);
 
+// Σw over the tokens of this rank that the attention mode predicts.
+double OwnWeight(const RunSpec& spec, const Batch& batch);
+
 // Σw over the tokens that the whole global batch predicts, of which this rank has `batch`:
 // `weight_sum`, Σw over all of them, less those that the attention mode leaves out. Every rank
 // takes part. Errors: InvalidArgument (none is predicted), the collective's.

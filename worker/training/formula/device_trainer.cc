@@ -102,7 +102,8 @@ class DeviceTrainer final : public Trainer {
     whole_ = false;
     return CatchFailures("reading the checkpoint", kHostMemory, [&]() -> absl::Status {
       HostState host = NewHostState();
-      RETURN_IF_ERROR(ReadState(checkpoint, &host.parameters, &host.optimizer));
+      RETURN_IF_ERROR(
+          ReadState(checkpoint, options_.collective->rank(), &host.parameters, &host.optimizer));
       Upload(&host);
       step_ = checkpoint.manifest().step;
       whole_ = true;
