@@ -20,6 +20,7 @@ StepReport Step(int64_t step) {
   report.tokens = 2048;
   report.phase = TrainingPhase::kWarmup;
   report.step_seconds = 0.5;
+  report.sent_bytes = 12345;
   report.time = absl::FromUnixMillis(1000 + step);
   return report;
 }
@@ -85,6 +86,7 @@ TEST(RecentReports, EveryRankHasThoseOfTheRootToTheLastBit) {
     EXPECT_EQ(step.tokens, want.tokens);
     EXPECT_EQ(step.phase, want.phase);
     EXPECT_EQ(step.step_seconds, want.step_seconds);
+    EXPECT_EQ(step.sent_bytes, want.sent_bytes);
     EXPECT_EQ(step.time, want.time);
     ASSERT_EQ(got.evaluations.size(), 1u);
     const EvaluationReport &evaluation = got.evaluations[0], wanted = Evaluation(8);

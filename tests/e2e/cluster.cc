@@ -84,9 +84,10 @@ std::string RunYaml(const std::string& name, const std::map<std::string, std::st
       "data: {sources: [{name: shakespeare, shards: shards}]}\n",
       "training:\n  steps: ", v["steps"], "\n  sequence_length: ", v["sequence_length"],
       "\n  global_batch: ", v["global_batch"], "\n  micro_batch: ", v["micro_batch"],
-      "\n  seed: 7\n  learning_rate: {peak: 3.0e-3, warmup: 10}\n", "workers: {min: ", v["min"],
-      ", max: ", v["max"], "}\n", "checkpoint: {every: ", v["every"], ", keep: ", v["keep"], "}\n",
-      "evaluation: {every: ", v["evaluate"], "}\nexport: ", v["export"], "\n");
+      "\n  seed: 7\n  learning_rate: {peak: 3.0e-3, warmup: 10}\n", v["training"],
+      "workers: {min: ", v["min"], ", max: ", v["max"], "}\n", "checkpoint: {every: ", v["every"],
+      ", keep: ", v["keep"], "}\n", "evaluation: {every: ", v["evaluate"],
+      "}\nexport: ", v["export"], "\n");
 }
 
 absl::StatusOr<std::string> WaitForReady(const std::string& ready_file, Subprocess& process,

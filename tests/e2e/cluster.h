@@ -21,7 +21,7 @@ using State = std::map<std::string, std::string>;
 
 // Shards of the example text in `folder`/shards, and the run below written to `folder`/run.yaml.
 // Overrides replace lines of the `training:` and other mappings: key -> value, e.g. {"steps",
-// "40"}.
+// "40"}; "training" is lines of its own of that mapping.
 absl::Status MakeShards(const std::string& folder);
 std::string RunYaml(const std::string& name, const std::map<std::string, std::string>& overrides);
 

@@ -115,5 +115,24 @@ TEST(Survival, TwoWorkersEqualOneThatAccumulatesTheSameMicroBatches) {
   EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
 }
 
+// Every rank has moments and residuals of its own, which a checkpoint holds all of. Rounds of eight
+// steps: those of 20, 40, … are written after 24, 40, …
+TEST(Survival, AKilledWorkerInsideARoundOfSyncOuterComesBackToTheSameWeights) {
+  const std::map<std::string, std::string> outer = {
+      {"training",
+       "  sync: outer\n  outer: {steps: 8, rate: 0.7, momentum: 0.9, compression: int8}\n"}};
+  const v1::Run undisturbed = Train("outer", outer, 2, nullptr);
+  const v1::Run run =
+      Train("outer-worker-killed", outer, 2, [](Cluster& cluster, const std::string&) {
+        cluster.KillWorker("w1");
+        EXPECT_OK(cluster.StartWorker("w1"));
+      });
+  EXPECT_GE(run.epoch(), 2u);
+  const State state = FinalState(run);
+  const auto own = state.lower_bound("adam_m@1/");
+  EXPECT_TRUE(own != state.end() && own->first.starts_with("adam_m@1/"));
+  EXPECT_EQ(Difference(FinalState(undisturbed), state), "");
+}
+
 }  // namespace
 }  // namespace tritter::e2e
