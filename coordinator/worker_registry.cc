@@ -176,7 +176,7 @@ std::vector<WorkerView> WorkerRegistry::Views(
     view.memory_bytes = worker.info.memory_bytes();
     const std::string& run = worker.run_id.empty() ? worker.last.run_id() : worker.run_id;
     const auto it = run_names.find(run);
-    view.run_name = it == run_names.end() ? "an earlier epoch" : it->second;
+    view.run_name = run.empty() ? "" : it == run_names.end() ? "an earlier epoch" : it->second;
     view.why = worker.lost_why;
     view.since = now - worker.standing_since;
     view.holds = worker.last.has_held();

@@ -59,7 +59,8 @@ std::string WhyNotIdle(const WorkerView& w) {
     case Standing::kBusy:
       return absl::StrCat(w.name, " works for ", w.run_name);
     case Standing::kLeaving:
-      return absl::StrCat(w.name, " is still leaving ", w.run_name);
+      return w.run_name.empty() ? absl::StrCat(w.name, " is connecting")
+                                : absl::StrCat(w.name, " is still leaving ", w.run_name);
     case Standing::kDraining:
       return absl::StrCat(w.name, " is draining");
     case Standing::kLost:

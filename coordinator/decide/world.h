@@ -15,7 +15,7 @@ namespace tritter {
 enum class Standing {
   kIdle,      // healthy and free
   kBusy,      // at work for `run_name`
-  kLeaving,   // told to leave an epoch, has not confirmed it yet
+  kLeaving,   // told to leave an epoch, has not confirmed it yet, or between two streams
   kDraining,  // is about to go: gets no more work
   kLost,
 };
@@ -25,7 +25,7 @@ struct WorkerView {
   Standing standing = Standing::kIdle;
   std::string device;        // "cpu …" or "cuda:0 …"
   int64_t memory_bytes = 0;  // 0: unknown
-  std::string run_name;      // kBusy, kLeaving
+  std::string run_name;      // kBusy, kLeaving; empty: it was in no epoch
   std::string why;           // kLost: what happened
   absl::Duration since;      // how long it has been in this standing
   bool holds = false;        // a run's state, in memory
