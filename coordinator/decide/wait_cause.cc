@@ -24,6 +24,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "too_little_memory";
     case WaitCause::kWrongDevice:
       return "wrong_device";
+    case WaitCause::kMixedDevices:
+      return "mixed_devices";
     case WaitCause::kSettling:
       return "settling";
     case WaitCause::kBehindPriority:

@@ -91,7 +91,8 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
   if (workers.empty()) return WaitCause::kNoWorkers;
   for (const WaitCause cause :
        {WaitCause::kWorkersLeaving, WaitCause::kWorkersBusy, WaitCause::kWorkersLost,
-        WaitCause::kWorkersDraining, WaitCause::kTooLittleMemory, WaitCause::kWrongDevice}) {
+        WaitCause::kWorkersDraining, WaitCause::kTooLittleMemory, WaitCause::kWrongDevice,
+        WaitCause::kMixedDevices}) {
     const auto it = tally.find(cause);
     if (it != tally.end()) missing -= it->second;
     if (missing <= 0) return cause;
@@ -132,6 +133,10 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
                         const WorldOptions& options) {
   WorldDecision out;
   const std::string device = DeviceOf(needs, workers);
+  // Of another kind than the group, though the run itself would take either.
+  const WaitCause other_kind = needs.device == "auto" && needs.not_on_cuda.empty()
+                                   ? WaitCause::kMixedDevices
+                                   : WaitCause::kWrongDevice;
   std::vector<std::string> obstacles, leaving;
   Tally tally;
   int64_t live = 0;
@@ -144,7 +149,7 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
       if (w.standing == Standing::kLost) {
         why = WhyNotIdle(w);
       } else {
-        ++tally[IsOfDevice(device, w) ? WaitCause::kTooLittleMemory : WaitCause::kWrongDevice];
+        ++tally[IsOfDevice(device, w) ? WaitCause::kTooLittleMemory : other_kind];
       }
     } else {
       live += w.standing != Standing::kLost && w.standing != Standing::kDraining;
@@ -176,6 +181,11 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
                                                 ", none is registered")
                                  : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ",
                                                 healthy, " healthy", tail);
+    if (out.cause == WaitCause::kMixedDevices) {
+      absl::StrAppend(&out.reason,
+                      "; CPUs and GPUs form no group together: they round differently, and their "
+                      "copies of the weights would drift apart");
+    }
     return out;
   }
   const auto cost = [&](int i) {

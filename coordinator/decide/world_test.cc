@@ -52,10 +52,6 @@ TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
   const auto d = FormWorld({1, 4}, {Idle("c"), gpu, other});
   EXPECT_THAT(d.members, ElementsAre(1, 2));
   EXPECT_THAT(FormWorld({2, 4}, {Idle("c"), Idle("d"), gpu}).members, ElementsAre(0, 1));
-  const auto neither = FormWorld({2, 2}, {Idle("c"), gpu});
-  EXPECT_THAT(neither.members, IsEmpty());
-  EXPECT_EQ(neither.reason,
-            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu");
 }
 
 TEST(FormWorld, ARunThatGpusDoNotTrainGoesToCpus) {
@@ -71,6 +67,22 @@ TEST(FormWorld, ARunThatGpusDoNotTrainGoesToCpus) {
             "model.head_dim is 512, at most 256 on a GPU");
   spec.model.head_dim = 256;
   EXPECT_THAT(FormWorld(NeedsOf(spec, 0), {gpu, Idle("c")}).members, ElementsAre(0));
+}
+
+TEST(FormWorld, CpusAndGpusFormNoGroupTogether) {
+  WorkerView gpu = Idle("g");
+  gpu.device = "cuda:0 NVIDIA H100";
+  auto d = FormWorld({2, 2}, {gpu, Idle("c")});
+  EXPECT_THAT(d.members, IsEmpty());
+  EXPECT_EQ(d.cause, WaitCause::kMixedDevices);
+  EXPECT_EQ(d.reason,
+            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu; CPUs and GPUs "
+            "form no group together: they round differently, and their copies of the weights would "
+            "drift apart");
+  d = FormWorld({3, 3}, {gpu, Idle("c")});
+  EXPECT_EQ(d.cause, WaitCause::kTooFewWorkers) << "together they would not do either";
+  d = FormWorld({2, 2, "cpu"}, {gpu, Idle("c")});
+  EXPECT_EQ(d.cause, WaitCause::kWrongDevice) << "the run asks for CPUs";
 }
 
 TEST(FormWorld, SaysThatNobodyIsRegistered) {
