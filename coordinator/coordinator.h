@@ -28,6 +28,7 @@
 #include "coordinator/decide/reshape.h"
 #include "coordinator/decide/run_life.h"
 #include "coordinator/decide/schedule.h"
+#include "coordinator/decide/split.h"
 #include "coordinator/decide/stop.h"
 #include "coordinator/decide/straggler.h"
 #include "coordinator/decide/wait_cause.h"
@@ -70,6 +71,7 @@ struct CoordinatorOptions {
   PlanOptions plan;
   ReshapeOptions reshape;
   StragglerOptions straggler;
+  SplitOptions split;
   WorldOptions world;
   std::map<std::string, double> project_weights;  // decide/fair_share.h
 };
@@ -294,6 +296,10 @@ class Coordinator {
 
   // Whether and why the live epoch of the run is to end.
   StopDecision StopOf(const RunEntry& run) REQUIRES(mu_);
+  // How the ranks divide the batches of the next plan; empty: equally. Adds an event when that is
+  // another split than that of the plan before. `rank_seconds`: as in EpochEntry, for that plan.
+  std::vector<v1::RankShare> DecideShares(const Fenced& at, WriteBatch* batch,
+                                          std::vector<double>* rank_seconds) REQUIRES(mu_);
   // The rank has nothing left to do in its epoch. Who hears that leaves, so that it is stored
   // first: a coordinator that is started meanwhile must not wait for who has left.
   absl::Status TellDone(const Fenced& at, v1::NextPlanResponse* out) REQUIRES(mu_);

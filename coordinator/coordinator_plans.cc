@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/errors.h"
 #include "model/utf8.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -86,8 +88,11 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
     RETURN_IF_ERROR(TellDone(at, &out));
     return out;
   }
+  WriteBatch batch;
   PlanInputs in;
   in.spec = &at.run->spec;
+  std::vector<double> rank_seconds;
+  in.shares = DecideShares(at, &batch, &rank_seconds);
   in.epoch = epoch.record.epoch;
   in.world_size = static_cast<int32_t>(epoch.record.members.size());
   in.micro_batch = DeriveMicroBatch(at.run->spec, LeastMemory(epoch.record));
@@ -132,17 +137,54 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
     case PlanDecision::Kind::kPlan:
       break;
   }
-  WriteBatch batch;
   batch.plans = {{request.run_id(), request.epoch(), decision.plan}};
   RETURN_IF_ERROR(Write(&batch));
   ++stats_.plans;
   epoch.plans.push_back(decision.plan);
+  epoch.rank_seconds = std::move(rank_seconds);
   if (in.brief) {
     epoch.yield_told_at.reset();
     TellToYield(at.run);
   }
   *out.mutable_plan() = std::move(decision.plan);
   return out;
+}
+
+std::vector<v1::RankShare> Coordinator::DecideShares(const Fenced& at, WriteBatch* batch,
+                                                     std::vector<double>* rank_seconds) {
+  const RunSpec& spec = at.run->spec;
+  const EpochEntry& epoch = *at.epoch;
+  const std::vector<MemberRecord>& members = epoch.record.members;
+  std::vector<std::string> names, devices;
+  for (const MemberRecord& m : members) {
+    names.push_back(m.worker);
+    devices.push_back(m.device);
+  }
+  if (!IsMeasured(spec.split, devices)) return {};
+  std::vector<RankSpeed> ranks;
+  std::vector<int64_t> current, micro_batches;
+  for (const v1::RankShare& share :
+       EqualShares(spec.global_batch, static_cast<int32_t>(members.size()), 1))
+    current.push_back(share.count());
+  for (size_t r = 0; r < members.size(); ++r) {
+    const WorkerEntry* worker = workers_.Find(members[r].worker);
+    const bool known = worker != nullptr && worker->joined;
+    micro_batches.push_back(DeriveMicroBatch(spec, members[r].memory_bytes));
+    rank_seconds->push_back(SmoothedSeconds(epoch.rank_seconds.empty() ? 0 : epoch.rank_seconds[r],
+                                            known ? worker->last.seconds_per_sequence() : 0));
+    ranks.push_back(
+        {rank_seconds->back(), MostSequences(spec, micro_batches[r], members[r].memory_bytes)});
+    if (!epoch.plans.empty()) current[r] = epoch.plans.back().shares(static_cast<int>(r)).count();
+  }
+  const std::vector<int64_t> split = DecideSplit(ranks, spec.global_batch, current, options_.split);
+  if (split != current) {
+    batch->events.push_back(
+        NewEvent(at.run->record.run_id, kEventBatchSplit,
+                 absl::StrFormat("from step %d on %s: %.3g s of computation a step, not %.3g s",
+                                 epoch.planned_end(), SplitWords(names, split),
+                                 SlowestSeconds(ranks, split), SlowestSeconds(ranks, current))));
+  }
+  return SharesOf(split, micro_batches);
 }
 
 absl::Status Coordinator::TellDone(const Fenced& at, v1::NextPlanResponse* out) {

@@ -123,8 +123,10 @@ v1::Run DescribeRun(const RunEntry& run) {
       v1::RunMember* m = out.add_members();
       m->set_worker(member.worker);
       m->set_incarnation(member.incarnation);
-      m->set_rank(rank++);
       m->set_device(member.device);
+      if (!run.epoch->plans.empty() && rank < run.epoch->plans.back().shares_size())
+        m->set_sequences(run.epoch->plans.back().shares(rank).count());
+      m->set_rank(rank++);
     }
   }
   out.set_job(run.spec.job);

@@ -44,6 +44,9 @@ struct EpochEntry {
   std::set<int> left;  // of those, who has left
   std::string done_reason;
   double seconds_per_step = 0;  // smoothed
+  // Of each rank's own computation of a sequence, as the newest plan was divided by; empty: it was
+  // not divided by that.
+  std::vector<double> rank_seconds;
   // It began with a state in memory: of rank `state_rank`, trained or compared by `state_epoch`.
   bool from_memory = false;
   int state_rank = 0;

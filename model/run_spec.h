@@ -71,7 +71,9 @@ struct RunSpec {
   int64_t activation_checkpointing = 0;
   std::string hybrid_mode = "off";
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";   // "auto", "cpu", "cuda"
+  std::string device = "auto";  // "auto", "cpu", "cuda"
+  // How sequences are divided over ranks: "auto", "equal", "measured" (by speed).
+  std::string split = "auto";
   bool deterministic = false;    // on a GPU too: equal states give equal bits
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t checkpoint_keep = 3;

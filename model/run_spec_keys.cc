@@ -304,6 +304,11 @@ const std::vector<RunSection>& PlainSections() {
                                  "else CPUs. GPUs train whatever CPUs do but `model.head_dim` "
                                  "above ",
                                  kWidestHeadOnCuda, ".")),
+        ChoiceField("split", &D::split, {"auto", "equal", "measured"}, {}, "auto",
+                    "How the sequences of a batch are divided over the group: `measured` by the "
+                    "speed that each worker reports, so that all are done at the same time, "
+                    "`equal` equally. `auto` measures where devices, processor features or threads "
+                    "of the group differ."),
         BooleanField<D>("deterministic", &D::deterministic, "false",
                         "On a GPU: the same state gives the same bits, at some cost of speed; a "
                         "CPU always does.")}},

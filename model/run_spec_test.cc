@@ -124,6 +124,7 @@ workers:
   min: 2
   max: 2
   device: auto
+  split: auto
   deterministic: false
 retry:
   budget: 5
@@ -353,7 +354,8 @@ TEST(CanonicalYaml, ReadsBackToItself) {
           "training: {tokens: 123456789, seed: 9223372036854775807, beta1: 0.123456789012345678, "
           "epsilon: 1e-300, weight_decay: 0, z_loss: 1.0e-5, ema_window: 100%, "
           "optimizer: muon, momentum: 0.9, moments: 8bit, shard_optimizer: true}\nextend: {run: "
-          "r12, step: 9}\npriority: -3\nproject: speech-2\npreemptible: false\n"),
+          "r12, step: 9}\npriority: -3\nproject: speech-2\npreemptible: false\nworkers: {split: "
+          "measured}\n"),
       absl::StrCat(kData,
                    "training: {steps: 7, sync: outer, outer: {steps: 3, rate: 0.7, momentum: "
                    "0.9, compression: int8}}\n"),

@@ -170,6 +170,7 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Integer("min", spec.min_workers);
   w.Integer("max", spec.max_workers);
   w.Word("device", spec.device);
+  w.Word("split", spec.split);
   w.Word("deterministic", spec.deterministic ? "true" : "false");
   w.Close();
   w.Open("retry");

@@ -10,6 +10,7 @@ inline constexpr char kEventLeaderChanged[] = "leader_changed";
 
 inline constexpr char kEventWorkerLost[] = "worker_lost";
 inline constexpr char kEventStraggler[] = "straggler";
+inline constexpr char kEventBatchSplit[] = "batch_split";
 inline constexpr char kEventEpochFormed[] = "epoch_formed";
 inline constexpr char kEventEpochLost[] = "epoch_lost";
 inline constexpr char kEventEpochCompleted[] = "epoch_completed";

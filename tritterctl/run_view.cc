@@ -187,8 +187,11 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
     AppendField(&out, "held-out", EvaluationText(e));
   AppendField(&out, "epoch", absl::StrCat(run.epoch(), ", ", run.epochs_lost(), " lost"));
   for (const v1::RunMember& m : run.members())
-    AppendField(&out, "worker",
-                absl::StrCat("rank ", m.rank(), ": ", m.worker(), " (", m.device(), ")"));
+    AppendField(
+        &out, "worker",
+        absl::StrCat(
+            "rank ", m.rank(), ": ", m.worker(), " (", m.device(), ")",
+            m.sequences() > 0 ? absl::StrCat(", ", m.sequences(), " sequences of a batch") : ""));
   AppendField(&out, "created", FormatTimeMs(run.created_ms()));
   AppendField(&out, "started", FormatTimeMs(run.started_ms()));
   AppendField(&out, "finished", FormatTimeMs(run.finished_ms()));

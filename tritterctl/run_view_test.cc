@@ -51,7 +51,8 @@ TEST(RunView, DescribeTellsWhatMatters) {
   const std::string text = DescribeRun(DemoRun(), checkpoints, events);
   for (const char* part :
        {"run:          r-1\n", "project:      speech\n", "state:        running\n",
-        "steps:        40 of 100, committed 20\n", "rank 0: worker-0 (cpu avx2 x1)",
+        "steps:        40 of 100, committed 20\n",
+        "rank 0: worker-0 (cpu avx2 x1), 5 sequences of a batch\n",
         "shakespeare (averaged weights, step 20): loss 1.7000, perplexity 5.474, 2.3140 bits/byte "
         "over 113687 bytes",
         "/c/step-00000020", "worker-b lost 41 s ago", "  name: demo\n", "1m02s",

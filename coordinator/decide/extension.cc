@@ -24,6 +24,7 @@ RunSpec Allowed(const RunSpec& base, const RunSpec& next) {
   out.min_workers = next.min_workers;
   out.max_workers = next.max_workers;
   out.device = next.device;
+  out.split = next.split;
   out.shard_optimizer = next.shard_optimizer;  // the same bits
   out.checkpoint_every = next.checkpoint_every;
   out.checkpoint_keep = next.checkpoint_keep;

@@ -23,10 +23,25 @@ TrainingOptions TrainingOptionsOf(const RunSpec& spec, int64_t micro_batch) {
   return options;
 }
 
-int64_t TrainingBytes(const RunSpec& spec, int64_t micro_batch) {
-  const TrainingMemory memory = TrainingMemoryOf(spec.model, TrainingOptionsOf(spec, micro_batch),
-                                                 micro_batch, spec.sequence_length);
+namespace {
+
+int64_t BytesWith(const RunSpec& spec, const TrainingOptions& options, int64_t micro_batch) {
+  const TrainingMemory memory =
+      TrainingMemoryOf(spec.model, options, micro_batch, spec.sequence_length);
   return memory.total() + memory.total() / 10;
+}
+
+}  // namespace
+
+int64_t TrainingBytes(const RunSpec& spec, int64_t micro_batch) {
+  return BytesWith(spec, TrainingOptionsOf(spec, micro_batch), micro_batch);
+}
+
+int64_t MostSequences(const RunSpec& spec, int64_t micro_batch, int64_t memory_bytes) {
+  TrainingOptions options = TrainingOptionsOf(spec, micro_batch);
+  if (memory_bytes <= 0 || options.accumulates) return spec.global_batch;
+  options.accumulates = true;
+  return BytesWith(spec, options, micro_batch) <= memory_bytes ? spec.global_batch : micro_batch;
 }
 
 int64_t DeriveMicroBatch(const RunSpec& spec, int64_t memory_bytes) {

@@ -82,6 +82,19 @@ TEST(TrainingBytes, EachSwitchThatSavesMemoryTakesLess) {
   }
 }
 
+TEST(MostSequences, OnePassWhereTheSumOfSeveralDoesNotFit) {
+  RunSpec s = Nano();
+  s.min_workers = s.max_workers = 2;
+  const int64_t pass = s.global_batch / 2;  // equal shares need no second one
+  ASSERT_FALSE(TrainingOptionsOf(s, pass).accumulates);
+  const int64_t enough = TrainingBytes(s, pass);
+  EXPECT_EQ(MostSequences(s, pass, 0), s.global_batch) << "unknown";
+  EXPECT_EQ(MostSequences(s, pass, enough), pass);
+  EXPECT_EQ(MostSequences(s, pass, 2 * enough), s.global_batch);
+  ASSERT_TRUE(TrainingOptionsOf(s, 1).accumulates);
+  EXPECT_EQ(MostSequences(s, 1, TrainingBytes(s, 1)), s.global_batch) << "counted already";
+}
+
 TEST(DeriveMicroBatch, IsTheShareOfTheLargestWorldWhateverTheWorldIs) {
   EXPECT_EQ(DeriveMicroBatch(Nano(), 0), 8);
   RunSpec odd = Nano();

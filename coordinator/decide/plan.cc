@@ -65,7 +65,9 @@ v1::Plan BuildPlan(const PlanInputs& in, const PlanOptions& options) {
   lr->set_shape(DecayShapeName(spec.schedule.shape));
   plan.set_first_slot(first * spec.global_batch);
   plan.set_global_batch(static_cast<int32_t>(spec.global_batch));
-  for (const v1::RankShare& share : EqualShares(spec.global_batch, in.world_size, in.micro_batch)) {
+  for (const v1::RankShare& share :
+       in.shares.empty() ? EqualShares(spec.global_batch, in.world_size, in.micro_batch)
+                         : in.shares) {
     *plan.add_shares() = share;
   }
   const auto due = [&](int64_t every) {
@@ -137,15 +139,24 @@ std::vector<v1::Plan> WithoutCutAway(std::vector<v1::Plan> plans) {
 
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
                                        int64_t micro_batch) {
+  std::vector<int64_t> sequences;
+  for (int32_t rank = 0; rank < world_size; ++rank)
+    sequences.push_back(global_batch / world_size + (rank < global_batch % world_size));
+  return SharesOf(sequences, std::vector<int64_t>(sequences.size(), micro_batch));
+}
+
+std::vector<v1::RankShare> SharesOf(const std::vector<int64_t>& sequences,
+                                    const std::vector<int64_t>& micro_batches) {
   std::vector<v1::RankShare> out;
   int64_t position = 0;
-  for (int32_t rank = 0; rank < world_size; ++rank) {
-    const int64_t count = global_batch / world_size + (rank < global_batch % world_size);
+  for (size_t rank = 0; rank < sequences.size(); ++rank) {
+    const int64_t count = sequences[rank];
     v1::RankShare share;
-    share.set_rank(rank);
+    share.set_rank(static_cast<int32_t>(rank));
     share.set_first_position(static_cast<int32_t>(position));
     share.set_count(static_cast<int32_t>(count));
-    share.set_micro_batch(static_cast<int32_t>(std::max<int64_t>(1, std::min(micro_batch, count))));
+    share.set_micro_batch(
+        static_cast<int32_t>(std::max<int64_t>(1, std::min(micro_batches[rank], count))));
     out.push_back(share);
     position += count;
   }

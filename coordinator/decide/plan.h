@@ -24,11 +24,12 @@ struct PlanInputs {
   uint64_t epoch = 0;
   int32_t world_size = 1;
   int64_t micro_batch = 1;
-  int64_t start_step = 0;           // of the epoch
-  int64_t from_step = 0;            // the plan begins here
-  int64_t previous_length = 0;      // steps of the plan before; 0: none
-  double seconds_per_step = 0;      // measured; 0: not yet
-  int64_t committed_step = 0;       // newest committed checkpoint
+  std::vector<v1::RankShare> shares;  // by rank; empty: equal ones
+  int64_t start_step = 0;             // of the epoch
+  int64_t from_step = 0;              // the plan begins here
+  int64_t previous_length = 0;        // steps of the plan before; 0: none
+  double seconds_per_step = 0;        // measured; 0: not yet
+  int64_t committed_step = 0;         // newest committed checkpoint
   bool checkpoint_ordered = false;  // an earlier plan of the epoch orders a checkpoint at from_step
   std::string stop;                 // not empty: the epoch is to end, and why
   bool brief = false;               // of a few steps: the ranks are about to be told to stop
@@ -67,6 +68,10 @@ int64_t CountDue(int64_t first, int64_t end, int64_t every, int64_t total);
 // Positions of the global batch by rank: contiguous, equal up to one.
 std::vector<v1::RankShare> EqualShares(int64_t global_batch, int32_t world_size,
                                        int64_t micro_batch);
+
+// The same of given sizes, each with its own micro-batch.
+std::vector<v1::RankShare> SharesOf(const std::vector<int64_t>& sequences,
+                                    const std::vector<int64_t>& micro_batches);
 
 // Names the epoch, so that files of different attempts never mix.
 std::string AttemptName(uint64_t epoch);

@@ -18,6 +18,7 @@ v1::Run DemoRun() {
   member->set_worker("worker-0");
   member->set_incarnation(0xfedcba9876543210u);
   member->set_device("cpu avx2 x1");
+  member->set_sequences(5);
   run.mutable_last_metrics()->set_step(40);
   run.mutable_last_metrics()->set_loss(1.6234);
   v1::EvaluationPoint* evaluation = run.add_last_evaluation();

@@ -8,11 +8,13 @@
 #include <limits>
 #include <map>
 #include <new>
+#include <numeric>
 #include <thread>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "common/testing/memory_env.h"
 #include "common/testing/status_matchers.h"
@@ -155,18 +157,23 @@ TEST(Trainer, AnySplitGivesTheSameLossAndGradient) {
                        whole->Step(BatchOf(spec, 0, 0, 16, /*mixed=*/true),
                                    WeightSum(spec, /*mixed=*/true), 16, 1e-3));
   const auto gradient = FirstMoments(whole.get());
-  for (int ranks : {1, 2, 4}) {
+  const std::vector<int64_t> splits[] = {{16},    {8, 8},       {11, 5},
+                                         {1, 15}, {4, 4, 4, 4}, {7, 1, 5, 3}};
+  for (const std::vector<int64_t>& sequences : splits) {
+    const int ranks = static_cast<int>(sequences.size());
     for (int64_t micro : {8, 4, 3, 2, 1}) {
       if (micro > 16 / ranks) continue;
-      const std::string split = absl::StrCat(ranks, " ranks, micro-batches of ", micro);
+      const std::string split =
+          absl::StrCat(absl::StrJoin(sequences, "+"), ", micro-batches of ", micro);
       auto group = MakeFakeGroup(ranks);
       std::vector<std::thread> threads;
       std::vector<std::map<std::string, std::vector<float>>> shares(ranks);
       for (int rank = 0; rank < ranks; ++rank) {
         threads.emplace_back([&, rank] {
           auto trainer = MakeTrainer(spec, group[rank].get());
-          const int64_t share = 16 / ranks;
-          auto stats = trainer->Step(BatchOf(spec, 0, rank * share, share, /*mixed=*/true),
+          const int64_t first =
+              std::accumulate(sequences.begin(), sequences.begin() + rank, int64_t{0});
+          auto stats = trainer->Step(BatchOf(spec, 0, first, sequences[rank], /*mixed=*/true),
                                      WeightSum(spec, /*mixed=*/true), micro, 1e-3);
           ASSERT_OK(stats.status());
           EXPECT_NEAR(stats->loss, want.loss, 1e-6 * want.loss) << split;
