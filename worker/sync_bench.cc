@@ -43,10 +43,16 @@ RunSpec SpecOf(const Settings& settings, const std::string& compression) {
   spec.steps = settings.steps;
   spec.sequence_length = kLength;
   spec.global_batch = settings.batch;
-  spec.precision = "fp32";
+  spec.precision = "auto";
   spec.ema_window = std::max<int64_t>(1, settings.steps / 100);
-  spec.schedule = {
-      3e-3, 3e-4, settings.steps / 20, settings.steps * 4 / 5, settings.steps, DecayShape::kCosine};
+  // A shorter warm-up at this peak now and then ends on a plateau, whatever the sync.
+  const int64_t warmup = std::min<int64_t>(50, settings.steps / 4);
+  spec.schedule = {.peak = 3e-3,
+                   .min = 3e-4,
+                   .warmup_steps = warmup,
+                   .decay_start_step = settings.steps * 4 / 5,
+                   .total_steps = settings.steps,
+                   .shape = DecayShape::kCosine};
   if (compression.empty()) return spec;
   spec.sync = "outer";
   spec.outer_steps = settings.round;
