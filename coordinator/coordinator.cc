@@ -315,7 +315,10 @@ absl::Status Coordinator::Write(WriteBatch* batch) {
   for (v1::Event& e : batch->events) e.set_id(next_event_id_++);
   WriteQueue::Entry entry(*batch);
   writes_.Put(&entry);
-  const absl::Status status = Apart([&] { return writes_.Await(&entry); });
+  const absl::Status status = Apart([&] {
+    absl::Status answer = writes_.Await(&entry);
+    return absl::IsUnavailable(answer) && WasStored(*batch) ? absl::OkStatus() : answer;
+  });
   if (status.ok()) {
     for (const v1::Event& e : batch->events)
       LogInfo(e.kind(), {{"run", e.run_id()}, {"message", e.message()}});
@@ -329,6 +332,17 @@ absl::Status Coordinator::Write(WriteBatch* batch) {
                       absl::StrCat("the last write failed: ", std::string(status.message())));
   health_until_ = clock_->Monotonic() + kUnhealthyFor;
   return status;
+}
+
+bool Coordinator::WasStored(const WriteBatch& batch) {
+  if (!batch.events.empty()) {  // their ids are used for this write alone
+    const v1::Event& event = batch.events.front();
+    const absl::StatusOr<std::vector<v1::Event>> found =
+        store_->Events(event.run_id(), event.id() - 1, 1);
+    return found.ok() && !found->empty() && found->front().id() == event.id();
+  }
+  // Nobody writes an id that is there already.
+  return !batch.requests.empty() && store_->RequestSeen(batch.requests.front()).value_or(false);
 }
 
 absl::Status Coordinator::Health() {

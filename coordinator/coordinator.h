@@ -206,6 +206,8 @@ class Coordinator {
   // meanwhile. Writes become durable in the order of these calls, and events get their ids here, so
   // that none appears behind a later one.
   absl::Status Write(WriteBatch* batch) REQUIRES(mu_);
+  // Of a write that was answered with Unavailable: it is known to be there all the same.
+  bool WasStored(const WriteBatch& batch) EXCLUDES(mu_);
   int64_t NowMs() { return absl::ToUnixMillis(clock_->Now()); }
   v1::Event NewEvent(const std::string& run_id, const std::string& kind,
                      const std::string& message);

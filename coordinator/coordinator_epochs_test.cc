@@ -589,7 +589,8 @@ TEST_F(EpochsTest, ReportsBeyondThePlansAreRefused) {
 
 // Whatever write of the store fails, once or with its answer lost, the run ends with a whole curve.
 TEST_F(EpochsTest, ARunSurvivesTheFailureOfAnySingleWrite) {
-  for (const StoreFault fault : {StoreFault::kRefuse, StoreFault::kLoseAnswer}) {
+  for (const StoreFault fault :
+       {StoreFault::kRefuse, StoreFault::kLoseAnswer, StoreFault::kLoseTouch}) {
     for (int64_t nth = 0; nth < 60; nth += 3) {
       const std::string name = absl::StrCat("run-", static_cast<int>(fault), "-", nth);
       const std::string id = Submit(RunYaml(name, 30, 1));

@@ -143,11 +143,20 @@ TEST_F(HistoryTest, ARequestThatFailedMayBeTriedAgainAndAnIdIsForOneChange) {
 
 TEST_F(HistoryTest, ALostAnswerOfTheStoreIsNoSecondChange) {
   const std::string id = Submit(RunYaml("first", 100, 1));
-  store_.FailApply(0, StoreFault::kLoseAnswer);
+  store_.FailApply(0, StoreFault::kLoseTouch);
   EXPECT_FALSE(coordinator_->Pause(id, "q1").ok());
   ASSERT_OK(coordinator_->Pause(id, "q1"));
   Start();
   EXPECT_EQ(Get(id).state(), v1::RUN_STATE_PAUSED);
+}
+
+TEST_F(HistoryTest, AWriteWhoseAnswerWasLostIsFoundInTheStore) {
+  const std::string id = Submit(RunYaml("first", 100, 1));
+  store_.FailApply(0, StoreFault::kLoseAnswer);
+  EXPECT_EQ(coordinator_->Pause(id, "q1")->state(), v1::RUN_STATE_PAUSED);
+  store_.FailApply(0, StoreFault::kLoseAnswer);
+  EXPECT_EQ(coordinator_->Resume(id)->state(), v1::RUN_STATE_QUEUED);
+  EXPECT_THAT(EventKinds(id), testing::ElementsAre("run_submitted", "run_paused", "run_resumed"));
 }
 
 TEST_F(HistoryTest, AKillEndsARunWithoutACheckpoint) {

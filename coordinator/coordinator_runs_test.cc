@@ -109,7 +109,7 @@ TEST_F(RunsTest, AnExtensionThatCannotBeIsRefusedAndLeavesNothing) {
 }
 
 TEST_F(RunsTest, SubmitIsSafeWhenTheAnswerOfTheStoreIsLost) {
-  store_.FailApply(0, StoreFault::kLoseAnswer);
+  store_.FailApply(0, StoreFault::kLoseTouch);
   EXPECT_THAT(coordinator_->Submit(Request(RunYaml("first", 100, 2), "key")),
               StatusIs(Code::kUnavailable));
   ASSERT_OK_AND_ASSIGN(const auto again,

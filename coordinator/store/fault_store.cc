@@ -17,9 +17,15 @@ absl::Status FaultStore::Apply(const WriteBatch& batch) {
     return absl::ResourceExhaustedError("store: injected fault: no space left on device");
   }
   absl::Status status = base_->Apply(batch);
+  if (fails && status.ok()) out_of_touch_ = fault_ == StoreFault::kLoseTouch;
   if (fails && status.ok())
     return absl::UnavailableError("store: injected fault: the answer was lost");
   return status;
+}
+
+absl::Status FaultStore::AtRead() {
+  if (!out_of_touch_.exchange(false)) return absl::OkStatus();
+  return absl::UnavailableError("store: injected fault: it cannot be reached");
 }
 
 }  // namespace tritter

@@ -16,6 +16,7 @@ enum class StoreFault {
   kRefuse,      // the disk is full: ResourceExhausted, nothing applied
   kLoseAnswer,  // applied, but the caller sees Unavailable: as when the process dies right after
                 // the commit
+  kLoseTouch,   // as that, and the next read fails too
 };
 
 // Thread-safe as the base, which it does not own.
@@ -32,58 +33,72 @@ class FaultStore : public Store {
   int64_t applies() const { return count_; }
 
   absl::Status Apply(const WriteBatch& batch) override;
-  absl::StatusOr<std::string> StoreId() override { return Base()->StoreId(); }
-  absl::StatusOr<std::vector<RunRecord>> Runs() override { return Base()->Runs(); }
-  absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override { return Base()->LiveEpochs(); }
+  absl::StatusOr<std::string> StoreId() override {
+    return Read([&] { return base_->StoreId(); });
+  }
+  absl::StatusOr<std::vector<RunRecord>> Runs() override {
+    return Read([&] { return base_->Runs(); });
+  }
+  absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override {
+    return Read([&] { return base_->LiveEpochs(); });
+  }
   absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
                                                   int64_t limit) override {
-    return Base()->Epochs(run_id, limit);
+    return Read([&] { return base_->Epochs(run_id, limit); });
   }
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override {
-    return Base()->Plans(run_id, epoch);
+    return Read([&] { return base_->Plans(run_id, epoch); });
   }
   absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,
                                                   uint64_t epoch) override {
-    return Base()->Shares(run_id, epoch);
+    return Read([&] { return base_->Shares(run_id, epoch); });
   }
   absl::StatusOr<std::vector<v1::Checkpoint>> Checkpoints(const std::string& run_id) override {
-    return Base()->Checkpoints(run_id);
+    return Read([&] { return base_->Checkpoints(run_id); });
   }
   absl::StatusOr<std::vector<v1::Artifact>> Artifacts(const std::string& run_id) override {
-    return Base()->Artifacts(run_id);
+    return Read([&] { return base_->Artifacts(run_id); });
   }
-  absl::StatusOr<int64_t> LastEventId() override { return Base()->LastEventId(); }
+  absl::StatusOr<int64_t> LastEventId() override {
+    return Read([&] { return base_->LastEventId(); });
+  }
   absl::StatusOr<std::vector<v1::Event>> Events(const std::string& run_id, int64_t after_id,
                                                 int64_t limit) override {
-    return Base()->Events(run_id, after_id, limit);
+    return Read([&] { return base_->Events(run_id, after_id, limit); });
   }
   absl::StatusOr<std::vector<v1::StepMetrics>> Metrics(const std::string& run_id, int64_t first,
                                                        int64_t last, int64_t limit) override {
-    return Base()->Metrics(run_id, first, last, limit);
+    return Read([&] { return base_->Metrics(run_id, first, last, limit); });
   }
   absl::StatusOr<int64_t> SupersededSteps(const std::string& run_id) override {
-    return Base()->SupersededSteps(run_id);
+    return Read([&] { return base_->SupersededSteps(run_id); });
   }
   absl::StatusOr<std::vector<v1::EvaluationPoint>> Evaluations(const std::string& run_id,
                                                                int64_t first, int64_t last,
                                                                int64_t limit) override {
-    return Base()->Evaluations(run_id, first, last, limit);
+    return Read([&] { return base_->Evaluations(run_id, first, last, limit); });
   }
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override {
-    return Base()->FindKey(key);
+    return Read([&] { return base_->FindKey(key); });
   }
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override {
-    return Base()->RequestSeen(request);
+    return Read([&] { return base_->RequestSeen(request); });
   }
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                   int64_t tail) override {
-    return Base()->LogLines(run_id, after, tail);
+    return Read([&] { return base_->LogLines(run_id, after, tail); });
   }
 
+ protected:
+  // Before every read; an error is its answer.
+  virtual absl::Status AtRead();
+
  private:
-  Store* Base() {
+  template <typename Reading>
+  auto Read(const Reading& reading) -> decltype(reading()) {
     if (on_access_) on_access_();
-    return base_;
+    if (absl::Status status = AtRead(); !status.ok()) return status;
+    return reading();
   }
 
   Store* const base_;
@@ -91,6 +106,7 @@ class FaultStore : public Store {
   std::atomic<int64_t> count_{0};
   std::atomic<int64_t> at_{-1};
   std::atomic<bool> sticky_{false};
+  std::atomic<bool> out_of_touch_{false};
   std::atomic<StoreFault> fault_{StoreFault::kRefuse};
 };
 

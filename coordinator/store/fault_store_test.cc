@@ -37,5 +37,14 @@ TEST(FaultStore, StaysBrokenUntilHealedWhenSticky) {
   EXPECT_OK(store.Apply(FullBatch("r-a", 1)));
 }
 
+TEST(FaultStore, OutOfTouchItCannotBeReadOnce) {
+  MemoryStore base;
+  FaultStore store(&base);
+  store.FailApply(0, StoreFault::kLoseTouch);
+  EXPECT_FALSE(store.Apply(FullBatch("r", 1)).ok());
+  EXPECT_FALSE(store.Runs().ok());
+  EXPECT_EQ(store.Runs()->size(), 1u);
+}
+
 }  // namespace
 }  // namespace tritter

@@ -55,6 +55,11 @@ absl::Status WatchedStore::AtPoint() {
   return absl::UnavailableError("simulated: the process ended within a write");
 }
 
+absl::Status WatchedStore::AtRead() {
+  if (dead_) return absl::UnavailableError("simulated: the process has ended");
+  return absl::OkStatus();
+}
+
 absl::Status WatchedStore::Apply(const WriteBatch& written) {
   if (dead_) return absl::UnavailableError("simulated: the process has ended");
   const bool now = fault_ != Fault::kNone && before_-- <= 0;

@@ -56,6 +56,9 @@ class WatchedStore : public FaultStore {
   absl::Status AtPoint();
   void DieAtPoint(int64_t points_before) { points_before_ = points_before; }
 
+ protected:
+  absl::Status AtRead() override;
+
  private:
   Store* const base_;
   const Observer observer_;
