@@ -57,6 +57,7 @@ absl::StatusOr<RecoveredCheckpoints> RecoverCheckpoints(CheckpointStore* store,
     // Other errors say nothing about the checkpoint: it may be read another time.
     if (!whole.ok() && !absl::IsDataLoss(whole) && !absl::IsNotFound(whole)) return whole;
     if (whole.ok() && (*there)->manifest().run_id == run_id && (*there)->manifest().step == step) {
+      RETURN_IF_ERROR(store->Confirm(step));
       out.adopted.push_back(DescribeCheckpoint(**there));
       continue;
     }

@@ -85,6 +85,20 @@ TEST_F(CheckpointFilesTest, RecoveryRemovesDeadAttemptsKeepsTheLiveOneAndAdoptsW
   EXPECT_OK(store_->Commit(live).status());
 }
 
+// Whoever committed it died before the name of the folder was on the disk.
+TEST_F(CheckpointFilesTest, WhatRecoveryAdoptsOutlivesTheLossOfPower) {
+  ASSERT_OK(store_->Create());
+  const std::string folder = Commit({200, "e2"}).path();
+  ASSERT_OK(env_.Rename(folder, folder + ".tmp-e2"));
+  ASSERT_OK(env_.SyncDir(Dirname(folder)));
+  ASSERT_OK(env_.Rename(folder + ".tmp-e2", folder));
+  ASSERT_OK_AND_ASSIGN(const RecoveredCheckpoints r,
+                       RecoverCheckpoints(store_.get(), "r-1", {}, ""));
+  ASSERT_THAT(r.adopted, SizeIs(1));
+  env_.Crash(CrashMode::kLoseUnsynced);
+  EXPECT_OK(VerifyRecordedCheckpoint(store_.get(), r.adopted[0]));
+}
+
 TEST_F(CheckpointFilesTest, RecoveryAdoptsNothingOfAnotherRun) {
   Commit({200, "e1"});
   ASSERT_OK_AND_ASSIGN(const RecoveredCheckpoints r,

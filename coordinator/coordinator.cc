@@ -201,6 +201,10 @@ absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   }
   RETURN_IF_ERROR(Write(&batch));
   ASSIGN_OR_RETURN(run->checkpoints, Apart([&] { return store_->Checkpoints(id); }));
+  // They are not committed once more, after later ones.
+  if (run->epoch.has_value()) {
+    for (const v1::Checkpoint& c : found->adopted) run->epoch->shares.erase(c.step());
+  }
   Touch(run);
   return absl::OkStatus();
 }

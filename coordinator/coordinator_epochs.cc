@@ -100,7 +100,8 @@ void Coordinator::EndEpochOfLost(const WorkerEntry& worker) {
   end.progress = run.epoch->progress;
   const int rank = run.epoch->RankOf(worker.name);
   end.rank = rank;
-  if (run.epoch->done.contains(rank)) {
+  // Who waits for its share of a checkpoint would wait for ever, with nothing left to do but that.
+  if (run.epoch->done.contains(rank) && !run.epoch->Owes(rank, run.committed_step())) {
     // It had nothing left to do. The epoch is as good as ended when the others have left too.
     run.epoch->left.insert(rank);
     if (!run.epoch->all_left()) return;

@@ -55,6 +55,17 @@ bool EpochEntry::OrdersCheckpoint(int64_t step) const {
   return false;
 }
 
+bool EpochEntry::Owes(int rank, int64_t committed_step) const {
+  for (const v1::Plan& plan : plans) {
+    for (const v1::CheckpointOrder& order : plan.checkpoints()) {
+      const auto given = shares.find(order.step());
+      if (order.step() > committed_step && (given == shares.end() || !given->second.contains(rank)))
+        return true;
+    }
+  }
+  return false;
+}
+
 WaitCause RunEntry::waiting() const {
   return NeedsWorkers(record.state) && !epoch.has_value() ? wait_cause : WaitCause::kNone;
 }

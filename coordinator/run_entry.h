@@ -66,6 +66,8 @@ struct EpochEntry {
   bool all_left() const { return left.size() == record.members.size(); }
   int RankOf(const std::string& worker) const;  // -1: no member
   bool OrdersCheckpoint(int64_t step) const;
+  // Whether a checkpoint beyond `committed_step` lacks the share of this rank.
+  bool Owes(int rank, int64_t committed_step) const;
 };
 
 struct RunEntry {

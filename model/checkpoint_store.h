@@ -89,6 +89,9 @@ class CheckpointStore {
   // May be repeated after any failure. Errors: DataLoss when the attempt is gone.
   virtual absl::StatusOr<std::unique_ptr<CheckpointReader>> Commit(
       const CheckpointManifest& manifest) = 0;
+  // One that is found (Steps, Open) stays, whatever happens from now on: who committed it may have
+  // died before that was certain.
+  virtual absl::Status Confirm(int64_t step) = 0;
   // Steps with a committed checkpoint (not verified), oldest first; none when there is no store
   // yet.
   virtual absl::StatusOr<std::vector<int64_t>> Steps() = 0;

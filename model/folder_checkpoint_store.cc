@@ -102,6 +102,8 @@ class FolderCheckpointStore : public CheckpointStore {
     return std::make_unique<FolderReader>(env_, to, json, manifest);
   }
 
+  absl::Status Confirm(int64_t) override { return env_->SyncDir(folder_); }
+
   absl::StatusOr<std::vector<int64_t>> Steps() override {
     std::vector<int64_t> steps;
     if (!env_->IsDirectory(folder_)) return steps;
