@@ -17,8 +17,13 @@ void Group::Arrive(int rank, std::shared_ptr<Process> process, const RankStep* a
                                    [](const Member& m) { return m.done != nullptr; }) == 1;
   if (first) {
     world_->After(timeout_, [self = shared_from_this(), round = round_] {
-      if (self->round_ == round && !self->broken_)
-        self->Shatter(absl::DeadlineExceededError("simulated: a collective took too long"));
+      if (self->round_ != round || self->broken_) return;
+      std::vector<std::shared_ptr<Process>> absent;
+      for (const Member& m : self->members_) {
+        if (m.done == nullptr && m.process != nullptr) absent.push_back(m.process);
+      }
+      self->late_(self->run_, self->timeout_, absent);
+      self->Shatter(absl::DeadlineExceededError("simulated: a collective took too long"));
     });
   }
   CheckComplete();
@@ -41,10 +46,13 @@ void Group::CheckComplete() {
     return;
   }
   ++round_;
+  std::vector<RankStep> ranks;
+  for (const Member& m : members_) ranks.push_back(m.at);
+  yields_ = std::any_of(ranks.begin(), ranks.end(), [](const RankStep& r) { return r.yields; });
   if (formed_) {
-    std::vector<RankStep> ranks;
-    for (const Member& m : members_) ranks.push_back(m.at);
     observer_(run_, epoch_, ranks);
+  } else {
+    began_with_ = std::move(ranks);
   }
   formed_ = true;
   for (Member& member : members_) {
@@ -82,7 +90,8 @@ std::shared_ptr<Group> Groups::Find(const std::string& run, uint64_t epoch, int 
   std::weak_ptr<Group>& known = groups_[{run, epoch}];
   std::shared_ptr<Group> group = known.lock();
   if (group == nullptr) {
-    group = std::make_shared<Group>(world_, network_, observer_, run, epoch, world_size, timeout);
+    group = std::make_shared<Group>(world_, network_, observer_, late_, run, epoch, world_size,
+                                    timeout);
     known = group;
   }
   return group;

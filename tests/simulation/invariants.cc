@@ -86,6 +86,9 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
   KnownRun& run = runs_[record.run_id];
   if (!record.live) {
     if (!run.live.has_value() || run.live->record.epoch != record.epoch) return;  // said again
+    // One that is to begin from memory begins again: in whose memory is not stored.
+    if (absl::StartsWith(record.end_reason, "the coordinator restarted before"))
+      ++unanswered_[record.run_id];
     run.live.reset();
     return;
   }
@@ -115,9 +118,10 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
     if (record.start_step < run.committed)
       return Break("run ", record.run_id, ": epoch ", record.epoch, " starts from step ",
                    record.start_step, ", steps up to ", run.committed, " are committed");
-    if (record.start_step > 0 && !run.checkpoints.contains(record.start_step))
+    if (record.start_step > 0 && !run.checkpoints.contains(record.start_step) &&
+        !run.held.contains(record.start_step))
       return Break("run ", record.run_id, ": epoch ", record.epoch, " starts from step ",
-                   record.start_step, ", of which nothing is committed");
+                   record.start_step, ", of which nothing is committed or in memory");
     const bool repeats =
         std::any_of(batch.superseded.begin(), batch.superseded.end(), [&](const Supersede& s) {
           return s.run_id == record.run_id && s.after_step == record.start_step;
@@ -140,8 +144,36 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
 void Invariants::OnPlanStored(const PlanRecord& record) {
   KnownRun& run = runs_[record.run_id];
   if (!run.live.has_value() || run.live->record.epoch != record.epoch) return;  // see OnPlan
+  const int64_t first = record.plan.first_step(), end = record.plan.end_step();
+  if (end == first) {  // cut away: nobody has begun it
+    run.live->plans.erase(first);
+    run.live->handed_out.erase(first);
+    return;
+  }
+  const auto known = run.live->plans.find(first);
+  if (known != run.live->plans.end() && end < known->second.end_step()) {  // it is cut
+    const bool handed_out = run.live->handed_out.erase(first) > 0;
+    if (handed_out && !run.stopped_at.contains({record.epoch, end}))
+      return Break("run ", record.run_id, ": a plan is cut where the group stopped, but that of ",
+                   first, " to ", known->second.end_step(), " is at ", end);
+  }
   CheckPlan(run, run.live->record, record.plan);
-  run.live->plans[record.plan.first_step()] = record.plan;
+  run.live->plans[first] = record.plan;
+}
+
+void Invariants::OnHeld(const Held& held) {
+  KnownRun& run = runs_[held.run];
+  if (run.oracle != nullptr && held.state != run.oracle->StateAfter(held.step))
+    return Break("run ", held.run,
+                 ": each sample counts once in a state that is kept, but that of ", "step ",
+                 held.step, " in memory is not the state after so many steps");
+  run.held.insert(held.step);
+}
+
+int64_t Invariants::epochs_unanswered() const {
+  int64_t sum = 0;
+  for (const auto& [run, n] : unanswered_) sum += n;
+  return sum;
 }
 
 void Invariants::CheckPlan(const KnownRun& run, const EpochRecord& epoch, const v1::Plan& plan) {
@@ -209,10 +241,11 @@ void Invariants::OnStep(const std::string& run_id, uint64_t epoch,
   ++steps_trained_;
   const auto it = runs_.find(run_id);
   if (it == runs_.end()) return Break("run ", run_id, " is trained but not stored");
-  const KnownRun& run = it->second;
+  KnownRun& run = it->second;
   const RankStep& first = ranks.front();
   std::vector<std::pair<int64_t, int64_t>> parts;
   for (const RankStep& r : ranks) {
+    if (r.yields) run.stopped_at.emplace(epoch, first.step + 1);
     if (r.step != first.step || r.state != first.state)
       return Break("run ", run_id, ", epoch ", epoch,
                    ": the ranks do the same step, but one is at ", first.step, " and one at ",

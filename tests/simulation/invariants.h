@@ -15,6 +15,7 @@
 #include "coordinator/store/store.h"
 #include "tests/simulation/group.h"
 #include "tests/simulation/oracle.h"
+#include "tests/simulation/sim_worker.h"
 #include "tests/simulation/world.h"
 
 namespace tritter::simulation {
@@ -42,6 +43,8 @@ struct KnownRun {
   std::map<int64_t, std::string> committed_as;  // by step: manifest of each that ever was
   int64_t committed = 0;                        // highest step ever committed, damaged ones aside
   std::set<int64_t> damaged;
+  std::set<int64_t> held;                             // steps whose state was in somebody's memory
+  std::set<std::pair<uint64_t, int64_t>> stopped_at;  // epoch and step: the group was told to stop
   std::map<int64_t, std::vector<CurveRow>> curve;
   int64_t reported_tokens = 0;
   std::string submitted_key;
@@ -60,6 +63,10 @@ class Invariants {
   void OnPlan(const v1::NextPlanRequest& request,
               const absl::StatusOr<v1::NextPlanResponse>& response);
   void OnRunsShown(const std::vector<v1::Run>& runs, bool well);
+  // Somebody has a state in memory after its epoch.
+  void OnHeld(const Held& held);
+  // The coordinator was away for so long that the group of this run gave up.
+  void OnUnanswered(const std::string& run) { ++unanswered_[run]; }
   // A submission that was answered.
   void OnSubmitted(const std::string& key, const std::string& run_id);
   // Somebody damaged the newest checkpoint of a run: its steps may be trained again.
@@ -72,6 +79,7 @@ class Invariants {
   int64_t steps_trained() const { return steps_trained_; }
   int64_t samples_committed() const { return samples_committed_; }
   int64_t epochs_lost() const;
+  int64_t epochs_unanswered() const;  // of those, because the coordinator was away
 
  private:
   template <typename... Words>
@@ -90,6 +98,7 @@ class Invariants {
   std::map<std::string, std::unique_ptr<Oracle>> oracles_;  // by name
   std::map<std::string, KnownRun> runs_;
   std::map<std::string, std::string> keys_;
+  std::map<std::string, int64_t> unanswered_;
   // Since when a run shows the same reason without a figure of its own.
   std::map<std::string, absl::Duration> speechless_since_;
   int64_t steps_trained_ = 0, samples_committed_ = 0;

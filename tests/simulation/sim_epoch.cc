@@ -63,8 +63,28 @@ RankStep StepOf(const v1::Plan& plan, int64_t step, int rank) {
 
 }  // namespace
 
-SimEpoch::SimEpoch(SimWorker* worker, const v1::Assignment& assignment)
-    : worker_(worker), assignment_(assignment), step_(assignment.start_step()) {}
+SimEpoch::SimEpoch(SimWorker* worker, const v1::Assignment& assignment, std::optional<Held> held)
+    : worker_(worker), assignment_(assignment), step_(assignment.start_step()) {
+  const bool begins_with_it =
+      assignment.from_memory() && held.has_value() && held->run == assignment.run_id() &&
+      held->epoch == assignment.state_epoch() && held->step == assignment.start_step();
+  if (!begins_with_it) return;
+  state_ = held->state;
+  state_of_ = held->epoch;  // until it is known to be that of all
+  recent_ = held->reports;
+}
+
+std::optional<Held> SimEpoch::TakeState() {
+  // Of a run that is complete, or has not begun, nobody needs it.
+  if (state_of_ == 0 || hopeless_ || step_ == 0 || step_ >= total_steps_) return std::nullopt;
+  return Held{assignment_.run_id(), state_of_, step_, state_, recent_};
+}
+
+absl::Duration SimEpoch::unanswered_for() const {
+  const absl::Duration now = world()->now();
+  return std::max({asked_at_.has_value() ? now - *asked_at_ : waited_,
+                   await_writer_.empty() ? absl::ZeroDuration() : now - await_writer_since_});
+}
 
 void SimEpoch::LaterEvenSo(absl::Duration delay, std::function<void()> act) {
   worker_->Later(delay, [self = shared_from_this(), act = std::move(act)] {
@@ -102,8 +122,8 @@ void SimEpoch::Start() {
 }
 
 void SimEpoch::LoadState() {
-  state_ = kFreshState;
-  if (step_ > 0) {
+  if (!assignment_.from_memory()) state_ = kFreshState;
+  if (step_ > 0 && !assignment_.from_memory()) {
     const auto store =
         CheckpointsOfRun(worker_->parts().coordinator->worker_env(), assignment_.run_dir());
     const auto load = [&]() -> absl::Status {
@@ -120,6 +140,7 @@ void SimEpoch::LoadState() {
                   /*permanent=*/false);
     }
   }
+  loaded_ = true;
   if (assignment_.rank() == 0) Publish();
   if (rendezvous_) JoinGroup();
 }
@@ -146,7 +167,7 @@ void SimEpoch::Publish() {
 }
 
 void SimEpoch::RendezvousKnown() {
-  if (std::exchange(rendezvous_, true) || state_ == 0) return;
+  if (std::exchange(rendezvous_, true) || !loaded_) return;
   JoinGroup();
 }
 
@@ -155,39 +176,82 @@ void SimEpoch::JoinGroup() {
   group_ = worker_->parts().groups->Find(assignment_.run_id(), assignment_.epoch(),
                                          assignment_.world_size(),
                                          absl::Milliseconds(assignment_.collective_timeout_ms()));
-  group_->Arrive(assignment_.rank(), worker_->shared_from_this(), nullptr,
+  RankStep own;
+  own.step = step_;
+  own.state = state_;
+  own.reports = std::make_shared<v1::ReportRequest>(recent_);
+  group_->Arrive(assignment_.rank(), worker_->shared_from_this(),
+                 assignment_.from_memory() ? &own : nullptr,
                  [self = shared_from_this()](const absl::Status& status) {
                    if (self->ended_ || self->cancelled_) return;
                    if (!status.ok()) return self->GroupBroken(status);
+                   if (self->assignment_.from_memory() && !self->StartFromMemory()) return;
+                   self->state_of_ = self->assignment_.epoch();
                    self->TakePlan();
                  });
 }
 
-// --- plans --------------------------------------------------------------------------------------
-
-void SimEpoch::Prefetch(int64_t from) {
-  if (asked_ == from) return;
-  asked_ = from;
-  answer_.reset();
-  Ask(from, kFirstPause);
+// Who has the state keeps it, the others get it, all compare.
+bool SimEpoch::StartFromMemory() {
+  const RankStep& root = group_->began_with(assignment_.state_rank());
+  if (root.state == 0) {
+    Fail(absl::StrCat("rank ", assignment_.state_rank(), " does not hold the state after ", step_,
+                      " steps"),
+         /*permanent=*/false);
+    return false;
+  }
+  for (int rank = 0; rank < assignment_.world_size(); ++rank) {
+    const RankStep& other = group_->began_with(rank);
+    if (other.state == 0 || other.state == root.state) continue;
+    world()->Break(absl::StrCat("states of one step and epoch are equal, but those after ", step_,
+                                " steps in the memory of ranks ", assignment_.state_rank(), " and ",
+                                rank, " of run ", assignment_.run_id(), " differ"));
+    return false;
+  }
+  state_ = root.state;
+  recent_ = *root.reports;
+  if (assignment_.rank() == 0) {  // whoever reported until now may be gone
+    pending_.mutable_steps()->MergeFrom(recent_.steps());
+    pending_.mutable_evaluations()->MergeFrom(recent_.evaluations());
+  }
+  return true;
 }
 
-void SimEpoch::Ask(int64_t from, absl::Duration pause) {
+// --- plans --------------------------------------------------------------------------------------
+
+void SimEpoch::Prefetch(int64_t from, bool yielded) {
+  if (asked_ == std::pair(from, yielded)) return;
+  asked_ = {from, yielded};
+  asked_at_ = world()->now();
+  answer_.reset();
+  Ask(from, yielded, kFirstPause);
+}
+
+void SimEpoch::Ask(int64_t from, bool yielded, absl::Duration pause) {
   auto request = std::make_shared<v1::NextPlanRequest>(Make<v1::NextPlanRequest>());
   request->set_rank(assignment_.rank());
   request->set_from_step(from);
+  request->set_yielded(yielded);
   worker_->Call<v1::NextPlanResponse>(
       [request, worker = worker_](Coordinator* c) {
         absl::StatusOr<v1::NextPlanResponse> response = c->NextPlan(*request);
         worker->parts().on_plan(*request, response);
         return response;
       },
-      [self = shared_from_this(), from,
+      [self = shared_from_this(), from, yielded,
        pause](const absl::StatusOr<v1::NextPlanResponse>& response) {
-        if (self->ended_ || self->cancelled_ || self->failed_ || self->asked_ != from) return;
+        if (self->ended_ || self->cancelled_ || self->failed_ ||
+            self->asked_ != std::pair(from, yielded))
+          return;
         if (absl::IsAborted(response.status())) return self->Cancel();
         if (absl::IsUnavailable(response.status()))
-          return self->Later(pause, [self, from, pause] { self->Ask(from, Longer(pause)); });
+          return self->Later(
+              pause, [self, from, yielded, pause] { self->Ask(from, yielded, Longer(pause)); });
+        if (yielded && absl::IsInvalidArgument(response.status())) {
+          self->world()->Break(absl::StrCat("a plan is cut where all ranks stopped, but ",
+                                            self->worker_->name(), " was told ",
+                                            response.status().message()));
+        }
         if (!response.ok()) {
           return self->Fail(absl::StrCat("asking for a plan from step ", from, ": ",
                                          response.status().ToString()),
@@ -195,8 +259,10 @@ void SimEpoch::Ask(int64_t from, absl::Duration pause) {
         }
         if (response->has_wait()) {
           return self->Later(absl::Milliseconds(response->wait().retry_after_ms()),
-                             [self, from] { self->Ask(from, kFirstPause); });
+                             [self, from, yielded] { self->Ask(from, yielded, kFirstPause); });
         }
+        self->waited_ = self->world()->now() - *self->asked_at_;
+        self->asked_at_.reset();
         self->answer_ = *response;
         if (self->wants_plan_) self->TakePlan();
       });
@@ -206,9 +272,9 @@ void SimEpoch::TakePlan() {
   stage_ = "waiting";
   wants_plan_ = true;
   if (!writer_failure_.ok()) return Fail(writer_failure_.ToString(), false);
-  Prefetch(step_);
+  Prefetch(step_, yielded_);
   if (!answer_.has_value()) return;
-  wants_plan_ = false;
+  wants_plan_ = yielded_ = false;
   asked_.reset();
   const v1::NextPlanResponse answer = *std::exchange(answer_, std::nullopt);
   if (answer.has_done()) {
@@ -216,8 +282,13 @@ void SimEpoch::TakePlan() {
     return LeaveDone();
   }
   plan_ = answer.plan();
+  total_steps_ = plan_->learning_rate().total_steps();
   world()->Note(worker_->name(), " has the plan ", plan_->first_step(), " to ", plan_->end_step());
-  NextStep();
+  if (plan_->first_step() != step_ || plan_->end_step() <= step_)
+    return world()->Break(absl::StrCat("a plan is of the steps that are asked for, but from step ",
+                                       step_, " that of ", plan_->first_step(), " to ",
+                                       plan_->end_step(), " was handed out"));
+  DoDueWork([this] { NextStep(); });  // left by an earlier epoch
 }
 
 // --- steps --------------------------------------------------------------------------------------
@@ -228,6 +299,7 @@ void SimEpoch::NextStep() {
   stage_ = "training";
   RankStep at = StepOf(*plan_, step_, assignment_.rank());
   at.state = state_;
+  at.yields = yield_wished_ || worker_->draining();
   const Misdeed misdeed = worker_->parts().misdeed;
   if (misdeed == Misdeed::kSkipsSamples && step_ == 3) at.inputs.first_slot += 1;
   if (misdeed == Misdeed::kOtherRate && step_ == 3) at.inputs.learning_rate *= 1.01;
@@ -246,40 +318,59 @@ void SimEpoch::StepDone(const RankStep& at, const absl::Status& status) {
   if (!status.ok()) return GroupBroken(status);
   state_ = simulation::AfterStep(state_, at.step, at.inputs);
   ++step_;
-  if (assignment_.rank() == 0) {
-    v1::StepMetrics* m = pending_.add_steps();
-    m->set_step(step_);
-    m->set_loss(Oracle::Loss(state_));
-    m->set_learning_rate(at.inputs.learning_rate);
-    m->set_step_seconds(worker_->seconds_per_step());
-    m->set_tokens(at.inputs.slots * 128);
-  }
+  yielded_ = group_->yields() && step_ < total_steps_;
+  if (group_->yields()) yield_wished_ = false;
+  v1::StepMetrics m;
+  m.set_step(step_);
+  m.set_epoch(assignment_.epoch());
+  m.set_loss(Oracle::Loss(state_));
+  m.set_learning_rate(at.inputs.learning_rate);
+  m.set_step_seconds(worker_->seconds_per_step());
+  m.set_tokens(at.inputs.slots * 128);
+  *recent_.add_steps() = m;
+  if (assignment_.rank() == 0) *pending_.add_steps() = m;
   pending_.set_step(step_);
   pending_.add_log_lines()->set_line(absl::StrCat("step ", step_));
   const int64_t length = plan_->end_step() - plan_->first_step();
-  if (step_ >= plan_->end_step() - std::max<int64_t>(1, length / 4)) Prefetch(plan_->end_step());
-  const auto& due = plan_->evaluate_at();
-  if (std::find(due.begin(), due.end(), step_) == due.end()) return AfterStep();
-  Later(world()->Between(absl::Milliseconds(10), absl::Milliseconds(300)), [this] {
-    if (assignment_.rank() == 0) {
-      for (const char* source : {"text", "code"}) {
-        v1::EvaluationPoint* e = pending_.add_evaluations();
-        e->set_step(step_);
-        e->set_source(source);
-        e->set_weights("averaged");
-        e->set_loss(Oracle::Loss(state_));
-        e->set_tokens(1000);
-      }
-    }
-    AfterStep();
+  if (!yielded_ && step_ >= plan_->end_step() - std::max<int64_t>(1, length / 4))
+    Prefetch(plan_->end_step(), false);
+  DoDueWork([this] {
+    if (!yielded_) return NextStep();
+    world()->Note(worker_->name(), " yields at step ", step_);
+    TakePlan();
   });
 }
 
-void SimEpoch::AfterStep() {
-  for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
-    if (order.step() == step_) return StartCheckpoint(order, [this] { NextStep(); });
+// What the plan orders at the step that is done: to be evaluated, then to be saved.
+void SimEpoch::DoDueWork(std::function<void()> then) {
+  const auto save = [this, then = std::move(then)] {
+    for (const v1::CheckpointOrder& order : plan_->checkpoints()) {
+      if (order.step() == step_) return StartCheckpoint(order, then);
+    }
+    then();
+  };
+  const auto& due = plan_->evaluate_at();
+  const bool evaluated =
+      std::any_of(recent_.evaluations().begin(), recent_.evaluations().end(),
+                  [&](const v1::EvaluationPoint& e) { return e.step() == step_; });
+  if (evaluated || std::find(due.begin(), due.end(), step_) == due.end()) return save();
+  Later(world()->Between(absl::Milliseconds(10), absl::Milliseconds(300)), [this, save] {
+    Evaluate();
+    save();
+  });
+}
+
+void SimEpoch::Evaluate() {
+  for (const char* source : {"text", "code"}) {
+    v1::EvaluationPoint e;
+    e.set_step(step_);
+    e.set_source(source);
+    e.set_weights("averaged");
+    e.set_loss(Oracle::Loss(state_));
+    e.set_tokens(1000);
+    *recent_.add_evaluations() = e;
+    if (assignment_.rank() == 0) *pending_.add_evaluations() = e;
   }
-  NextStep();
 }
 
 // A peer that died ends the epoch for everybody; the coordinator knows it from the peer's stream.
@@ -357,6 +448,7 @@ void SimEpoch::AwaitDelivered(absl::Duration limit, std::function<void()> then) 
 
 void SimEpoch::WaitWriter(std::function<void()> then) {
   if (!writing_) return then();
+  await_writer_since_ = world()->now();
   await_writer_.push_back(std::move(then));
 }
 
@@ -459,6 +551,7 @@ void SimEpoch::LeaveDone() {
 
 void SimEpoch::Fail(const std::string& failure, bool permanent) {
   if (ended_ || cancelled_ || std::exchange(failed_, true)) return;
+  hopeless_ = permanent;
   world()->Note(worker_->name(), " fails epoch ", assignment_.epoch(), " of ", assignment_.run_id(),
                 ": ", failure);
   AwaitDelivered(kFarewell / 2, [this, failure, permanent] {

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,11 +20,16 @@ namespace tritter::simulation {
 
 class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
  public:
-  SimEpoch(SimWorker* worker, const v1::Assignment& assignment);
+  // `held`: what the worker has in memory; kept where the epoch begins with it.
+  SimEpoch(SimWorker* worker, const v1::Assignment& assignment, std::optional<Held> held);
 
   void Start();
   void RendezvousKnown();
-  void Cancel();  // ended from outside
+  void Yield() { yield_wished_ = true; }  // stop after a step, all together, and ask
+  void Cancel();                          // ended from outside
+  std::optional<Held> TakeState();        // once it has ended
+  // How long it waits, or has waited last, for a plan or for its last checkpoint to be committed.
+  absl::Duration unanswered_for() const;
   void Fail(const std::string& failure, bool permanent);
   void ProcessDied();
   void Then(std::function<void()> next) { next_ = std::move(next); }  // once it has ended
@@ -42,14 +49,16 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   void LoadState();
   void Publish();
   void JoinGroup();
+  bool StartFromMemory();
   // plans
-  void Prefetch(int64_t from);
-  void Ask(int64_t from, absl::Duration pause);
+  void Prefetch(int64_t from, bool yielded);
+  void Ask(int64_t from, bool yielded, absl::Duration pause);
   void TakePlan();
   // steps
   void NextStep();
   void StepDone(const RankStep& step, const absl::Status& status);
-  void AfterStep();
+  void DoDueWork(std::function<void()> then);
+  void Evaluate();
   void GroupBroken(const absl::Status& status);
   // reports
   void ReportLoop();
@@ -81,9 +90,16 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   int64_t step_ = 0;
   uint64_t state_ = 0;
   std::optional<v1::Plan> plan_;
-  std::optional<int64_t> asked_;
+  int64_t total_steps_ = std::numeric_limits<int64_t>::max();  // of the run; a plan says
+  std::optional<std::pair<int64_t, bool>> asked_;              // from which step, yielded
+  std::optional<absl::Duration> asked_at_;                     // and it is not answered
   std::optional<v1::NextPlanResponse> answer_;
-  bool wants_plan_ = false;
+  absl::Duration waited_;  // for the newest answer
+  bool wants_plan_ = false, yield_wished_ = false, yielded_ = false;
+
+  uint64_t state_of_ = 0;     // the epoch that made sure of the state, 0: there is none yet
+  v1::ReportRequest recent_;  // of all steps until now
+  bool loaded_ = false, hopeless_ = false;
 
   v1::ReportRequest pending_;
   std::shared_ptr<v1::ReportRequest> sending_;
@@ -92,6 +108,7 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   bool writing_ = false;
   absl::Status writer_failure_;
   std::vector<std::function<void()>> await_writer_;
+  absl::Duration await_writer_since_;
 };
 
 }  // namespace tritter::simulation

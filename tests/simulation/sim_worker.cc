@@ -100,7 +100,16 @@ v1::Heartbeat SimWorker::MakeHeartbeat() const {
   h.set_state(draining_ ? "draining" : "idle");
   h.set_draining(draining_);
   if (epoch_ != nullptr) epoch_->Describe(&h);
+  if (held_.has_value()) {
+    h.mutable_held()->set_run_id(held_->run);
+    h.mutable_held()->set_epoch(held_->epoch);
+    h.mutable_held()->set_step(held_->step);
+  }
   return h;
+}
+
+absl::Duration SimWorker::unanswered_for() const {
+  return epoch_ == nullptr ? absl::ZeroDuration() : epoch_->unanswered_for();
 }
 
 void SimWorker::StreamEnded(const absl::Status& status) {
@@ -174,6 +183,11 @@ void SimWorker::Take(const v1::Command& command) {
     if (epoch_ != nullptr && epoch_->Is(r.run_id(), r.epoch())) epoch_->RendezvousKnown();
     return;
   }
+  if (command.has_yield()) {
+    const v1::Yield& y = command.yield();
+    if (epoch_ != nullptr && epoch_->Is(y.run_id(), y.epoch())) epoch_->Yield();
+    return;
+  }
   if (!command.has_assignment()) return;
   const v1::Assignment& a = command.assignment();
   uint64_t& newest = newest_epoch_[a.run_id()];
@@ -184,8 +198,9 @@ void SimWorker::Take(const v1::Command& command) {
     // The session's thread waits until the epoch before has been left.
     self->parts_.world->Note(self->name_, " joins epoch ", a.epoch(), " of ", a.run_id(),
                              " as rank ", a.rank(), " of ", a.world_size(), " from step ",
-                             a.start_step());
-    self->epoch_ = std::make_shared<SimEpoch>(self.get(), a);
+                             a.start_step(), a.from_memory() ? " in memory" : "");
+    self->epoch_ =
+        std::make_shared<SimEpoch>(self.get(), a, std::exchange(self->held_, std::nullopt));
     self->epoch_->Start();
     self->Nudge();
   };
@@ -196,6 +211,8 @@ void SimWorker::Take(const v1::Command& command) {
 void SimWorker::EpochEnded(SimEpoch* epoch) {
   if (epoch_.get() != epoch) return;
   const std::function<void()> next = epoch->next();
+  held_ = epoch->TakeState();
+  if (held_.has_value()) parts_.on_held(*held_);
   epoch_ = nullptr;
   if (next) return next();
   if (draining_) return Die(/*restarts=*/true);

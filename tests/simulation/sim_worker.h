@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,15 @@
 namespace tritter::simulation {
 
 class SimEpoch;
+
+// A state of training that outlives its epoch in memory.
+struct Held {
+  std::string run;
+  uint64_t epoch = 0;  // that trained it or compared it with the others
+  int64_t step = 0;
+  uint64_t state = 0;
+  v1::ReportRequest reports;  // of the steps until then, told or not
+};
 
 // What a simulated worker does against its contract, to see whether somebody notices.
 enum class Misdeed { kNone, kSkipsSamples, kOtherRate, kTrainsAgain };
@@ -30,6 +40,7 @@ struct WorkerParts {
   // Sees every answer to NextPlan.
   std::function<void(const v1::NextPlanRequest&, const absl::StatusOr<v1::NextPlanResponse>&)>
       on_plan;
+  std::function<void(const Held&)> on_held;
 };
 
 class SimWorker : public Process, public std::enable_shared_from_this<SimWorker> {
@@ -62,6 +73,8 @@ class SimWorker : public Process, public std::enable_shared_from_this<SimWorker>
   double seconds_per_step() const { return seconds_per_step_; }
   double hangs() const { return hangs_; }
   const WorkerParts& parts() const { return parts_; }
+  // How long it has waited for the coordinator, in an epoch: see SimEpoch.
+  absl::Duration unanswered_for() const;
   v1::WorkerIdentity Identity() const;
 
   // A call of WorkerService: `answer` gets the response or what came instead, as
@@ -107,6 +120,7 @@ class SimWorker : public Process, public std::enable_shared_from_this<SimWorker>
   uint64_t turn_ = 0;  // counts the streams
   std::map<std::string, uint64_t> newest_epoch_;
   std::shared_ptr<SimEpoch> epoch_;
+  std::optional<Held> held_;
 };
 
 }  // namespace tritter::simulation

@@ -116,10 +116,18 @@ Simulation::Simulation(uint64_t seed, const SimulationOptions& options)
           TamperOf(options.sabotage)),
       invariants_(&world_, host_.disk()),
       network_(&world_, &host_, FaultsOfNetwork(), hosts_ + 1),
-      groups_(&world_, &network_,
-              [this](const std::string& run, uint64_t epoch, const std::vector<RankStep>& ranks) {
-                invariants_.OnStep(run, epoch, ranks);
-              }),
+      groups_(
+          &world_, &network_,
+          [this](const std::string& run, uint64_t epoch, const std::vector<RankStep>& ranks) {
+            invariants_.OnStep(run, epoch, ranks);
+          },
+          [this](const std::string& run, absl::Duration timeout,
+                 const std::vector<std::shared_ptr<Process>>& absent) {
+            for (const std::shared_ptr<Process>& process : absent) {
+              const auto* worker = dynamic_cast<const SimWorker*>(process.get());
+              if (worker->unanswered_for() > 0.5 * timeout) return invariants_.OnUnanswered(run);
+            }
+          }),
       seconds_per_step_(world_.Between(0.05, 0.6)),
       hangs_(world_.Chance(0.2) ? 0.1 : 0.0),
       between_mishaps_(absl::Seconds(world_.Between(0.7, 10.0))),
@@ -185,10 +193,12 @@ void Simulation::StartWorker(int host) {
                     .coordinator = &host_,
                     .groups = &groups_,
                     .misdeed = MisdeedOf(options_.sabotage),
-                    .on_plan = [this](const v1::NextPlanRequest& request,
-                                      const absl::StatusOr<v1::NextPlanResponse>& response) {
-                      invariants_.OnPlan(request, response);
-                    }};
+                    .on_plan =
+                        [this](const v1::NextPlanRequest& request,
+                               const absl::StatusOr<v1::NextPlanResponse>& response) {
+                          invariants_.OnPlan(request, response);
+                        },
+                    .on_held = [this](const Held& held) { invariants_.OnHeld(held); }};
   auto worker = std::make_shared<SimWorker>(parts, host, absl::StrCat("w-", host), world_.Bits(),
                                             seconds_per_step_ * world_.Between(0.9, 1.1), hangs_);
   worker->on_end = [this, host](bool restarts) {
@@ -449,9 +459,12 @@ SimulationResult Simulation::Run() {
                               " ago and every run ends", WhatIsLeft()));
   }
   if (!world_.broken().has_value()) invariants_.CheckEnds(host_.store());
-  if (!world_.broken().has_value() && weather_ != Weather::kStorm && invariants_.epochs_lost() > 0)
-    world_.Break(absl::StrCat("no epoch is lost when nobody dies, but ", invariants_.epochs_lost(),
-                              " were"));
+  // A group of which somebody waits for the coordinator about as long as a collective waits gives
+  // up.
+  const int64_t lost = invariants_.epochs_lost();
+  if (!world_.broken().has_value() && weather_ != Weather::kStorm &&
+      lost > invariants_.epochs_unanswered())
+    world_.Break(absl::StrCat("no epoch is lost when nobody dies, but ", lost, " were"));
   SimulationResult out;
   out.broken = world_.broken().value_or("");
   out.trace = world_.trace();

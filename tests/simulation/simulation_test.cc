@@ -109,7 +109,11 @@ INSTANTIATE_TEST_SUITE_P(Simulation, NamedSeedTest,
                                          NamedSeed{"EpochStoredButNotConfirmedLivedOn", 58},
                                          NamedSeed{"PreemptedEpochLostWithTheCoordinator", 3},
                                          NamedSeed{"EndThatTheStoreRefusedForgotten", 479},
-                                         NamedSeed{"DoneMemberJoinedAnotherRun", 2685}),
+                                         NamedSeed{"DoneMemberJoinedAnotherRun", 2685},
+                                         NamedSeed{"CompletedRunBecameExportingAgain", 1618},
+                                         NamedSeed{"DoneMemberDiedWithItsShare", 2021},
+                                         NamedSeed{"AdoptedCheckpointCommittedOnceMore", 12876},
+                                         NamedSeed{"AdoptedCheckpointLostWithThePower", 12628}),
                          [](const auto& info) { return info.param.name; });
 
 struct SabotageCase {
