@@ -179,7 +179,9 @@ std::unique_ptr<CheckpointStore> Coordinator::CheckpointsOf(const RunEntry& run)
 absl::Status Coordinator::RecoverFolders(RunEntry* run) {
   std::set<int64_t> recorded;
   for (const v1::Checkpoint& c : run->checkpoints) recorded.insert(c.step());
-  const std::string live = run->epoch.has_value() ? AttemptName(run->epoch->record.epoch) : "";
+  // Of the live epoch, or of one that is formed from memory while the lock is given up.
+  const std::string live =
+      AttemptName(run->epoch.has_value() ? run->epoch->record.epoch : run->record.epoch + 1);
   const std::unique_ptr<CheckpointStore> store = CheckpointsOf(*run);
   const std::string id = run->record.run_id;
   absl::StatusOr<RecoveredCheckpoints> found =

@@ -346,6 +346,22 @@ TEST_F(EpochsTest, ADamagedCheckpointIsSkippedAndNamed) {
   ExpectWholeCurve(id, 100);
 }
 
+// Its checkpoints may still be tidied when the next epoch, formed from memory, writes already.
+TEST_F(EpochsTest, TidyingSparesWhatTheNextEpochWrites) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  const std::string folder = Get(id).run_dir() + "/checkpoints/step-00000060.tmp-";
+  for (const char* attempt : {"e1", "e2"}) {
+    ASSERT_OK(env_.CreateDirs(folder + attempt));
+    ASSERT_OK(WriteFileAtomically(&env_, absl::StrCat(folder, attempt, "/share"), "x"));
+  }
+  ASSERT_OK(w->Fail("out of memory", false));
+  RoundsUntil([&] { return Get(id).epoch() == 2u; });
+  EXPECT_FALSE(env_.Exists(folder + "e1/share"));
+  EXPECT_TRUE(env_.Exists(folder + "e2/share"));
+}
+
 TEST_F(EpochsTest, ARunWhoseFolderIsNotMountedWaitsAndLosesNothing) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");
