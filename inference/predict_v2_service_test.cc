@@ -35,8 +35,10 @@ class PredictV2ServiceTest : public ::testing::Test {
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
-    stub_ = GRPCInferenceService::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                                              grpc::InsecureChannelCredentials()));
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // the client takes 64 KiB before it reads
+    stub_ = GRPCInferenceService::NewStub(grpc::CreateCustomChannel(
+        "127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials(), arguments));
   }
   void TearDown() override {
     if (server_ != nullptr) server_->Shutdown();
@@ -243,9 +245,14 @@ TEST_F(PredictV2ServiceTest, DrainingIsNotReadyAndEndsIdleStreams) {
   grpc::ClientContext c1, c2, c3;
   auto idle = stub_->ModelStreamInfer(&c1);
   auto busy = stub_->ModelStreamInfer(&c2);
-  ASSERT_TRUE(busy->Write(Request({"x"}, 200)));
+  // Every part says the request's id, more than the client takes before it reads: the answer is
+  // under way until then.
+  inference::ModelInferRequest request = Request({"x"}, 200);
+  request.set_id(std::string(1 << 20, 'i'));
+  ASSERT_TRUE(busy->Write(request));
   inference::ModelStreamInferResponse part;
   ASSERT_TRUE(busy->Read(&part));
+  ASSERT_FALSE(part.infer_response().parameters().at("triton_final_response").bool_param());
   while (limit_.at_work() < 2) std::this_thread::yield();
   service_->StartDraining();
   EXPECT_FALSE(Ready("tiny"));
