@@ -103,13 +103,16 @@ std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms,
   Append(wide, {"INCARNATION", "LAST SEEN"}, &head);
   std::vector<Cells> rows;
   for (const v1::WorkerInfo& w : workers.workers()) {
+    // Of one that has not come back since the coordinator started only its name is known.
     Cells row = {w.name(),
                  w.state(),
-                 w.host(),
-                 w.device(),
-                 absl::StrCat(w.threads()),
+                 OrDash(w.host()),
+                 OrDash(w.device()),
+                 w.threads() > 0 ? absl::StrCat(w.threads()) : "-",
                  OrDash(w.run_id()),
-                 FormatSeconds(static_cast<double>(now_ms - w.last_seen_ms()) / 1e3)};
+                 w.last_seen_ms() > 0
+                     ? FormatSeconds(static_cast<double>(now_ms - w.last_seen_ms()) / 1e3)
+                     : "-"};
     Append(wide, {absl::StrFormat("%016x", w.incarnation()), FormatTimeMs(w.last_seen_ms())}, &row);
     rows.push_back(std::move(row));
   }
@@ -164,10 +167,14 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
   AppendField(&out, "project", run.project());
   AppendField(&out, "state", StateName(run.state()));
   AppendField(&out, "reason", run.reason());
-  if (!run.job().empty() && run.job() != "train") AppendField(&out, "job", run.job());
-  AppendField(
-      &out, "steps",
-      absl::StrCat(run.step(), " of ", run.total_steps(), ", committed ", run.committed_step()));
+  const bool trains = run.job().empty() || run.job() == "train";
+  if (trains) {
+    AppendField(
+        &out, "steps",
+        absl::StrCat(run.step(), " of ", run.total_steps(), ", committed ", run.committed_step()));
+  } else {
+    AppendField(&out, "job", run.job());
+  }
   if (run.has_last_metrics()) {
     AppendField(&out, "training",
                 absl::StrFormat("loss %.4f, gradient norm %.3g, learning rate %.3g",
@@ -185,7 +192,8 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
   if (run.eta_seconds() > 0) AppendField(&out, "time left", FormatSeconds(run.eta_seconds()));
   for (const v1::EvaluationPoint& e : run.last_evaluation())
     AppendField(&out, "held-out", EvaluationText(e));
-  AppendField(&out, "epoch", absl::StrCat(run.epoch(), ", ", run.epochs_lost(), " lost"));
+  if (trains)
+    AppendField(&out, "epoch", absl::StrCat(run.epoch(), ", ", run.epochs_lost(), " lost"));
   for (const v1::RunMember& m : run.members())
     AppendField(
         &out, "worker",

@@ -8,6 +8,7 @@
 namespace tritter {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -43,6 +44,24 @@ TEST(RunView, WideTablesHaveMoreColumns) {
   EXPECT_THAT(CheckpointsTable(checkpoints), Not(HasSubstr("1234567")));
 }
 
+TEST(RunView, OfAWorkerThatHasNotComeBackTheUnknownIsADash) {
+  v1::ListWorkersResponse workers;
+  v1::WorkerInfo* absent = workers.add_workers();
+  absent->set_name("worker-a");
+  absent->set_state("lost");
+  v1::WorkerInfo* known = workers.add_workers();
+  known->set_name("worker-b");
+  known->set_state("idle");
+  known->set_host("10.0.0.2");
+  known->set_device("cpu avx2 x1");
+  known->set_threads(8);
+  known->set_last_seen_ms(1'700'000'000'000);
+  EXPECT_EQ(WorkersTable(workers, 1'700'000'005'000),
+            "WORKER    STATE  HOST      DEVICE       THREADS  RUN  SEEN\n"
+            "worker-a  lost   -         -            -        -    -\n"
+            "worker-b  idle   10.0.0.2  cpu avx2 x1  8        -    5.0s\n");
+}
+
 TEST(RunView, DescribeTellsWhatMatters) {
   v1::ListCheckpointsResponse checkpoints;
   checkpoints.add_checkpoints()->set_path("/c/step-00000020");
@@ -59,6 +78,18 @@ TEST(RunView, DescribeTellsWhatMatters) {
         "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
+}
+
+TEST(RunView, AJobHasNeitherStepsNorEpochs) {
+  v1::Run run;
+  run.set_run_id("r-2");
+  run.set_job("serve");
+  EXPECT_THAT(DescribeRun(run, {}, {}), AllOf(HasSubstr("job:          serve\n"),
+                                              Not(HasSubstr("steps:")), Not(HasSubstr("epoch:"))));
+  run.set_job("train");
+  EXPECT_THAT(DescribeRun(run, {}, {}),
+              AllOf(Not(HasSubstr("job:")), HasSubstr("steps:        0 of 0, committed 0\n"),
+                    HasSubstr("epoch:        0, 0 lost\n")));
 }
 
 TEST(RunView, DescribeSaysWhatTheTimeOfAStepGoesInto) {
