@@ -60,10 +60,10 @@ absl::Status CheckServerAddress(absl::string_view flag, const std::string& addre
                    s.flag_prefix, "insecure on a network that you trust"));
 }
 
-TokenSource::TokenSource(Env* env, Clock* clock, const ClientSecurity& security)
+BearerToken::BearerToken(Env* env, Clock* clock, const ClientSecurity& security)
     : env_(env), clock_(clock), file_(security.token_file), token_(security.token) {}
 
-std::string TokenSource::Authorization() {
+std::string BearerToken::Authorization() {
   MutexLock lock(&mu_);
   const absl::Duration now = clock_->Monotonic();
   if (!file_.empty() && now - looked_at_ >= kLookAgain) {

@@ -39,9 +39,9 @@ absl::Status CheckServerAddress(absl::string_view flag, const std::string& addre
 
 // The token as it is now: its file is read again when it has changed, a second later at the latest;
 // one that cannot be read changes nothing. Thread-safe.
-class TokenSource {
+class BearerToken {
  public:
-  TokenSource(Env* env, Clock* clock, const ClientSecurity& security);
+  BearerToken(Env* env, Clock* clock, const ClientSecurity& security);
   // "Bearer …"; empty: there is none.
   std::string Authorization();
 

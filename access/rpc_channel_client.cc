@@ -16,7 +16,7 @@ constexpr unsigned kLookEverySeconds = 1;
 
 class AddToken final : public grpc::experimental::Interceptor {
  public:
-  explicit AddToken(TokenSource* token) : token_(token) {}
+  explicit AddToken(BearerToken* token) : token_(token) {}
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(
             grpc::experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
@@ -28,7 +28,7 @@ class AddToken final : public grpc::experimental::Interceptor {
   }
 
  private:
-  TokenSource* const token_;
+  BearerToken* const token_;
 };
 
 class AddTokenFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
@@ -41,7 +41,7 @@ class AddTokenFactory final : public grpc::experimental::ClientInterceptorFactor
   }
 
  private:
-  TokenSource token_;
+  BearerToken token_;
 };
 
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const ClientSecurity& s) {

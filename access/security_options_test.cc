@@ -131,13 +131,13 @@ TEST(ClientSecurity, ChecksItsFiles) {
   EXPECT_FALSE(CheckClientSecurity(&env, s, now).ok());
 }
 
-TEST(TokenSource, FollowsItsFileAndOutlivesIt) {
+TEST(BearerToken, FollowsItsFileAndOutlivesIt) {
   MemoryEnv env;
   FakeClock clock;
   ASSERT_OK(WriteFileAtomically(&env, "/token", std::string(kToken) + "\n"));
   ClientSecurity s;
   s.token_file = "/token";
-  TokenSource source(&env, &clock, s);
+  BearerToken source(&env, &clock, s);
   EXPECT_EQ(source.Authorization(), absl::StrCat("Bearer ", kToken));
   ASSERT_OK(WriteFileAtomically(&env, "/token", "the-next-token-of-the-worker\n"));
   clock.Advance(absl::Seconds(1));
