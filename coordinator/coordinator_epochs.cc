@@ -141,13 +141,15 @@ void Coordinator::CheckEpoch(RunEntry* run) {
   if (run->epoch->all_left()) return EndEpoch(run, {.clean = true});
   if (!run->epoch->complaint.has_value()) return;
   const Complaint& complaint = *run->epoch->complaint;
-  bool detached = false;  // a member may be about to be lost: then that is the cause
+  // A member may be about to be lost: then that is the cause.
+  bool detached = false, awaited = false;
   for (const MemberRecord& member : run->epoch->record.members) {
     const WorkerEntry* worker = workers_.Find(member.worker);
     detached = detached || worker == nullptr || worker->session == 0;
+    awaited = awaited || (worker != nullptr && worker->awaited);
   }
   const absl::Duration waited = clock_->Monotonic() - complaint.at;
-  if (!complaint.permanent && waited < options_.liveness.blame_window) return;
+  if (!complaint.permanent && (awaited || waited < options_.liveness.blame_window)) return;
   if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) return;
   run->lost_member = false;
   EndEpoch(run, {.permanent = complaint.permanent,
@@ -614,6 +616,7 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   constexpr absl::Duration kLookAgain = absl::Seconds(5);
   std::vector<v1::Checkpoint> checkpoints;
   std::unique_ptr<CheckpointStore> store;
+  uint64_t newest_epoch = 0;
   const auto wait = [&](RunEntry* run, Wait obstacle) REQUIRES(mu_) {
     const RunTurn turn = TurnOf(run);
     if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
@@ -630,6 +633,7 @@ void Coordinator::ChooseResume(const std::string& run_id) {
       return;
     }
     checkpoints = run.checkpoints;
+    newest_epoch = run.record.epoch;
     store = CheckpointsOf(run);
   }
   std::vector<CheckedCheckpoint> checked;
@@ -640,10 +644,13 @@ void Coordinator::ChooseResume(const std::string& run_id) {
   ResumeDecision decision = DecideResume(checked);
   MutexLock lock(&mu_);
   RunEntry& run = runs_.at(run_id);
+  // An epoch was formed from memory meanwhile, or the last one's checkpoint was committed: what was
+  // read is not the newest any more.
+  const int64_t read = checkpoints.empty() ? 0 : checkpoints.back().step();
+  if (run.record.epoch != newest_epoch || run.committed_step() != read) return;
   if (decision.wait) return wait(&run, {decision.cause, std::move(decision.reason)});
   run.obstacle = {};
-  if (!run.epoch.has_value())
-    run.resume = std::move(decision);  // else formed from memory meanwhile
+  run.resume = std::move(decision);
 }
 
 void Coordinator::Place() {

@@ -346,6 +346,27 @@ TEST_F(EpochsTest, ADamagedCheckpointIsSkippedAndNamed) {
   ExpectWholeCurve(id, 100);
 }
 
+// The coordinator and a worker end together: who is left hears of a broken connection first.
+TEST_F(EpochsTest, AfterARestartTheMemberThatIsMissedIsBlamedAndNotWhoSaysSo) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  b->Kill();
+  Start();
+  ASSERT_OK(a->Connect());
+  ASSERT_OK(a->Fail("all-reduce: connection reset by peer", false));
+  for (int i = 0; i < 40 && Get(id).epochs_lost() == 0; ++i) {
+    clock_.Advance(absl::Milliseconds(200));
+    a->Act();
+    coordinator_->Tick();
+  }
+  ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 10));
+  ASSERT_GT(epochs.epochs_size(), 0);
+  EXPECT_THAT(epochs.epochs(0).end_reason(),
+              HasSubstr("w-1 lost: did not come back within 5 s of the coordinator's restart"));
+}
+
 // Its checkpoints may still be tidied when the next epoch, formed from memory, writes already.
 TEST_F(EpochsTest, TidyingSparesWhatTheNextEpochWrites) {
   const std::string id = Submit(RunYaml("run", 100, 1));

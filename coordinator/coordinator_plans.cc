@@ -401,6 +401,9 @@ void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntr
                                ") failed: ", ShowableUtf8(request.failure(), kMaxFailureBytes)),
                   request.failure_is_permanent(), clock_->Monotonic()};
   }
+  for (const MemberRecord& member : epoch->record.members) {
+    if (WorkerEntry* other = workers_.Find(member.worker); other != nullptr) workers_.Miss(other);
+  }
   kicked_ = true;
   wake_.NotifyAll();
 }

@@ -86,7 +86,8 @@ TEST_F(WaitingTest, TooFewWorkers) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   AddWorker("w");
   Rounds(1);
-  ExpectWaits(id, "too_few_workers", "needs 2 workers, 1 healthy");
+  ExpectWaits(id, "too_few_workers",
+              "needs 2 workers, 1 healthy; 1 is known in all: start more, or lower workers.min");
   EXPECT_THAT(Metrics(), testing::Not(HasSubstr("no_workers"))) << "it never waited for that";
   AddWorker("v");
   RoundsUntil([&] { return Get(id).step() > 0; });

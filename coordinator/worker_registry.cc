@@ -80,13 +80,15 @@ uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink
   worker->session = next_session_++;
   by_session_[worker->session] = worker;
   worker->sink = std::move(sink);
-  worker->awaited = false;
+  worker->awaited = worker->missed = false;
   if (worker->lost) worker->standing_since = now;
   worker->lost = false;
   worker->last_heartbeat = now;
   worker->last_seen_ms = now_ms;
   return worker->session;
 }
+
+void WorkerRegistry::Miss(WorkerEntry* worker) { worker->missed = worker->awaited; }
 
 void WorkerRegistry::Detach(WorkerEntry* worker, absl::Duration now) {
   by_session_.erase(worker->session);
@@ -142,13 +144,14 @@ std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now,
     Liveness liveness;
     liveness.attached = worker.session != 0;
     liveness.awaited = worker.awaited;
+    liveness.missed = worker.missed;
     if (!liveness.attached) liveness.detached_for = now - worker.detached_at;
     liveness.silent_for = now - worker.last_heartbeat;
     liveness.awaited_for = now - worker.started;
     std::optional<Loss> loss = DecideLoss(liveness, options);
     if (!loss.has_value()) continue;
     worker.lost = true;
-    worker.awaited = false;
+    worker.awaited = worker.missed = false;
     worker.lost_kind = loss->kind;
     worker.lost_why = std::move(loss->why);
     worker.standing_since = now;

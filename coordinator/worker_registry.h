@@ -35,6 +35,7 @@ struct WorkerEntry {
   uint64_t session = 0;  // 0: none is open
   std::shared_ptr<CommandSink> sink;
   bool awaited = false;  // member of a live epoch that has not come back since the start
+  bool missed = false;   // Liveness::missed
   bool lost = false;
   std::string lost_kind, lost_why;  // Loss
   absl::Duration started, detached_at, last_heartbeat, standing_since;
@@ -64,6 +65,8 @@ class WorkerRegistry {
 
   uint64_t Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now,
                   int64_t now_ms);
+  // Another member of its epoch says that the group is broken.
+  void Miss(WorkerEntry* worker);
   void Detach(WorkerEntry* worker, absl::Duration now);
   void Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, absl::Duration now,
             int64_t now_ms);

@@ -26,7 +26,7 @@ double ProjectShares::LoadOf(const std::string& project) const {
   return static_cast<double>(UsedBy(project, *this)) / WeightOf(project);
 }
 
-FairQueue::FairQueue(absl::Span<const QueuedRun> runs, ProjectShares shares)
+ProjectQueue::ProjectQueue(absl::Span<const QueuedRun> runs, ProjectShares shares)
     : runs_(runs), shares_(std::move(shares)) {
   for (size_t i = 0; i < runs.size(); ++i) left_[runs[i].project].push_back(static_cast<int>(i));
   for (auto& [project, indices] : left_) {
@@ -35,17 +35,17 @@ FairQueue::FairQueue(absl::Span<const QueuedRun> runs, ProjectShares shares)
   }
 }
 
-FairQueue::Head FairQueue::HeadOf(int run) const {
+ProjectQueue::Head ProjectQueue::HeadOf(int run) const {
   const QueuedRun& r = runs_[run];
   return {-r.priority, shares_.LoadOf(r.project), r.created_ms, r.run_id, run};
 }
 
-void FairQueue::Add(const std::string& project) {
+void ProjectQueue::Add(const std::string& project) {
   const std::vector<int>& left = left_.at(project);
   if (!left.empty()) heads_.insert(HeadOf(left.back()));
 }
 
-int FairQueue::Next() {
+int ProjectQueue::Next() {
   const int run = std::get<4>(*heads_.begin());
   heads_.erase(heads_.begin());
   left_.at(runs_[run].project).pop_back();
@@ -53,7 +53,7 @@ int FairQueue::Next() {
   return run;
 }
 
-void FairQueue::Take(int run, int64_t workers) {
+void ProjectQueue::Take(int run, int64_t workers) {
   const std::string& project = runs_[run].project;
   const std::vector<int>& left = left_.at(project);
   if (!left.empty()) heads_.erase(HeadOf(left.back()));

@@ -30,10 +30,10 @@ struct QueuedRun {
 };
 
 // Runs one after the other: by priority, then from the project of the least load, then by age.
-class FairQueue {
+class ProjectQueue {
  public:
   // `runs` outlive it.
-  FairQueue(absl::Span<const QueuedRun> runs, ProjectShares shares);
+  ProjectQueue(absl::Span<const QueuedRun> runs, ProjectShares shares);
   bool empty() const { return heads_.empty(); }
   // Index of the run that is served next; it leaves the queue.
   int Next();

@@ -10,7 +10,7 @@ namespace {
 using testing::ElementsAre;
 
 std::vector<int> Order(const std::vector<QueuedRun>& runs, const ProjectShares& shares = {}) {
-  FairQueue queue(runs, shares);
+  ProjectQueue queue(runs, shares);
   std::vector<int> out;
   while (!queue.empty()) {
     out.push_back(queue.Next());
@@ -19,12 +19,12 @@ std::vector<int> Order(const std::vector<QueuedRun>& runs, const ProjectShares& 
   return out;
 }
 
-TEST(FairQueue, PriorityThenAgeThenIdWithinAProject) {
+TEST(ProjectQueue, PriorityThenAgeThenIdWithinAProject) {
   EXPECT_THAT(Order({{"d", "p", 0, 5}, {"c", "p", 0, 3}, {"b", "p", 1, 9}, {"a", "p", 0, 5}}),
               ElementsAre(2, 1, 3, 0));
 }
 
-TEST(FairQueue, TheProjectOfTheLeastLoadIsServedFirst) {
+TEST(ProjectQueue, TheProjectOfTheLeastLoadIsServedFirst) {
   const std::vector<QueuedRun> runs = {
       {"a", "p", 0, 1}, {"b", "p", 0, 2}, {"c", "q", 0, 3}, {"d", "q", 0, 4}};
   struct Case {
@@ -41,20 +41,20 @@ TEST(FairQueue, TheProjectOfTheLeastLoadIsServedFirst) {
   for (const Case& c : cases) EXPECT_EQ(Order(runs, c.shares), c.want);
 }
 
-TEST(FairQueue, PriorityGoesBeforeShares) {
+TEST(ProjectQueue, PriorityGoesBeforeShares) {
   EXPECT_THAT(Order({{"a", "p", 0, 1}, {"b", "q", 1, 2}}, {{}, {{"q", 9}}}), ElementsAre(1, 0));
 }
 
-TEST(FairQueue, WhoTakesNothingKeepsTheTurnOfItsProject) {
+TEST(ProjectQueue, WhoTakesNothingKeepsTheTurnOfItsProject) {
   const std::vector<QueuedRun> runs = {{"a", "p", 0, 1}, {"b", "p", 0, 2}, {"c", "q", 0, 3}};
-  FairQueue queue(runs, {});
+  ProjectQueue queue(runs, {});
   EXPECT_EQ(queue.Next(), 0);
   EXPECT_EQ(queue.Next(), 1) << "the first could not begin";
 }
 
 // Whatever comes: each run once, a higher priority first, and between projects that both have runs
 // left the workers differ by no more than one, if the weights are equal.
-TEST(FairQueue, SharesStayEvenWhileBothHaveRuns) {
+TEST(ProjectQueue, SharesStayEvenWhileBothHaveRuns) {
   Philox random(7);
   for (int round = 0; round < 200; ++round) {
     std::vector<QueuedRun> runs;

@@ -7,8 +7,9 @@ namespace tritter {
 
 std::optional<Loss> DecideLoss(const Liveness& worker, const LivenessOptions& options) {
   if (worker.awaited) {
-    if (worker.awaited_for < options.restart_grace) return std::nullopt;
-    return Loss{"restart", absl::StrCat("did not come back within ", Seconds(options.restart_grace),
+    const absl::Duration grace = worker.missed ? options.heartbeat_timeout : options.restart_grace;
+    if (worker.awaited_for < grace) return std::nullopt;
+    return Loss{"restart", absl::StrCat("did not come back within ", Seconds(grace),
                                         " of the coordinator's restart")};
   }
   if (!worker.attached) {

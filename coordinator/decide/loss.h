@@ -29,6 +29,7 @@ struct Liveness {
   absl::Duration detached_for = absl::InfiniteDuration();
   absl::Duration silent_for = absl::ZeroDuration();   // since the last heartbeat
   absl::Duration awaited_for = absl::ZeroDuration();  // since the coordinator started
+  bool missed = false;  // awaited, and a member of its epoch says that the group is broken
 };
 
 struct Loss {

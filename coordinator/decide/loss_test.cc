@@ -33,6 +33,11 @@ TEST(DecideLoss, FollowsTheTable) {
        {false, true, inf, inf, absl::Seconds(10)},
        "restart",
        "did not come back within 10 s of the coordinator's restart"},
+      {"missed by its group", {false, true, inf, inf, absl::Seconds(4), true}, "", ""},
+      {"missed by its group, and did not come back",
+       {false, true, inf, inf, absl::Seconds(5), true},
+       "restart",
+       "did not come back within 5 s of the coordinator's restart"},
   };
   for (const Case& c : cases) {
     const Loss loss = DecideLoss(c.worker).value_or(Loss());

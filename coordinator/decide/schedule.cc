@@ -40,7 +40,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   std::vector<QueuedRun> queued;
   for (const WaitingRun& run : runs)
     queued.push_back({run.run_id, run.project, run.priority, run.created_ms});
-  FairQueue queue(queued, shares);
+  ProjectQueue queue(queued, shares);
   const std::set<std::string> projects = Projects(runs, shares);
   const int64_t live =
       absl::c_count_if(workers, [](const WorkerView& w) { return w.standing != Standing::kLost; });

@@ -42,7 +42,8 @@ TEST(Schedule, ARunThatWaitsForBusyWorkersKeepsItsPlace) {
 TEST(Schedule, ARunThatAsksForMoreThanThereIsDoesNotBlockOthers) {
   const auto p =
       Schedule({MakeRun("huge", 0, 1, 3), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b")});
-  EXPECT_EQ(p[0].reason, "needs 3 workers, 2 healthy");
+  EXPECT_EQ(p[0].reason,
+            "needs 3 workers, 2 healthy; 2 are known in all: start more, or lower workers.min");
   EXPECT_THAT(p[1].members, ElementsAre(0));
 }
 

@@ -181,6 +181,10 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
                                                 ", none is registered")
                                  : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ",
                                                 healthy, " healthy", tail);
+    if (out.cause == WaitCause::kTooFewWorkers && !workers.empty()) {
+      absl::StrAppend(&out.reason, "; ", workers.size(), workers.size() == 1 ? " is" : " are",
+                      " known in all: start more, or lower workers.min");
+    }
     if (out.cause == WaitCause::kMixedDevices) {
       absl::StrAppend(&out.reason,
                       "; CPUs and GPUs form no group together: they round differently, and their "

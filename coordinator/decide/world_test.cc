@@ -158,6 +158,8 @@ TEST(FormWorld, TheCauseIsTheNearestObstacleWhoseEndWouldDo) {
   EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersBusy);
   EXPECT_EQ(FormWorld({3, 3}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersLost);
   EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, leaving}).cause, WaitCause::kWorkersLeaving);
+  EXPECT_THAT(FormWorld({4, 4}, {Idle("i"), busy, lost}).reason,
+              HasSubstr("; 3 are known in all: start more, or lower workers.min"));
   EXPECT_EQ(FormWorld({4, 4}, {Idle("i"), busy, lost}).cause, WaitCause::kTooFewWorkers);
   EXPECT_EQ(FormWorld({1, 1}, {Idle("i"), busy, lost}).cause, WaitCause::kNone);
   // One that would not do when it came back is no reason to wait for it.
