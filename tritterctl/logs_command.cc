@@ -4,6 +4,7 @@
 #include "common/shutdown.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/log_feed.h"
 
 namespace tritter {
 namespace {
@@ -11,19 +12,22 @@ namespace {
 int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   absl::Status written;
-  const absl::Status status = client->StreamLogs(
-      request,
-      [&](const v1::LogLine& line) {
-        if (!written.ok()) return;
-        // One JSON object a line, so that a stream can be read as it comes.
-        written = context.format() == OutputFormat::kJson
-                      ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
-                                                           OrderedJson::error_handler_t::replace) +
-                                    "\n")
-                      : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(),
-                                                 " ", line.line(), "\n"));
-      },
-      [&] { return !ShutdownRequested() && written.ok(); });
+  const auto print = [&](const v1::LogLine& line) {
+    if (!written.ok()) return;
+    // One JSON object a line, so that a stream can be read as it comes.
+    written = context.format() == OutputFormat::kJson
+                  ? WriteStdout(ProtoToJson(line).dump(-1, ' ', false,
+                                                       OrderedJson::error_handler_t::replace) +
+                                "\n")
+                  : WriteStdout(absl::StrCat(FormatTimeMs(line.time_ms()), " ", line.worker(), " ",
+                                             line.line(), "\n"));
+  };
+  const auto tick = [&] { return !ShutdownRequested() && written.ok(); };
+  const absl::Status status =
+      request.follow()
+          ? FollowLogs(client.get(), context.clock, request.run(),
+                       {.worker = request.worker(), .tail = request.tail()}, print, tick)
+          : client->StreamLogs(request, print, tick);
   if (!written.ok()) return AfterWriting(written, kExitOk);
   if (!status.ok())
     return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : FailServer(status);

@@ -162,7 +162,9 @@ TEST(Unreachable, IsThreeForEveryQuestionToTheServer) {
                                              {"get", "workers"},
                                              {"describe", "r"},
                                              {"events"},
+                                             {"events", "r", "--follow"},
                                              {"logs", "r"},
+                                             {"logs", "r", "--follow"},
                                              {"wait", "r"},
                                              {"pause", "r"},
                                              {"submit", "examples/shakespeare/run.yaml"}}) {
@@ -294,6 +296,39 @@ TEST_F(WithCoordinator, FollowedEventsEndWithTheRun) {
   const Outcome o = Ask({"events", "demo", "-f", "-o", "json"});
   EXPECT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(OrderedJson::parse(o.out)["id"], 7) << "one object a line";
+}
+
+TEST_F(WithCoordinator, FollowedLogsGoOnThroughARestartOfTheCoordinator) {
+  const std::string out = TempPath("followed");
+  SubprocessOptions options;
+  options.argv = {"/bin/sh", "-c",
+                  absl::StrCat("exec tritterctl/tritterctl logs demo -f --coordinator ",
+                               coordinator_.address(), " >", out)};
+  auto process = Subprocess::Start(options);
+  ASSERT_OK(process);
+  const auto shows = [&](absl::string_view text) {
+    return absl::StrContains(Env::Real()->ReadFile(out).value_or(""), text);
+  };
+  while (!shows("line 2\n") && !(*process)->Wait(absl::Milliseconds(20)).has_value()) {
+  }
+  coordinator_.Stop();
+  coordinator_.Start();
+  v1::LogLine line;
+  line.set_worker("worker-0");
+  std::vector<v1::LogLine> lines;
+  for (int i = 0; i < 4; ++i) {
+    line.set_line(absl::StrCat("line ", i));
+    lines.push_back(line);
+  }
+  coordinator_.SetLogs(lines);
+  v1::Run run = coordinator_.run();
+  run.set_state(v1::RUN_STATE_COMPLETED);
+  coordinator_.SetRun(run);
+  const std::optional<ExitStatus> exit = (*process)->Wait(absl::Seconds(30));
+  ASSERT_TRUE(exit.has_value()) << "it does not end with the run";
+  EXPECT_EQ(exit->code, 0);
+  EXPECT_EQ(*Env::Real()->ReadFile(out),
+            "- worker-0 line 0\n- worker-0 line 1\n- worker-0 line 2\n- worker-0 line 3\n");
 }
 
 TEST_F(WithCoordinator, PauseResumeCancel) {

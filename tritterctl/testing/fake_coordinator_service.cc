@@ -23,6 +23,12 @@ bool Ended(v1::RunState s) {
 }  // namespace
 
 FakeCoordinator::FakeCoordinator(const std::string& address) : run_(DemoRun()), address_(address) {
+  for (int i = 0; i < 3; ++i) {
+    v1::LogLine line;
+    line.set_worker("worker-0");
+    line.set_line(absl::StrCat("line ", i));
+    logs_.push_back(line);
+  }
   Start();
 }
 FakeCoordinator::~FakeCoordinator() { Stop(); }
@@ -85,6 +91,17 @@ void FakeCoordinator::RememberSubmission() {
 int FakeCoordinator::watches() {
   MutexLock lock(&mu_);
   return watches_;
+}
+
+void FakeCoordinator::SetLogs(const std::vector<v1::LogLine>& lines) {
+  MutexLock lock(&mu_);
+  logs_ = lines;
+  changed_.NotifyAll();
+}
+
+int FakeCoordinator::log_streams() {
+  MutexLock lock(&mu_);
+  return log_streams_;
 }
 
 grpc::Status FakeCoordinator::Find(const std::string& name, v1::Run* out) {
@@ -242,16 +259,25 @@ grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWo
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::StreamLogs(grpc::ServerContext*, const v1::StreamLogsRequest* request,
+grpc::Status FakeCoordinator::StreamLogs(grpc::ServerContext* context,
+                                         const v1::StreamLogsRequest* request,
                                          grpc::ServerWriter<v1::LogLine>* writer) {
   if (const grpc::Status found = Find(request->run(), nullptr); !found.ok()) return found;
-  for (int i = 0; i < 3; ++i) {
-    v1::LogLine line;
-    line.set_worker("worker-0");
-    line.set_line(absl::StrCat("line ", i));
-    writer->Write(line);
+  MutexLock lock(&mu_);
+  ++log_streams_;
+  size_t sent = 0;
+  if (request->tail() > 0 && logs_.size() > static_cast<size_t>(request->tail()))
+    sent = logs_.size() - static_cast<size_t>(request->tail());
+  for (;;) {
+    for (; sent < logs_.size(); ++sent) {
+      if (request->worker().empty() || logs_[sent].worker() == request->worker())
+        writer->Write(logs_[sent]);
+    }
+    if (!request->follow() || Ended(run_.state())) return grpc::Status::OK;
+    if (stopping_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping");
+    if (context->IsCancelled()) return grpc::Status::CANCELLED;
+    changed_.WaitFor(&mu_, absl::Milliseconds(20));
   }
-  return grpc::Status::OK;
 }
 
 }  // namespace tritter

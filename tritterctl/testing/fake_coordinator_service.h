@@ -36,6 +36,10 @@ class FakeCoordinator final : public v1::RunService::Service {
   // A second run, older than the first: listed, and can be paused.
   void SetEarlierRun(const v1::Run& run);
   int watches();  // WatchRun calls so far
+  // What is logged from the first line on; until then three lines, "line 0" to "line 2", of
+  // worker-0. A stream that follows sends those that are added, and ends once the run has.
+  void SetLogs(const std::vector<v1::LogLine>& lines);
+  int log_streams();  // StreamLogs calls so far
 
  private:
   grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest*,
@@ -70,6 +74,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   std::optional<v1::Run> earlier_ GUARDED_BY(mu_);
   int64_t version_ GUARDED_BY(mu_) = 0;
   int watches_ GUARDED_BY(mu_) = 0;
+  int log_streams_ GUARDED_BY(mu_) = 0;
+  std::vector<v1::LogLine> logs_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<v1::SubmitRunRequest> submitted_ GUARDED_BY(mu_);
   std::vector<v1::Event> events_ GUARDED_BY(mu_);
