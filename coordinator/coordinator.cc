@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/random.h"
@@ -78,6 +79,8 @@ absl::Status Coordinator::Load() {
     runs_[id] = std::move(run);
   }
   ASSIGN_OR_RETURN(std::vector<EpochRecord> epochs, store_->LiveEpochs());
+  // A worker that is done in one may be a member of another already, as the process it is now.
+  absl::c_stable_partition(epochs, [](const EpochRecord& e) { return !e.end_reason.empty(); });
   for (EpochRecord& record : epochs) {
     const auto it = runs_.find(record.run_id);
     if (it == runs_.end()) continue;
