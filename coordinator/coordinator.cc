@@ -6,7 +6,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/random.h"
@@ -79,8 +78,15 @@ absl::Status Coordinator::Load() {
     runs_[id] = std::move(run);
   }
   ASSIGN_OR_RETURN(std::vector<EpochRecord> epochs, store_->LiveEpochs());
-  // A worker that is done in one may be a member of another already, as the process it is now.
-  absl::c_stable_partition(epochs, [](const EpochRecord& e) { return !e.end_reason.empty(); });
+  // A worker that is done in one may be a member of another already, as the process it is now: that
+  // one is awaited.
+  for (const bool done : {true, false}) {
+    for (const EpochRecord& e : epochs) {
+      if (e.end_reason.empty() == done || !runs_.contains(e.run_id)) continue;
+      for (const MemberRecord& member : e.members)
+        workers_.Await(member, e.run_id, e.epoch, clock_->Monotonic());
+    }
+  }
   for (EpochRecord& record : epochs) {
     const auto it = runs_.find(record.run_id);
     if (it == runs_.end()) continue;
@@ -97,9 +103,6 @@ absl::Status Coordinator::Load() {
                      store_->Shares(record.run_id, record.epoch));
     for (const ShareRecord& s : shares) {
       if (s.step > it->second.committed_step()) epoch.shares[s.step][s.rank] = s.share;
-    }
-    for (const MemberRecord& member : record.members) {
-      workers_.Await(member, record.run_id, record.epoch, clock_->Monotonic());
     }
     if (!it->second.recent_metrics.empty()) {
       epoch.seconds_per_step = it->second.recent_metrics.back().second.step_seconds();
