@@ -127,7 +127,8 @@ class RecordingHandler : public CommandHandler {
   void OnAssignment(const Assignment& a) override {
     const std::string memory =
         " memory of " + std::to_string(a.state_rank) + ", epoch " + std::to_string(a.state_epoch);
-    Note("assignment", a.id, a.run_dir + (a.from_memory ? memory : ""));
+    Note("assignment", a.id,
+         a.run_dir + (a.from_memory ? memory : "") + (a.mixed_devices ? ", mixed" : ""));
   }
   void OnRendezvous(const EpochId& id, const std::string& address) override {
     Note("rendezvous", id, address);
@@ -367,6 +368,7 @@ TEST_F(CoordinatorClientTest, DeliversCommandsInOrder) {
   assignment.mutable_assignment()->set_from_memory(true);
   assignment.mutable_assignment()->set_state_rank(1);
   assignment.mutable_assignment()->set_state_epoch(3);
+  assignment.mutable_assignment()->set_mixed_devices(true);
   rendezvous.mutable_rendezvous()->set_run_id("run-1");
   rendezvous.mutable_rendezvous()->set_epoch(4);
   rendezvous.mutable_rendezvous()->set_address("host:1");
@@ -379,7 +381,7 @@ TEST_F(CoordinatorClientTest, DeliversCommandsInOrder) {
   StartClient();
   handler_.Await(4);
   EXPECT_EQ(handler_.events(),
-            (std::vector<std::string>{"assignment run-1/4 /runs/1 memory of 1, epoch 3",
+            (std::vector<std::string>{"assignment run-1/4 /runs/1 memory of 1, epoch 3, mixed",
                                       "rendezvous run-1/4 host:1", "yield run-1/4 worker-c joins",
                                       "end run-1/4 worker-b was lost"}));
 }

@@ -38,6 +38,9 @@ struct Assignment {
   bool from_memory = false;
   int state_rank = 0;
   uint64_t state_epoch = 0;  // that trained it: that of another one may have been rounded otherwise
+  // CPUs and GPUs together: the optimiser's state is sharded over them, whatever spec_yaml says,
+  // and collectives go through host memory.
+  bool mixed_devices = false;
 };
 
 enum class TrainingPhase { kUnspecified, kWarmup, kFull, kPredict, kCorrect };

@@ -73,6 +73,7 @@ Assignment FromProto(const v1::Assignment& proto) {
   a.from_memory = proto.from_memory();
   a.state_rank = proto.state_rank();
   a.state_epoch = proto.state_epoch();
+  a.mixed_devices = proto.mixed_devices();
   return a;
 }
 
