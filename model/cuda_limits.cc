@@ -9,7 +9,6 @@ std::optional<std::string> NotOnCuda(const RunSpec& spec) {
     return absl::StrCat("model.head_dim is ", spec.model.head_dim, ", at most ", kWidestHeadOnCuda,
                         " on a GPU");
   }
-  if (IsOuter(spec)) return "training.sync is outer, every_step on a GPU";
   return std::nullopt;
 }
 

@@ -218,12 +218,13 @@ int64_t EvaluationBytes(const ModelConfig& c, const TrainingOptions& o, int64_t 
 
 // What OuterSync holds (worker/training/outer_sync.cc): of every parameter, and of the piece at
 // work its displacement, the mean, what is sent and what all have sent, twice where the collective
-// works on copies.
+// works on copies. With a GPU those copies alone are the device's, the rest is the host's.
 int64_t OuterBytes(int64_t parameters, const TrainingOptions& o) {
-  if (o.outer_ranks == 0) return 0;
+  if (o.outer_ranks == 0 || (o.gpu && o.outer_ranks == 1)) return 0;
   const int64_t vectors = 1 + o.outer_residual + o.outer_momentum;
   const int64_t values = std::min(parameters, int64_t{1} << 20);
   const int64_t sent = o.outer_residual ? values + values / 64 : 4 * values;
+  if (o.gpu) return (o.outer_ranks + 1) * sent;
   const int64_t copies = o.outer_ranks > 1 ? 2 : 1;
   return 4 * vectors * parameters + 8 * values + copies * (o.outer_ranks + 1) * sent;
 }

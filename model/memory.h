@@ -56,7 +56,7 @@ struct TrainingOptions {
   int64_t hybrid_vectors = 0;     // 4 bytes a parameter each
   // With sync outer, 0 without: from how many ranks at most displacements are gathered. Each writes
   // its moments whole to a checkpoint, and holds the anchor and, where the run keeps them, a
-  // residual and the outer momentum.
+  // residual and the outer momentum; with a GPU the host does.
   int64_t outer_ranks = 0;
   bool outer_residual = false, outer_momentum = false;
   // Layers whose activations are computed again together in the backward pass; 0 keeps all.

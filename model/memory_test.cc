@@ -87,6 +87,9 @@ TEST(TrainingMemoryOf, SyncOuterHoldsAnAnchorAndWhatEachRankHasOfItsOwn) {
   EXPECT_NEAR(static_cast<double>(of(all).checkpoint), (12 + 12 / 2) * static_cast<double>(p),
               0.05 * static_cast<double>(p));
   EXPECT_EQ(of({.ranks = 2, .outer_ranks = 2}).moments, of({}).moments);
+  // A device holds the copies that NCCL works on.
+  EXPECT_EQ(of({.ranks = 2, .outer_ranks = 2, .gpu = true}).outer, 3 * 4 * piece);
+  EXPECT_EQ(of({.outer_ranks = 1, .gpu = true}).outer, 0);
 }
 
 TEST(TrainingMemoryOf, KeepsSoManyBytesOfEveryParameter) {

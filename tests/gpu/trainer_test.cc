@@ -100,6 +100,13 @@ std::vector<std::pair<std::string, RunSpec>> Variants() {
   };
   add("muon", [](RunSpec* s) { s->optimizer = "muon"; });
   add("8 bits", [](RunSpec* s) { s->moments = "8bit"; });
+  add("sync outer", [](RunSpec* s) {
+    s->sync = "outer";
+    s->outer_steps = 2;
+    s->outer_rate = 0.7;
+    s->outer_momentum = 0.9;
+    s->outer_compression = "int8";
+  });
   attention("window", AttentionMode::kSlidingWindow, 20, 0, 0);
   attention("sinks", AttentionMode::kSinks, 20, 4, 0);
   attention("prefix_lm", AttentionMode::kPrefixLm, 0, 0, 30);

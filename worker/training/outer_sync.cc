@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -22,9 +23,16 @@ constexpr int64_t kFloat = sizeof(float);
 
 }  // namespace
 
-void OuterSync::Begin(const ParameterStore& parameters) {
-  std::memcpy(anchor_.Reserve(parameters.size()), parameters.weight(), parameters.size() * kFloat);
+void OuterSync::Begin(const float* weights) {
+  std::memcpy(anchor_.Reserve(size_), weights, size_ * kFloat);
   own_.clear();
+}
+
+absl::Status OuterSync::CheckBetweenRounds(int64_t step) const {
+  if (steps() == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "a checkpoint of step ", step, " was asked for, inside a round of ", spec_.outer_steps,
+      " steps (sync outer), which ends at ", RoundEnd(spec_, step), "; ranks differ until then"));
 }
 
 void OuterSync::AddStep(double loss_sum, double weight, double gradient_norm) {
@@ -108,24 +116,24 @@ absl::Status OuterSync::GatherMean(int64_t first, int64_t count, const std::vect
 
 absl::Status OuterSync::Move(int64_t first, int64_t count, bool plain,
                              const std::vector<float>& shares, Collective* collective,
-                             float* weights, OptimizerState* state) {
-  RETURN_IF_ERROR(GatherMean(first, count, shares, weights, collective, state->residual()));
+                             const Arrays& arrays) {
+  RETURN_IF_ERROR(GatherMean(first, count, shares, arrays.weights, collective, arrays.residual));
   // The mean of one is itself; anchor - (anchor - v) may be rounded.
-  const bool own = collective->world_size() == 1 && state->residual() == nullptr;
+  const bool own = collective->world_size() == 1 && arrays.residual == nullptr;
   const float* const anchor = anchor_.data() + first;
   const float* const s = mean_.data();
-  float* const w = weights + first;
+  float* const w = arrays.weights + first;
   if (!own) {
     for (int64_t i = 0; i < count; ++i) w[i] = anchor[i] - s[i];
   }
   if (plain) return absl::OkStatus();
   const float rate = static_cast<float>(spec_.outer_rate),
               momentum = static_cast<float>(spec_.outer_momentum);
-  if (state->outer_momentum() == nullptr) {
+  if (arrays.momentum == nullptr) {
     for (int64_t i = 0; i < count; ++i) w[i] += (1.0f - rate) * s[i];
     return absl::OkStatus();
   }
-  float* const b = state->outer_momentum() + first;
+  float* const b = arrays.momentum + first;
   for (int64_t i = 0; i < count; ++i) {
     b[i] = momentum * b[i] + s[i];
     w[i] += (1.0f - rate) * s[i] - rate * momentum * b[i];
@@ -134,31 +142,40 @@ absl::Status OuterSync::Move(int64_t first, int64_t count, bool plain,
 }
 
 absl::StatusOr<OuterSync::Ended> OuterSync::EndRound(int64_t step, bool wishes_to_yield,
-                                                     Collective* collective,
-                                                     ParameterStore* parameters,
-                                                     OptimizerState* state) {
+                                                     Collective* collective, const Arrays& arrays) {
   Ended ended;
   ASSIGN_OR_RETURN(const std::vector<float> shares,
                    ExchangeSteps(step, wishes_to_yield, collective, &ended));
   const bool plain =
       step >= spec_.steps || (spec_.outer_rate == 1.0 && spec_.outer_momentum == 0.0);
-  float* const weights = parameters->MutableWeights();
-  const int64_t size = parameters->size();
-  for (int64_t first = 0; first < size; first += kPiece) {
+  for (int64_t first = 0; first < size_; first += kPiece) {
     const absl::Status moved =
-        Move(first, std::min(kPiece, size - first), plain, shares, collective, weights, state);
-    if (bad_ >= 0) return NotFinite(step, *parameters);
+        Move(first, std::min(kPiece, size_ - first), plain, shares, collective, arrays);
+    if (bad_ >= 0) return NotFinite(step);
     RETURN_IF_ERROR(moved);
   }
   double decay = 1;
   for (int64_t s = step - steps() + 1; s <= step; ++s) decay *= AverageDecay(s, spec_.ema_window);
-  AverageRows(static_cast<float>(decay), weights, size, state->average());
-  Begin(*parameters);
+  AverageRows(static_cast<float>(decay), arrays.weights, size_, arrays.average);
+  Begin(arrays.weights);
   return ended;
 }
 
-absl::Status OuterSync::NotFinite(int64_t step, const ParameterStore& parameters) const {
-  for (const ParameterSlot& slot : parameters.slots()) {
+absl::Status OuterSync::Settle(int64_t step, double loss_sum, double weight,
+                               const std::function<absl::StatusOr<Ended>()>& end_round,
+                               StepStats* stats) {
+  AddStep(loss_sum, weight, stats->grad_norm);
+  stats->settled = RoundEnd(spec_, step) == step;
+  if (!stats->settled) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Ended ended, end_round());
+  static_cast<StepLoss&>(*stats) = ended.steps.back();
+  stats->yield = ended.yield;
+  stats->round = std::move(ended.steps);
+  return absl::OkStatus();
+}
+
+absl::Status OuterSync::NotFinite(int64_t step) const {
+  for (const ParameterSlot& slot : slots_) {
     if (bad_ >= slot.offset + slot.size) continue;
     const std::string tensor =
         absl::StrCat("displacement of ", slot.spec.name, " (element ", bad_ - slot.offset, ")");

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,7 +12,6 @@
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/training/float_buffer.h"
-#include "worker/training/optimizer_state.h"
 #include "worker/training/parameter_store.h"
 #include "worker/training/trainer.h"
 
@@ -30,17 +30,22 @@ namespace tritter {
 // weights follow the anchors: one update a round with the decay of its steps together, so that they
 // are the same on all ranks and nothing is sent for them.
 //
-// Rounds end where RoundEnd says (model/run_spec.h). Owned by the trainer, used by the training
-// thread; between rounds nothing but the anchor, which equals the weights, is kept here. The rest
-// is the optimiser's state.
+// Rounds end where RoundEnd says (model/run_spec.h). Owned by the trainer of whatever device, used
+// by the training thread; all of it is computed by the host. Between rounds nothing but the anchor,
+// which equals the weights, is kept here. The rest is the optimiser's state.
 class OuterSync {
  public:
-  explicit OuterSync(const RunSpec& spec) : spec_(spec) {}
+  // `slots` outlive it.
+  OuterSync(const RunSpec& spec, const std::vector<ParameterSlot>& slots)
+      : spec_(spec), slots_(slots), size_(slots.back().offset + slots.back().size) {}
 
-  // A round begins from these weights. Forgets the steps of a round that was left.
-  void Begin(const ParameterStore& parameters);
+  // A round begins from these weights, in the order of the parameters. Forgets the steps of a round
+  // that was left.
+  void Begin(const float* weights);
   // Steps of the round so far.
   int64_t steps() const { return static_cast<int64_t>(own_.size()); }
+  // Errors: FailedPrecondition (inside a round: the state after `step` steps is no checkpoint's).
+  absl::Status CheckBetweenRounds(int64_t step) const;
 
   // This rank has taken a step: Σ w ℓ and Σ w over its own predicted tokens, norm of its gradient.
   void AddStep(double loss_sum, double weight, double gradient_norm);
@@ -49,12 +54,25 @@ class OuterSync {
     std::vector<StepLoss> steps;  // of the whole group, oldest first
     bool yield = false;           // some rank wishes it
   };
+  // What the end of a round changes, in the host's memory, in the order of the parameters.
+  struct Arrays {
+    float* weights = nullptr;
+    float* average = nullptr;
+    float* residual = nullptr;  // null where the run keeps none (KeepsResidual), likewise:
+    float* momentum = nullptr;
+  };
   // All ranks together, after step `step` (counted from 1), where a round ends: the outer step, the
   // averages, and the next round begins. Errors: the collective's; Internal (a displacement that is
   // not finite, naming the tensor); InvalidArgument (a step of whose batch no rank predicted a
   // token). The weights are undefined after an error.
   absl::StatusOr<Ended> EndRound(int64_t step, bool wishes_to_yield, Collective* collective,
-                                 ParameterStore* parameters, OptimizerState* state);
+                                 const Arrays& arrays);
+
+  // How every trainer ends step `step` (counted from 1) of this rank: AddStep with the norm that
+  // stands in `stats`; where the round ends with it, `end_round`, which calls EndRound, and
+  // what the steps were for the group goes to `stats`. Errors: those of `end_round`.
+  absl::Status Settle(int64_t step, double loss_sum, double weight,
+                      const std::function<absl::StatusOr<Ended>()>& end_round, StepStats* stats);
 
  private:
   struct OwnStep {
@@ -65,15 +83,17 @@ class OuterSync {
                                                    Collective* collective, Ended* ended) const;
   // Values [first, first + count) of the weights: to the next anchor.
   absl::Status Move(int64_t first, int64_t count, bool plain, const std::vector<float>& shares,
-                    Collective* collective, float* weights, OptimizerState* state);
+                    Collective* collective, const Arrays& arrays);
   // Mean displacement of values [first, first + count), into mean_.
   absl::Status GatherMean(int64_t first, int64_t count, const std::vector<float>& shares,
                           const float* weights, Collective* collective, float* residual);
 
   // Names the tensor of bad_.
-  absl::Status NotFinite(int64_t step, const ParameterStore& parameters) const;
+  absl::Status NotFinite(int64_t step) const;
 
   const RunSpec spec_;
+  const std::vector<ParameterSlot>& slots_;
+  const int64_t size_;  // of all parameters
   FloatBuffer anchor_;
   // Of one piece, kept from round to round: this rank's displacement, then another's as it was
   // decoded; the mean; what is sent; what all have sent.

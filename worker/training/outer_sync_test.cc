@@ -38,12 +38,15 @@ RunSpec Spec(double rate = 1.0, double momentum = 0.0, const std::string& compre
 // One rank's weights and state, at w[i] = small numbers that differ.
 struct Member {
   explicit Member(const RunSpec& spec)
-      : parameters(spec.model), state(spec, parameters), sync(spec) {
+      : parameters(spec.model), state(spec, parameters), sync(spec, parameters.slots()) {
     float* const w = parameters.MutableWeights();
     for (int64_t i = 0; i < parameters.size(); ++i)
       w[i] = 0.01f * static_cast<float>((i * 7919) % 101 - 50);
     state.Reset(parameters);
-    sync.Begin(parameters);
+    sync.Begin(parameters.weight());
+  }
+  OuterSync::Arrays arrays() {
+    return {parameters.MutableWeights(), state.average(), state.residual(), state.outer_momentum()};
   }
   ParameterStore parameters;
   OptimizerState state;
@@ -74,7 +77,7 @@ class Group {
         for (int64_t i = 0; i < m.parameters.size(); ++i) w[i] -= displacement(r, i);
         m.sync.AddStep(weights[r] * (3.0 + r), weights[r], 1.0 + r);
         out[r] = m.sync.EndRound(step, yield_of_last && r == world - 1, collectives_[r].get(),
-                                 &m.parameters, &m.state);
+                                 m.arrays());
         if (!out[r].ok()) collectives_[r]->Abort("failed");
       });
     }
@@ -184,8 +187,7 @@ TEST(OuterSync, AveragesFollowTheAnchorsWithTheDecayOfTheWholeRound) {
   auto group = MakeFakeGroup(1);
   for (int64_t step = 1; step <= 5; ++step) alone.sync.AddStep(1, 1, 1);
   alone.parameters.MutableWeights()[3] += 1.0f;
-  ASSERT_OK(
-      alone.sync.EndRound(5, false, group[0].get(), &alone.parameters, &alone.state).status());
+  ASSERT_OK(alone.sync.EndRound(5, false, group[0].get(), alone.arrays()).status());
   double decay = 1;
   for (int64_t step = 1; step <= 5; ++step) decay *= AverageDecay(step, spec.ema_window);
   EXPECT_NEAR(alone.state.average()[3], before[3] + (1 - decay), 1e-6);

@@ -88,7 +88,7 @@ class CpuTrainer : public Trainer {
         products_(TypeOf(options.spec.precision), &parallel_),
         optimizer_(spec_, NewtonSchulz, &parallel_),
         reducer_(parameters_.slots(), parameters_.gradient(), StepGroup(), kBucketFloats) {
-    if (IsOuter(spec_)) outer_.emplace(spec_);
+    if (IsOuter(spec_)) outer_.emplace(spec_, parameters_.slots());
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
 
@@ -106,7 +106,7 @@ class CpuTrainer : public Trainer {
   absl::Status InitialiseFresh() override {
     InitialiseParameters(spec_.seed, spec_.model, &parameters_);
     state_.Reset(parameters_);
-    if (outer_.has_value()) outer_->Begin(parameters_);
+    if (outer_.has_value()) outer_->Begin(parameters_.weight());
     step_ = 0;
     whole_ = true;
     return absl::OkStatus();
@@ -116,7 +116,7 @@ class CpuTrainer : public Trainer {
     whole_ = false;
     return CatchFailures("reading the checkpoint", kFreeMemory, [&]() -> absl::Status {
       RETURN_IF_ERROR(ReadState(checkpoint, options_.collective->rank(), &parameters_, &state_));
-      if (outer_.has_value()) outer_->Begin(parameters_);
+      if (outer_.has_value()) outer_->Begin(parameters_.weight());
       step_ = checkpoint.manifest().step;
       whole_ = true;
       return absl::OkStatus();
@@ -162,12 +162,7 @@ class CpuTrainer : public Trainer {
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
-    if (outer_.has_value() && outer_->steps() > 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("a checkpoint of step ", step_, " was asked for, inside a round of ",
-                       spec_.outer_steps, " steps (sync outer), which ends at ",
-                       RoundEnd(spec_, step_), "; ranks differ until then"));
-    }
+    if (outer_.has_value()) RETURN_IF_ERROR(outer_->CheckBetweenRounds(step_));
     return CatchFailures("copying the state for a checkpoint", kFreeMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
                            return CopyState(parameters_, state_, step_, options_.collective->rank(),
@@ -230,8 +225,12 @@ class CpuTrainer : public Trainer {
   }
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
-  // Of sync outer: adds the step to the round, and ends that where it ends.
-  absl::Status SettleRound(double loss_sum, double weight, StepStats* stats);
+  // Of sync outer: the round ends with the step that was taken.
+  absl::StatusOr<OuterSync::Ended> EndRound() {
+    return outer_->EndRound(step_, WishesToYield(), options_.collective,
+                            {parameters_.MutableWeights(), state_.average(), state_.residual(),
+                             state_.outer_momentum()});
+  }
   // Forward and backward of sequences [first, first + count) of the batch; adds its Σ w ℓ.
   absl::Status RunMicroBatch(const Batch& batch, int64_t first, int64_t count, float gradient_scale,
                              StepStats* stats);
@@ -316,18 +315,12 @@ absl::StatusOr<StepStats> CpuTrainer::Step(const Batch& batch, double weight_sum
 absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_weight,
                                               int64_t micro_batch, double learning_rate) {
   StepStats stats;
-  double weight_sum = 0;
-  if (outer_.has_value() && options_.collective->world_size() > 1) {
-    weight_sum = OwnWeight(spec_, batch);
-  } else {
-    ASSIGN_OR_RETURN(weight_sum, PredictedWeight(spec_, batch, global_weight, StepGroup()));
-  }
+  ASSIGN_OR_RETURN(const double weight_sum,
+                   PredictedWeight(spec_, batch, global_weight, options_.collective));
   EndEvaluation();
   whole_ = false;  // who fails in a pass is not used again
   reducer_.BeginStep();
-  // A rank of sync outer may have nothing to predict: its gradient is zero.
-  const double per_weight = weight_sum > 0 ? 1.0 / weight_sum : 0.0;
-  const float gradient_scale = static_cast<float>(per_weight);
+  const float gradient_scale = static_cast<float>(PerWeight(weight_sum));
   for (int64_t first = 0; first < batch.sequences; first += micro_batch) {
     const int64_t count = std::min(micro_batch, batch.sequences - first);
     sink_.BeginMicroBatch(first == 0, first + count == batch.sequences);
@@ -339,7 +332,7 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   if (!outer_.has_value())
     RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
   const double loss_sum = stats.loss;
-  stats.loss = weight_sum > 0 ? loss_sum / weight_sum : 0.0;
+  stats.loss = MeanLoss(loss_sum, weight_sum);
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
   if (!std::isfinite(stats.grad_norm)) {
@@ -356,25 +349,13 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   }
   stats.optimizer_seconds = watch.Lap();
   if (outer_.has_value()) {
-    RETURN_IF_ERROR(SettleRound(loss_sum, weight_sum, &stats));
+    RETURN_IF_ERROR(
+        outer_->Settle(step_, loss_sum, weight_sum, [this] { return EndRound(); }, &stats));
     stats.reduce_seconds += watch.Lap();
   }
   whole_ = true;
   tensors_->DropUnused();
   return stats;
-}
-
-absl::Status CpuTrainer::SettleRound(double loss_sum, double weight, StepStats* stats) {
-  outer_->AddStep(loss_sum, weight, stats->grad_norm);
-  stats->settled = RoundEnd(spec_, step_) == step_;
-  if (!stats->settled) return absl::OkStatus();
-  ASSIGN_OR_RETURN(
-      OuterSync::Ended ended,
-      outer_->EndRound(step_, WishesToYield(), options_.collective, &parameters_, &state_));
-  static_cast<StepLoss&>(*stats) = ended.steps.back();
-  stats->yield = ended.yield;
-  stats->round = std::move(ended.steps);
-  return absl::OkStatus();
 }
 
 }  // namespace

@@ -51,6 +51,8 @@ absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_s
   return absl::OkStatus();
 }
 
+namespace {
+// Σw over the tokens of this rank that the attention mode predicts.
 double OwnWeight(const RunSpec& spec, const Batch& batch) {
   const int64_t length = spec.sequence_length;
   double sum = 0;
@@ -62,9 +64,11 @@ double OwnWeight(const RunSpec& spec, const Batch& batch) {
   }
   return sum;
 }
+}  // namespace
 
 absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
                                        Collective* collective) {
+  if (IsOuter(spec) && collective->world_size() > 1) return OwnWeight(spec, batch);
   const AttentionMode mode = spec.model.attention;
   if (mode != AttentionMode::kPrefixLm && mode != AttentionMode::kDocument) return weight_sum;
   double sum = OwnWeight(spec, batch);

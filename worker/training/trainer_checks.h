@@ -21,14 +21,19 @@ absl::Status CheckTrainerOptions(const Trainer::Options& options);
 absl::Status CheckBatch(const RunSpec& spec, const Batch& batch, double weight_sum,
                         int64_t micro_batch);
 
-// Σw over the tokens of this rank that the attention mode predicts.
-double OwnWeight(const RunSpec& spec, const Batch& batch);
-
 // Σw over the tokens that the whole global batch predicts, of which this rank has `batch`:
 // `weight_sum`, Σw over all of them, less those that the attention mode leaves out. Every rank
-// takes part. Errors: InvalidArgument (none is predicted), the collective's.
+// takes part. With sync outer and several ranks, which take their steps alone, that of `batch`: it
+// may be zero, and nothing is exchanged. Errors: InvalidArgument (none is predicted), the
+// collective's.
 absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, double weight_sum,
                                        Collective* collective);
+
+// 1 / Σw and Σwℓ / Σw; of a batch without a token to predict its gradient and its loss are zero.
+inline double PerWeight(double weight_sum) { return weight_sum > 0 ? 1.0 / weight_sum : 0.0; }
+inline double MeanLoss(double loss_sum, double weight_sum) {
+  return weight_sum > 0 ? loss_sum / weight_sum : 0.0;
+}
 
 // The last exchange of a step before the weights change: stats->loss becomes the sum over the ranks
 // and, in the same message, stats->yield whether any of them wishes to yield. Errors: the

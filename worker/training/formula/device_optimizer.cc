@@ -22,6 +22,8 @@ DeviceOptimizer::DeviceOptimizer(const RunSpec& spec, const std::vector<Paramete
   v_ = at::zeros({layout.v}, floats);
   scales_ = at::zeros({layout.scales}, floats);
   codes_ = at::zeros({layout.codes}, at::device(place).dtype(at::kByte));
+  residual_ = at::zeros({layout.residual}, at::kFloat);
+  outer_momentum_ = at::zeros({layout.outer_momentum}, at::kFloat);
   const auto part = [](const at::Tensor& array, int64_t first, int64_t size) {
     return first < 0 ? at::Tensor() : array.narrow(0, first, size);
   };
@@ -35,7 +37,9 @@ DeviceOptimizer::DeviceOptimizer(const RunSpec& spec, const std::vector<Paramete
          part(m_, places.m, size),
          part(v_, places.v, size),
          {part(codes_, places.m_codes, size), part(scales_, places.m_scales, blocks),
-          part(codes_, places.root_codes, size), part(scales_, places.root_scales, blocks)}});
+          part(codes_, places.root_codes, size), part(scales_, places.root_scales, blocks)},
+         part(residual_, places.residual, size),
+         part(outer_momentum_, places.outer_momentum, size)});
   }
 }
 
@@ -55,6 +59,8 @@ void DeviceOptimizer::ForEachArray(const OptimizerState& state, const Copy& copy
     one(here.moments8.m_scales, there.moments8.m_scales);
     one(here.moments8.root_codes, there.moments8.root_codes);
     one(here.moments8.root_scales, there.moments8.root_scales);
+    one(here.residual, there.residual);
+    one(here.outer_momentum, there.outer_momentum);
   }
 }
 

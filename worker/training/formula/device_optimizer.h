@@ -32,6 +32,10 @@ class DeviceOptimizer {
   bool keeps_all() const { return keeps_all_; }
   // The averaged weights in the order of the slots. Only of an optimiser that keeps all.
   const at::Tensor& average() const { return average_; }
+  // With sync outer (outer_sync.h), in the same order and the host's memory; null where the run
+  // keeps none.
+  float* residual() const { return Data(residual_); }
+  float* outer_momentum() const { return Data(outer_momentum_); }
   // Makes `flat`, in the order of the slots, 0 but for the parameters that are kept here: of those
   // it has the averages, or what `from` has.
   void CopyKeptAverages(const at::Tensor& flat) const;
@@ -42,12 +46,16 @@ class DeviceOptimizer {
   void Download(OptimizerState* state) const;
 
  private:
+  static float* Data(const at::Tensor& array) {
+    return array.numel() > 0 ? array.mutable_data_ptr<float>() : nullptr;
+  }
   // Of one parameter: ranges of the arrays below; undefined where it has nothing of the kind.
   struct Kept {
     ParameterGroup group;
     bool kept = false;
     at::Tensor average, m, v;
     TensorMoments8 moments8;
+    at::Tensor residual, outer_momentum;
   };
   // Calls copy(tensor of the device, tensor over the host's array) for everything that is kept.
   template <typename Copy>
@@ -63,6 +71,7 @@ class DeviceOptimizer {
   std::vector<Kept> kept_;
   bool keeps_all_ = true;
   at::Tensor average_, m_, v_, codes_, scales_;  // of the kept parameters, one after the other
+  at::Tensor residual_, outer_momentum_;         // likewise, on the host
 };
 
 }  // namespace tritter

@@ -24,6 +24,7 @@
 #include "worker/training/initialise.h"
 #include "worker/training/non_finite.h"
 #include "worker/training/optimizer_state.h"
+#include "worker/training/outer_sync.h"
 #include "worker/training/state_share.h"
 #include "worker/training/trainer_checks.h"
 
@@ -81,8 +82,9 @@ class DeviceTrainer final : public Trainer {
         gradient_(Floats()),
         optimizer_(spec_, table_.slots(), owners_, StateRank(), device.kernels, place_),
         network_(spec_.model, NetworkOn(weight_, gradient_, spec_.z_loss)),
-        reducer_(table_.slots(), gradient_.mutable_data_ptr<float>(), options.collective,
-                 kBucketFloats, device.ordinal) {
+        reducer_(table_.slots(), gradient_.mutable_data_ptr<float>(), StepGroup(), kBucketFloats,
+                 device.ordinal) {
+    if (IsOuter(spec_)) outer_.emplace(spec_, table_.slots());
     network_.set_ready([this](const ParameterSlot& slot) { ReduceWhenReady(slot); });
   }
 
@@ -92,6 +94,7 @@ class DeviceTrainer final : public Trainer {
       InitialiseParameters(spec_.seed, spec_.model, &host.parameters);
       host.optimizer.Reset(host.parameters);
       Upload(&host);
+      if (outer_.has_value()) outer_->Begin(host.parameters.weight());
       step_ = 0;
       whole_ = true;
       return absl::OkStatus();
@@ -105,17 +108,18 @@ class DeviceTrainer final : public Trainer {
       RETURN_IF_ERROR(
           ReadState(checkpoint, options_.collective->rank(), &host.parameters, &host.optimizer));
       Upload(&host);
+      if (outer_.has_value()) outer_->Begin(host.parameters.weight());
       step_ = checkpoint.manifest().step;
       whole_ = true;
       return absl::OkStatus();
     });
   }
 
-  bool whole() const override { return whole_ && !spec_.shard_optimizer; }
+  bool whole() const override { return whole_ && !spec_.shard_optimizer && !IsOuter(spec_); }
 
   void Rebind(Collective* collective) override {
     options_.collective = collective;
-    reducer_.Rebind(collective);
+    reducer_.Rebind(StepGroup());
   }
 
   absl::Status ShareState(int root, bool take) override {
@@ -171,6 +175,7 @@ class DeviceTrainer final : public Trainer {
   }
 
   absl::StatusOr<std::unique_ptr<TrainerSnapshot>> Snapshot() override {
+    if (outer_.has_value()) RETURN_IF_ERROR(outer_->CheckBetweenRounds(step_));
     return CatchFailures("copying the state for a checkpoint", kHostMemory,
                          [&]() -> absl::StatusOr<std::unique_ptr<TrainerSnapshot>> {
                            HostState host = NewHostState();
@@ -198,6 +203,8 @@ class DeviceTrainer final : public Trainer {
   static constexpr char kHostMemory[] = "the host needs 20 bytes a parameter for a moment";
   static constexpr char kDeviceMemory[] = "make the model smaller, or train on a larger device";
 
+  // With whom a step is taken; the ranks of sync outer take theirs alone.
+  Collective* StepGroup() { return IsOuter(spec_) ? alone_.get() : options_.collective; }
   at::Tensor Floats() const {
     const ParameterSlot& last = table_.slots().back();
     return at::zeros({last.offset + last.size}, at::device(place_).dtype(at::kFloat));
@@ -301,6 +308,8 @@ class DeviceTrainer final : public Trainer {
     reducer_.Ready(slot.offset, slot.size);
     told_[slot.offset] = true;
   }
+  // Of sync outer: the round ends with the step that was taken. The host moves the weights.
+  absl::StatusOr<OuterSync::Ended> EndRound();
   absl::Status ReduceRest();
   absl::StatusOr<StepStats> RunStep(const Batch& batch, double weight_sum, int64_t micro_batch,
                                     double learning_rate);
@@ -321,13 +330,29 @@ class DeviceTrainer final : public Trainer {
   const at::Tensor weight_, gradient_;
   DeviceOptimizer optimizer_;
   FusedNetwork network_;
+  const std::unique_ptr<Collective> alone_ = SingleProcessCollective();
   GradientReducer reducer_;
+  std::optional<OuterSync> outer_;
   std::map<int64_t, bool> told_;    // offsets whose gradient the reducer has
   bool averages_gathered_ = false;  // gradient_ has the averaged weights
   CopyPool copies_;
   int64_t step_ = 0;
   bool whole_ = false;  // nothing was left in the middle
 };
+
+absl::StatusOr<OuterSync::Ended> DeviceTrainer::EndRound() {
+  const auto copy = [](const at::Tensor& x) { return at::empty(x.sizes(), at::kFloat).copy_(x); };
+  const at::Tensor weights = copy(weight_), average = copy(optimizer_.average());
+  ASSIGN_OR_RETURN(
+      OuterSync::Ended ended,
+      outer_->EndRound(step_, WishesToYield(), options_.collective,
+                       {weights.mutable_data_ptr<float>(), average.mutable_data_ptr<float>(),
+                        optimizer_.residual(), optimizer_.outer_momentum()}));
+  weight_.copy_(weights);
+  optimizer_.average().copy_(average);
+  network_.MarkChanged();
+  return ended;
+}
 
 // What no matrix is: embedding, norms, biases, scales.
 absl::Status DeviceTrainer::ReduceRest() {
@@ -376,12 +401,14 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
     network_.BeginMicroBatch(first == 0, first + count == sequences);
     RETURN_IF_ERROR(RunMicroBatch(BatchOf(inputs.narrow(0, first, count)),
                                   targets.narrow(0, first, count), weights.narrow(0, first, count),
-                                  1.0 / weight_sum, &clock, &stats));
+                                  PerWeight(weight_sum), &clock, &stats));
   }
   whole_ = true;  // gradients are not part of the state
   RETURN_IF_ERROR(ReduceRest());
-  RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
-  stats.loss /= weight_sum;
+  if (!outer_.has_value())
+    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
+  const double loss_sum = stats.loss;
+  stats.loss = MeanLoss(loss_sum, weight_sum);
   clock.Mark(&stats.reduce_seconds);
   stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
   if (!std::isfinite(stats.grad_norm)) {
@@ -399,6 +426,11 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   }
   network_.MarkChanged();
   clock.Mark(&stats.optimizer_seconds);
+  if (outer_.has_value()) {
+    RETURN_IF_ERROR(
+        outer_->Settle(step_, loss_sum, weight_sum, [this] { return EndRound(); }, &stats));
+    clock.Mark(&stats.reduce_seconds);
+  }
   clock.Finish();
   whole_ = true;
   return stats;
