@@ -29,7 +29,13 @@ Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions op
       load_model_(d.load_model),
       run_id_(d.run_id ? d.run_id : [] { return RandomId("r"); }),
       options_(std::move(options)),
-      writes_(d.store) {}
+      ticks_(options_.liveness.own_pause),
+      pulse_(d.pulse),
+      writes_(d.store) {
+  if (pulse_ == nullptr && options_.background)
+    heart_ = std::make_unique<PulseThread>(clock_, options_.liveness.own_pause);
+  if (pulse_ == nullptr) pulse_ = heart_ != nullptr ? heart_.get() : &ticks_;
+}
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(
     const CoordinatorDependencies& dependencies, CoordinatorOptions options) {
@@ -68,6 +74,7 @@ void Coordinator::Stop() {
 absl::Status Coordinator::Load() {
   MutexLock lock(&mu_);
   last_tick_ = clock_->Monotonic();
+  ticks_.Beat(last_tick_, last_tick_);
   ASSIGN_OR_RETURN(coordinator_id_, store_->StoreId());
   ASSIGN_OR_RETURN(const int64_t last_event, store_->LastEventId());
   next_event_id_ = last_event + 1;
@@ -238,11 +245,15 @@ void Coordinator::Tick() {
     for (auto& [id, run] : runs_) {
       if (run.epoch.has_value()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
     }
-    if (now - last_tick_ > options_.liveness.own_pause) {
-      LogWarning("coordinator_was_away", {{"seconds", absl::ToDoubleSeconds(now - last_tick_)}});
-      workers_.Excuse(now);
-    }
     last_tick_ = now;
+    ticks_.Beat(now, now);
+    // Not a tick that took long: it may have waited for a slow disk, while heartbeats were taken.
+    const std::optional<Absence> away = pulse_->NewestAbsence();
+    if (away.has_value() && away->ended > back_since_) {
+      LogWarning("coordinator_was_away", {{"seconds", absl::ToDoubleSeconds(away->length)}});
+      workers_.Excuse(away->ended);
+      back_since_ = away->ended;
+    }
     CheckWorkers();
     CheckEpochs();
   }

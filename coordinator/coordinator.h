@@ -33,6 +33,7 @@
 #include "coordinator/decide/straggler.h"
 #include "coordinator/decide/wait_cause.h"
 #include "coordinator/decide/world.h"
+#include "coordinator/pulse.h"
 #include "coordinator/run_entry.h"
 #include "coordinator/run_turn.h"
 #include "coordinator/store/store.h"
@@ -84,6 +85,8 @@ struct CoordinatorDependencies {
   ExportFunction exporter;
   LoadModelFunction load_model = nullptr;    // with inference_servers
   std::function<std::string()> run_id = {};  // a new one, never used before; unset: a random one
+  // Whether this process runs. Unset: with threads a PulseThread, else Tick is the pulse.
+  Pulse* pulse = nullptr;
 };
 
 // Where a watcher is. Starts empty.
@@ -372,6 +375,9 @@ class Coordinator {
   const LoadModelFunction load_model_;
   const std::function<std::string()> run_id_;
   const CoordinatorOptions options_;
+  PulseRecord ticks_;             // the pulse of a coordinator without threads
+  std::unique_ptr<Pulse> heart_;  // its own
+  Pulse* pulse_ = nullptr;        // that is asked
   std::string coordinator_id_;
 
   Mutex tick_mu_;    // one tick at a time; taken before mu_
@@ -385,6 +391,7 @@ class Coordinator {
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;
   CoordinatorStats stats_ GUARDED_BY(mu_);
   absl::Duration last_tick_ GUARDED_BY(mu_);
+  absl::Duration back_since_ GUARDED_BY(mu_) = -absl::InfiniteDuration();  // end of an absence
   bool stopping_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;
   Mutex health_mu_;  // taken after mu_, held for moments only

@@ -173,6 +173,31 @@ TEST_F(EpochsTest, ACoordinatorThatWasAwayBlamesNoWorkerForItsOwnSilence) {
   EXPECT_EQ(Get(id).epochs_lost(), 1);
 }
 
+// A round of decisions that waits for its disk is no absence: the pulse beats on, heartbeats are
+// taken. Whoever was silent meanwhile is lost, and nobody else.
+TEST_F(EpochsTest, ASlowDiskExcusesNoSilentWorker) {
+  PulseRecord pulse(options_.liveness.own_pause);
+  pulse_ = &pulse;
+  Start();
+  const std::string id = Submit(RunYaml("run", 1000, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Silence(b);
+  const auto a_while = [&](bool beats, int seconds) {
+    for (int i = 0; i < 10 * seconds; ++i) {
+      clock_.Advance(absl::Milliseconds(100));
+      if (beats) pulse.Beat(clock_.Monotonic(), clock_.Monotonic());
+      a->Act();  // its calls are taken while the tick waits
+    }
+  };
+  a_while(/*beats=*/true, 6);
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_THAT(Get(id).last_failure().cause(), HasSubstr("w-1 lost: silent for 6"));
+  EXPECT_EQ(coordinator_->Stats().losses_by_reason.at("silence"), 1) << "w-0 was heard meanwhile";
+}
+
 TEST_F(EpochsTest, StaleEpochsAndIncarnationsAreRefusedWithTypedErrors) {
   const std::string id = Submit(RunYaml("run", 1000, 1));
   FakeAgent* w = AddWorker("w", 1);

@@ -1,5 +1,6 @@
 #include "coordinator/worker_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "coordinator/errors.h"
@@ -127,12 +128,12 @@ void WorkerRegistry::Release(WorkerEntry* worker, absl::Duration now) {
   worker->standing_since = now;
 }
 
-void WorkerRegistry::Excuse(absl::Duration now) {
+void WorkerRegistry::Excuse(absl::Duration back) {
   for (auto& [name, worker] : workers_) {
     if (worker.lost) continue;
-    worker.last_heartbeat = now;
-    if (worker.session == 0) worker.detached_at = now;
-    if (worker.awaited) worker.started = now;
+    worker.last_heartbeat = std::max(worker.last_heartbeat, back);
+    worker.detached_at = std::max(worker.detached_at, back);
+    worker.started = std::max(worker.started, back);
   }
 }
 

@@ -73,8 +73,8 @@ class WorkerRegistry {
   void Assign(WorkerEntry* worker, const std::string& run_id, uint64_t epoch, absl::Duration now);
   void Release(WorkerEntry* worker, absl::Duration now);
 
-  // The coordinator has not looked for a while: every wait for a worker begins anew.
-  void Excuse(absl::Duration now);
+  // The process was away until `back`: what a worker did not say before then is no silence.
+  void Excuse(absl::Duration back);
   // Marks those that are lost now, and returns them.
   std::vector<WorkerEntry*> MarkLost(absl::Duration now, const LivenessOptions& options);
   // Forgets workers lost for longer than `age`.

@@ -15,8 +15,8 @@ struct LivenessOptions {
       absl::Milliseconds(500);  // a broken stream may be opened again within
   absl::Duration restart_grace =
       absl::Seconds(10);  // for members of live epochs after a restart of the coordinator
-  // A coordinator that did not look for longer than this was itself away (stopped, or its machine
-  // was): silence in that time says nothing about the workers.
+  // A coordinator whose pulse (coordinator/pulse.h) pauses for longer than this was itself away
+  // (stopped, or its machine was): silence in that time says nothing about the workers.
   absl::Duration own_pause = absl::Seconds(1);
   absl::Duration blame_window =
       absl::Seconds(1);  // a survivor's complaint waits for the loss behind it

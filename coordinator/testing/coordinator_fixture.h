@@ -146,6 +146,7 @@ class CoordinatorFixture : public testing::Test {
 
   SlowEnv env_;
   FakeClock clock_;
+  Pulse* pulse_ = nullptr;  // of the coordinator; null: its ticks
   MemoryStore memory_store_;
   FaultStore store_;
   FakeCatalog catalog_;

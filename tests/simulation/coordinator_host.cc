@@ -9,7 +9,7 @@ namespace {
 
 class InMemory : public StoreHome {
  public:
-  absl::StatusOr<Store*> Open(std::function<absl::Status()>) override { return &store_; }
+  absl::StatusOr<Store*> Open(AtPoint) override { return &store_; }
   void Close() override {}
 
  private:
@@ -23,9 +23,11 @@ class InSqlite : public StoreHome {
     Close();
     Env::Real()->RemoveTree(folder_).IgnoreError();
   }
-  absl::StatusOr<Store*> Open(std::function<absl::Status()> fails) override {
+  absl::StatusOr<Store*> Open(AtPoint fails) override {
     SqliteStoreOptions options;
-    options.hook = [fails = std::move(fails)](absl::string_view) { return fails(); };
+    options.hook = [fails = std::move(fails)](absl::string_view point) {
+      return fails(point == "committed");
+    };
     ASSIGN_OR_RETURN(store_, SqliteStore::Open(Env::Real(), folder_, std::move(options)));
     return store_.get();
   }
@@ -48,10 +50,11 @@ void WatchedStore::Fail(Fault fault, int64_t writes_before) {
   before_ = writes_before;
 }
 
-absl::Status WatchedStore::AtPoint() {
+absl::Status WatchedStore::AtPoint(bool committed) {
   if (dead_) return absl::UnavailableError("simulated: the process has ended");
   if (!points_before_.has_value() || (*points_before_)-- > 0) return absl::OkStatus();
   dead_ = true;
+  died_committed_ = committed;
   return absl::UnavailableError("simulated: the process ended within a write");
 }
 
@@ -77,7 +80,7 @@ absl::Status WatchedStore::Apply(const WriteBatch& written) {
   } else {
     status = base_->Apply(written);
   }
-  if (status.ok()) observer_(written);
+  if (status.ok() || std::exchange(died_committed_, false)) observer_(written);
   dead_ = dead_ || fault == Fault::kDieAfter;
   if (status.ok() && fault != Fault::kNone)
     return absl::UnavailableError("simulated: the answer of the store was lost");
@@ -109,8 +112,9 @@ void CoordinatorHost::Start() {
   if (coordinator_ != nullptr) return;
   ++life_;
   Unwell();
-  absl::StatusOr<Store*> base =
-      home_->Open([this] { return store_ == nullptr ? absl::OkStatus() : store_->AtPoint(); });
+  absl::StatusOr<Store*> base = home_->Open([this](bool committed) {
+    return store_ == nullptr ? absl::OkStatus() : store_->AtPoint(committed);
+  });
   if (!base.ok()) {
     world_->Break(absl::StrCat("the store opens again: ", base.status().message()));
     return;
@@ -123,6 +127,8 @@ void CoordinatorHost::Start() {
   d.env = &env_;
   d.clock = &world_->clock;
   d.catalog = &catalog_;
+  pulse_ = std::make_unique<PulseRecord>(options_.liveness.own_pause);
+  d.pulse = pulse_.get();
   d.run_id = [this] { return absl::StrCat("r-", next_run_++); };
   d.exporter = [this](const CheckpointReader& checkpoint, const std::string& path,
                       const ExportOptions& options) -> absl::StatusOr<v1::Artifact> {
@@ -150,16 +156,25 @@ void CoordinatorHost::Start() {
     return;
   }
   coordinator_ = *std::move(started);
-  frozen_until_ = world_->now();
+  frozen_until_ = stalled_until_ = world_->now();
   world_->Note("coordinator starts, life ", life_);
   TickLoop(life_);
+  PulseLoop(life_);
+}
+
+void CoordinatorHost::PulseLoop(uint64_t life) {
+  if (life != life_ || !up()) return;
+  if (frozen_until_ <= world_->now()) pulse_->Beat(world_->now(), world_->now());
+  world_->At(std::max(frozen_until_, world_->now() + absl::Milliseconds(200)),
+             [this, life] { PulseLoop(life); });
 }
 
 void CoordinatorHost::TickLoop(uint64_t life) {
   world_->After(world_->Between(absl::Milliseconds(100), absl::Milliseconds(300)), [this, life] {
     if (life != life_ || !up()) return;
-    if (frozen_until_ > world_->now()) {
-      world_->At(frozen_until_, [this, life] { TickLoop(life); });
+    if (const absl::Duration until = std::max(frozen_until_, stalled_until_);
+        until > world_->now()) {
+      world_->At(until, [this, life] { TickLoop(life); });
       return;
     }
     const bool lives = Do([](Coordinator* c) { c->Tick(); });
@@ -207,6 +222,11 @@ void CoordinatorHost::Freeze(absl::Duration until) {
   well_since_ = frozen_until_;
 }
 
+void CoordinatorHost::Stall(absl::Duration until) {
+  world_->Note("the coordinator's decisions wait for its disk until ", absl::FormatDuration(until));
+  stalled_until_ = std::max(stalled_until_, until);
+}
+
 void CoordinatorHost::DieInWrite(bool after, int64_t writes_before) {
   store_->Fail(after ? WatchedStore::Fault::kDieAfter : WatchedStore::Fault::kDieBefore,
                writes_before);
@@ -252,6 +272,7 @@ void CoordinatorHost::Heal() {
   HealDisk();
   HealStore();
   frozen_until_ = std::min(frozen_until_, world_->now());
+  stalled_until_ = std::min(stalled_until_, world_->now());
 }
 
 bool CoordinatorHost::well() const {

@@ -14,6 +14,7 @@
 #include "common/testing/memory_env.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/data_catalog.h"
+#include "coordinator/pulse.h"
 #include "coordinator/store/fault_store.h"
 #include "tests/simulation/world.h"
 
@@ -23,9 +24,11 @@ namespace tritter::simulation {
 class StoreHome {
  public:
   virtual ~StoreHome() = default;
+  // At a point of a write at which the store lets itself be broken; `committed`: it is durable.
+  using AtPoint = std::function<absl::Status(bool committed)>;
   // Called when a coordinator starts, and never before the one before it is gone. `fails` is asked
-  // before each point of a write at which the store lets itself be broken, if it does.
-  virtual absl::StatusOr<Store*> Open(std::function<absl::Status()> fails) = 0;
+  // at each such point, if the store has some.
+  virtual absl::StatusOr<Store*> Open(AtPoint fails) = 0;
   virtual void Close() = 0;
 };
 std::unique_ptr<StoreHome> MemoryHome();
@@ -53,7 +56,7 @@ class WatchedStore : public FaultStore {
   bool refuses() const { return fault_ == Fault::kRefuse && before_ <= 0; }
   absl::Status Apply(const WriteBatch& batch) override;
   // Of the store below, inside a write.
-  absl::Status AtPoint();
+  absl::Status AtPoint(bool committed);
   void DieAtPoint(int64_t points_before) { points_before_ = points_before; }
 
  protected:
@@ -66,7 +69,7 @@ class WatchedStore : public FaultStore {
   Fault fault_ = Fault::kNone;
   int64_t before_ = 0;
   std::optional<int64_t> points_before_;
-  bool dead_ = false;
+  bool dead_ = false, died_committed_ = false;
 };
 
 class CoordinatorHost {
@@ -80,6 +83,8 @@ class CoordinatorHost {
   void Kill();  // the process; with `power` the machine too
   void CutPower(CrashMode mode);
   void Freeze(absl::Duration until);  // as by SIGSTOP
+  // Its round of decisions waits for a slow disk; calls and heartbeats are taken meanwhile.
+  void Stall(absl::Duration until);
   void DieInWrite(bool after, int64_t writes_before);
   void DieInStatement(int64_t points_before);
   void DieInFileChange(int64_t changes_before, bool half);
@@ -114,6 +119,7 @@ class CoordinatorHost {
     std::vector<SourceFacts> Inspect(const RunSpec& spec) override;
   };
   void TickLoop(uint64_t life);
+  void PulseLoop(uint64_t life);
   void Unwell() { well_since_ = world_->now(); }
 
   World* const world_;
@@ -129,7 +135,8 @@ class CoordinatorHost {
   uint64_t life_ = 0;
   int depth_ = 0;
   bool dying_ = false, dies_in_file_change_ = false, disk_full_ = false;
-  absl::Duration frozen_until_, well_since_;
+  absl::Duration frozen_until_, stalled_until_, well_since_;
+  std::unique_ptr<PulseRecord> pulse_;
   int64_t exports_ = 0, next_run_ = 1;
 };
 
