@@ -22,7 +22,7 @@ void Group::Arrive(int rank, std::shared_ptr<Process> process, const RankStep* a
       for (const Member& m : self->members_) {
         if (m.done == nullptr && m.process != nullptr) absent.push_back(m.process);
       }
-      self->late_(self->run_, self->timeout_, absent);
+      self->late_(self->run_, self->epoch_, self->timeout_, absent);
       self->Shatter(absl::DeadlineExceededError("simulated: a collective took too long"));
     });
   }

@@ -33,9 +33,11 @@ class Group : public std::enable_shared_from_this<Group> {
   // Sees each step that a whole group does, once.
   using Observer = std::function<void(const std::string& run, uint64_t epoch,
                                       const std::vector<RankStep>& ranks)>;
-  // Sees who did not come within `timeout`.
-  using LateObserver = std::function<void(const std::string& run, absl::Duration timeout,
-                                          const std::vector<std::shared_ptr<Process>>& absent)>;
+  // Sees who did not come within `timeout`; not those that never came, for the forming of the
+  // group.
+  using LateObserver =
+      std::function<void(const std::string& run, uint64_t epoch, absl::Duration timeout,
+                         const std::vector<std::shared_ptr<Process>>& absent)>;
   Group(World* world, Network* network, Observer observer, LateObserver late, std::string run,
         uint64_t epoch, int world_size, absl::Duration timeout)
       : world_(world),

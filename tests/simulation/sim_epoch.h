@@ -30,6 +30,7 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   std::optional<Held> TakeState();        // once it has ended
   // How long it waits, or has waited last, for a plan or for its last checkpoint to be committed.
   absl::Duration unanswered_for() const;
+  bool awaits_rendezvous() const { return !rendezvous_; }
   void Fail(const std::string& failure, bool permanent);
   void ProcessDied();
   void Then(std::function<void()> next) { next_ = std::move(next); }  // once it has ended

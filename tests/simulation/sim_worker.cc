@@ -112,6 +112,10 @@ absl::Duration SimWorker::unanswered_for() const {
   return epoch_ == nullptr ? absl::ZeroDuration() : epoch_->unanswered_for();
 }
 
+bool SimWorker::AwaitsGroup(const std::string& run, uint64_t epoch) const {
+  return epoch_ == nullptr || !epoch_->Is(run, epoch) || epoch_->awaits_rendezvous();
+}
+
 void SimWorker::StreamEnded(const absl::Status& status) {
   parts_.world->Note(name_, "'s session ends: ", status.message());
   stream_ = nullptr;

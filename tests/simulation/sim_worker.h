@@ -75,6 +75,8 @@ class SimWorker : public Process, public std::enable_shared_from_this<SimWorker>
   const WorkerParts& parts() const { return parts_; }
   // How long it has waited for the coordinator, in an epoch: see SimEpoch.
   absl::Duration unanswered_for() const;
+  // It has not heard of that epoch, or not yet where its group meets.
+  bool AwaitsGroup(const std::string& run, uint64_t epoch) const;
   v1::WorkerIdentity Identity() const;
 
   // A call of WorkerService: `answer` gets the response or what came instead, as

@@ -68,9 +68,15 @@ class Simulation {
   RunWish DrawWish(int number);
   void StartWorker(int host);
   void NextMishap();
+  void NextStall();
   void Mishap();
   void Rage(int kind);
   void Damage();
+  // A group gives up because one of its members waits for the coordinator: for a plan, for a
+  // checkpoint to be committed, or, while it goes away again and again, for its assignment or for
+  // where the group meets.
+  bool LateForTheCoordinator(const std::string& run, uint64_t epoch, absl::Duration timeout,
+                             const std::vector<std::shared_ptr<Process>>& absent) const;
   void OnTick();
   void CheckNoticed();
   void Mend();
@@ -92,6 +98,7 @@ class Simulation {
   absl::Duration between_mishaps_;
   std::vector<std::shared_ptr<SimWorker>> processes_;  // all that ever were
   std::vector<std::shared_ptr<SimWorker>> at_host_;    // newest of each host
+  Philox slow_disk_;  // draws of its own: seeds in which the disk is not slow keep their history
   bool mended_ = false;
   int64_t failures_ = 0;
   absl::Duration last_look_;
@@ -121,17 +128,15 @@ Simulation::Simulation(uint64_t seed, const SimulationOptions& options)
           [this](const std::string& run, uint64_t epoch, const std::vector<RankStep>& ranks) {
             invariants_.OnStep(run, epoch, ranks);
           },
-          [this](const std::string& run, absl::Duration timeout,
+          [this](const std::string& run, uint64_t epoch, absl::Duration timeout,
                  const std::vector<std::shared_ptr<Process>>& absent) {
-            for (const std::shared_ptr<Process>& process : absent) {
-              const auto* worker = dynamic_cast<const SimWorker*>(process.get());
-              if (worker->unanswered_for() > 0.5 * timeout) return invariants_.OnUnanswered(run);
-            }
+            if (LateForTheCoordinator(run, epoch, timeout, absent)) invariants_.OnUnanswered(run);
           }),
       seconds_per_step_(world_.Between(0.05, 0.6)),
       hangs_(world_.Chance(0.2) ? 0.1 : 0.0),
       between_mishaps_(absl::Seconds(world_.Between(0.7, 10.0))),
-      at_host_(static_cast<size_t>(hosts_)) {
+      at_host_(static_cast<size_t>(hosts_)),
+      slow_disk_(MixKey(seed, 1)) {
   user_ = std::make_shared<User>(&world_, &network_, &invariants_, hosts_);
   host_.on_death = [this] {
     network_.CoordinatorDied();
@@ -223,6 +228,14 @@ void Simulation::NextMishap() {
     if (mended_) return;
     Mishap();
     NextMishap();
+  });
+}
+
+void Simulation::NextStall() {
+  world_.After(absl::Seconds(1 + 15 * slow_disk_.Uniform()), [this] {
+    if (mended_) return;
+    if (host_.up()) host_.Stall(world_.now() + absl::Seconds(0.2 + 12 * slow_disk_.Uniform()));
+    NextStall();
   });
 }
 
@@ -357,6 +370,27 @@ void Simulation::Damage() {
   }
 }
 
+bool Simulation::LateForTheCoordinator(const std::string& run, uint64_t epoch,
+                                       absl::Duration timeout,
+                                       const std::vector<std::shared_ptr<Process>>& absent) const {
+  for (const std::shared_ptr<Process>& process : absent) {
+    const auto* worker = dynamic_cast<const SimWorker*>(process.get());
+    if (worker->unanswered_for() > 0.5 * timeout) return true;
+  }
+  if (host_.well() && world_.now() - host_.well_since() > timeout) return false;
+  const auto it = invariants_.runs().find(run);
+  if (it == invariants_.runs().end() || !it->second.live.has_value() ||
+      it->second.live->record.epoch != epoch)
+    return false;
+  for (const MemberRecord& member : it->second.live->record.members) {
+    for (const std::shared_ptr<SimWorker>& p : processes_) {
+      if (p->alive() && p->incarnation() == member.incarnation && p->AwaitsGroup(run, epoch))
+        return true;
+    }
+  }
+  return false;
+}
+
 // --- what must hold all the time ----------------------------------------------------------------
 
 void Simulation::OnTick() {
@@ -439,6 +473,7 @@ SimulationResult Simulation::Run() {
     world_.At(absl::Seconds(world_.Between(0.0, 15.0)), [this, n] { user_->Submit(DrawWish(n)); });
   }
   world_.At(absl::Seconds(5), [this] { NextMishap(); });
+  if (weather_ == Weather::kStorm && slow_disk_.Uniform() < 0.2) NextStall();
   while (world_.Step(chaos_)) {
   }
   if (!world_.broken().has_value()) Mend();
@@ -459,8 +494,8 @@ SimulationResult Simulation::Run() {
                               " ago and every run ends", WhatIsLeft()));
   }
   if (!world_.broken().has_value()) invariants_.CheckEnds(host_.store());
-  // A group of which somebody waits for the coordinator about as long as a collective waits gives
-  // up.
+  // A group gives up of which somebody waits for the coordinator about as long as a collective
+  // waits: then the promise is that nothing committed is lost.
   const int64_t lost = invariants_.epochs_lost();
   if (!world_.broken().has_value() && weather_ != Weather::kStorm &&
       lost > invariants_.epochs_unanswered())

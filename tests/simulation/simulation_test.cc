@@ -114,7 +114,10 @@ INSTANTIATE_TEST_SUITE_P(Simulation, NamedSeedTest,
                                          NamedSeed{"CompletedRunBecameExportingAgain", 1618},
                                          NamedSeed{"DoneMemberDiedWithItsShare", 2021},
                                          NamedSeed{"AdoptedCheckpointCommittedOnceMore", 12876},
-                                         NamedSeed{"AdoptedCheckpointLostWithThePower", 12628}),
+                                         NamedSeed{"AdoptedCheckpointLostWithThePower", 12628},
+                                         NamedSeed{"SlowDiskExcusedWhoWasGone", 646},
+                                         NamedSeed{"GroupHadNoWordWhereToMeet", 70750},
+                                         NamedSeed{"GroupHadNoWordWhereToMeetNorAPlan", 75556}),
                          [](const auto& info) { return info.param.name; });
 
 struct SabotageCase {
