@@ -290,6 +290,7 @@ class Coordinator {
   // From whose memory the run may go on now; `among`: of these workers alone.
   std::optional<HeldChoice> HeldOf(const RunEntry& run,
                                    const std::vector<std::string>* among = nullptr) REQUIRES(mu_);
+  std::vector<std::string> DevicesOf(const std::vector<std::string>& workers) REQUIRES(mu_);
   // Whether one of those it would get holds its state. No checkpoint is read then.
   bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
   // Whether it still waits, and they for it: the lock may have been given up since that was
@@ -301,10 +302,14 @@ class Coordinator {
 
   // Whether and why the live epoch of the run is to end.
   StopDecision StopOf(const RunEntry& run) REQUIRES(mu_);
-  // How the ranks divide the batches of the next plan; empty: equally. Adds an event when that is
-  // another split than that of the plan before. `rank_seconds`: as in EpochEntry, for that plan.
-  std::vector<v1::RankShare> DecideShares(const Fenced& at, WriteBatch* batch,
-                                          std::vector<double>* rank_seconds) REQUIRES(mu_);
+  struct SharesOfPlan {
+    std::vector<v1::RankShare> shares;  // by rank; empty: equal ones
+    std::vector<double> seconds;        // of each rank for a sequence, as KnownSpeed; 0: unknown
+    bool unmeasured = false;            // they go by speed, and not every rank's is known
+  };
+  // How the ranks divide the batches of the next plan. Adds an event when that is another split
+  // than that of the plan before.
+  SharesOfPlan DecideShares(const Fenced& at, WriteBatch* batch) REQUIRES(mu_);
   // The rank has nothing left to do in its epoch. Who hears that leaves, so that it is stored
   // first: a coordinator that is started meanwhile must not wait for who has left.
   absl::Status TellDone(const Fenced& at, v1::NextPlanResponse* out) REQUIRES(mu_);

@@ -184,6 +184,43 @@ TEST_F(ElasticTest, AStateThatIsSpreadOverTheRanksIsWritten) {
   EXPECT_EQ(static_cast<int64_t>(b->trained().size()), Get(id).committed_step());
 }
 
+TEST_F(ElasticTest, AShardedStateOfOneRankIsWrittenToo) {
+  std::string yaml = ElasticYaml("run", 1000, 1, 2, kRareCheckpoints);
+  yaml.replace(yaml.find("  global_batch"), 0, "  shard_optimizer: true\n");
+  const std::string id = Submit(yaml);
+  FakeAgent* a = AddWorker("w-0");
+  RoundsUntil([&] { return a->step() == 43; });
+  a->draining = true;
+  AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).epoch() == 2; });
+  EXPECT_GT(Get(id).committed_step(), 43) << "its trainer keeps no state";
+}
+
+TEST_F(ElasticTest, AGroupOfCpusAndGpusStopsWithACheckpointAndSoDoesOneThatBecomesIt) {
+  std::string yaml = ElasticYaml("run", 100000, 1, 2, kRareCheckpoints);
+  yaml.replace(yaml.find("max: 2"), 6, "max: 2, device: any");
+  const std::string id = Submit(yaml);
+  FakeAgent* cpu = AddWorker("c");
+  RoundsUntil([&] { return cpu->step() >= 60; });
+  EXPECT_FALSE(cpu->assigned().back().mixed_devices());
+  FakeAgent* gpu = AddWorker("g", 1, [](FakeAgent* agent) { agent->device = "cuda:0 A"; });
+  RoundsUntil([&] { return Get(id).members_size() == 2 && Get(id).epoch() == 2; }, 400);
+  const v1::Assignment mixed = Assigned(gpu, 2);
+  EXPECT_TRUE(mixed.mixed_devices());
+  EXPECT_FALSE(mixed.from_memory());
+  EXPECT_GE(mixed.start_step(), 60) << "no step is lost";
+  EXPECT_EQ(mixed.start_step(), Get(id).committed_step());
+  EXPECT_EQ(mixed.start_step(), static_cast<int64_t>(cpu->trained().size()));
+  RoundsUntil([&] { return gpu->step() > mixed.start_step() + 20; });
+  cpu->draining = true;
+  const v1::Assignment alone = Assigned(gpu, 3);
+  EXPECT_FALSE(alone.mixed_devices());
+  EXPECT_FALSE(alone.from_memory());
+  EXPECT_EQ(alone.start_step(), Get(id).committed_step());
+  EXPECT_GT(alone.start_step(), mixed.start_step() + 20);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+}
+
 TEST_F(ElasticTest, ASurvivorGoesOnFromItsMemoryWhereItsCheckpointIsOlder) {
   const std::string id = InALongPlan(/*min_workers=*/1, "checkpoint: {every: 20, keep: 2}\n", 100);
   ASSERT_EQ(Get(id).committed_step(), 40);

@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/devices.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/decide/schedule.h"
 #include "coordinator/decide/words.h"
@@ -265,6 +266,7 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
     a->set_state_rank(run.epoch->state_rank);
     a->set_state_epoch(run.epoch->state_epoch);
   }
+  a->set_mixed_devices(run.epoch->mixed());
   a->set_collective_timeout_ms(absl::ToInt64Milliseconds(options_.collective_timeout));
   int32_t next = 0;
   for (const MemberRecord& member : epoch.members) {
@@ -386,6 +388,15 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   return absl::OkStatus();
 }
 
+std::vector<std::string> Coordinator::DevicesOf(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (const std::string& name : names) {
+    const WorkerEntry* worker = workers_.Find(name);
+    out.push_back(worker == nullptr ? "" : worker->info.device());
+  }
+  return out;
+}
+
 std::optional<HeldChoice> Coordinator::HeldOf(const RunEntry& run,
                                               const std::vector<std::string>* among) {
   std::vector<HeldView> held;
@@ -404,6 +415,7 @@ std::optional<HeldChoice> Coordinator::HeldOf(const RunEntry& run,
   in.committed_step = run.committed_step();
   in.total_steps = run.record.total_steps;
   in.failures = run.record.failures;
+  if (among != nullptr) in.mixed = AreMixed(DevicesOf(*among));
   return ChooseHeld(held, in);
 }
 

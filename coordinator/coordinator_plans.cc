@@ -11,6 +11,8 @@
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/devices.h"
+#include "coordinator/decide/held.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/errors.h"
 #include "model/utf8.h"
@@ -91,8 +93,9 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   WriteBatch batch;
   PlanInputs in;
   in.spec = &at.run->spec;
-  std::vector<double> rank_seconds;
-  in.shares = DecideShares(at, &batch, &rank_seconds);
+  SharesOfPlan shares = DecideShares(at, &batch);
+  in.shares = std::move(shares.shares);
+  in.unmeasured = shares.unmeasured;
   in.epoch = epoch.record.epoch;
   in.world_size = static_cast<int32_t>(epoch.record.members.size());
   in.micro_batch = DeriveMicroBatch(at.run->spec, LeastMemory(epoch.record));
@@ -105,10 +108,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
   const StopDecision stop = StopOf(*at.run);
   in.stop = stop.reason;
-  // Who stops when told to keeps its state, unless that is spread over the ranks or each has some
-  // of its own.
-  const bool memory_will_do = !stop.on_disk && !IsOuter(at.run->spec) &&
-                              (!at.run->spec.shard_optimizer || in.world_size == 1);
+  const bool memory_will_do = !stop.on_disk && MayLeaveInMemory(at.run->spec, epoch.mixed());
   in.held = request.yielded() && memory_will_do;
   if (stop.reason.empty()) epoch.asked_briefly = false;
   if (!stop.reason.empty() && memory_will_do && !request.yielded() && !epoch.asked_briefly) {
@@ -141,7 +141,10 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   RETURN_IF_ERROR(Write(&batch));
   ++stats_.plans;
   epoch.plans.push_back(decision.plan);
-  epoch.rank_seconds = std::move(rank_seconds);
+  for (size_t r = 0; r < shares.seconds.size(); ++r) {
+    const MemberRecord& m = epoch.record.members[r];
+    if (shares.seconds[r] > 0) at.run->speeds[m.worker] = {m.device, shares.seconds[r]};
+  }
   if (in.brief) {
     epoch.yield_told_at.reset();
     TellToYield(at.run);
@@ -150,8 +153,8 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   return out;
 }
 
-std::vector<v1::RankShare> Coordinator::DecideShares(const Fenced& at, WriteBatch* batch,
-                                                     std::vector<double>* rank_seconds) {
+Coordinator::SharesOfPlan Coordinator::DecideShares(const Fenced& at, WriteBatch* batch) {
+  SharesOfPlan out;
   const RunSpec& spec = at.run->spec;
   const EpochEntry& epoch = *at.epoch;
   const std::vector<MemberRecord>& members = epoch.record.members;
@@ -160,31 +163,41 @@ std::vector<v1::RankShare> Coordinator::DecideShares(const Fenced& at, WriteBatc
     names.push_back(m.worker);
     devices.push_back(m.device);
   }
-  if (!IsMeasured(spec.split, devices)) return {};
+  for (const MemberRecord& m : members) {
+    const WorkerEntry* worker = workers_.Find(m.worker);
+    const bool known = worker != nullptr && worker->joined;
+    const auto before = at.run->speeds.find(m.worker);
+    const bool same = before != at.run->speeds.end() && before->second.device == m.device;
+    out.seconds.push_back(SmoothedSeconds(same ? before->second.seconds_per_sequence : 0,
+                                          known ? worker->last.seconds_per_sequence() : 0));
+  }
+  if (!IsMeasured(spec.split, devices)) return out;
   std::vector<RankSpeed> ranks;
   std::vector<int64_t> current, micro_batches;
   for (const v1::RankShare& share :
        EqualShares(spec.global_batch, static_cast<int32_t>(members.size()), 1))
     current.push_back(share.count());
   for (size_t r = 0; r < members.size(); ++r) {
-    const WorkerEntry* worker = workers_.Find(members[r].worker);
-    const bool known = worker != nullptr && worker->joined;
     micro_batches.push_back(DeriveMicroBatch(spec, members[r].memory_bytes));
-    rank_seconds->push_back(SmoothedSeconds(epoch.rank_seconds.empty() ? 0 : epoch.rank_seconds[r],
-                                            known ? worker->last.seconds_per_sequence() : 0));
     ranks.push_back(
-        {rank_seconds->back(), MostSequences(spec, micro_batches[r], members[r].memory_bytes)});
+        {out.seconds[r], MostSequences(spec, micro_batches[r], members[r].memory_bytes)});
     if (!epoch.plans.empty()) current[r] = epoch.plans.back().shares(static_cast<int>(r)).count();
   }
+  out.unmeasured = !AllMeasured(ranks);
+  if (out.unmeasured && AreMixed(devices)) GuessSpeeds(devices, &ranks);
   const std::vector<int64_t> split = DecideSplit(ranks, spec.global_batch, current, options_.split);
   if (split != current) {
-    batch->events.push_back(
-        NewEvent(at.run->record.run_id, kEventBatchSplit,
-                 absl::StrFormat("from step %d on %s: %.3g s of computation a step, not %.3g s",
-                                 epoch.planned_end(), SplitWords(names, split),
-                                 SlowestSeconds(ranks, split), SlowestSeconds(ranks, current))));
+    const std::string expected =
+        out.unmeasured
+            ? " until the speed of all is measured"
+            : absl::StrFormat(": %.3g s of computation a step, not %.3g s",
+                              SlowestSeconds(ranks, split), SlowestSeconds(ranks, current));
+    batch->events.push_back(NewEvent(at.run->record.run_id, kEventBatchSplit,
+                                     absl::StrCat("from step ", epoch.planned_end(), " on ",
+                                                  SplitWords(names, split), expected)));
   }
-  return SharesOf(split, micro_batches);
+  out.shares = SharesOf(split, micro_batches);
+  return out;
 }
 
 absl::Status Coordinator::TellDone(const Fenced& at, v1::NextPlanResponse* out) {

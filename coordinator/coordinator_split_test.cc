@@ -87,6 +87,29 @@ TEST_F(SplitTest, UnlikeWorkersGetWhatTheyAreDoneWithAtTheSameTime) {
   EXPECT_THAT(Sequences(id), ElementsAre(7, 9)) << "a step shorter by less than a tenth is no gain";
 }
 
+TEST_F(SplitTest, ACpuBesideAGpuBeginsWithLittleAndTheNextEpochWithWhatWasMeasured) {
+  std::string yaml = Yaml("auto");
+  yaml.replace(yaml.find("split: auto"), 11, "device: any");
+  const std::string id = Submit(yaml);
+  FakeAgent* cpu = Worker("c", "cpu test x4", 0.4);
+  FakeAgent* gpu = Worker("g", "cuda:0 A", 0.1);
+  RoundsUntil([&] { return gpu->plan().has_value(); });
+  EXPECT_TRUE(gpu->assigned().back().mixed_devices());
+  EXPECT_EQ(gpu->plan()->end_step(), 3) << "short, until it is measured";
+  EXPECT_THAT(Sequences(id), ElementsAre(1, 15));
+  RoundsUntil([&] { return Get(id).step() > 40; });
+  EXPECT_THAT(Sequences(id), ElementsAre(3, 13));
+  EXPECT_THAT(Splits(id),
+              ElementsAre(HasSubstr("from step 0 on c 1, g 15 of 16 sequences until the speed of "
+                                    "all is measured"),
+                          HasSubstr("on c 3, g 13 of 16 sequences: 1.3 s of computation")));
+  ASSERT_OK(cpu->Fail("loss is not finite", false));
+  RoundsUntil([&] { return Get(id).epoch() == 2 && gpu->plan().has_value(); });
+  EXPECT_THAT(Sequences(id), ElementsAre(3, 13)) << "of the first plan";
+  EXPECT_GT(gpu->plan()->end_step() - gpu->plan()->first_step(), 3);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("formed of c (cpu) and g (cuda:0) trains from"));
+}
+
 TEST_F(SplitTest, WorkersOfOneKindShareEquallyUnlessToldToMeasure) {
   const std::string id = Submit(Yaml("auto"));
   Worker("w-0", "cpu test x1", 0.3);

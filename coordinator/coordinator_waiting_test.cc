@@ -161,6 +161,19 @@ TEST_F(WaitingTest, WrongDevice) {
   ExpectWaits(id, "wrong_device", "w is a cpu worker, the run asks for cuda");
 }
 
+TEST_F(WaitingTest, MixedDevicesWhereTheRunDoesNotSayThatTheyMayTrainTogether) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  AddWorker("c");
+  AddWorker("g", 1, [](FakeAgent* agent) { agent->device = "cuda:0 A"; });
+  Rounds(1);
+  ExpectWaits(id, "mixed_devices", "say `workers.device: any` to let CPUs and GPUs train together");
+  ASSERT_OK(coordinator_->Cancel(id, true));
+  std::string yaml = RunYaml("together", 100, 2);
+  yaml.replace(yaml.find("max: 2"), 6, "max: 2, device: any");
+  const std::string together = Submit(yaml);
+  RoundsUntil([&] { return Get(together).state() == v1::RUN_STATE_COMPLETED; });
+}
+
 TEST_F(WaitingTest, Settling) {
   std::string yaml = RunYaml("run", 100, 1);
   yaml.replace(yaml.find("max: 1"), 6, "max: 2");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/decide/devices.h"
 #include "coordinator/decide/run_life.h"
 
 namespace tritter {
@@ -64,6 +65,12 @@ bool EpochEntry::Owes(int rank, int64_t committed_step) const {
     }
   }
   return false;
+}
+
+bool EpochEntry::mixed() const {
+  std::vector<std::string> devices;
+  for (const MemberRecord& m : record.members) devices.push_back(m.device);
+  return AreMixed(devices);
 }
 
 WaitCause RunEntry::waiting() const {

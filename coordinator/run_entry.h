@@ -44,9 +44,6 @@ struct EpochEntry {
   std::set<int> left;  // of those, who has left
   std::string done_reason;
   double seconds_per_step = 0;  // smoothed
-  // Of each rank's own computation of a sequence, as the newest plan was divided by; empty: it was
-  // not divided by that.
-  std::vector<double> rank_seconds;
   // It began with a state in memory: of rank `state_rank`, trained or compared by `state_epoch`.
   bool from_memory = false;
   int state_rank = 0;
@@ -64,10 +61,17 @@ struct EpochEntry {
     return plans.empty() ? record.start_step : plans.back().end_step();
   }
   bool all_left() const { return left.size() == record.members.size(); }
+  bool mixed() const;                           // CPUs and GPUs together
   int RankOf(const std::string& worker) const;  // -1: no member
   bool OrdersCheckpoint(int64_t step) const;
   // Whether a checkpoint beyond `committed_step` lacks the share of this rank.
   bool Owes(int rank, int64_t committed_step) const;
+};
+
+// A worker's own computation of a sequence of the run, smoothed, as a plan was last divided by it.
+struct KnownSpeed {
+  std::string device;
+  double seconds_per_sequence = 0;
 };
 
 struct RunEntry {
@@ -81,9 +85,10 @@ struct RunEntry {
   // What it asks of workers: of `spec`, which never changes. Found when it is first needed, and not
   // again in every round of decisions.
   std::optional<WorldNeeds> needs;
-  std::optional<EpochEntry> epoch;  // live
-  bool last_end_clean = false;      // of the newest epoch, once ended
-  EpochRecord last_epoch;           // newest ended one, for late reports
+  std::optional<EpochEntry> epoch;           // live
+  bool last_end_clean = false;               // of the newest epoch, once ended
+  EpochRecord last_epoch;                    // newest ended one, for late reports
+  std::map<std::string, KnownSpeed> speeds;  // by worker; of earlier epochs too
   // With which state the newest epoch began, when that was in memory: decide/held.h.
   uint64_t origin_epoch = 0;
   int64_t origin_step = 0;

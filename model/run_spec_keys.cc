@@ -298,12 +298,14 @@ const std::vector<RunSection>& PlainSections() {
        {IntegerField<D>("min", &D::min_workers, 1, 4096, "1", "The run waits for this many."),
         IntegerField<D>("max", &D::given_max_workers, 1, 4096, "workers.min",
                         "The run takes no more; at least workers.min."),
-        ChoiceField("device", &D::device, {"auto", "cpu", "cuda"}, {}, "auto",
-                    absl::StrCat("Kind of device that workers must have; all of a group are alike. "
-                                 "`auto`: GPUs where enough are there and the run is for them, "
-                                 "else CPUs. GPUs train whatever CPUs do but `model.head_dim` "
-                                 "above ",
-                                 kWidestHeadOnCuda, ".")),
+        ChoiceField("device", &D::device, {"auto", "cpu", "cuda", "any"}, {}, "auto",
+                    absl::StrCat("Kind of device that workers must have. `auto`: all of a group "
+                                 "are alike, GPUs where enough are there and the run is for them, "
+                                 "else CPUs. `any`: CPUs and GPUs together, GPUs first; while a "
+                                 "group has both, moments and averages are spread over it as with "
+                                 "`training.shard_optimizer`, and it stops with a checkpoint. GPUs "
+                                 "train whatever CPUs do but `model.head_dim` above ",
+                                 kWidestHeadOnCuda, "; `any` is not for `training.sync: outer`.")),
         ChoiceField("split", &D::split, {"auto", "equal", "measured"}, {}, "auto",
                     "How the sequences of a batch are divided over the group: `measured` by the "
                     "speed that each worker reports, so that all are done at the same time, "

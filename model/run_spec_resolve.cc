@@ -252,6 +252,12 @@ void CheckSync(RunMaps* maps, const RunDraft& d) {
     training.Error("shard_optimizer",
                    "cannot be true with sync outer, where every worker keeps moments of its own");
   }
+  if (d.device == "any") {
+    maps->workers.Error("device",
+                        "cannot be any with sync outer, where every worker keeps moments of its "
+                        "own: those of CPUs and GPUs together are spread over the group; use "
+                        "device auto");
+  }
 }
 
 void CheckStart(YamlMap* root, const RunDraft& d) {
@@ -329,7 +335,7 @@ void CheckRun(RunMaps* maps, const RunDraft& d) {
     RefuseUntrainable(&maps->model, d.model);
     CheckExport(&maps->root, d);
     if (const std::optional<std::string> why = NotOnCuda(d);
-        d.device == "cuda" && why.has_value()) {
+        (d.device == "cuda" || d.device == "any") && why.has_value()) {
       maps->workers.Error("device",
                           absl::StrCat("GPUs do not train this run: ", *why,
                                        "; use device cpu, or auto, which then takes CPUs"));

@@ -32,7 +32,8 @@ absl::StatusOr<LocalClusterOptions> MakeOptions(const CommandContext& context,
   }
   if (file.spec.device == "cuda") {
     return absl::InvalidArgumentError(absl::StrCat(
-        file.path, ": workers.device: expected auto or cpu, actual cuda: this build trains on cpu ",
+        file.path,
+        ": workers.device: expected auto, any or cpu, actual cuda: this build trains on cpu ",
         "only, and the run would wait for ever"));
   }
   ASSIGN_OR_RETURN(const std::string own, OwnFolder());

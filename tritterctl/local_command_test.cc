@@ -225,7 +225,8 @@ TEST_F(LocalCommandTest, ARunThatItsWorkersCannotTrainIsRefused) {
   const auto exit = local->Wait(absl::Seconds(30));
   ASSERT_TRUE(exit.has_value());
   EXPECT_EQ(exit->code, 2);
-  EXPECT_THAT(local->ReadOutput(), HasSubstr("workers.device: expected auto or cpu, actual cuda"));
+  EXPECT_THAT(local->ReadOutput(),
+              HasSubstr("workers.device: expected auto, any or cpu, actual cuda"));
 }
 
 }  // namespace

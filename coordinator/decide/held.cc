@@ -5,8 +5,17 @@
 
 namespace tritter {
 
+bool HasWholeState(const RunSpec& spec, bool mixed) {
+  return !IsOuter(spec) && !spec.shard_optimizer && !mixed;
+}
+
+bool MayLeaveInMemory(const RunSpec& spec, bool mixed) {
+  const bool next_may_be_mixed = spec.device == "any" && spec.max_workers > 1;
+  return HasWholeState(spec, mixed) && !next_may_be_mixed;
+}
+
 std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in) {
-  if (in.failures > 1) return std::nullopt;
+  if (in.failures > 1 || in.mixed) return std::nullopt;
   const auto usable = [&](const HeldView& h) {
     const bool newest = h.epoch == in.newest_epoch;
     const bool origin =

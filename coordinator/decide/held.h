@@ -7,8 +7,18 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "model/run_spec.h"
 
 namespace tritter {
+
+// Whether each member of a group has the whole state in memory: it is not spread over the ranks,
+// and none has moments of its own. `mixed`: the group is of CPUs and GPUs.
+bool HasWholeState(const RunSpec& spec, bool mixed);
+
+// Whether a group that stops may leave the state in its members' memory: it is whole there, and the
+// next group can begin with it. One of CPUs and GPUs cannot, and whether that is next nobody knows
+// when this one stops.
+bool MayLeaveInMemory(const RunSpec& spec, bool mixed);
 
 // What a free worker says it holds of the run.
 struct HeldView {
@@ -25,6 +35,7 @@ struct HeldInputs {
   int64_t committed_step = 0;  // of the newest checkpoint
   int64_t total_steps = 0;
   int64_t failures = 0;  // epochs without progress, in a row
+  bool mixed = false;    // the group that shall begin with it is of CPUs and GPUs
 };
 
 struct HeldChoice {
@@ -37,7 +48,8 @@ struct HeldChoice {
 // or that with which this one began. States of older epochs are of a course that was given up.
 // Nothing when a checkpoint is as good; when the run has failed more than once without progress
 // (the state itself may be the reason); and for the last step, after which no plan is left in which
-// its checkpoint could be written.
+// its checkpoint could be written. Nor for a group that spreads its state over the ranks: each
+// reads its part of a checkpoint.
 std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in);
 
 }  // namespace tritter

@@ -23,6 +23,30 @@ TEST(ChooseHeld, TheHighestStepOfTheNewestEpochAndAllWhoHoldIt) {
   EXPECT_THAT(c->holders, ElementsAre("a", "b"));
 }
 
+TEST(ChooseHeld, NothingForAGroupThatSpreadsItsState) {
+  HeldInputs in = Inputs();
+  ASSERT_TRUE(ChooseHeld({{"a", 4, 48}}, in).has_value());
+  in.mixed = true;
+  EXPECT_FALSE(ChooseHeld({{"a", 4, 48}}, in).has_value());
+}
+
+TEST(MayLeaveInMemory, WhereTheStateIsWholeAndTheNextGroupCanTakeIt) {
+  RunSpec plain, outer, sharded, any, any_alone;
+  outer.sync = "outer";
+  sharded.shard_optimizer = true;
+  any.device = any_alone.device = "any";
+  any.max_workers = 2;
+  for (const bool mixed : {false, true}) {
+    EXPECT_EQ(HasWholeState(plain, mixed), !mixed);
+    EXPECT_EQ(MayLeaveInMemory(plain, mixed), !mixed);
+    EXPECT_EQ(HasWholeState(any, mixed), !mixed);
+    EXPECT_FALSE(MayLeaveInMemory(any, mixed)) << "the next may be of both kinds";
+    EXPECT_FALSE(HasWholeState(outer, mixed));
+    EXPECT_FALSE(HasWholeState(sharded, mixed));
+  }
+  EXPECT_TRUE(MayLeaveInMemory(any_alone, false)) << "one worker is of one kind";
+}
+
 TEST(ChooseHeld, NothingThatACheckpointHasToo) {
   EXPECT_FALSE(ChooseHeld({{"a", 4, 40}}, Inputs()).has_value());
   EXPECT_TRUE(ChooseHeld({{"a", 4, 41}}, Inputs()).has_value());

@@ -10,9 +10,10 @@ namespace {
 
 int64_t Length(const PlanInputs& in, const PlanOptions& options) {
   if (!in.stop.empty()) return 1;  // the next possible step
-  int64_t steps = options.first_steps;
+  int64_t steps = in.unmeasured ? options.unmeasured_steps : options.first_steps;
   if (in.seconds_per_step > 0) {
-    const double wanted = absl::ToDoubleSeconds(options.target) / in.seconds_per_step;
+    const absl::Duration target = in.unmeasured ? options.unmeasured_target : options.target;
+    const double wanted = absl::ToDoubleSeconds(target) / in.seconds_per_step;
     steps = static_cast<int64_t>(std::clamp(std::floor(wanted), 1.0, 1e9));
   }
   if (in.previous_length > 0)

@@ -15,6 +15,9 @@ namespace tritter {
 struct PlanOptions {
   int64_t first_steps = 8;                    // before anything was measured
   absl::Duration target = absl::Seconds(30);  // work of a plan once the step time is known
+  // While the batch is divided by speeds that are not all known.
+  int64_t unmeasured_steps = 3;
+  absl::Duration unmeasured_target = absl::Seconds(3);
   int64_t growth = 4;  // a plan is at most this many times as long as the one before
   absl::Duration retry = absl::Milliseconds(200);  // of a Wait
 };
@@ -29,6 +32,7 @@ struct PlanInputs {
   int64_t from_step = 0;              // the plan begins here
   int64_t previous_length = 0;        // steps of the plan before; 0: none
   double seconds_per_step = 0;        // measured; 0: not yet
+  bool unmeasured = false;            // shares go by speed, and that of a rank is not known yet
   int64_t committed_step = 0;         // newest committed checkpoint
   bool checkpoint_ordered = false;  // an earlier plan of the epoch orders a checkpoint at from_step
   std::string stop;                 // not empty: the epoch is to end, and why

@@ -37,6 +37,20 @@ std::vector<int64_t> Orders(const v1::Plan& plan) {
   return out;
 }
 
+TEST(DecideNextPlan, IsShortAsLongAsTheSpeedOfARankIsNotKnown) {
+  const RunSpec spec = Spec();
+  PlanInputs in = Inputs(spec, 0);
+  in.unmeasured = true;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 3);
+  in.previous_length = 3;
+  in.seconds_per_step = 0.01;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 12) << "no more than four times as long";
+  in.seconds_per_step = 1;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 3);
+  in.unmeasured = false;
+  EXPECT_EQ(DecideNextPlan(in).plan.end_step(), 12);
+}
+
 TEST(DecideNextPlan, StartsSmallAndCarriesEverythingWorkersNeed) {
   const RunSpec spec = Spec();
   const PlanDecision d = DecideNextPlan(Inputs(spec, 0));

@@ -6,6 +6,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "coordinator/decide/devices.h"
 #include "coordinator/decide/words.h"
 
 namespace tritter {
@@ -145,11 +146,9 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
                             ", gets them soon: ", JoinWords(parts))};
 }
 
-bool SameKind(const WorkerView& a, const WorkerView& b) {
-  const auto kind = [](const std::string& device) {
-    return device.substr(0, device.find_first_of(" :"));
-  };
-  return kind(a.device) == kind(b.device);
+// Whether the worker may train beside the run's members.
+bool MayJoin(const TrainingRun& run, const WorkerView& w, absl::Span<const WorkerView> workers) {
+  return run.needs.device == "any" || IsGpu(w.device) == IsGpu(workers[run.members[0]].device);
 }
 
 }  // namespace
@@ -178,7 +177,7 @@ ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
     for (const int m : Suitable(run.needs, workers)) {
       const WorkerView& w = workers[m];
       const bool free = w.standing == Standing::kIdle && w.since >= options.settle;
-      if (!free || taken.contains(m) || !SameKind(w, workers[run.members[0]])) continue;
+      if (!free || taken.contains(m) || !MayJoin(run, w, workers)) continue;
       if (world + static_cast<int64_t>(joining.size()) < run.needs.max_workers)
         joining.push_back(m);
     }

@@ -222,6 +222,8 @@ TEST_F(ReshapeTest, DoesNotGrowForNothing) {
   workers_[2].since = absl::Minutes(1);
   workers_[2].device = "cuda:0";
   EXPECT_THAT(Decide().reshapes, IsEmpty()) << "of another kind";
+  run->needs.device = "any";
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("run")));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "coordinator/decide/schedule.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -31,6 +32,18 @@ std::set<std::string> Projects(absl::Span<const WaitingRun> runs, const ProjectS
   return out;
 }
 
+// The highest priority of those that wait for GPUs alone. A run of no higher one that may have
+// either leaves them to it: a group may have given up its own for that.
+std::optional<int64_t> MostUrgentForGpus(absl::Span<const WaitingRun> runs,
+                                         absl::Span<const WorkerView> workers) {
+  std::optional<int64_t> out;
+  for (const WaitingRun& run : runs) {
+    if (run.blocked.waits() || (out.has_value() && run.priority <= *out)) continue;
+    if (DeviceOf(run.needs, workers) == "cuda") out = run.priority;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
@@ -44,6 +57,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   const std::set<std::string> projects = Projects(runs, shares);
   const int64_t live =
       absl::c_count_if(workers, [](const WorkerView& w) { return w.standing != Standing::kLost; });
+  const std::optional<int64_t> for_gpus = MostUrgentForGpus(runs, workers);
   std::vector<Placement> out;
   int ahead = -1;  // waits for workers that exist
   std::vector<Elastic> elastic;
@@ -58,7 +72,9 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
       out.push_back({run.run_id, {}, run.blocked.cause, run.blocked.sentence});
       continue;
     }
-    WorldDecision world = FormWorld(run.needs, left, options);
+    WorldNeeds needs = run.needs;
+    needs.gpus_last = for_gpus.has_value() && *for_gpus >= run.priority;
+    WorldDecision world = FormWorld(needs, left, options);
     const std::string by_share = ahead < 0
                                      ? ""
                                      : AheadByShare(queued[index], queued[ahead], runs[ahead].name,

@@ -157,6 +157,25 @@ TEST(Schedule, WhatIsLeftGoesToTheProjectOfTheLeastLoad) {
   EXPECT_EQ(workers["z"], 4u);
 }
 
+// Else a group that had given one up for the other would take it again.
+TEST(Schedule, WhoMayHaveEitherLeavesGpusToThoseWhoUseNothingElse) {
+  WaitingRun either = MakeRun("either", 0, 1, 1), gpus = MakeRun("gpus", 0, 2, 1);
+  either.needs.device = "any";
+  either.needs.max_workers = 2;
+  gpus.needs.device = "cuda";
+  WorkerView gpu = Worker("g");
+  gpu.device = "cuda:0 A";
+  const std::vector<WorkerView> workers = {Worker("c"), gpu};
+  std::map<std::string, std::vector<int>> members;
+  for (const Placement& p : Schedule({either, gpus}, workers)) members[p.run_id] = p.members;
+  EXPECT_THAT(members["either"], ElementsAre(0));
+  EXPECT_THAT(members["gpus"], ElementsAre(1));
+  either.priority = 1;
+  either.needs.max_workers = 1;
+  for (const Placement& p : Schedule({either, gpus}, workers)) members[p.run_id] = p.members;
+  EXPECT_THAT(members["either"], ElementsAre(1)) << "the more urgent one chooses";
+}
+
 TEST(Schedule, NobodyWaitsWithoutAReasonAndNoWorkerServesTwo) {
   std::vector<WaitingRun> runs;
   std::vector<WorkerView> workers;

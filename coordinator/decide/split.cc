@@ -6,10 +6,9 @@
 #include <queue>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "coordinator/decide/devices.h"
 #include "coordinator/decide/words.h"
 
 namespace tritter {
@@ -17,13 +16,7 @@ namespace {
 
 constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 
-// "cuda:1 NAME" is as fast as "cuda:0 NAME".
-std::string KindOf(const std::string& device) {
-  if (!absl::StartsWith(device, "cuda:")) return device;
-  size_t at = 5;
-  while (at < device.size() && absl::ascii_isdigit(static_cast<unsigned char>(device[at]))) ++at;
-  return absl::StrCat("cuda", device.substr(at));
-}
+constexpr double kGpuOverCpu = 16;  // until either is measured
 
 }  // namespace
 
@@ -31,8 +24,30 @@ bool IsMeasured(const std::string& split, absl::Span<const std::string> devices)
   if (devices.size() < 2 || split == "equal") return false;
   if (split == "measured") return true;
   return std::any_of(devices.begin(), devices.end(), [&](const std::string& device) {
-    return KindOf(device) != KindOf(devices[0]);
+    return DeviceModel(device) != DeviceModel(devices[0]);
   });
+}
+
+bool AllMeasured(absl::Span<const RankSpeed> ranks) {
+  return std::all_of(ranks.begin(), ranks.end(),
+                     [](const RankSpeed& r) { return r.seconds_per_sequence > 0; });
+}
+
+void GuessSpeeds(absl::Span<const std::string> devices, std::vector<RankSpeed>* ranks) {
+  double sum[2] = {0, 0}, count[2] = {0, 0};  // measured CPUs, GPUs
+  for (size_t r = 0; r < ranks->size(); ++r) {
+    if (!((*ranks)[r].seconds_per_sequence > 0)) continue;
+    sum[IsGpu(devices[r])] += (*ranks)[r].seconds_per_sequence;
+    ++count[IsGpu(devices[r])];
+  }
+  const double gpu = count[1] > 0   ? sum[1] / count[1]
+                     : count[0] > 0 ? sum[0] / count[0] / kGpuOverCpu
+                                    : 1;
+  const double cpu = count[0] > 0 ? sum[0] / count[0] : gpu * kGpuOverCpu;
+  for (size_t r = 0; r < ranks->size(); ++r) {
+    double& seconds = (*ranks)[r].seconds_per_sequence;
+    if (!(seconds > 0)) seconds = IsGpu(devices[r]) ? gpu : cpu;
+  }
 }
 
 double SmoothedSeconds(double before, double now) {

@@ -25,6 +25,13 @@ struct RankSpeed {
 // the devices differ, but for the number of a GPU within its host.
 bool IsMeasured(const std::string& split, absl::Span<const std::string> devices);
 
+bool AllMeasured(absl::Span<const RankSpeed> ranks);
+
+// In a group of CPUs and GPUs of which nobody has measured some: those are taken to be as fast as
+// the measured ones of their kind, or else a GPU for 16 times as fast as a CPU. An equal split
+// would let the GPUs wait for most of every step until then.
+void GuessSpeeds(absl::Span<const std::string> devices, std::vector<RankSpeed>* ranks);
+
 // What a rank's speed is taken for, from what it was taken for in the plan before and what it
 // measures now (seconds; 0: unknown): half way, as ratios. A processor that is held back for part
 // of the time seems faster the less it is given, so that what is measured is not believed at once.

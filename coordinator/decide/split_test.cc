@@ -31,6 +31,7 @@ TEST(IsMeasured, WhereDevicesDifferOrWhenAskedFor) {
       {"auto", {"cpu avx2 x4", "cpu avx512_vnni x4"}, true},
       {"auto", {"cuda:0 A", "cuda:1 A", "cuda:11 A"}, false},
       {"auto", {"cuda:0 A", "cuda:0 B"}, true},
+      {"auto", {"cuda:0 A", "cpu avx2 x4"}, true},
       {"measured", {"cpu avx2 x4", "cpu avx2 x4"}, true},
       {"measured", {"cpu avx2 x4"}, false},
       {"equal", {"cuda:0 A", "cuda:0 B"}, false},
@@ -104,6 +105,23 @@ TEST(DecideSplit, ChangesOnlyWhenThatIsWorthIt) {
     EXPECT_EQ(DecideSplit(Speeds({around(0.1), around(0.2)}), 16, split), split) << round;
   }
   EXPECT_THAT(DecideSplit(Speeds({0.1, 0.1}), 16, split), ElementsAre(8, 8)) << "as fast again";
+}
+
+TEST(GuessSpeeds, OfWhomNobodyMeasuredByTheirKind) {
+  const auto guess = [](const std::vector<std::string>& devices, const std::vector<double>& known) {
+    std::vector<RankSpeed> ranks = Speeds(known);
+    GuessSpeeds(devices, &ranks);
+    EXPECT_TRUE(AllMeasured(ranks));
+    std::vector<double> out;
+    for (const RankSpeed& r : ranks) out.push_back(r.seconds_per_sequence);
+    return out;
+  };
+  const std::vector<std::string> devices = {"cpu x1", "cuda:0 A", "cpu x2", "cuda:1 B"};
+  EXPECT_THAT(guess(devices, {0, 0, 0, 0}), ElementsAre(16, 1, 16, 1));
+  EXPECT_THAT(guess(devices, {0.8, 0, 0, 0}), ElementsAre(0.8, 0.05, 0.8, 0.05));
+  EXPECT_THAT(guess(devices, {0, 0.1, 0, 0.3}), ElementsAre(3.2, 0.1, 3.2, 0.3));
+  EXPECT_THAT(guess(devices, {0.5, 0.1, 0, 0}), ElementsAre(0.5, 0.1, 0.5, 0.1));
+  EXPECT_FALSE(AllMeasured(Speeds({0.1, 0})));
 }
 
 TEST(SmoothedSeconds, HalfWayAsRatios) {

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "coordinator/decide/devices.h"
 #include "coordinator/decide/words.h"
 #include "model/cuda_limits.h"
 
@@ -20,17 +22,20 @@ constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 using Tally = std::map<WaitCause, int64_t>;
 
 bool IsOfDevice(const std::string& device, const WorkerView& w) {
-  return absl::StartsWith(w.device, device);
+  return device == "any" || absl::StartsWith(w.device, device);
 }
+
+// "cuda:0" of "cuda:0 NVIDIA H100".
+std::string KindOf(const WorkerView& w) { return w.device.substr(0, w.device.find(' ')); }
 
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
   if (!IsOfDevice(device, w)) {
     if (device == "cpu" && !needs.not_on_cuda.empty()) {
-      return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')),
+      return absl::StrCat(w.name, " is a ", KindOf(w),
                           " worker, GPUs do not train the run: ", needs.not_on_cuda);
     }
-    return absl::StrCat(w.name, " is a ", w.device.substr(0, w.device.find(' ')), " worker, the ",
+    return absl::StrCat(w.name, " is a ", KindOf(w), " worker, the ",
                         needs.device == "auto" ? "group is of " : "run asks for ", device);
   }
   if (w.memory_bytes > 0 && needs.memory_bytes > w.memory_bytes) {
@@ -38,18 +43,6 @@ std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const
                         Bytes(needs.memory_bytes));
   }
   return "";
-}
-
-// A group is of one kind: gradients travel over Gloo between CPUs, over NCCL between GPUs. With
-// `auto` it is GPUs where there are enough.
-std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
-  if (needs.device != "auto") return needs.device;
-  if (!needs.not_on_cuda.empty()) return "cpu";
-  const int64_t live = std::count_if(workers.begin(), workers.end(), [](const WorkerView& w) {
-    return absl::StartsWith(w.device, "cuda") && w.standing != Standing::kLost &&
-           w.standing != Standing::kDraining;
-  });
-  return live >= needs.min_workers ? "cuda" : "cpu";
 }
 
 std::string WhyNotIdle(const WorkerView& w) {
@@ -102,14 +95,30 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
 
 }  // namespace
 
+// A group is of one kind, but with `any`: gradients travel over Gloo between CPUs, over NCCL
+// between GPUs. With `auto` it is GPUs where there are enough.
+std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
+  if (needs.device != "auto") return needs.device;
+  if (!needs.not_on_cuda.empty()) return "cpu";
+  const int64_t live = std::count_if(workers.begin(), workers.end(), [](const WorkerView& w) {
+    return IsGpu(w.device) && w.standing != Standing::kLost && w.standing != Standing::kDraining;
+  });
+  return live >= needs.min_workers ? "cuda" : "cpu";
+}
+
 void SortByName(absl::Span<const WorkerView> workers, std::vector<int>* members) {
   std::sort(members->begin(), members->end(),
             [&](int a, int b) { return workers[a].name < workers[b].name; });
 }
 
 std::string FormedOf(absl::Span<const WorkerView> workers, const std::vector<int>& members) {
-  std::vector<std::string> names;
-  for (const int m : members) names.push_back(workers[m].name);
+  std::vector<std::string> names, devices;
+  for (const int m : members) devices.push_back(workers[m].device);
+  const bool mixed = AreMixed(devices);
+  for (const int m : members) {
+    const WorkerView& w = workers[m];
+    names.push_back(mixed ? absl::StrCat(w.name, " (", KindOf(w), ")") : w.name);
+  }
   return absl::StrCat("formed of ", JoinWords(names));
 }
 
@@ -187,8 +196,8 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
     }
     if (out.cause == WaitCause::kMixedDevices) {
       absl::StrAppend(&out.reason,
-                      "; CPUs and GPUs form no group together: they round differently, and their "
-                      "copies of the weights would drift apart");
+                      "; with `auto` a group is of one kind: say `workers.device: any` to let CPUs "
+                      "and GPUs train together");
     }
     return out;
   }
@@ -196,9 +205,12 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
     const bool own = absl::c_linear_search(needs.holders, workers[i].name);
     return own ? 0 : workers[i].holds ? 2 : 1;
   };
-  std::sort(out.members.begin(), out.members.end(), [&](int a, int b) {
-    return std::make_pair(cost(a), workers[a].name) < std::make_pair(cost(b), workers[b].name);
-  });
+  const auto place = [&](int i) {
+    const bool last = needs.device == "any" && IsGpu(workers[i].device) == needs.gpus_last;
+    return std::make_tuple(last, cost(i), workers[i].name);
+  };
+  std::sort(out.members.begin(), out.members.end(),
+            [&](int a, int b) { return place(a) < place(b); });
   out.preferred = out.members;
   if (healthy > needs.max_workers) out.members.resize(needs.max_workers);
   SortByName(workers, &out.members);

@@ -33,13 +33,15 @@ struct WorkerView {
 
 struct WorldNeeds {
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";   // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs
+  // "cpu", "cuda"; "auto": GPUs where enough are live, else CPUs; "any": both, GPUs first.
+  std::string device = "auto";
   int64_t memory_bytes = 0;      // of each worker
   std::string not_on_cuda = {};  // why GPUs cannot train the run; "": they can
   // Workers in whose memory the state lies from which the run may go on: they are taken first, and
   // those that hold another run's state last.
   std::vector<std::string> holders = {};
-  bool settled = false;  // its group stopped to be formed anew: nobody else is waited for
+  bool gpus_last = false;  // with "any": others wait who can use nothing else
+  bool settled = false;    // its group stopped to be formed anew: nobody else is waited for
 };
 // Each worker needs `memory_bytes`.
 WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes);
@@ -58,6 +60,9 @@ struct WorldDecision {
   WaitCause cause = WaitCause::kNone;  // without members
   std::string reason;
 };
+
+// The kind of device that a group would have: "cpu", "cuda", "any".
+std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers);
 
 // Live workers that can serve, free or not, of the kind that a group would have. Not those that
 // drain.

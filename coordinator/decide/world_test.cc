@@ -54,6 +54,43 @@ TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
   EXPECT_THAT(FormWorld({2, 4}, {Idle("c"), Idle("d"), gpu}).members, ElementsAre(0, 1));
 }
 
+TEST(FormWorld, OfAnyDeviceAGroupIsOfGpusFirstAndThenOfCpus) {
+  WorkerView g = Idle("g"), h = Idle("h"), c = Idle("c"), d = Idle("d");
+  g.device = h.device = "cuda:0 NVIDIA H100";
+  const std::vector<WorkerView> workers = {c, d, g, h};
+  struct Case {
+    int64_t min, max;
+    std::vector<int> members;
+    const char* reason;
+  };
+  const Case cases[] = {
+      {1, 1, {2}, "formed of g"},
+      {1, 2, {2, 3}, "formed of g and h"},
+      {1, 3, {0, 2, 3}, "formed of c (cpu), g (cuda:0) and h (cuda:0)"},
+      {4, 4, {0, 1, 2, 3}, "formed of c (cpu), d (cpu), g (cuda:0) and h (cuda:0)"},
+  };
+  for (const Case& k : cases) {
+    const auto decision = FormWorld({k.min, k.max, "any"}, workers);
+    EXPECT_THAT(decision.members, testing::ElementsAreArray(k.members)) << k.max;
+    EXPECT_EQ(decision.reason, k.reason);
+  }
+  EXPECT_THAT(FormWorld({1, 2, "any"}, {c, d}).members, ElementsAre(0, 1));
+  WorldNeeds last{1, 3, "any"};
+  last.gpus_last = true;
+  EXPECT_THAT(FormWorld(last, workers).preferred, ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(FormWorld({5, 5, "any"}, workers).cause, WaitCause::kTooFewWorkers);
+  EXPECT_THAT(Suitable({1, 1, "any"}, workers), ElementsAre(0, 1, 2, 3));
+}
+
+TEST(FormWorld, OfAnyDeviceAGpuGoesBeforeACpuThatHoldsTheState) {
+  WorkerView g = Idle("g"), c = Idle("c");
+  g.device = "cuda:0 NVIDIA H100";
+  c.holds = true;
+  WorldNeeds needs{1, 1, "any"};
+  needs.holders = {"c"};
+  EXPECT_THAT(FormWorld(needs, {c, g}).members, ElementsAre(1));
+}
+
 TEST(FormWorld, ARunThatGpusDoNotTrainGoesToCpus) {
   RunSpec spec;
   spec.model.head_dim = 512;
@@ -76,9 +113,9 @@ TEST(FormWorld, CpusAndGpusFormNoGroupTogether) {
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_EQ(d.cause, WaitCause::kMixedDevices);
   EXPECT_EQ(d.reason,
-            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu; CPUs and GPUs "
-            "form no group together: they round differently, and their copies of the weights would "
-            "drift apart");
+            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu; with `auto` "
+            "a group is of one kind: say `workers.device: any` to let CPUs and GPUs train "
+            "together");
   d = FormWorld({3, 3}, {gpu, Idle("c")});
   EXPECT_EQ(d.cause, WaitCause::kTooFewWorkers) << "together they would not do either";
   d = FormWorld({2, 2, "cpu"}, {gpu, Idle("c")});

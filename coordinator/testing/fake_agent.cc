@@ -90,7 +90,8 @@ void FakeAgent::Take(const v1::Command& command) {
     if (command.end_epoch().run_id() == run_id_ && command.end_epoch().epoch() == epoch_) Leave();
   } else if (command.has_rendezvous()) {
     if (command.rendezvous().run_id() != run_id_ || command.rendezvous().epoch() != epoch_) return;
-    rendezvous_ = whole_ = true;
+    rendezvous_ = true;
+    whole_ = !assigned_.back().mixed_devices();
   } else if (command.has_yield()) {
     if (exchange != nullptr && command.yield().run_id() == run_id_ &&
         command.yield().epoch() == epoch_)
