@@ -90,6 +90,7 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
     if (absl::StartsWith(record.end_reason, "the coordinator restarted before"))
       ++unanswered_[record.run_id];
     run.live.reset();
+    run.reached = record.end_step;
     return;
   }
   if (run.live.has_value() && run.live->record.epoch != record.epoch)
@@ -129,6 +130,15 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
     if (!repeats)
       return Break("run ", record.run_id, ": what epoch ", record.epoch,
                    " trains again is marked so with it");
+    const auto is_gpu = [](const MemberRecord& m) { return absl::StartsWith(m.device, "cuda"); };
+    const auto gpus = std::count_if(record.members.begin(), record.members.end(), is_gpu);
+    if (gpus > 0 && gpus < static_cast<int64_t>(record.members.size())) {
+      ++run.epochs_mixed;
+      if (run.oracle->wish().device != "any")
+        return Break("run ", record.run_id, " is trained by workers of one kind, but epoch ",
+                     record.epoch, " has CPUs and GPUs");
+    }
+    run.steps_repeated += std::max<int64_t>(0, run.reached - record.start_step);
     run.live.emplace();
     run.newest_epoch = record.epoch;
     run.newest_start = record.start_step;

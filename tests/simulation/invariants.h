@@ -45,6 +45,9 @@ struct KnownRun {
   std::set<int64_t> damaged;
   std::set<int64_t> held;                             // steps whose state was in somebody's memory
   std::set<std::pair<uint64_t, int64_t>> stopped_at;  // epoch and step: the group was told to stop
+  int64_t reached = 0;                                // steps done when its last epoch ended
+  int64_t steps_repeated = 0;                         // by the epochs since
+  int64_t epochs_mixed = 0;                           // of CPUs and GPUs
   std::map<int64_t, std::vector<CurveRow>> curve;
   int64_t reported_tokens = 0;
   std::string submitted_key;

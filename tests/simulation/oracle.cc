@@ -27,11 +27,13 @@ std::string RunWish::Yaml() const {
       "  sequence_length: 128\n"
       "  global_batch: %d\n"
       "  learning_rate: {peak: %g, min: %g, warmup: %d, decay: %d, shape: %s}\n"
-      "workers: {min: %d, max: %d}\n"
+      "workers: {min: %d, max: %d%s}\n"
       "checkpoint: {every: %d, keep: %d}\n"
       "evaluation: {every: %d}\n",
       name, stable_text, stable_code, decay_text, decay_code, steps, global_batch, peak, least,
-      warmup, decay, shape, min_workers, max_workers, checkpoint_every, keep, evaluate_every);
+      warmup, decay, shape, min_workers, max_workers,
+      device.empty() ? "" : absl::StrCat(", device: ", device), checkpoint_every, keep,
+      evaluate_every);
   if (priority != 0) absl::StrAppend(&yaml, "priority: ", priority, "\n");
   absl::StrAppend(&yaml, "project: ", project, "\n");
   if (exports) absl::StrAppend(&yaml, "export: {format: tpack}\n");

@@ -20,6 +20,7 @@ struct RunWish {
   double decay_text = 1, decay_code = 0;
   int64_t checkpoint_every = 5, keep = 2, evaluate_every = 5;
   int64_t min_workers = 1, max_workers = 1;
+  std::string device;  // of workers; empty: not said
   int64_t priority = 0;
   std::string project = "default";
   bool exports = false;

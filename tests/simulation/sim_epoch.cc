@@ -75,6 +75,7 @@ SimEpoch::SimEpoch(SimWorker* worker, const v1::Assignment& assignment, std::opt
 }
 
 std::optional<Held> SimEpoch::TakeState() {
+  if (assignment_.mixed_devices()) return std::nullopt;  // it has a part of it
   // Of a run that is complete, or has not begun, nobody needs it.
   if (state_of_ == 0 || hopeless_ || step_ == 0 || step_ >= total_steps_) return std::nullopt;
   return Held{assignment_.run_id(), state_of_, step_, state_, recent_};
@@ -111,6 +112,7 @@ void SimEpoch::Describe(v1::Heartbeat* heartbeat) const {
   heartbeat->set_run_id(assignment_.run_id());
   heartbeat->set_epoch(assignment_.epoch());
   heartbeat->set_step(step_);
+  if (plan_.has_value()) heartbeat->set_seconds_per_sequence(worker_->parts().seconds_per_sequence);
   if (!worker_->draining()) heartbeat->set_state(cancelled_ ? "leaving" : stage_);
 }
 
@@ -122,6 +124,10 @@ void SimEpoch::Start() {
 }
 
 void SimEpoch::LoadState() {
+  if (assignment_.from_memory() && assignment_.mixed_devices())
+    return world()->Break(absl::StrCat(
+        "a group of CPUs and GPUs begins with a checkpoint, but run ", assignment_.run_id(),
+        " is to from the memory of rank ", assignment_.state_rank()));
   if (!assignment_.from_memory()) state_ = kFreshState;
   if (step_ > 0 && !assignment_.from_memory()) {
     const auto store =

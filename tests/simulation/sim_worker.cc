@@ -53,7 +53,7 @@ void SimWorker::Connect() {
           v1::RegisterRequest request;
           *request.mutable_worker() = self->Identity();
           request.set_host(absl::StrCat("host-", self->host_));
-          request.set_device("cpu sim x1");
+          request.set_device(self->parts_.device);
           request.set_threads(1);
           request.set_memory_bytes(int64_t{8} << 30);
           return c->Register(request);

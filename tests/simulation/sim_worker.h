@@ -37,6 +37,8 @@ struct WorkerParts {
   CoordinatorHost* coordinator = nullptr;
   Groups* groups = nullptr;
   Misdeed misdeed = Misdeed::kNone;
+  std::string device = "cpu sim x1";
+  double seconds_per_sequence = 0;  // said in heartbeats; 0: never measured
   // Sees every answer to NextPlan.
   std::function<void(const v1::NextPlanRequest&, const absl::StatusOr<v1::NextPlanResponse>&)>
       on_plan;

@@ -69,6 +69,7 @@ int Main(int argc, char** argv) {
     sum.samples_committed += r.samples_committed;
     sum.failures += r.failures;
     sum.epochs_lost += r.epochs_lost;
+    sum.epochs_mixed += r.epochs_mixed;
     sum.runs_completed += r.runs_completed;
     sum.simulated_seconds += r.simulated_seconds;
     if (r.broken.empty()) continue;
@@ -80,13 +81,14 @@ int Main(int argc, char** argv) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf(
       "%lld seeds, %lld with a broken promise; %.1f s, %.0f seeds a minute; simulated: %.1f hours, "
-      "%lld events, %lld failures made, %lld epochs lost, %lld runs completed, %lld steps, %lld "
-      "samples committed\n",
+      "%lld events, %lld failures made, %lld epochs lost, %lld of CPUs and GPUs, %lld runs "
+      "completed, %lld steps, %lld samples committed\n",
       static_cast<long long>(wanted.seeds), static_cast<long long>(broken), seconds,
       60 * static_cast<double>(wanted.seeds) / seconds, sum.simulated_seconds / 3600,
       static_cast<long long>(sum.events), static_cast<long long>(sum.failures),
-      static_cast<long long>(sum.epochs_lost), static_cast<long long>(sum.runs_completed),
-      static_cast<long long>(sum.steps), static_cast<long long>(sum.samples_committed));
+      static_cast<long long>(sum.epochs_lost), static_cast<long long>(sum.epochs_mixed),
+      static_cast<long long>(sum.runs_completed), static_cast<long long>(sum.steps),
+      static_cast<long long>(sum.samples_committed));
   return broken == 0 ? 0 : 1;
 }
 

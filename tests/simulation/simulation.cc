@@ -66,6 +66,7 @@ class Simulation {
   CoordinatorOptions OptionsOfCoordinator();
   NetworkFaults FaultsOfNetwork();
   RunWish DrawWish(int number);
+  void ChooseDevice(RunWish* wish);
   void StartWorker(int host);
   void NextMishap();
   void NextStall();
@@ -88,6 +89,9 @@ class Simulation {
   const SimulationOptions options_;
   const Weather weather_;
   const int hosts_;
+  // Draws of its own: what else a seed does is the same with and without GPUs.
+  Philox device_random_;
+  std::vector<bool> gpu_at_;  // by host; empty: nobody has one, and no run says what it wants
   const absl::Duration chaos_;
   CoordinatorHost host_;
   Invariants invariants_;
@@ -115,6 +119,7 @@ Simulation::Simulation(uint64_t seed, const SimulationOptions& options)
       options_(options),
       weather_(WeatherOf(&world_, options)),
       hosts_(static_cast<int>(world_.Between(int64_t{1}, int64_t{5}))),
+      device_random_(~seed),
       chaos_(absl::Seconds(world_.Between(int64_t{20}, int64_t{70}))),
       host_(
           &world_, OptionsOfCoordinator(),
@@ -137,6 +142,9 @@ Simulation::Simulation(uint64_t seed, const SimulationOptions& options)
       between_mishaps_(absl::Seconds(world_.Between(0.7, 10.0))),
       at_host_(static_cast<size_t>(hosts_)),
       slow_disk_(MixKey(seed, 1)) {
+  if (seed % 8 < 2) {
+    for (int host = 0; host < hosts_; ++host) gpu_at_.push_back(device_random_.Below(2) == 0);
+  }
   user_ = std::make_shared<User>(&world_, &network_, &invariants_, hosts_);
   host_.on_death = [this] {
     network_.CoordinatorDied();
@@ -189,7 +197,23 @@ RunWish Simulation::DrawWish(int number) {
       world_.Chance(0.6) ? wish.max_workers : world_.Between(int64_t{1}, wish.max_workers);
   wish.priority = world_.Below(3);
   wish.exports = world_.Chance(0.3);
+  ChooseDevice(&wish);
   return wish;
+}
+
+// One of which there are enough for the run.
+void Simulation::ChooseDevice(RunWish* wish) {
+  if (gpu_at_.empty()) return;
+  wish->device = "any";
+  if (device_random_.Below(3) > 0) return;
+  const int64_t gpus = std::count(gpu_at_.begin(), gpu_at_.end(), true);
+  const int64_t cpus = hosts_ - gpus;
+  const char* device = device_random_.Below(2) == 0 ? "auto" : gpus > 0 ? "cuda" : "cpu";
+  const int64_t there = device == std::string("auto")   ? std::max(cpus, gpus)
+                        : device == std::string("cuda") ? gpus
+                                                        : cpus;
+  wish->device = device;
+  wish->min_workers = std::min(wish->min_workers, there);
 }
 
 void Simulation::StartWorker(int host) {
@@ -198,12 +222,19 @@ void Simulation::StartWorker(int host) {
                     .coordinator = &host_,
                     .groups = &groups_,
                     .misdeed = MisdeedOf(options_.sabotage),
+                    .device = "cpu sim x1",
+                    .seconds_per_sequence = 0,
                     .on_plan =
                         [this](const v1::NextPlanRequest& request,
                                const absl::StatusOr<v1::NextPlanResponse>& response) {
                           invariants_.OnPlan(request, response);
                         },
                     .on_held = [this](const Held& held) { invariants_.OnHeld(held); }};
+  if (!gpu_at_.empty()) {
+    const bool gpu = gpu_at_[static_cast<size_t>(host)];
+    if (gpu) parts.device = "cuda:0 sim";
+    parts.seconds_per_sequence = (gpu ? 0.01 : 0.05) * (1 + device_random_.Uniform());
+  }
   auto worker = std::make_shared<SimWorker>(parts, host, absl::StrCat("w-", host), world_.Bits(),
                                             seconds_per_step_ * world_.Between(0.9, 1.1), hangs_);
   worker->on_end = [this, host](bool restarts) {
@@ -500,6 +531,14 @@ SimulationResult Simulation::Run() {
   if (!world_.broken().has_value() && weather_ != Weather::kStorm &&
       lost > invariants_.epochs_unanswered())
     world_.Break(absl::StrCat("no epoch is lost when nobody dies, but ", lost, " were"));
+  // Of any device a group stops with a checkpoint: no step depends on who stays free.
+  for (const auto& [id, run] : invariants_.runs()) {
+    const RunWish& wish = run.oracle->wish();
+    if (weather_ == Weather::kCalm && lost == 0 && wish.device == "any" && wish.max_workers > 1 &&
+        run.steps_repeated > 0)
+      world_.Break(absl::StrCat("no step is trained twice when nobody dies, but ",
+                                run.steps_repeated, " of ", id, " were"));
+  }
   SimulationResult out;
   out.broken = world_.broken().value_or("");
   out.trace = world_.trace();
@@ -509,8 +548,10 @@ SimulationResult Simulation::Run() {
   out.failures = failures_;
   out.epochs_lost = invariants_.epochs_lost();
   out.simulated_seconds = absl::ToDoubleSeconds(world_.now());
-  for (const auto& [id, run] : invariants_.runs())
+  for (const auto& [id, run] : invariants_.runs()) {
     out.runs_completed += run.record.state == v1::RUN_STATE_COMPLETED;
+    out.epochs_mixed += run.epochs_mixed;
+  }
   return out;
 }
 

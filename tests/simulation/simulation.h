@@ -44,7 +44,7 @@ struct SimulationResult {
   std::vector<std::string> trace;
   int64_t events = 0, steps = 0, samples_committed = 0;
   int64_t failures = 0;  // that were made: deaths, cuts, faults
-  int64_t epochs_lost = 0, runs_completed = 0;
+  int64_t epochs_lost = 0, epochs_mixed = 0, runs_completed = 0;
   double simulated_seconds = 0;
 };
 

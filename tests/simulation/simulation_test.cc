@@ -33,6 +33,7 @@ SimulationResult Hold(uint64_t first, int seeds, const SimulationOptions& option
     const SimulationResult r = Simulate(seed, options);
     sum.failures += r.failures;
     sum.epochs_lost += r.epochs_lost;
+    sum.epochs_mixed += r.epochs_mixed;
     sum.runs_completed += r.runs_completed;
     sum.steps += r.steps;
     sum.samples_committed += r.samples_committed;
@@ -40,9 +41,12 @@ SimulationResult Hold(uint64_t first, int seeds, const SimulationOptions& option
     ADD_FAILURE() << Explain(seed, options);
     break;
   }
-  std::printf("%d seeds: %ld failures made, %ld epochs lost, %ld runs completed, %ld steps\n",
-              seeds, static_cast<long>(sum.failures), static_cast<long>(sum.epochs_lost),
-              static_cast<long>(sum.runs_completed), static_cast<long>(sum.steps));
+  std::printf(
+      "%d seeds: %ld failures made, %ld epochs lost, %ld of CPUs and GPUs, %ld runs completed, "
+      "%ld steps\n",
+      seeds, static_cast<long>(sum.failures), static_cast<long>(sum.epochs_lost),
+      static_cast<long>(sum.epochs_mixed), static_cast<long>(sum.runs_completed),
+      static_cast<long>(sum.steps));
   return sum;
 }
 
@@ -64,6 +68,7 @@ TEST_P(SeedsTest, EveryPromiseHolds) {
   // It is a storm: what it proves rests on these.
   EXPECT_GT(sum.failures, 1250);
   EXPECT_GT(sum.epochs_lost, 200);
+  EXPECT_GT(sum.epochs_mixed, 25);
   EXPECT_GT(sum.runs_completed, 250);
   EXPECT_GT(sum.samples_committed, 25000);
 }
