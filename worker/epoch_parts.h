@@ -1,5 +1,6 @@
-// What an epoch is built of. The real form (torch_parts.h) makes c10d groups, LibTorch trainers and
-// opens shards; tests hand in fakes, so that the conduct of an epoch is tested without LibTorch.
+// What an epoch is built of. The real form (training_parts.h) makes c10d groups, LibTorch trainers
+// and opens shards; tests hand in fakes, so that the conduct of an epoch is tested without
+// LibTorch.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/data_record.h"
@@ -50,6 +52,15 @@ class EpochData {
                                                              absl::Status* failure) = 0;
 };
 
+// A rank's place in the group of an epoch.
+struct GroupPlace {
+  std::string prefix;  // of the keys in rank 0's store: run/epoch
+  int rank = 0;
+  int world_size = 1;
+  absl::Duration timeout;      // to join, and of each operation
+  bool mixed_devices = false;  // CPUs and GPUs: whatever this rank is, it speaks Gloo
+};
+
 // Lives as long as the process. Thread-safe.
 class EpochParts {
  public:
@@ -59,11 +70,11 @@ class EpochParts {
   // As tritter::ConnectCollective.
   virtual absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address,
                                                               Rendezvous* own,
-                                                              const std::string& prefix, int rank,
-                                                              int world_size,
-                                                              absl::Duration timeout) = 0;
+                                                              const GroupPlace& place) = 0;
+  // mixed_devices: Trainer::Options.
   virtual absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
-                                                                 Collective* collective) = 0;
+                                                                 Collective* collective,
+                                                                 bool mixed_devices) = 0;
 };
 
 }  // namespace tritter

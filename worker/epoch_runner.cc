@@ -95,9 +95,9 @@ EpochRunner::EpochRunner(Options options, HeldTrainer held)
                      {{"step", end.order.step}, {"bytes", end.bytes}, {"seconds", end.seconds}});
                }}) {
   const Assignment& a = options_.assignment;
-  holds_start_ = a.from_memory && held.trainer != nullptr && held.id.run_id == id_.run_id &&
-                 held.id.epoch == a.state_epoch && held.spec_yaml == a.spec_yaml &&
-                 held.trainer->step() == a.start_step;
+  holds_start_ = a.from_memory && !a.mixed_devices && held.trainer != nullptr &&
+                 held.id.run_id == id_.run_id && held.id.epoch == a.state_epoch &&
+                 held.spec_yaml == a.spec_yaml && held.trainer->step() == a.start_step;
   if (!holds_start_) return;
   trainer_ = std::move(held.trainer);
   state_of_ = held.id;  // until it is known to be that of all
@@ -124,6 +124,7 @@ absl::Status EpochRunner::Prepare() {
        {"rank", rank_},
        {"world_size", world_size_},
        {"start_step", a.start_step},
+       {"mixed_devices", a.mixed_devices},
        {"from", a.start_step == 0 ? "the seed"
                 : !a.from_memory  ? "a checkpoint"
                 : holds_start_    ? "own memory"
@@ -150,6 +151,9 @@ absl::Status EpochRunner::OpenOwn() {
   const Assignment& a = options_.assignment;
   SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
+  // A CPU and a GPU round an update each in its own way: one of them makes it for all. Of this
+  // epoch alone; what the run asks for, and its checkpoints, stay the same.
+  if (a.mixed_devices && !IsOuter(spec_)) spec_.shard_optimizer = true;
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
   batches_.emplace(data_.get());
   if (a.start_step == 0) return absl::OkStatus();
@@ -163,9 +167,11 @@ absl::Status EpochRunner::OpenOwn() {
 
 absl::Status EpochRunner::JoinOthers() {
   SetState(EpochStage::kGroup, "joining");
+  const GroupPlace place = {absl::StrCat(id_.run_id, "/", id_.epoch), rank_, world_size_,
+                            options_.assignment.collective_timeout,
+                            options_.assignment.mixed_devices};
   ASSIGN_OR_RETURN(group_, JoinGroup(
-                               options_.parts, absl::StrCat(id_.run_id, "/", id_.epoch), rank_,
-                               world_size_, options_.assignment.collective_timeout, cancellation_,
+                               options_.parts, place, cancellation_,
                                [this](const std::string& address) {
                                  return CallUntilAnswered(
                                      cancellation_, options_.backoff,
@@ -191,7 +197,8 @@ absl::Status EpochRunner::GetState() {
   if (trainer_ != nullptr) {
     trainer_->Rebind(group_.collective.get());
   } else {
-    ASSIGN_OR_RETURN(trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get()));
+    ASSIGN_OR_RETURN(
+        trainer_, options_.parts->CreateTrainer(spec_, group_.collective.get(), a.mixed_devices));
   }
   trainer_->set_yield_wish([this] { return yield_wished_ || leaves_; });
   if (a.from_memory) {

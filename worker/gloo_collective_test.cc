@@ -11,6 +11,7 @@
 #include "common/testing/status_matchers.h"
 #include "worker/collective.h"
 #include "worker/testing/collective_conformance.h"
+#include "worker/testing/gloo_group.h"
 
 extern char** environ;
 
@@ -19,37 +20,19 @@ namespace {
 
 using testing::HasSubstr;
 
-std::vector<std::unique_ptr<Collective>> MakeGloo(int world_size) {
-  std::vector<std::unique_ptr<Collective>> group(world_size);
-  auto rendezvous = OpenRendezvous("127.0.0.1", world_size);
-  EXPECT_OK(rendezvous);
-  if (!rendezvous.ok()) return group;
-  std::vector<std::thread> threads;
-  for (int r = 0; r < world_size; ++r) {
-    threads.emplace_back([&, r] {
-      auto c = ConnectCollective((*rendezvous)->address(), r == 0 ? rendezvous->get() : nullptr,
-                                 "run/7", r, world_size, absl::Seconds(20));
-      EXPECT_OK(c);
-      if (c.ok()) group[r] = *std::move(c);
-    });
-  }
-  for (auto& t : threads) t.join();
-  return group;
-}
-
 std::vector<std::unique_ptr<Collective>> MakeSingle() {
   std::vector<std::unique_ptr<Collective>> group;
   group.push_back(SingleProcessCollective());
   return group;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CollectiveConformance,
-                         testing::Values(GroupFactory{"Single", 1, MakeSingle},  //
-                                         GroupFactory{"GlooAlone", 1,
-                                                      [] { return MakeGloo(1); }},                //
-                                         GroupFactory{"GlooTwo", 2, [] { return MakeGloo(2); }},  //
-                                         GroupFactory{"GlooThree", 3, [] { return MakeGloo(3); }}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    All, CollectiveConformance,
+    testing::Values(GroupFactory{"Single", 1, MakeSingle},                          //
+                    GroupFactory{"GlooAlone", 1, [] { return MakeGlooGroup(1); }},  //
+                    GroupFactory{"GlooTwo", 2, [] { return MakeGlooGroup(2); }},    //
+                    GroupFactory{"GlooThree", 3, [] { return MakeGlooGroup(3); }}),
+    [](const auto& info) { return info.param.name; });
 
 // Starts this binary again as another rank; see main.
 pid_t SpawnPeer(const std::string& address) {

@@ -24,24 +24,22 @@ struct Attempt {
 }  // namespace
 
 absl::StatusOr<Group> JoinGroup(
-    EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
-    const Cancellation& cancellation,
+    EpochParts* parts, const GroupPlace& place, const Cancellation& cancellation,
     const std::function<absl::Status(const std::string& address)>& publish,
     const std::function<absl::StatusOr<std::string>()>& await_address) {
-  if (world_size == 1) return Group{nullptr, SingleProcessCollective()};
+  if (place.world_size == 1) return Group{nullptr, SingleProcessCollective()};
 
   auto attempt = std::make_shared<Attempt>();
   std::string address;
-  if (rank == 0) {
-    ASSIGN_OR_RETURN(attempt->rendezvous, parts->OpenRendezvous(world_size));
+  if (place.rank == 0) {
+    ASSIGN_OR_RETURN(attempt->rendezvous, parts->OpenRendezvous(place.world_size));
     address = attempt->rendezvous->address();
     RETURN_IF_ERROR(publish(address));
   } else {
     ASSIGN_OR_RETURN(address, await_address());
   }
-  std::thread([attempt, parts, address, prefix, rank, world_size, timeout] {
-    auto collective =
-        parts->Connect(address, attempt->rendezvous.get(), prefix, rank, world_size, timeout);
+  std::thread([attempt, parts, address, place] {
+    auto collective = parts->Connect(address, attempt->rendezvous.get(), place);
     MutexLock lock(&attempt->mu);
     attempt->result = std::move(collective);
     attempt->done.NotifyAll();

@@ -23,8 +23,7 @@ struct Group {
 // Aborted at once; the connection attempt, which cannot be interrupted, ends by itself on a
 // detached thread within `timeout`. `parts` lives as long as the process.
 absl::StatusOr<Group> JoinGroup(
-    EpochParts* parts, const std::string& prefix, int rank, int world_size, absl::Duration timeout,
-    const Cancellation& cancellation,
+    EpochParts* parts, const GroupPlace& place, const Cancellation& cancellation,
     const std::function<absl::Status(const std::string& address)>& publish,
     const std::function<absl::StatusOr<std::string>()>& await_address);
 

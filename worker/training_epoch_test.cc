@@ -1,16 +1,20 @@
 // Epochs with everything real but the coordinator: shards on disk, Gloo, LibTorch, checkpoints.
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "common/sha256.h"
 #include "common/testing/status_matchers.h"
 #include "curation/shard_writer.h"
 #include "model/folder_checkpoint_store.h"
 #include "worker/epoch_runner.h"
+#include "worker/host_staged_collective.h"
+#include "worker/testing/device_group.h"
 #include "worker/testing/fake_coordinator_link.h"
 #include "worker/training_parts.h"
 
@@ -61,21 +65,52 @@ class DyingParts final : public EpochParts {
     return real_->OpenRendezvous(world_size);
   }
   absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
-                                                      const std::string& prefix, int rank,
-                                                      int world_size,
-                                                      absl::Duration timeout) override {
-    auto group = real_->Connect(address, own, prefix, rank, world_size, timeout);
+                                                      const GroupPlace& place) override {
+    auto group = real_->Connect(address, own, place);
     if (!group.ok()) return group.status();
     return std::make_unique<DyingCollective>(*std::move(group), steps_);
   }
   absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
-                                                         Collective* collective) override {
-    return real_->CreateTrainer(spec, collective);
+                                                         Collective* collective,
+                                                         bool mixed_devices) override {
+    return real_->CreateTrainer(spec, collective, mixed_devices);
   }
 
  private:
   EpochParts* const real_;
   const int steps_;
+};
+
+// A worker on a device, whose kernels are the plain formulas on the CPU: as one on a GPU it speaks
+// Gloo through host memory.
+class DeviceParts final : public EpochParts {
+ public:
+  explicit DeviceParts(EpochParts* real) : real_(real) {}
+  absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override {
+    return real_->OpenData(spec);
+  }
+  absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override {
+    return real_->OpenRendezvous(world_size);
+  }
+  absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
+                                                      const GroupPlace& place) override {
+    EXPECT_TRUE(place.mixed_devices);
+    auto group = real_->Connect(address, own, place);
+    if (!group.ok()) return group.status();
+    return HostStagedCollective(*std::move(group), -1);
+  }
+  absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
+                                                         Collective* collective,
+                                                         bool mixed_devices) override {
+    Trainer::Options options;
+    options.spec = spec;
+    options.collective = collective;
+    options.mixed_devices = mixed_devices;
+    return CreateTrainerOf(TrainerKind::kDevice, options);
+  }
+
+ private:
+  EpochParts* const real_;
 };
 
 class TrainingEpochTest : public testing::Test {
@@ -141,7 +176,51 @@ workers: {min: 1, max: 2}
     script.world_size = world_size;
     script.micro_batch = 2;
     script.evaluate_at = {kSteps};
+    script.peak = 3e-3;
     return script;
+  }
+
+  // Both ranks of an epoch, each with parts of its own, to the end; the state that they leave.
+  struct Pair {
+    EpochOutcome outcomes[2];
+    HeldTrainer held[2];
+  };
+  Pair RunBoth(FakeCoordinatorLink* link, EpochParts* zero, EpochParts* one, Assignment order,
+               HeldTrainer of_zero = {}, HeldTrainer of_one = {}) {
+    Assignment other = order;
+    other.rank = 1;
+    auto first = Make(zero, link, std::move(order), std::move(of_zero));
+    auto second = Make(one, link, std::move(other), std::move(of_one));
+    link->OnRendezvous([&](const std::string& address) { second->SetRendezvous(address); });
+    Pair out;
+    std::thread rank_one([&] {
+      out.outcomes[1] = second->Run();
+      out.held[1] = second->TakeState();
+    });
+    out.outcomes[0] = first->Run();
+    out.held[0] = first->TakeState();
+    rank_one.join();
+    return out;
+  }
+  // What the coordinator makes of the shares that were reported to it.
+  std::string Commit(const FakeCoordinatorLink& link, int64_t step, const std::string& attempt) {
+    CheckpointManifest manifest;
+    manifest.run_id = "run-1";
+    manifest.step = step;
+    manifest.epoch = 1;
+    manifest.attempt = attempt;
+    manifest.spec_yaml = Order(0, 1).spec_yaml;
+    manifest.spec_hash = Sha256Hex(manifest.spec_yaml);
+    manifest.code_version = "test";
+    manifest.next_slot = 4 * step;
+    std::map<int, std::vector<ManifestFile>> shares;
+    for (const auto& commit : link.commits()) shares[commit.rank] = commit.files;
+    for (const auto& [rank, files] : shares)
+      manifest.files.insert(manifest.files.end(), files.begin(), files.end());
+    const auto committed =
+        CheckpointsOfRun(Env::Real(), JoinPath(folder_, "run"))->Commit(manifest);
+    EXPECT_OK(committed.status());
+    return committed.ok() ? (*committed)->manifest_sha256() : "";
   }
 
   std::string folder_;
@@ -175,6 +254,134 @@ TEST_F(TrainingEpochTest, TwoWorkersEqualOneThatAccumulatesBitForBit) {
   EXPECT_EQ(together.evaluations()[0].tokens, 10 * 21 - 1);
   EXPECT_NEAR(together.evaluations()[0].loss, alone.evaluations()[0].loss, 1e-9);
   EXPECT_GT(alone.evaluations()[0].bits_per_byte, 0);
+}
+
+// A slow worker has one sequence of four: the same as one worker that accumulates three and one.
+TEST_F(TrainingEpochTest, UnequalSharesEqualOneThatAccumulatesThemBitForBit) {
+  auto split = Script(2);
+  split.shares = {3, 1};
+  split.micro_batch = 3;
+  auto whole = Script(1);
+  whole.micro_batch = 3;
+  FakeCoordinatorLink alone(whole), together(split);
+  const auto parts = Parts();
+  ASSERT_EQ(Make(parts.get(), &alone, Order(0, 1))->Run().kind, Kind::kDone) << alone.failure();
+  const Pair pair = RunBoth(&together, parts.get(), parts.get(), Order(0, 2));
+  for (const EpochOutcome& outcome : pair.outcomes)
+    ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << together.failure();
+  const auto want = alone.steps(), got = together.steps();
+  ASSERT_EQ(want.size(), static_cast<size_t>(kSteps));
+  ASSERT_EQ(got.size(), static_cast<size_t>(kSteps));
+  for (int i = 0; i < kSteps; ++i) {
+    EXPECT_EQ(got[i].loss, want[i].loss) << i;
+    EXPECT_EQ(got[i].grad_norm, want[i].grad_norm) << i;
+  }
+  EXPECT_NEAR(together.evaluations()[0].loss, alone.evaluations()[0].loss, 1e-9);
+}
+
+// A CPU and a device in one epoch, a quarter of the batch and the rest.
+TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
+  const auto cpu = Parts();
+  DeviceParts device(cpu.get());
+  auto script = Script(2);
+  script.shares = {1, 3};
+  script.micro_batch = 3;
+  Assignment order = Order(0, 2);
+  order.mixed_devices = true;
+  FakeCoordinatorLink alone(Script(1)), whole(script);
+  ASSERT_EQ(Make(cpu.get(), &alone, Order(0, 1))->Run().kind, Kind::kDone) << alone.failure();
+  Pair pair = RunBoth(&whole, cpu.get(), &device, order);
+  for (const EpochOutcome& outcome : pair.outcomes)
+    ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << whole.failure();
+  const auto want = alone.steps(), got = whole.steps();
+  ASSERT_EQ(got.size(), static_cast<size_t>(kSteps));
+  // A rounding may flip a code of an activation, as between any two kinds of processor.
+  for (int i = 0; i < kSteps; ++i) EXPECT_NEAR(got[i].loss, want[i].loss, 5e-3 * want[i].loss) << i;
+  ASSERT_EQ(whole.evaluations().size(), 2u);
+  EXPECT_EQ(whole.evaluations()[0].tokens, alone.evaluations()[0].tokens);
+  EXPECT_NEAR(whole.evaluations()[0].loss, alone.evaluations()[0].loss, 2e-2);
+
+  // Stopped and resumed: the same bits. Nobody keeps a state, which is spread over both.
+  script.checkpoints = {{4, "1-a"}};
+  script.pause_at = 4;
+  FakeCoordinatorLink until_checkpoint(script);
+  pair = RunBoth(&until_checkpoint, cpu.get(), &device, order);
+  for (int rank : {0, 1}) {
+    ASSERT_EQ(pair.outcomes[rank].kind, Kind::kDone) << pair.outcomes[rank].status;
+    EXPECT_EQ(pair.outcomes[rank].steps_done, 4);
+    EXPECT_EQ(pair.held[rank].trainer, nullptr) << rank;
+  }
+  order.id.epoch = 2;
+  order.start_step = 4;
+  order.manifest_sha256 = Commit(until_checkpoint, 4, "1-a");
+  script.checkpoints.clear();
+  FakeCoordinatorLink resumed(script);
+  RunBoth(&resumed, cpu.get(), &device, order);
+  ASSERT_EQ(resumed.steps().size(), 2u) << resumed.failure();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(resumed.steps()[i].loss, got[4 + i].loss);
+    EXPECT_EQ(resumed.steps()[i].grad_norm, got[4 + i].grad_norm);
+  }
+  EXPECT_EQ(resumed.evaluations()[0].loss, whole.evaluations()[0].loss);
+
+  // And by one CPU, whose state can be kept again.
+  Assignment lone = order;
+  lone.id.epoch = 3;
+  lone.world_size = 1;
+  lone.mixed_devices = false;
+  auto rest = Script(1);
+  rest.total_steps = 5;
+  rest.evaluate_at = {};
+  FakeCoordinatorLink one(rest);
+  auto runner = Make(cpu.get(), &one, lone);
+  const EpochOutcome outcome = runner->Run();
+  ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << one.failure();
+  ASSERT_EQ(one.steps().size(), 1u);
+  EXPECT_NEAR(one.steps()[0].loss, got[4].loss, 5e-3 * got[4].loss);
+  EXPECT_NE(runner->TakeState().trainer, nullptr);
+}
+
+TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogetherInRounds) {
+  const auto cpu = Parts();
+  DeviceParts device(cpu.get());
+  auto script = Script(2);
+  script.shares = {1, 3};
+  script.micro_batch = 3;
+  Assignment order = Order(0, 2);
+  order.mixed_devices = true;
+  order.spec_yaml = absl::StrReplaceAll(
+      order.spec_yaml, {{"ema_window: 2", "ema_window: 2, sync: outer, outer: {steps: 2}"}});
+  FakeCoordinatorLink link(script);
+  const Pair pair = RunBoth(&link, cpu.get(), &device, order);
+  for (const EpochOutcome& outcome : pair.outcomes)
+    ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << link.failure();
+  const auto got = link.steps();
+  ASSERT_EQ(got.size(), static_cast<size_t>(kSteps));
+  EXPECT_LT(got.back().loss, got.front().loss);
+  EXPECT_EQ(link.evaluations().size(), 2u);
+}
+
+// A state that a group of CPUs left is no part of one that is spread over CPUs and GPUs.
+TEST_F(TrainingEpochTest, AMixedEpochDoesNotStartFromMemory) {
+  const auto cpu = Parts();
+  DeviceParts device(cpu.get());
+  auto script = Script(2);
+  script.total_steps = 3;
+  script.evaluate_at = {};
+  FakeCoordinatorLink until(script);
+  Pair pair = RunBoth(&until, cpu.get(), cpu.get(), Order(0, 2));
+  ASSERT_NE(pair.held[0].trainer, nullptr);
+  Assignment order = Order(0, 2);
+  order.id.epoch = 2;
+  order.start_step = 3;
+  order.from_memory = true;
+  order.state_epoch = 1;
+  order.mixed_devices = true;
+  FakeCoordinatorLink link(Script(2));
+  pair = RunBoth(&link, cpu.get(), &device, order, std::move(pair.held[0]));
+  EXPECT_EQ(pair.outcomes[0].kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("does not hold it; the run goes on from a checkpoint"));
+  EXPECT_FALSE(link.failure_is_permanent());
 }
 
 // One of two dies in the middle of a step; a new one takes its place, gets the state from the
@@ -235,23 +442,10 @@ TEST_F(TrainingEpochTest, StopAndResumeIsBitExact) {
   ASSERT_EQ(Make(parts.get(), &until_checkpoint, Order(0, 1))->Run().kind, Kind::kDone);
   ASSERT_FALSE(until_checkpoint.commits().empty());
 
-  CheckpointManifest manifest;
-  manifest.run_id = "run-1";
-  manifest.step = 4;
-  manifest.epoch = 1;
-  manifest.attempt = "1-a";
-  manifest.spec_yaml = Order(0, 1).spec_yaml;
-  manifest.spec_hash = Sha256Hex(manifest.spec_yaml);
-  manifest.code_version = "test";
-  manifest.next_slot = 16;
-  manifest.files = until_checkpoint.commits().back().files;
-  ASSERT_OK_AND_ASSIGN(const auto committed,
-                       CheckpointsOfRun(Env::Real(), JoinPath(folder_, "run"))->Commit(manifest));
-
   Assignment order = Order(0, 1);
   order.id.epoch = 2;
   order.start_step = 4;
-  order.manifest_sha256 = committed->manifest_sha256();
+  order.manifest_sha256 = Commit(until_checkpoint, 4, "1-a");
   FakeCoordinatorLink resumed(Script(1));
   const EpochOutcome outcome = Make(parts.get(), &resumed, order)->Run();
   ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status;

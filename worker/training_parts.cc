@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/status_macros.h"
+#include "worker/host_staged_collective.h"
 #include "worker/shard_data.h"
 #include "worker/training/formula/device_trainer.h"
 
@@ -19,22 +21,26 @@ class TrainingParts final : public EpochParts {
     return tritter::OpenRendezvous(options_.advertise_host, world_size);
   }
   absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
-                                                      const std::string& prefix, int rank,
-                                                      int world_size,
-                                                      absl::Duration timeout) override {
-    if (options_.cuda_ordinal >= 0) {
-      return options_.cuda->connect(address, prefix, rank, world_size, options_.cuda_ordinal,
-                                    timeout);
+                                                      const GroupPlace& place) override {
+    const bool on_cuda = options_.cuda_ordinal >= 0;
+    if (on_cuda && !place.mixed_devices) {
+      return options_.cuda->connect(address, place.prefix, place.rank, place.world_size,
+                                    options_.cuda_ordinal, place.timeout);
     }
-    return ConnectCollective(address, own, prefix, rank, world_size, timeout,
-                             options_.advertise_host);
+    ASSIGN_OR_RETURN(std::unique_ptr<Collective> gloo,
+                     ConnectCollective(address, own, place.prefix, place.rank, place.world_size,
+                                       place.timeout, options_.advertise_host));
+    if (!on_cuda) return gloo;
+    return HostStagedCollective(std::move(gloo), options_.cuda_ordinal);
   }
   absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
-                                                         Collective* collective) override {
+                                                         Collective* collective,
+                                                         bool mixed_devices) override {
     Trainer::Options options;
     options.spec = spec;
     options.collective = collective;
     options.threads = options_.threads;
+    options.mixed_devices = mixed_devices;
     if (options_.cuda_ordinal < 0) return Trainer::Create(options);
     TrainingDevice device;
     device.ordinal = options_.cuda_ordinal;

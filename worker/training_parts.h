@@ -1,5 +1,5 @@
-// The real parts of an epoch: shards, groups over c10d (NCCL on a GPU), the trainer of the
-// device.
+// The real parts of an epoch: shards, groups over c10d (NCCL on a GPU among GPUs, else Gloo), the
+// trainer of the device.
 #pragma once
 
 #include <memory>

@@ -11,16 +11,22 @@
 
 namespace tritter {
 
-std::unique_ptr<Trainer> MakeTrainerOf(TrainerKind kind, const RunSpec& spec,
-                                       Collective* collective) {
+absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainerOf(TrainerKind kind,
+                                                         const Trainer::Options& options) {
+  if (kind == TrainerKind::kCpu) return Trainer::Create(options);
   static const TensorKernels kernels;
+  TrainingDevice device;
+  device.kernels = &kernels;
+  return CreateDeviceTrainer(options, device);
+}
+
+std::unique_ptr<Trainer> MakeTrainerOf(TrainerKind kind, const RunSpec& spec,
+                                       Collective* collective, bool mixed) {
   Trainer::Options options;
   options.spec = spec;
   options.collective = collective;
-  TrainingDevice device;
-  device.kernels = &kernels;
-  auto trainer = kind == TrainerKind::kDevice ? CreateDeviceTrainer(options, device)
-                                              : Trainer::Create(options);
+  options.mixed_devices = mixed;
+  auto trainer = CreateTrainerOf(kind, options);
   EXPECT_OK(trainer.status());
   EXPECT_OK((*trainer)->InitialiseFresh());
   return *std::move(trainer);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/training/trainer.h"
@@ -15,9 +16,12 @@ namespace tritter {
 
 enum class TrainerKind { kCpu, kDevice };
 
-// Fresh; one thread. Failures are the test's.
+absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainerOf(TrainerKind kind,
+                                                         const Trainer::Options& options);
+
+// Fresh; one thread. mixed: Trainer::Options::mixed_devices. Failures are the test's.
 std::unique_ptr<Trainer> MakeTrainerOf(TrainerKind kind, const RunSpec& spec,
-                                       Collective* collective);
+                                       Collective* collective, bool mixed = false);
 
 // The bytes of every tensor that `trainer` has and whose name begins with `prefix` ("weight/"), by
 // name. Its group is gone afterwards: nothing but this may be called.

@@ -133,9 +133,13 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int,
   plan.learning_rate.total_steps = script_.total_steps;
   plan.global_batch = script_.global_batch;
   plan.first_slot = from_step * script_.global_batch;
-  const int64_t each = script_.global_batch / script_.world_size;
-  for (int r = 0; r < script_.world_size; ++r)
-    plan.shares.push_back({r, r * each, each, script_.micro_batch});
+  int64_t position = 0;
+  for (int r = 0; r < script_.world_size; ++r) {
+    const int64_t count =
+        script_.shares.empty() ? script_.global_batch / script_.world_size : script_.shares[r];
+    plan.shares.push_back({r, position, count, std::min(script_.micro_batch, count)});
+    position += count;
+  }
   const bool due_at_start = script_.due_at_start && plans_ == 0;
   const auto in_plan = [&](int64_t step) {
     if (step == plan.first_step) return due_at_start;

@@ -13,7 +13,7 @@
 
 namespace tritter {
 
-// Thread-safe. Plans have `plan_steps` steps each and shares of equal size.
+// Thread-safe. Plans have `plan_steps` steps each.
 class FakeCoordinatorLink : public CoordinatorLink {
  public:
   struct Script {
@@ -22,6 +22,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
     int64_t global_batch = 4;
     int world_size = 1;
     int64_t micro_batch = 1;
+    std::vector<int64_t> shares = {};  // of a batch, by rank; of equal size where it is empty
     // After the last step, and at a pause, it lets wait until the checkpoint ordered there is
     // committed.
     std::vector<CheckpointOrder> checkpoints = {};

@@ -160,7 +160,7 @@ class FakeTrainer : public Trainer {
     return stats;
   }
   int64_t step() const override { return step_; }
-  bool whole() const override { return whole_ && !IsOuter(spec_); }
+  bool whole() const override { return whole_ && !spec_.shard_optimizer && !IsOuter(spec_); }
   void Rebind(Collective* collective) override { collective_ = collective; }
   absl::Status ShareState(int root, bool take) override {
     if (take) whole_ = false;
@@ -248,15 +248,15 @@ absl::StatusOr<std::unique_ptr<Rendezvous>> FakeEpochParts::OpenRendezvous(int) 
   return std::unique_ptr<Rendezvous>(std::make_unique<FakeRendezvous>());
 }
 absl::StatusOr<std::unique_ptr<Collective>> FakeEpochParts::Connect(const std::string& address,
-                                                                    Rendezvous*, const std::string&,
-                                                                    int rank, int world_size,
-                                                                    absl::Duration) {
+                                                                    Rendezvous*,
+                                                                    const GroupPlace& place) {
   const auto held = connect;  // a test may end before its connecting thread does
-  if (held) return held(address, rank, world_size);
+  if (held) return held(address, place.rank, place.world_size);
   return absl::UnimplementedError("this test makes no groups");
 }
 absl::StatusOr<std::unique_ptr<Trainer>> FakeEpochParts::CreateTrainer(const RunSpec& spec,
-                                                                       Collective* collective) {
+                                                                       Collective* collective,
+                                                                       bool) {
   {
     MutexLock lock(&mu_);
     collective_ = collective;

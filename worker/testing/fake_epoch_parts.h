@@ -49,11 +49,10 @@ class FakeEpochParts : public EpochParts {
   absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override;
   absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override;
   absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
-                                                      const std::string& prefix, int rank,
-                                                      int world_size,
-                                                      absl::Duration timeout) override;
+                                                      const GroupPlace& place) override;
   absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
-                                                         Collective* collective) override;
+                                                         Collective* collective,
+                                                         bool mixed_devices = false) override;
 
  private:
   friend class FakeTrainer;

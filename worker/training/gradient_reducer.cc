@@ -9,10 +9,10 @@
 namespace tritter {
 
 GradientReducer::GradientReducer(const std::vector<ParameterSlot>& slots, float* gradient,
-                                 Collective* collective, int64_t bucket_floats, int device)
-    : gradient_(gradient), collective_(collective), device_(device) {
+                                 Collective* collective, const Buckets& buckets, int device)
+    : gradient_(gradient), collective_(collective), in_order_(buckets.in_order), device_(device) {
   for (const ParameterSlot& slot : slots) {
-    if (buckets_.empty() || buckets_.back().size + slot.size > bucket_floats) {
+    if (buckets_.empty() || buckets_.back().size + slot.size > buckets.floats) {
       buckets_.emplace_back();
       buckets_.back().offset = slot.offset;
     }
@@ -27,6 +27,7 @@ void GradientReducer::Rebind(Collective* collective) {
 
 void GradientReducer::BeginStep() {
   status_ = absl::OkStatus();
+  left_ = buckets_.size();
   for (Bucket& bucket : buckets_) {
     bucket.missing = bucket.size;
     bucket.work = nullptr;
@@ -41,14 +42,20 @@ void GradientReducer::Ready(int64_t offset, int64_t size) {
         std::min(offset + size, bucket.offset + bucket.size) - std::max(offset, bucket.offset);
     if (overlap <= 0) continue;
     bucket.missing -= overlap;
-    if (bucket.missing > 0 || !status_.ok()) continue;
-    absl::StatusOr<std::unique_ptr<Collective::Work>> work =
-        collective_->AllReduceSum(gradient_ + bucket.offset, bucket.size, device_);
-    if (work.ok()) {
-      bucket.work = *std::move(work);
-    } else {
-      status_ = work.status();
-    }
+    if (bucket.missing == 0 && !in_order_) Start(&bucket);
+  }
+  if (!in_order_) return;
+  for (; left_ > 0 && buckets_[left_ - 1].missing == 0; --left_) Start(&buckets_[left_ - 1]);
+}
+
+void GradientReducer::Start(Bucket* bucket) {
+  if (!status_.ok()) return;
+  absl::StatusOr<std::unique_ptr<Collective::Work>> work =
+      collective_->AllReduceSum(gradient_ + bucket->offset, bucket->size, device_);
+  if (work.ok()) {
+    bucket->work = *std::move(work);
+  } else {
+    status_ = work.status();
   }
 }
 

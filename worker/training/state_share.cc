@@ -245,26 +245,38 @@ absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t
 
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, float* flat) {
+  const auto bytes = [&](size_t slot) { return slots[slot].size * sizeof(float); };
+  return ExchangeOwned(
+      slots, owners, collective,
+      [&](size_t slot, float* packed) {
+        std::memcpy(packed, flat + slots[slot].offset, bytes(slot));
+      },
+      [&](size_t slot, float* packed) {
+        std::memcpy(flat + slots[slot].offset, packed, bytes(slot));
+      });
+}
+
+absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
+                           Collective* collective, const CopySlot& pack, const CopySlot& unpack) {
   FloatBuffer packed;
   for (int root = 0; root < collective->world_size(); ++root) {
     int64_t size = 0;
     for (size_t i = 0; i < slots.size(); ++i) size += owners[i] == root ? slots[i].size : 0;
     if (size == 0) continue;
     float* const values = packed.Reserve(size);
-    // Between the slots of the root and their packed copies.
-    const auto copy = [&](bool pack) {
+    // Between the slots of the root and their packed copies, one after the other.
+    const auto copy_all = [&](const CopySlot& copy) {
       float* next = values;
       for (size_t i = 0; i < slots.size(); ++i) {
         if (owners[i] != root) continue;
-        float* const own = flat + slots[i].offset;
-        std::memcpy(pack ? next : own, pack ? own : next, slots[i].size * sizeof(float));
+        copy(i, next);
         next += slots[i].size;
       }
     };
-    if (root == collective->rank()) copy(true);
+    if (root == collective->rank()) copy_all(pack);
     RETURN_IF_ERROR(
         collective->Broadcast(values, size * static_cast<int64_t>(sizeof(float)), root));
-    if (root != collective->rank()) copy(false);
+    if (root != collective->rank()) copy_all(unpack);
   }
   return absl::OkStatus();
 }

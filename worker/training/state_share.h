@@ -2,6 +2,7 @@
 // reading it back.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,8 +50,13 @@ absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t
                             ParameterStore* parameters, OptimizerState* state);
 
 // Each owner's ranges of `flat` (in the order of the parameters, `owners` by slot) reach every
-// rank. Errors: the collective's.
+// rank, bit for bit. Errors: the collective's.
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, float* flat);
+// The same of ranges that lie anywhere: `pack` copies that of a slot, by index, to `packed`,
+// `unpack` copies it from there.
+using CopySlot = std::function<void(size_t slot, float* packed)>;
+absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
+                           Collective* collective, const CopySlot& pack, const CopySlot& unpack);
 
 }  // namespace tritter

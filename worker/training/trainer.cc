@@ -87,7 +87,9 @@ class CpuTrainer : public Trainer {
         parallel_(options.threads),
         products_(TypeOf(options.spec.precision), &parallel_),
         optimizer_(spec_, NewtonSchulz, &parallel_),
-        reducer_(parameters_.slots(), parameters_.gradient(), StepGroup(), kBucketFloats) {
+        reducer_(parameters_.slots(), parameters_.gradient(), StepGroup(),
+                 {options.mixed_devices ? kMixedBucketFloats : kBucketFloats,
+                  /*in_order=*/options.mixed_devices}) {
     if (IsOuter(spec_)) outer_.emplace(spec_, parameters_.slots());
     sink_.set_ready([this](int64_t offset, int64_t size) { reducer_.Ready(offset, size); });
   }
@@ -329,12 +331,16 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   whole_ = true;  // gradients are not part of the state
   Stopwatch watch;
   RETURN_IF_ERROR(reducer_.Finish());
-  if (!outer_.has_value())
-    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
-  const double loss_sum = stats.loss;
-  stats.loss = MeanLoss(loss_sum, weight_sum);
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
+  stats.optimizer_seconds = watch.Lap();
+  if (!outer_.has_value()) {
+    RETURN_IF_ERROR(
+        ExchangeLoss(WishesToYield(), options_.mixed_devices, options_.collective, &stats));
+  }
+  const double loss_sum = stats.loss;
+  stats.loss = MeanLoss(loss_sum, weight_sum);
+  stats.reduce_seconds += watch.Lap();
   if (!std::isfinite(stats.grad_norm)) {
     return NonFiniteError(
         absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
@@ -347,7 +353,7 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
     RETURN_IF_ERROR(ExchangeOwned(parameters_.slots(), owners_, options_.collective,
                                   parameters_.MutableWeights()));
   }
-  stats.optimizer_seconds = watch.Lap();
+  stats.optimizer_seconds += watch.Lap();
   if (outer_.has_value()) {
     RETURN_IF_ERROR(
         outer_->Settle(step_, loss_sum, weight_sum, [this] { return EndRound(); }, &stats));

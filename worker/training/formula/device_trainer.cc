@@ -78,11 +78,14 @@ class DeviceTrainer final : public Trainer {
         table_(ParameterStore::TableOnly(spec_.model)),
         owners_(AssignShares(table_.slots(),
                              spec_.shard_optimizer ? options.collective->world_size() : 1)),
+        state_rank_(spec_.shard_optimizer ? options.collective->rank() : 0),
         weight_(Floats()),
         gradient_(Floats()),
-        optimizer_(spec_, table_.slots(), owners_, StateRank(), device.kernels, place_),
+        optimizer_(spec_, table_.slots(), owners_, state_rank_, device.kernels, place_),
         network_(spec_.model, NetworkOn(weight_, gradient_, spec_.z_loss)),
-        reducer_(table_.slots(), gradient_.mutable_data_ptr<float>(), StepGroup(), kBucketFloats,
+        reducer_(table_.slots(), gradient_.mutable_data_ptr<float>(), StepGroup(),
+                 {options.mixed_devices ? kMixedBucketFloats : kBucketFloats,
+                  /*in_order=*/options.mixed_devices},
                  device.ordinal) {
     if (IsOuter(spec_)) outer_.emplace(spec_, table_.slots());
     network_.set_ready([this](const ParameterSlot& slot) { ReduceWhenReady(slot); });
@@ -246,10 +249,9 @@ class DeviceTrainer final : public Trainer {
     ParameterStore parameters;
     OptimizerState optimizer;
   };
-  int StateRank() const { return spec_.shard_optimizer ? options_.collective->rank() : 0; }
   HostState NewHostState() const {
     ParameterStore parameters(spec_.model);
-    OptimizerState optimizer(spec_, parameters, owners_, StateRank());
+    OptimizerState optimizer(spec_, parameters, owners_, state_rank_);
     return {std::move(parameters), std::move(optimizer)};
   }
   void Upload(HostState* state) {
@@ -291,6 +293,27 @@ class DeviceTrainer final : public Trainer {
                                                        device_.ordinal));
     return work->Wait();
   }
+  // The same as the CPU trainer does it, through the host: bytes of each owner.
+  absl::Status ExchangeOwned(const at::Tensor& flat) {
+    const auto here = [&](size_t slot) {
+      return flat.narrow(0, table_.slots()[slot].offset, table_.slots()[slot].size);
+    };
+    const auto host = [&](size_t slot, float* packed) {
+      return at::from_blob(packed, {table_.slots()[slot].size});
+    };
+    return tritter::ExchangeOwned(
+        table_.slots(), owners_, options_.collective,
+        [&](size_t slot, float* packed) { host(slot, packed).copy_(here(slot)); },
+        [&](size_t slot, float* packed) { here(slot).copy_(host(slot, packed)); });
+  }
+  // Of the weights every rank has the part that it has updated.
+  absl::Status GatherWeights() {
+    if (options_.mixed_devices) return ExchangeOwned(weight_);
+    optimizer_.KeepOnlyKept(weight_, gradient_);
+    RETURN_IF_ERROR(Gather(gradient_));
+    weight_.copy_(gradient_);
+    return absl::OkStatus();
+  }
   // The weights to compute with; those of a sharded average gathered in the array of the gradients,
   // which are not needed between steps.
   absl::StatusOr<at::Tensor> Weights(bool averaged) {
@@ -298,7 +321,7 @@ class DeviceTrainer final : public Trainer {
     if (optimizer_.keeps_all()) return optimizer_.average();
     if (!averages_gathered_) {
       optimizer_.CopyKeptAverages(gradient_);
-      RETURN_IF_ERROR(Gather(gradient_));
+      RETURN_IF_ERROR(options_.mixed_devices ? ExchangeOwned(gradient_) : Gather(gradient_));
       averages_gathered_ = true;
     }
     return gradient_;
@@ -326,6 +349,7 @@ class DeviceTrainer final : public Trainer {
   const at::Device place_;
   const ParameterStore table_;
   const std::vector<int> owners_;  // by slot: the rank that keeps the optimiser's state
+  const int state_rank_;           // this one among them
   // Flat, in the order of the table.
   const at::Tensor weight_, gradient_;
   DeviceOptimizer optimizer_;
@@ -405,12 +429,16 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   }
   whole_ = true;  // gradients are not part of the state
   RETURN_IF_ERROR(ReduceRest());
-  if (!outer_.has_value())
-    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
+  clock.Mark(&stats.reduce_seconds);
+  stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
+  clock.Mark(&stats.optimizer_seconds);
+  if (!outer_.has_value()) {
+    RETURN_IF_ERROR(
+        ExchangeLoss(WishesToYield(), options_.mixed_devices, options_.collective, &stats));
+  }
   const double loss_sum = stats.loss;
   stats.loss = MeanLoss(loss_sum, weight_sum);
   clock.Mark(&stats.reduce_seconds);
-  stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
   if (!std::isfinite(stats.grad_norm)) {
     return NonFiniteError(
         absl::StrCat("the gradient of step ", step_, " is not finite (loss ", stats.loss, ")"),
@@ -420,9 +448,7 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   ++step_;
   optimizer_.Update(step_, learning_rate, stats.grad_norm, gradient_, weight_);
   if (!optimizer_.keeps_all()) {
-    optimizer_.KeepOnlyKept(weight_, gradient_);
-    RETURN_IF_ERROR(Gather(gradient_));
-    weight_.copy_(gradient_);
+    RETURN_IF_ERROR(GatherWeights());
   }
   network_.MarkChanged();
   clock.Mark(&stats.optimizer_seconds);
