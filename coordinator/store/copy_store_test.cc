@@ -70,6 +70,8 @@ void ExpectRowsOfFixture(Store& store, int64_t version) {
   EXPECT_EQ((*store.Artifacts("r-a")).at(0).kind(), "tpack");
   EXPECT_EQ((*store.Events("", 0, 10)).at(0).message(), "2 workers");
   EXPECT_EQ((*store.FindKey("key-1"))->run_id, "r-a");
+  EXPECT_EQ((*store.FindKey("key-1"))->created_ms, 1000);  // as old as its run
+  EXPECT_EQ(epochs[0].end_step, version >= 4 ? 5 : 0);
   EXPECT_EQ(*store.RequestSeen({"r-a", 2, "request-1"}), version >= 2);
   if (version >= 2) EXPECT_EQ((*store.LogLines("r-a", 0, 0)).at(0).sequence, 41);
   EXPECT_OK(store.Apply(FullBatch("r-b", 2)));

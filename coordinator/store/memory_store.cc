@@ -42,9 +42,53 @@ void MemoryStore::AppendLogLocked(LogRecord record) {
   if (log.size() > kKeptLogLines) log.erase(log.begin());
 }
 
+void MemoryStore::DeleteLocked(const std::string& run_id) {
+  runs_.erase(run_id);
+  checkpoints_.erase(run_id);
+  artifacts_.erase(run_id);
+  metrics_.erase(run_id);
+  evaluations_.erase(run_id);
+  logs_.erase(run_id);
+  const auto of_run = [&](const auto& entry) { return entry.first.first == run_id; };
+  std::erase_if(epochs_, of_run);
+  std::erase_if(plans_, of_run);
+  std::erase_if(shares_, of_run);
+  std::erase_if(requests_, of_run);
+  std::erase_if(keys_, [&](const auto& entry) { return entry.second.run_id == run_id; });
+  std::erase_if(events_, [&](const auto& entry) { return entry.second.run_id() == run_id; });
+}
+
+void MemoryStore::PruneLocked(const Prune& prune) {
+  const auto ended = [&](const std::string& run_id) REQUIRES(mu_) {
+    const auto it = runs_.find(run_id);
+    return it == runs_.end() || it->second.finished_ms != 0;
+  };
+  const auto drop_events = [&](int64_t keep, bool all) REQUIRES(mu_) {
+    int64_t beyond = static_cast<int64_t>(events_.size()) - keep, left = prune.rows;
+    for (auto it = events_.begin(); beyond-- > 0 && left > 0;) {
+      const bool drop = all || ended(it->second.run_id());
+      left -= drop;
+      it = drop ? events_.erase(it) : std::next(it);
+    }
+  };
+  if (prune.keep_events > 0) {
+    drop_events(prune.keep_events, false);
+    drop_events(10 * prune.keep_events, true);
+  }
+  std::vector<std::pair<int64_t, std::string>> old;
+  for (const auto& [key, record] : keys_) {
+    if (record.created_ms < prune.keys_before_ms && ended(record.run_id))
+      old.emplace_back(record.created_ms, key);
+  }
+  std::sort(old.begin(), old.end());
+  if (static_cast<int64_t>(old.size()) > prune.rows) old.resize(static_cast<size_t>(prune.rows));
+  for (const auto& [created_ms, key] : old) keys_.erase(key);
+}
+
 absl::Status MemoryStore::Apply(const WriteBatch& batch) {
   MutexLock lock(&mu_);
   if (absl::Status s = CheckUniqueLocked(batch); !s.ok()) return s;
+  for (const std::string& run_id : batch.deleted_runs) DeleteLocked(run_id);
   for (const RunRecord& r : batch.runs) runs_[r.run_id] = r;
   for (const IdempotencyRecord& k : batch.keys) keys_[k.key] = k;
   for (const EpochRecord& e : batch.epochs) epochs_[{e.run_id, e.epoch}] = e;
@@ -71,6 +115,7 @@ absl::Status MemoryStore::Apply(const WriteBatch& batch) {
   for (const v1::Event& e : batch.events) events_[e.id()] = e;
   for (const RequestRecord& r : batch.requests) requests_[{r.run_id, r.epoch}].insert(r.request_id);
   for (const LogRecord& l : batch.log_lines) AppendLogLocked(l);
+  for (const Prune& p : batch.prunes) PruneLocked(p);
   return absl::OkStatus();
 }
 

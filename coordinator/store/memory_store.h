@@ -52,6 +52,8 @@ class MemoryStore : public Store {
   absl::Status CheckUniqueLocked(const WriteBatch& batch) REQUIRES(mu_);
   void SupersedeLocked(const Supersede& s) REQUIRES(mu_);
   void AppendLogLocked(LogRecord record) REQUIRES(mu_);
+  void DeleteLocked(const std::string& run_id) REQUIRES(mu_);
+  void PruneLocked(const Prune& prune) REQUIRES(mu_);
 
   const std::string store_id_;
   Mutex mu_;

@@ -111,6 +111,7 @@ struct IdempotencyRecord {
   std::string key;
   std::string request_hash;
   std::string run_id;
+  int64_t created_ms = 0;
 };
 
 // A report that was counted.
@@ -134,6 +135,17 @@ struct CheckpointKey {
 struct EpochKey {
   std::string run_id;
   uint64_t epoch = 0;
+};
+
+// What old history is taken away; at most `rows` of each kind at a time, the oldest first. The
+// newest event is never one of them.
+struct Prune {
+  // Of the newest so many events all are kept, and of those before them what runs have that have
+  // not ended; of the ten times as many newest none else. 0: events are left alone.
+  int64_t keep_events = 0;
+  // Keys from before, but those of runs that have not ended.
+  int64_t keys_before_ms = 0;
+  int64_t rows = 0;
 };
 
 }  // namespace tritter

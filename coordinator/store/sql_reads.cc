@@ -232,9 +232,10 @@ absl::StatusOr<std::optional<IdempotencyRecord>> SqlStore::FindKey(const std::st
   MutexLock lock(&mu_);
   std::optional<IdempotencyRecord> out;
   RETURN_IF_ERROR(
-      SelectOne(db_.get(),
-                {"SELECT request_hash, run_id FROM idempotency_keys WHERE key = $1", {key}},
-                [&](const SqlRow& row) { out = {key, row.Bytes(0), row.Bytes(1)}; })
+      SelectOne(
+          db_.get(),
+          {"SELECT request_hash, run_id, created_ms FROM idempotency_keys WHERE key = $1", {key}},
+          [&](const SqlRow& row) { out = {key, row.Bytes(0), row.Bytes(1), row.Int(2)}; })
           .status());
   return out;
 }

@@ -66,6 +66,12 @@ ALTER TABLE runs ADD COLUMN reported_us INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE epochs ADD COLUMN end_step INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE epochs ADD COLUMN failure BLOB;
 )sql",
+    // 5: how old a key is; of those that are there, as old as their run
+    R"sql(
+ALTER TABLE idempotency_keys ADD COLUMN created_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE idempotency_keys SET created_ms = coalesce(
+  (SELECT created_ms FROM runs WHERE runs.run_id = idempotency_keys.run_id), 0);
+)sql",
 };
 
 absl::Status ApplyStep(SqlDatabase* db, int64_t version, const std::string& new_store_id) {

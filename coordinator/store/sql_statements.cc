@@ -73,8 +73,10 @@ SqlStatement Of(const EpochRecord& e, int64_t rank) {
 }
 
 SqlStatement Of(const IdempotencyRecord& k) {
-  return {"INSERT INTO idempotency_keys (key, request_hash, run_id) VALUES ($1, $2, $3)",
-          {k.key, k.request_hash, k.run_id}};
+  return {
+      "INSERT INTO idempotency_keys (key, request_hash, run_id, created_ms) VALUES ($1, $2, $3, "
+      "$4)",
+      {k.key, k.request_hash, k.run_id, k.created_ms}};
 }
 
 SqlStatement Of(const PlanRecord& p) {
@@ -161,6 +163,34 @@ SqlStatement TrimLog(const std::string& run_id) {
       {run_id, kKeptLogLines}};
 }
 
+void Delete(const std::string& run_id, std::vector<SqlStatement>* out) {
+  for (const char* table :
+       {"runs", "idempotency_keys", "epochs", "members", "plans", "shares", "checkpoints",
+        "metrics", "evaluations", "artifacts", "events", "requests", "log_lines"})
+    out->push_back({absl::StrCat("DELETE FROM ", table, " WHERE run_id = $1"), {run_id}});
+}
+
+void Append(const Prune& p, std::vector<SqlStatement>* out) {
+  constexpr char kOfEnded[] = "run_id NOT IN (SELECT run_id FROM runs WHERE finished_ms = 0)";
+  constexpr int64_t kMost = 10;  // times keep_events
+  // Events beyond the newest $1.
+  const auto beyond = [](absl::string_view condition) {
+    return absl::StrCat(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <= (SELECT id FROM events "
+        "ORDER BY id DESC LIMIT 1 OFFSET $1)",
+        condition, " ORDER BY id LIMIT $2)");
+  };
+  if (p.keep_events > 0) {
+    out->push_back({beyond(absl::StrCat(" AND ", kOfEnded)), {p.keep_events, p.rows}});
+    out->push_back({beyond(""), {kMost * p.keep_events, p.rows}});
+  }
+  out->push_back(
+      {absl::StrCat("DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys "
+                    "WHERE created_ms < $1 AND ",
+                    kOfEnded, " ORDER BY created_ms LIMIT $2)"),
+       {p.keys_before_ms, p.rows}});
+}
+
 }  // namespace
 
 std::vector<SqlStatement> StatementsOf(const WriteBatch& batch) {
@@ -168,6 +198,7 @@ std::vector<SqlStatement> StatementsOf(const WriteBatch& batch) {
   const auto append = [&out](const auto& records) {
     for (const auto& r : records) out.push_back(Of(r));
   };
+  for (const std::string& run_id : batch.deleted_runs) Delete(run_id, &out);
   append(batch.runs);
   append(batch.keys);
   for (const EpochRecord& e : batch.epochs) {
@@ -192,6 +223,7 @@ std::vector<SqlStatement> StatementsOf(const WriteBatch& batch) {
   std::set<std::string> logged;
   for (const LogRecord& l : batch.log_lines) logged.insert(l.run_id);
   for (const std::string& run_id : logged) out.push_back(TrimLog(run_id));
+  for (const Prune& p : batch.prunes) Append(p, &out);
   return out;
 }
 

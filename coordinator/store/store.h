@@ -17,6 +17,9 @@ namespace tritter {
 
 // Changes that become durable together. Applied in the order of the fields.
 struct WriteBatch {
+  // Runs of which every row goes: epochs, plans, checkpoints, curves, artifacts, events, log lines
+  // and keys too.
+  std::vector<std::string> deleted_runs;
   std::vector<RunRecord> runs;          // insert or replace by run_id
   std::vector<IdempotencyRecord> keys;  // a key that is there already: AlreadyExists
   std::vector<EpochRecord> epochs;      // insert or replace by (run_id, epoch)
@@ -34,6 +37,7 @@ struct WriteBatch {
   std::vector<RequestRecord> requests;
   std::vector<LogRecord>
       log_lines;  // `sequence` is ignored; the oldest of a run beyond the bound go
+  std::vector<Prune> prunes;
 };
 
 // Log lines kept for each run.

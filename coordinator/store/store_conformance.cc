@@ -198,6 +198,73 @@ TEST_P(StoreConformance, ListsEventsAfterAnIdByRunAndForAll) {
   EXPECT_EQ(first[0].id(), 2);
 }
 
+TEST_P(StoreConformance, DeletesEveryRowOfARunAndOfNoOther) {
+  ASSERT_OK(store_->Apply(FullBatch("r-b", 2)));
+  const std::string empty = Dump(*store_, "r-a");
+  ASSERT_OK(store_->Apply(FullBatch("r-a", 1)));
+  WriteBatch batch;
+  batch.deleted_runs = {"r-a"};
+  batch.keys = {{"change:1", "delete", "r-a", 7}};  // of the deletion itself: it stays
+  ASSERT_OK(store_->Apply(batch));
+  EXPECT_EQ(Dump(*store_, "r-a"), empty);
+  EXPECT_THAT(*store_->Epochs("r-a", 100), IsEmpty());
+  EXPECT_THAT(*store_->Runs(), ElementsAre(SampleRun("r-b", 1000)));
+  EXPECT_THAT(*store_->Checkpoints("r-b"), SizeIs(1));
+  EXPECT_EQ((*store_->FindKey("change:1"))->created_ms, 7);
+  batch.keys.clear();
+  ASSERT_OK(store_->Apply(batch));
+  ASSERT_OK(store_->Apply(FullBatch("r-a", 3)));  // as if it had never been
+  EXPECT_THAT(*store_->LogLines("r-a", 0, 0), SizeIs(1));
+}
+
+TEST_P(StoreConformance, PrunesOldEventsAndKeysButThoseOfRunsThatHaveNotEnded) {
+  RunRecord ended = SampleRun("r-ended", 1), live = SampleRun("r-live", 2);
+  ended.finished_ms = 50;
+  WriteBatch batch;
+  batch.runs = {ended, live};
+  for (int64_t id = 1; id <= 60; ++id) {
+    // Of both and of the cluster, by turns.
+    batch.events.push_back(SampleEvent(id, id % 3 == 0 ? "" : id % 3 == 1 ? "r-ended" : "r-live"));
+  }
+  batch.keys = {{"old", "hash", "r-ended", 10},
+                {"older", "hash", "r-ended", 5},
+                {"new", "hash", "r-ended", 20},
+                {"live", "hash", "r-live", 10}};
+  ASSERT_OK(store_->Apply(batch));
+  const auto prune = [&](const Prune& how) {
+    WriteBatch next;
+    next.prunes = {how};
+    EXPECT_OK(store_->Apply(next));
+  };
+  const auto known = [&](const char* key) { return store_->FindKey(key)->has_value(); };
+  prune({.keep_events = 0, .keys_before_ms = 15, .rows = 1});
+  EXPECT_THAT(*store_->Events("", 0, 100), SizeIs(60));
+  EXPECT_FALSE(known("older"));
+  EXPECT_TRUE(known("old"));
+  prune({.keep_events = 30, .keys_before_ms = 15, .rows = 5});  // the five oldest of others
+  EXPECT_FALSE(known("old"));
+  EXPECT_TRUE(known("new"));
+  EXPECT_TRUE(known("live"));
+  ASSERT_OK_AND_ASSIGN(const auto some, store_->Events("", 0, 100));
+  ASSERT_THAT(some, SizeIs(55));
+  EXPECT_EQ(some[0].id(), 2);
+  EXPECT_EQ(some[1].id(), 5);
+  EXPECT_EQ(some[2].id(), 8);
+  EXPECT_EQ(some[3].id(), 9);
+  for (int i = 0; i < 10; ++i) prune({.keep_events = 30, .keys_before_ms = 0, .rows = 5});
+  EXPECT_THAT(*store_->Events("r-live", 0, 100), SizeIs(20));
+  EXPECT_EQ((*store_->Events("r-ended", 0, 100)).front().id(), 31);
+  // However long a run lives: beyond ten times as many even its own go.
+  WriteBatch more;
+  for (int64_t id = 61; id <= 160; ++id) more.events.push_back(SampleEvent(id, "r-live"));
+  ASSERT_OK(store_->Apply(more));
+  prune({.keep_events = 5, .keys_before_ms = 0, .rows = 1000});
+  ASSERT_OK_AND_ASSIGN(const auto left, store_->Events("", 0, 1000));
+  ASSERT_THAT(left, SizeIs(50));
+  EXPECT_EQ(left.front().id(), 111);
+  EXPECT_EQ(*store_->LastEventId(), 160);
+}
+
 TEST_P(StoreConformance, BoundsLogLinesOfARunAndKeepsTheNewest) {
   for (int part = 0; part < 6; ++part) {
     WriteBatch batch;
