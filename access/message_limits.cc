@@ -86,6 +86,7 @@ const MessageLimits& RequestLimits() {
                             {"tritter.v1.ValidateRunRequest.base_dir", 4096},
                             {"tritter.v1.ReportRequest.steps", 10000},
                             {"tritter.v1.ReportRequest.failure", size_t{1} << 20},
+                            {"tritter.v1.ReportRequest.failure_detail", size_t{1} << 20},
                             {"tritter.v1.LogLine.line", size_t{1} << 20},
                         }};
   return *limits;

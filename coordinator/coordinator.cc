@@ -263,6 +263,7 @@ void Coordinator::Tick() {
   StartJobs();
   StartExports();
   StartDeployments();
+  PruneHistory();
 }
 
 absl::Status Coordinator::Announce(const std::string& kind, const std::string& message) {
@@ -288,10 +289,11 @@ void Coordinator::Touch(RunEntry* run) {
 }
 
 absl::StatusOr<RunEntry*> Coordinator::FindRun(const std::string& name) {
-  if (const auto it = runs_.find(name); it != runs_.end()) return &it->second;
+  if (const auto it = runs_.find(name); it != runs_.end() && !it->second.deleted)
+    return &it->second;
   RunEntry* newest = nullptr;
   for (auto& [id, run] : runs_) {
-    if (run.record.name != name) continue;
+    if (run.record.name != name || run.deleted) continue;
     if (newest == nullptr || run.record.created_ms >= newest->record.created_ms) newest = &run;
   }
   if (newest == nullptr) return UnknownRunError(name);
@@ -308,7 +310,7 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
                                                        const std::string& run_id, uint64_t epoch) {
   RETURN_IF_ERROR(workers_.Check(worker));
   const auto it = runs_.find(run_id);
-  if (it == runs_.end()) return UnknownRunError(run_id);
+  if (it == runs_.end() || it->second.deleted) return UnknownRunError(run_id);
   RunEntry* run = &it->second;
   if (!run->epoch.has_value() || run->epoch->record.epoch != epoch) {
     return StaleEpochError(run_id, epoch, run->record.epoch,
@@ -326,7 +328,7 @@ absl::StatusOr<RunTurn> Coordinator::TurnOf(const v1::WorkerIdentity& worker,
                                             const std::string& run_id) {
   RETURN_IF_ERROR(workers_.Check(worker));
   const auto it = runs_.find(run_id);
-  if (it == runs_.end()) return UnknownRunError(run_id);
+  if (it == runs_.end() || it->second.deleted) return UnknownRunError(run_id);
   return TurnOf(&it->second);
 }
 
@@ -377,7 +379,8 @@ CoordinatorStats Coordinator::Stats() {
   MutexLock lock(&mu_);
   CoordinatorStats out = stats_;
   for (const auto& [id, run] : runs_) {
-    ++out.runs_by_state[StateName(run.record.state)];
+    if (run.deleted) continue;
+    ++out.runs_by_state[ShownState(run)];
     if (IsFinal(run.record.state)) continue;
     CoordinatorStats::Training& t = out.training[id];
     t.step = run.record.step;
@@ -390,8 +393,7 @@ CoordinatorStats Coordinator::Stats() {
     }
     const int64_t since =
         run.checkpoints.empty() ? run.record.started_ms : run.checkpoints.back().committed_ms();
-    if (since > 0 && run.epoch.has_value())
-      t.checkpoint_age_seconds = static_cast<double>(NowMs() - since) / 1000;
+    if (since > 0) t.checkpoint_age_seconds = static_cast<double>(NowMs() - since) / 1000;
   }
   for (const WorkerView& w : workers_.Views(clock_->Monotonic(), {})) {
     static constexpr const char* kNames[] = {"idle", "training", "leaving", "draining", "lost"};

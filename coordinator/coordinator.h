@@ -67,6 +67,9 @@ struct CoordinatorOptions {
   absl::Duration tick = absl::Milliseconds(200);
   absl::Duration collective_timeout = absl::Seconds(60);
   absl::Duration forget_lost_workers = absl::Hours(1);
+  // History that goes when it is old: see Prune in store/records.h. By default none does.
+  int64_t keep_events = 0;
+  absl::Duration keep_keys = absl::InfiniteDuration();
   AdmissionOptions admission;
   LivenessOptions liveness;
   PlanOptions plan;
@@ -101,13 +104,15 @@ struct CoordinatorStats {
   // A run that is queued, training or stopping.
   struct Training {
     int64_t step = 0;
-    double checkpoint_age_seconds = 0;  // since the newest commit, or since it first started
+    double checkpoint_age_seconds = 0;  // since the newest commit, or since it first started; 0:
+                                        // it never did
     double active_seconds = 0;          // with a live epoch
     double productive_seconds = 0;      // of steps that a checkpoint holds
     std::string straggler;              // a worker that the others wait for, "" for none
     double straggler_ratio = 0;         // its time for a step, over the others'
     std::string waiting;                // WaitCauseName, "" while it trains
   };
+  // Of runs by what they show (ShownState): "waiting" are those that should train and do not.
   std::map<std::string, int64_t> runs_by_state, workers_by_state;
   std::map<std::string, int64_t> epochs_by_reason;  // "start", "resume", "loss", "failure"
   std::map<std::string, int64_t> losses_by_reason;  // "stream", "silence", "restart", "replaced"
@@ -142,6 +147,8 @@ class Coordinator {
   absl::StatusOr<v1::Run> Resume(const std::string& run, const std::string& request_id = "");
   absl::StatusOr<v1::Run> Cancel(const std::string& run, bool now,
                                  const std::string& request_id = "");
+  absl::StatusOr<v1::DeleteRunResponse> Delete(const std::string& run,
+                                               const std::string& request_id = "");
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
   absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const v1::ListMetricsRequest& request);
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run);
@@ -266,12 +273,22 @@ class Coordinator {
   // With the key of the request that asks for it, which then is known.
   absl::StatusOr<v1::Run> ChangeState(RunEntry* run, RunRecord next, const std::string& kind,
                                       const IdempotencyRecord& request = {}) REQUIRES(mu_);
+  // `killed`: it stops at once when no epoch of it lives.
   absl::StatusOr<v1::Run> AskToStop(RunEntry* run, Intent intent, v1::RunState stopping,
-                                    const IdempotencyRecord& request) REQUIRES(mu_);
+                                    const IdempotencyRecord& request, bool killed = false)
+      REQUIRES(mu_);
   // Carries a change out once for each request id; a repeat is answered with the run as it is.
   using Change = std::function<absl::StatusOr<v1::Run>(RunEntry*, const IdempotencyRecord&)>;
+  static absl::Status CheckRequestId(const std::string& request_id);
+  static std::string ChangeKey(const std::string& request_id);  // in the store
+  static absl::Status RequestIdTaken(const std::string& request_id, const std::string& what,
+                                     const std::string& run, const IdempotencyRecord& known);
   absl::StatusOr<v1::Run> ChangeOnce(const std::string& name, const std::string& request_id,
                                      const std::string& what, const Change& change) EXCLUDES(mu_);
+  // Nothing, or what is in the way of a run's deletion.
+  absl::Status CheckDeletable(const RunEntry& run) REQUIRES(mu_);
+  // Takes away a part of the history that has grown old, once in a while.
+  void PruneHistory();
   // `of` and `after` become identifiers.
   absl::Status ResolveReferences(RunSpec* spec) REQUIRES(mu_);
   // How the runs stand that it must wait for.
@@ -402,6 +419,7 @@ class Coordinator {
   Mutex health_mu_;  // taken after mu_, held for moments only
   absl::Status health_ GUARDED_BY(health_mu_);
   absl::Duration health_until_ GUARDED_BY(health_mu_);  // Clock::Monotonic: then it is old news
+  absl::Duration prune_at_ GUARDED_BY(mu_);             // Clock::Monotonic
   bool verifying_ GUARDED_BY(mu_) = false;
   bool retaining_ GUARDED_BY(mu_) = false;
   std::thread background_;

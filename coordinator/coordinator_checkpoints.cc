@@ -176,8 +176,8 @@ absl::StatusOr<bool> Coordinator::CommitIfComplete(RunEntry* entry, RunTurn* tur
         Annotate(status, absl::StrCat("checkpoint of step ", step, " cannot be committed yet"));
     LogWarning("checkpoint_commit_failed",
                {{"run", run.record.run_id}, {"error", std::string(status.message())}});
-    if (run.record.reason != status.message()) {
-      run.record.reason = std::string(status.message());
+    if (run.commit_error != status.message()) {
+      run.commit_error = std::string(status.message());
       Touch(&run);
     }
     return status;
@@ -315,6 +315,7 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint)
       absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes"))};
   RETURN_IF_ERROR(Write(&batch));
   run->checkpoints.push_back(checkpoint);
+  run->commit_error.clear();
   run->resume.reset();
   ++stats_.commits;
   const auto kept_steps = run->uncommitted_seconds.upper_bound(checkpoint.step());
@@ -324,9 +325,6 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint)
   if (run->epoch.has_value()) {
     run->epoch->progress = true;
     run->epoch->shares.erase(checkpoint.step());
-    if (run->record.state == v1::RUN_STATE_RUNNING) {
-      run->record.reason = absl::StrCat("trains; newest checkpoint: step ", checkpoint.step());
-    }
   }
   Touch(run);
   return absl::OkStatus();

@@ -178,18 +178,13 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   ended.live = false;
   ended.ended_ms = NowMs();
   ended.end_reason = end.clean ? run->epoch->done_reason : end.cause;
-  if (!end.clean && run->epoch->complaint.has_value() && run->epoch->complaint->text != end.cause) {
-    absl::StrAppend(&ended.end_reason, " (", run->epoch->complaint->text, ")");
-  }
   std::optional<v1::Failure> failure;
   ended.end_step = run->record.step;
-  EpochEnd named = end;
-  named.cause = ended.end_reason;
   if (!end.clean) {
-    failure = FailureOf(*run, named);
+    failure = FailureOf(*run, end);
     ended.failure = failure->SerializeAsString();
   }
-  const RunVerdict verdict = DecideAfterEpoch(run->record, named, run->committed_step(),
+  const RunVerdict verdict = DecideAfterEpoch(run->record, end, run->committed_step(),
                                               run->exports(), RetryOptionsOf(run->spec));
   RunRecord next = run->record;
   next.state = verdict.state;

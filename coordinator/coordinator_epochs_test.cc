@@ -15,7 +15,9 @@ using testing::Contains;
 using testing::Each;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
+using testing::StartsWith;
 using Code = absl::StatusCode;
 
 class EpochsTest : public CoordinatorFixture {
@@ -336,8 +338,51 @@ TEST_F(EpochsTest, ASurvivorsComplaintIsNotTakenForTheCause) {
   Kill(b);
   Rounds(10);
   ASSERT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("ended: worker w-1 lost: stream broken"));
+  EXPECT_THAT(Get(id).reason(), Not(HasSubstr("collective")));  // it followed from that
+  EXPECT_EQ(Get(id).last_failure().detail(),
+            "worker w-0 (rank 0) failed: collective: connection closed by peer");
+}
+
+TEST_F(EpochsTest, AFailureInSeveralLinesIsOneSentenceAndItsDetail) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  const std::string text = "step failed: no memory\nException raised from x.cpp:3\nframe #0: y";
+  ASSERT_OK(w->Fail(text, false));
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
+  EXPECT_EQ(Get(id).last_failure().cause(), "worker w (rank 0) failed: step failed: no memory");
+  EXPECT_EQ(Get(id).last_failure().detail(), text);
+  EXPECT_THAT(Get(id).reason(), Not(HasSubstr("frame")));
+}
+
+TEST_F(EpochsTest, WhileItTrainsTheReasonIsWhatItDoesNow) {
+  const std::string id = Submit(RunYaml("run", 1000, 2, "checkpoint: {every: 20}\n"));
+  AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  EXPECT_EQ(Get(id).reason(), absl::StrCat("step ", Get(id).step(),
+                                           " of 1000, epoch 1 of w-0 and w-1, next checkpoint at "
+                                           "step 20"));
+  RoundsUntil([&] { return Get(id).committed_step() >= 40; });
+  EXPECT_THAT(Get(id).reason(), HasSubstr("epoch 1 of w-0 and w-1, "));
+  EXPECT_EQ(coordinator_->Stats().runs_by_state["running"], 1);
+  Kill(b);
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
+  Rounds(5);
+  CoordinatorStats stats = coordinator_->Stats();
+  EXPECT_EQ(stats.runs_by_state["waiting"], 1);
+  EXPECT_EQ(stats.runs_by_state["running"], 0);
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);  // for programs nothing has changed
+  EXPECT_EQ(Get(id).waiting_cause(), "workers_lost");
+  // Its newest checkpoint grows old meanwhile.
+  const double age = stats.training[id].checkpoint_age_seconds;
+  clock_.Advance(absl::Seconds(100));
+  EXPECT_NEAR(coordinator_->Stats().training[id].checkpoint_age_seconds, age + 100, 1e-6);
+  ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+  EXPECT_FALSE(coordinator_->Stats().training.contains(id));
   EXPECT_THAT(Get(id).reason(),
-              HasSubstr("worker w-1 lost: stream broken (worker w-0 (rank 0) failed: collective"));
+              StartsWith(absl::StrCat("killed at step ", Get(id).committed_step())));
 }
 
 TEST_F(EpochsTest, ADrainingWorkerLeavesWithACheckpointAndNoLostStep) {

@@ -17,6 +17,13 @@ v1::Failure Coordinator::FailureOf(const RunEntry& run, const EpochEnd& end) {
   out.set_epoch(epoch.epoch);
   out.set_cause(end.cause);
   out.set_permanent(end.permanent);
+  // Of a lost member the others say what followed from it.
+  if (const std::optional<Complaint>& complaint = run.epoch->complaint; complaint.has_value()) {
+    out.set_detail(complaint->text == end.cause
+                       ? complaint->detail
+                       : absl::StrCat(complaint->text, complaint->detail.empty() ? "" : "\n",
+                                      complaint->detail));
+  }
   out.set_time_ms(NowMs());
   if (end.rank < 0 || end.rank >= static_cast<int>(epoch.members.size())) return out;
   const MemberRecord& member = epoch.members[end.rank];

@@ -137,6 +137,8 @@ absl::Status Lead(const ServerOptions& o, AccessControl* access, const std::stri
   options.roots = o.roots;
   options.inference_servers = o.inference_servers;
   options.model_root = o.model_root;
+  options.keep_events = o.keep_events;
+  if (o.keep_request_ids_days > 0) options.keep_keys = absl::Hours(24) * o.keep_request_ids_days;
   ASSIGN_OR_RETURN(options.project_weights, ParseProjectWeights(o.project_weights));
   // What lies there may have been put there by others: no link leads out of the run folders and of
   // the data.
@@ -292,6 +294,11 @@ int Main(int argc, char** argv) {
   app.AddFlag("--project-weight", &options.project_weights,
               "NAME=WEIGHT: how much of the workers a project's share is, relative to the others', "
               "which have weight 1 (repeatable)");
+  app.AddFlag("--keep-events", &options.keep_events,
+              "so many of the newest events are kept, and those of runs that have not ended; 0: "
+              "all");
+  app.AddFlag("--keep-request-ids", &options.keep_request_ids_days,
+              "days for which a repeated submit or change is known to be one; 0: for ever");
   app.AddFlag("--ready-file", &options.ready_file,
               "JSON with the chosen addresses, written once ready");
   AddServerSecurityFlags(&app, &options.security);

@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/devices.h"
@@ -27,6 +29,7 @@ constexpr int kMaxLinesInReport = 500;
 constexpr int64_t kMaxTokensOfStep = int64_t{1} << 40;
 constexpr double kMaxSecondsOfStep = 1e7;  // a third of a year
 constexpr size_t kMaxLineBytes = 4096;
+constexpr size_t kMaxSentenceBytes = 1000;
 constexpr size_t kMaxFailureBytes = 16384;
 constexpr double kSmoothing = 0.2;  // weight of the newest step in the step time
 
@@ -37,6 +40,15 @@ int64_t LeastMemory(const EpochRecord& epoch) {
     if (m.memory_bytes > 0 && (least == 0 || m.memory_bytes < least)) least = m.memory_bytes;
   }
   return least;
+}
+
+// Several lines, of at most kMaxFailureBytes in all.
+std::string ShowableLines(absl::string_view text) {
+  std::vector<std::string> lines;
+  for (const absl::string_view line :
+       absl::StrSplit(text.substr(0, kMaxFailureBytes), '\n', absl::SkipWhitespace()))
+    lines.push_back(ShowableUtf8(line));
+  return absl::StrJoin(lines, "\n");
 }
 
 absl::Status CheckReport(const v1::ReportRequest& r) {
@@ -257,7 +269,8 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   } else {
     // Late words of the newest epoch that has ended.
     run = &runs_.at(request.run_id());
-    if (run->last_epoch.epoch != request.epoch() || !workers_.Check(request.worker()).ok())
+    if (run->deleted || run->last_epoch.epoch != request.epoch() ||
+        !workers_.Check(request.worker()).ok())
       return fenced.status();
     const auto& members = run->last_epoch.members;
     for (size_t i = 0; i < members.size(); ++i) {
@@ -408,11 +421,16 @@ void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntr
   const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() &&
                       !epoch->complaint->permanent;
   if (!epoch->complaint.has_value() || graver) {
+    // A worker of an older version may say it in several lines.
+    const absl::string_view whole = request.failure();
+    const absl::string_view sentence = whole.substr(0, whole.find_first_of("\r\n"));
+    const std::string& detail = request.failure_detail();
     epoch->complaint =
         Complaint{rank,
                   absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
-                               ") failed: ", ShowableUtf8(request.failure(), kMaxFailureBytes)),
-                  request.failure_is_permanent(), clock_->Monotonic()};
+                               ") failed: ", ShowableUtf8(sentence, kMaxSentenceBytes)),
+                  request.failure_is_permanent(), clock_->Monotonic(),
+                  ShowableLines(detail.empty() && sentence != whole ? request.failure() : detail)};
   }
   for (const MemberRecord& member : epoch->record.members) {
     if (WorkerEntry* other = workers_.Find(member.worker); other != nullptr) workers_.Miss(other);

@@ -1,6 +1,5 @@
 // Runs as people see them: submit, look at, pause, resume, cancel.
 #include <algorithm>
-#include <cmath>
 #include <tuple>
 #include <utility>
 
@@ -19,7 +18,7 @@ namespace tritter {
 namespace {
 
 constexpr size_t kMaxYamlBytes = size_t{1} << 20;
-constexpr size_t kMaxKeyLength = 128;
+constexpr size_t kMaxKeyLength = 128;  // of the keys and ids of requests
 constexpr int64_t kMaxListed = 10000;
 // An answer stays below the 4 MiB that gRPC takes. The evaluations of one step are far fewer.
 constexpr int64_t kMaxListedSteps = 5000;
@@ -98,8 +97,9 @@ Wait Coordinator::Dependencies(const RunEntry& run) {
   for (const std::string& id : ids) {
     DependencyView& view = views.emplace_back();
     view.run_id = id;
+    view.of = id == run.spec.of;
     const auto it = runs_.find(id);
-    view.known = it != runs_.end();
+    view.known = it != runs_.end() && !it->second.deleted;
     if (!view.known) continue;
     const RunRecord& other = it->second.record;
     view.name = other.name;
@@ -150,6 +150,8 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
   ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> record,
                    Apart([&] { return store_->FindKey(key); }));
   if (!record.has_value()) return out;
+  const auto it = runs_.find(record->run_id);
+  if (it != runs_.end() && it->second.deleted) return out;  // meanwhile, with its keys
   *known = true;
   if (record->request_hash != hash) {
     v1::ErrorDetail detail;
@@ -162,7 +164,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
                       absl::StrCat("key \"", key, "\" was used for run ", record->run_id,
                                    " with another configuration"));
   }
-  if (!runs_.contains(record->run_id)) {  // the answer of an earlier write was lost
+  if (it == runs_.end()) {  // the answer of an earlier write was lost
     ASSIGN_OR_RETURN(const std::vector<RunRecord> stored, Apart([&] { return store_->Runs(); }));
     for (const RunRecord& r : stored) {
       if (r.run_id != record->run_id) continue;
@@ -230,7 +232,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     batch.runs = {r};
     for (const v1::Checkpoint& start : entry.checkpoints)
       batch.checkpoints.push_back({r.run_id, start});
-    if (!key.empty()) batch.keys = {{key, request_hash, r.run_id}};
+    if (!key.empty()) batch.keys = {{key, request_hash, r.run_id, r.created_ms}};
     batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec))};
     status = Write(&batch);
   }
@@ -275,7 +277,9 @@ absl::StatusOr<v1::Run> Coordinator::Get(const std::string& name) {
 v1::ListRunsResponse Coordinator::List(int64_t limit) {
   MutexLock lock(&mu_);
   std::vector<const RunEntry*> all;
-  for (const auto& [id, run] : runs_) all.push_back(&run);
+  for (const auto& [id, run] : runs_) {
+    if (!run.deleted) all.push_back(&run);
+  }
   std::sort(all.begin(), all.end(), [](const RunEntry* a, const RunEntry* b) {
     return std::tie(b->record.created_ms, b->record.run_id) <
            std::tie(a->record.created_ms, a->record.run_id);
@@ -306,19 +310,39 @@ absl::StatusOr<v1::Run> Coordinator::ChangeState(RunEntry* run, RunRecord next,
   return DescribeRun(*run);
 }
 
+absl::Status Coordinator::CheckRequestId(const std::string& request_id) {
+  if (request_id.size() <= kMaxKeyLength) return absl::OkStatus();
+  return SpecError(absl::StrCat("request_id has ", request_id.size(), " characters, at most ",
+                                kMaxKeyLength, " are taken"));
+}
+
+std::string Coordinator::ChangeKey(const std::string& request_id) {
+  return absl::StrCat("change:", request_id);  // beside the keys of submissions
+}
+
+absl::Status Coordinator::RequestIdTaken(const std::string& request_id, const std::string& what,
+                                         const std::string& run, const IdempotencyRecord& known) {
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
+  detail.set_field("request_id");
+  detail.set_actual(absl::StrCat(what, " ", run));
+  detail.set_expected(absl::StrCat(known.request_hash, " ", known.run_id));
+  detail.set_hint("draw another id for another change");
+  return TypedError(absl::StatusCode::kAlreadyExists, detail,
+                    absl::StrCat("request_id \"", request_id, "\" was used to ", known.request_hash,
+                                 " run ", known.run_id));
+}
+
 absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
                                                 const std::string& request_id,
                                                 const std::string& what, const Change& change) {
-  if (request_id.size() > kMaxKeyLength) {
-    return SpecError(absl::StrCat("request_id has ", request_id.size(), " characters, at most ",
-                                  kMaxKeyLength, " are taken"));
-  }
+  RETURN_IF_ERROR(CheckRequestId(request_id));
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
   const RunTurn turn = TurnOf(run);
+  if (run->deleted) return UnknownRunError(name);  // by now
   if (request_id.empty()) return change(run, {});
-  // Beside the keys of submissions.
-  const IdempotencyRecord request = {absl::StrCat("change:", request_id), what, run->record.run_id};
+  const IdempotencyRecord request = {ChangeKey(request_id), what, run->record.run_id, NowMs()};
   const auto find = [&] { return store_->FindKey(request.key); };
   ASSIGN_OR_RETURN(std::optional<IdempotencyRecord> known, Apart(find));
   if (!known.has_value()) {
@@ -335,19 +359,11 @@ absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
     if (!known.has_value()) return described;
   }
   if (known->request_hash == what && known->run_id == request.run_id) return DescribeRun(*run);
-  v1::ErrorDetail detail;
-  detail.set_reason(v1::ErrorDetail::IDEMPOTENCY_CONFLICT);
-  detail.set_field("request_id");
-  detail.set_actual(absl::StrCat(what, " ", request.run_id));
-  detail.set_expected(absl::StrCat(known->request_hash, " ", known->run_id));
-  detail.set_hint("draw another id for another change");
-  return TypedError(absl::StatusCode::kAlreadyExists, detail,
-                    absl::StrCat("request_id \"", request_id, "\" was used to ",
-                                 known->request_hash, " run ", known->run_id));
+  return RequestIdTaken(request_id, what, request.run_id, *known);
 }
 
 absl::StatusOr<v1::Run> Coordinator::AskToStop(RunEntry* run, Intent intent, v1::RunState stopping,
-                                               const IdempotencyRecord& request) {
+                                               const IdempotencyRecord& request, bool killed) {
   const bool pause = intent == Intent::kPause;
   RunRecord next = run->record;
   next.intent = intent;
@@ -367,19 +383,18 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(RunEntry* run, Intent intent, v1:
       absl::StrAppend(&next.reason, "; it stops with a checkpoint after step ", last);
     } else {
       // Workers that are told to stop do so after a step; at the end of a plan they ask anyhow.
-      absl::StrAppend(&next.reason,
-                      "; its workers are told to stop, a checkpoint follows after step ", last,
-                      " at the latest");
-      if (const double seconds = SecondsUntil(*run, last); seconds > 0)
-        absl::StrAppend(&next.reason, " (about ", Seconds(absl::Seconds(std::ceil(seconds))), ")");
+      absl::StrAppend(&next.reason, "; it stops with a checkpoint after ",
+                      IsOuter(run->spec) ? "this round" : "the next step or two", ", at step ",
+                      last, " at the latest");
     }
     if (pause && last >= next.total_steps)
       absl::StrAppend(&next.reason, "; should that be the last of all, the run is then complete");
     return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling,
                        request);
   }
-  const RunVerdict verdict = DecideAfterEpoch(next, {.clean = true}, run->committed_step(),
-                                              run->exports(), RetryOptionsOf(run->spec));
+  const RunVerdict verdict =
+      DecideAfterEpoch(next, {.clean = true, .killed = killed}, run->committed_step(),
+                       run->exports(), RetryOptionsOf(run->spec));
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.step = run->committed_step();
@@ -458,9 +473,9 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
       return ChangeState(run, std::move(next), kEventRunCancelled, request);
     }
     ASSIGN_OR_RETURN(v1::Run described,
-                     AskToStop(run, Intent::kCancel, v1::RUN_STATE_CANCELLING, request));
+                     AskToStop(run, Intent::kCancel, v1::RUN_STATE_CANCELLING, request, now));
     if (now && run->epoch.has_value()) {
-      EndEpoch(run, {.cause = "cancelled at once"});
+      EndEpoch(run, {.killed = true, .cause = "the run was killed"});
       return DescribeRun(*run);
     }
     return described;

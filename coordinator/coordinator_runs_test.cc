@@ -205,8 +205,8 @@ TEST_F(RunsTest, APauseSaysAfterWhichStepItTakesEffect) {
   RoundsUntil([&] { return w->plans.size() == 1 && Get(id).step() == 5; });
   // The first plan has 8 steps and no checkpoint: one more step is made for that.
   EXPECT_EQ(coordinator_->Pause(id)->reason(),
-            "pause asked for at step 5; its workers are told to stop, a checkpoint follows after "
-            "step 9 at the latest (about 8 s)");
+            "pause asked for at step 5; it stops with a checkpoint after the next step or two, at "
+            "step 9 at the latest");
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_PAUSED; });
   EXPECT_EQ(Get(id).reason(), "paused at step 9");
 }
@@ -224,7 +224,7 @@ TEST_F(RunsTest, APauseInTheLastPlanSaysThatTheRunThenIsComplete) {
   AddWorker("w");
   RoundsUntil([&] { return Get(id).step() == 5; });
   EXPECT_THAT(coordinator_->Pause(id)->reason(),
-              AllOf(HasSubstr("after step 8"), HasSubstr("the run is then complete")));
+              AllOf(HasSubstr("at step 8 at the latest"), HasSubstr("the run is then complete")));
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
 }
 

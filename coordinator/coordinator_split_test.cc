@@ -107,7 +107,9 @@ TEST_F(SplitTest, ACpuBesideAGpuBeginsWithLittleAndTheNextEpochWithWhatWasMeasur
   RoundsUntil([&] { return Get(id).epoch() == 2 && gpu->plan().has_value(); });
   EXPECT_THAT(Sequences(id), ElementsAre(3, 13)) << "of the first plan";
   EXPECT_GT(gpu->plan()->end_step() - gpu->plan()->first_step(), 3);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("formed of c (cpu) and g (cuda:0) trains from"));
+  EXPECT_THAT(*memory_store_.Events(id, 0, 1000),
+              testing::Contains(testing::Property(
+                  &v1::Event::message, HasSubstr("formed of c (cpu) and g (cuda:0) trains from"))));
 }
 
 TEST_F(SplitTest, WorkersOfOneKindShareEquallyUnlessToldToMeasure) {

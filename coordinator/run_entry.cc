@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/decide/devices.h"
 #include "coordinator/decide/run_life.h"
+#include "coordinator/decide/training_words.h"
 
 namespace tritter {
 namespace {
@@ -36,6 +37,36 @@ double EvaluationSeconds(const RunEntry& run) {
     if (point.step() == run.recent_evaluations.back().second.step()) seconds += point.seconds();
   }
   return seconds;
+}
+
+// Of one with a live epoch that has been given steps.
+TrainingView ViewOf(const RunEntry& run) {
+  const EpochEntry& epoch = *run.epoch;
+  TrainingView view;
+  view.step = run.record.step;
+  view.total_steps = run.record.total_steps;
+  view.epoch = epoch.record.epoch;
+  for (const MemberRecord& member : epoch.record.members) view.members.push_back(member.worker);
+  view.stopping = epoch.done_reason;
+  view.trouble = run.commit_error;
+  for (const v1::Plan& plan : epoch.plans) {
+    for (const v1::CheckpointOrder& order : plan.checkpoints()) {
+      if (order.step() <= run.committed_step()) continue;
+      if (order.step() <= view.step) {
+        view.writing_checkpoint = order.step();
+      } else if (view.next_checkpoint == 0) {
+        view.next_checkpoint = order.step();
+      }
+    }
+  }
+  if (view.next_checkpoint > 0) return view;
+  const int64_t every = run.spec.checkpoint_every;
+  view.next_checkpoint = view.total_steps;
+  if (every > 0) {
+    const int64_t next = (epoch.planned_end() / every + 1) * every;
+    view.next_checkpoint = std::min(view.next_checkpoint, RoundEnd(run.spec, next));
+  }
+  return view;
 }
 
 }  // namespace
@@ -111,15 +142,24 @@ double SecondsUntil(const RunEntry& run, int64_t to) {
          static_cast<double>(evaluations) * EvaluationSeconds(run);
 }
 
+std::string ShownState(const RunEntry& run) {
+  const bool waits = run.record.state == v1::RUN_STATE_RUNNING && run.waiting() != WaitCause::kNone;
+  return waits ? "waiting" : StateName(run.record.state);
+}
+
 v1::Run DescribeRun(const RunEntry& run) {
   const RunRecord& r = run.record;
   v1::Run out;
   out.set_run_id(r.run_id);
   out.set_name(r.name);
   out.set_state(r.state);
-  out.set_reason(r.reason);
+  // What is stored is what happened last: with whom the epoch was formed, and from where it trains.
+  // Once it does there is more to say.
+  const bool trains =
+      r.state == v1::RUN_STATE_RUNNING && run.epoch.has_value() && !run.epoch->plans.empty();
+  out.set_reason(trains ? TrainingWords(ViewOf(run)) : r.reason);
   if (run.epoch.has_value() && run.epoch->straggler.has_value())
-    out.set_reason(absl::StrCat(r.reason, "; ", StragglerWords(*run.epoch->straggler)));
+    out.set_reason(absl::StrCat(out.reason(), "; ", StragglerWords(*run.epoch->straggler)));
   out.set_total_steps(r.total_steps);
   out.set_step(r.step);
   out.set_committed_step(run.committed_step());

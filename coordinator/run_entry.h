@@ -33,7 +33,8 @@ struct Complaint {
   int rank = 0;
   std::string text;
   bool permanent = false;
-  absl::Duration at;  // Clock::Monotonic
+  absl::Duration at;        // Clock::Monotonic
+  std::string detail = {};  // what the libraries below said
 };
 
 struct EpochEntry {
@@ -78,6 +79,7 @@ struct RunEntry {
   std::unique_ptr<TurnGate> gate = std::make_unique<TurnGate>();
   RunRecord record;
   RunSpec spec;
+  bool deleted = false;    // by its users: nobody finds it any more
   std::string spec_error;  // not empty: `spec` could not be read; the run waits
   // One whose configuration cannot be read may have an export to make: it is not completed without.
   bool exports() const { return !spec_error.empty() || !spec.export_format.empty(); }
@@ -99,6 +101,7 @@ struct RunEntry {
   WaitCause wait_cause = WaitCause::kUndecided;  // looked at while it waits
   bool wait_stored = true;                       // the reason of that, as its event too
   bool committing = false;                       // files of a checkpoint are being committed
+  std::string commit_error;                      // of the newest attempt; empty: it went well
   bool retention_due = false;                    // older checkpoints may go
   bool retaining = false;                        // the newest is read for that, the older removed
   bool choosing = false;                         // checkpoints are read for the next epoch
@@ -138,6 +141,10 @@ inline constexpr size_t kRecentMetrics = 512;
 // How long the live epoch takes up to step `to`: steps as fast as its last 20, each evaluation as
 // long as the newest. 0 when it has made no step yet.
 double SecondsUntil(const RunEntry& run, int64_t to);
+
+// What people and metrics call its state: StateName, but "waiting" when it is running and has no
+// live epoch, so that it should train and does not.
+std::string ShownState(const RunEntry& run);
 
 // The message people see. Without last_evaluation and the like when there are none.
 v1::Run DescribeRun(const RunEntry& run);

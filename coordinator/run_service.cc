@@ -116,6 +116,18 @@ grpc::Status RunServiceImpl::CancelRun(grpc::ServerContext* context,
   });
 }
 
+grpc::Status RunServiceImpl::DeleteRun(grpc::ServerContext* context,
+                                       const v1::DeleteRunRequest* request,
+                                       v1::DeleteRunResponse* response) {
+  return guard_.Change(
+      *context, Role::kOperate, "DeleteRun", *request, request->run(), [&](std::string* run) {
+        grpc::Status status =
+            Answer(coordinator_->Delete(request->run(), request->request_id()), response);
+        if (status.ok()) *run = response->run_id();
+        return status;
+      });
+}
+
 grpc::Status RunServiceImpl::ListEvents(grpc::ServerContext* context,
                                         const v1::ListEventsRequest* request,
                                         v1::ListEventsResponse* response) {

@@ -37,6 +37,17 @@ absl::Status CheckServerOptions(const ServerOptions& o) {
               "load models"
             : "--model-root: needs --inference-server too, who loads models from there");
   }
+  if (o.keep_events != 0 && o.keep_events < 1000) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--keep-events: ", o.keep_events,
+                     " are too few to see what has happened; give 1000 or more, or 0 to keep all"));
+  }
+  // Who lost an answer may ask again after some hours.
+  if (!(o.keep_request_ids_days == 0 || o.keep_request_ids_days >= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--keep-request-ids: ", o.keep_request_ids_days,
+                     " is not a number of days from 1 on, nor 0, which keeps them for ever"));
+  }
   return ParseProjectWeights(o.project_weights).status();
 }
 

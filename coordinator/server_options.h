@@ -23,14 +23,16 @@ struct ServerOptions {
   std::string model_root;                      // with them
   ClientSecurity inference_security;           // of the connections to them
   std::vector<std::string> project_weights;    // NAME=WEIGHT
+  int64_t keep_events = 100'000;               // 0: all
+  double keep_request_ids_days = 30;           // 0: for ever
   std::string ready_file;
   ServerSecurity security;
 };
 
 // InvalidArgument: an address that cannot be read, one beyond loopback without what
 // server_security.h asks for or without a root (then whoever may submit could have any folder
-// read), no data folder, a token that would travel unencrypted to an inference server. Files are
-// not looked at.
+// read), no data folder, bounds of history that make no sense, a token that would travel
+// unencrypted to an inference server. Files are not looked at.
 absl::Status CheckServerOptions(const ServerOptions& options);
 // By project. InvalidArgument: one that is not NAME=WEIGHT with a weight from 0.001 to 1000, or
 // twice.

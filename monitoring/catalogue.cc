@@ -53,7 +53,15 @@ std::vector<MetricInfo>* MakeCatalogue() {
        "coordinator",
        "1 while this coordinator leads, 0 while it stands by for another on the same store.",
        {}},
-      {"tritter_runs", kGauge, {"state"}, "runs", "coordinator", "Runs in each state.", {}},
+      {"tritter_runs",
+       kGauge,
+       {"state"},
+       "runs",
+       "coordinator",
+       "Runs in each state, as tritterctl shows it: waiting are those that are to train and have "
+       "no "
+       "group of workers now.",
+       {}},
       {"tritter_workers",
        kGauge,
        {"state"},
@@ -95,7 +103,8 @@ std::vector<MetricInfo>* MakeCatalogue() {
        {"run"},
        "seconds",
        "coordinator",
-       "Time since the last committed checkpoint of a run that is training.",
+       "Time since the newest committed checkpoint of a run that has not ended, or since it first "
+       "started; 0 before that.",
        {}},
       {"tritter_run_waiting",
        kGauge,

@@ -7,6 +7,7 @@ namespace tritter {
 // Of no run.
 inline constexpr char kEventCoordinatorStarted[] = "coordinator_started";
 inline constexpr char kEventLeaderChanged[] = "leader_changed";
+inline constexpr char kEventRunDeleted[] = "run_deleted";  // its own events are gone with it
 
 inline constexpr char kEventWorkerLost[] = "worker_lost";
 inline constexpr char kEventStraggler[] = "straggler";

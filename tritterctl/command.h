@@ -54,6 +54,7 @@ void AddLogsCommand(CommandLine* app, CommandContext* context);
 void AddEventsCommand(CommandLine* app, CommandContext* context);
 void AddWaitCommand(CommandLine* app, CommandContext* context);
 void AddControlCommands(CommandLine* app, CommandContext* context);  // pause, resume, cancel, kill
+void AddDeleteCommand(CommandLine* app, CommandContext* context);
 void AddExportCommand(CommandLine* app, CommandContext* context);
 void AddConvertCommand(CommandLine* app, CommandContext* context);
 void AddImportCommand(CommandLine* app, CommandContext* context);

@@ -13,7 +13,7 @@ int Answer(const CommandContext& context, const absl::StatusOr<v1::Run>& run) {
   return PrintAnswer(
       context, ProtoToJson(*run),
       [&] {
-        return absl::StrCat("run ", run->run_id(), " ", StateName(run->state()),
+        return absl::StrCat("run ", run->run_id(), " ", ShownState(*run),
                             run->reason().empty() ? "" : ": ", run->reason(), "\n");
       },
       [&] { return run->run_id() + "\n"; });

@@ -51,6 +51,9 @@ class FakeApi : public RunApi {
   absl::StatusOr<v1::Run> CancelRun(const std::string&, bool) override {
     return absl::UnimplementedError("");
   }
+  absl::StatusOr<v1::DeleteRunResponse> DeleteRun(const std::string&) override {
+    return absl::UnimplementedError("");
+  }
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string&) override {
     return absl::UnimplementedError("");
   }

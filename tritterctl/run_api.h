@@ -29,6 +29,7 @@ class RunApi {
   virtual absl::StatusOr<v1::Run> PauseRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> ResumeRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) = 0;
+  virtual absl::StatusOr<v1::DeleteRunResponse> DeleteRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(
       const v1::ListEventsRequest& request) = 0;
   virtual absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) = 0;

@@ -118,6 +118,13 @@ absl::StatusOr<v1::Run> RunClient::CancelRun(const std::string& run, bool now) {
   return impl_->Change(&v1::RunService::Stub::CancelRun, request);
 }
 
+absl::StatusOr<v1::DeleteRunResponse> RunClient::DeleteRun(const std::string& run) {
+  v1::DeleteRunRequest request;
+  request.set_run(run);
+  request.set_request_id(RandomId("q"));
+  return impl_->Change(&v1::RunService::Stub::DeleteRun, request);
+}
+
 absl::StatusOr<v1::ListEventsResponse> RunClient::ListEvents(const v1::ListEventsRequest& request) {
   return impl_->Call(&v1::RunService::Stub::ListEvents, request);
 }

@@ -20,6 +20,9 @@ void AppendField(std::string* out, absl::string_view key, absl::string_view valu
     absl::StrAppend(out, absl::StrFormat("%-14s", absl::StrCat(key, ":")), value, "\n");
 }
 
+// Not a job on what another run has left.
+bool Trains(const v1::Run& run) { return run.job().empty() || run.job() == "train"; }
+
 using Cells = std::vector<std::string>;
 
 void Append(bool wanted, const Cells& more, Cells* row) {
@@ -40,6 +43,8 @@ void AppendFailure(const v1::Failure& failure, std::string* out) {
   absl::StrAppend(out, "\nlast failure: epoch ", failure.epoch(), ", ",
                   FormatTimeMs(failure.time_ms()), failure.permanent() ? ", permanent" : "", "\n  ",
                   failure.cause(), "\n");
+  for (const absl::string_view line : absl::StrSplit(failure.detail(), '\n', absl::SkipEmpty()))
+    absl::StrAppend(out, "    ", line, "\n");
   if (failure.worker().empty()) return;
   absl::StrAppend(out, "  first to fail: ", failure.worker(), " (rank ", failure.rank(), ", ",
                   failure.device(), ")", failure.last_lines_size() > 0 ? ", which logged last" : "",
@@ -68,6 +73,11 @@ std::string StateName(v1::RunState state) {
   return value == nullptr ? absl::StrCat(static_cast<int>(state)) : EnumName(*value);
 }
 
+std::string ShownState(const v1::Run& run) {
+  const bool waits = run.state() == v1::RUN_STATE_RUNNING && !run.waiting_cause().empty();
+  return waits ? "waiting" : StateName(run.state());
+}
+
 bool IsTerminal(v1::RunState state) {
   return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
          state == v1::RUN_STATE_CANCELLED;
@@ -81,8 +91,8 @@ std::string RunsTable(const v1::ListRunsResponse& runs, bool wide) {
     Cells row = {r.run_id(),
                  r.name(),
                  OrDash(r.project()),
-                 StateName(r.state()),
-                 absl::StrCat(r.step(), "/", r.total_steps()),
+                 ShownState(r),
+                 Trains(r) ? absl::StrCat(r.step(), "/", r.total_steps()) : "-",
                  r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
                  r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-",
                  FormatTimeMs(r.created_ms()),
@@ -165,9 +175,10 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
   AppendField(&out, "run", run.run_id());
   AppendField(&out, "name", run.name());
   AppendField(&out, "project", run.project());
-  AppendField(&out, "state", StateName(run.state()));
+  AppendField(&out, "state", ShownState(run));
   AppendField(&out, "reason", run.reason());
-  const bool trains = run.job().empty() || run.job() == "train";
+  AppendField(&out, "cause", run.waiting_cause());
+  const bool trains = Trains(run);
   if (trains) {
     AppendField(
         &out, "steps",
@@ -239,10 +250,9 @@ OrderedJson RunSummary(const v1::Run& run) {
 
 std::string SummaryText(const v1::Run& run, const OrderedJson& summary) {
   std::string out;
-  AppendField(&out, "run",
-              absl::StrCat(run.name(), " (", run.run_id(), "): ", StateName(run.state())));
+  AppendField(&out, "run", absl::StrCat(run.name(), " (", run.run_id(), "): ", ShownState(run)));
   AppendField(&out, "reason", run.reason());
-  AppendField(&out, "steps", absl::StrCat(run.step(), " of ", run.total_steps()));
+  if (Trains(run)) AppendField(&out, "steps", absl::StrCat(run.step(), " of ", run.total_steps()));
   if (const double speed = summary["tokens_per_second"].get<double>(); speed > 0) {
     AppendField(&out, "speed",
                 absl::StrCat(FormatCount(speed), " tokens/s over ",

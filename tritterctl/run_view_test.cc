@@ -28,6 +28,22 @@ TEST(RunView, TableHasALineForEachRun) {
             "workers, 1 healthy\n");
 }
 
+TEST(RunView, ARunThatShouldTrainAndDoesNotWaits) {
+  v1::Run run = DemoRun();
+  EXPECT_EQ(ShownState(run), "running");
+  run.set_waiting_cause("workers_busy");
+  EXPECT_EQ(ShownState(run), "waiting");
+  v1::ListRunsResponse runs;
+  *runs.add_runs() = run;
+  EXPECT_THAT(RunsTable(runs), AllOf(HasSubstr("  waiting  "), Not(HasSubstr("running"))));
+  EXPECT_THAT(DescribeRun(run, {}, {}), AllOf(HasSubstr("state:        waiting\n"),
+                                              HasSubstr("cause:        workers_busy\n")));
+  EXPECT_EQ(RunSummary(run)["state"], "running");  // for programs: as it is stored
+  EXPECT_EQ(RunSummary(run)["waiting_cause"], "workers_busy");
+  run.set_state(v1::RUN_STATE_QUEUED);
+  EXPECT_EQ(ShownState(run), "queued");
+}
+
 TEST(RunView, WideTablesHaveMoreColumns) {
   v1::ListRunsResponse runs;
   *runs.add_runs() = DemoRun();
@@ -86,6 +102,10 @@ TEST(RunView, AJobHasNeitherStepsNorEpochs) {
   run.set_job("serve");
   EXPECT_THAT(DescribeRun(run, {}, {}), AllOf(HasSubstr("job:          serve\n"),
                                               Not(HasSubstr("steps:")), Not(HasSubstr("epoch:"))));
+  EXPECT_THAT(SummaryText(run, RunSummary(run)), Not(HasSubstr("steps:")));
+  v1::ListRunsResponse runs;
+  *runs.add_runs() = run;
+  EXPECT_THAT(RunsTable(runs), Not(HasSubstr("0/0")));
   run.set_job("train");
   EXPECT_THAT(DescribeRun(run, {}, {}),
               AllOf(Not(HasSubstr("job:")), HasSubstr("steps:        0 of 0, committed 0\n"),
@@ -118,11 +138,14 @@ TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {
   failure->set_device("cpu avx2 x1");
   failure->set_cause("worker worker-b lost: stream broken");
   failure->add_last_lines()->set_line("checkpoint_write_failed: no space left");
-  EXPECT_THAT(DescribeRun(run, {}, {}),
-              AllOf(HasSubstr("last failure: epoch 3, "),
-                    HasSubstr("\n  worker worker-b lost: stream broken\n  first to fail: worker-b "
-                              "(rank 1, cpu avx2 x1), which logged last\n    "),
-                    HasSubstr("checkpoint_write_failed: no space left\n")));
+  failure->set_detail("[pair.cc:534] Connection closed\nframe #0: x\n");
+  EXPECT_THAT(
+      DescribeRun(run, {}, {}),
+      AllOf(HasSubstr("last failure: epoch 3, "),
+            HasSubstr("\n  worker worker-b lost: stream broken\n    [pair.cc:534] Connection "
+                      "closed\n    frame #0: x\n  first to fail: worker-b "
+                      "(rank 1, cpu avx2 x1), which logged last\n    "),
+            HasSubstr("checkpoint_write_failed: no space left\n")));
   EXPECT_THAT(DescribeRun(DemoRun(), {}, {}), Not(HasSubstr("last failure")));
 }
 

@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   AddEventsCommand(&app, &context);
   AddWaitCommand(&app, &context);
   AddControlCommands(&app, &context);
+  AddDeleteCommand(&app, &context);
   AddExportCommand(&app, &context);
   AddConvertCommand(&app, &context);
   AddImportCommand(&app, &context);

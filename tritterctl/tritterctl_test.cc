@@ -246,6 +246,7 @@ TEST_F(WithCoordinator, AnUnknownRunIsFiveWithTheServersHint) {
                                              {"events", "no"},
                                              {"pause", "no"},
                                              {"cancel", "no"},
+                                             {"delete", "no", "--yes"},
                                              {"export", "no", "--file", "x.tpack", "-o", "json"}}) {
     const Outcome o = Ask(command);
     EXPECT_EQ(o.code, 5) << command[0] << ": " << o.err;
@@ -337,6 +338,19 @@ TEST_F(WithCoordinator, PauseResumeCancel) {
   EXPECT_EQ(Ask({"resume", "demo", "-o", "name"}).out, "r-1\n");
   EXPECT_EQ(Ask({"cancel", "demo"}).code, 0);
   EXPECT_EQ(coordinator_.run().state(), v1::RUN_STATE_CANCELLED);
+}
+
+TEST_F(WithCoordinator, DeleteTakesAWordForItAndNamesTheRunByItsId) {
+  const Outcome silent = Ask({"delete", "demo"});
+  EXPECT_EQ(silent.code, 2);
+  EXPECT_THAT(silent.err, AllOf(HasSubstr("would remove run demo (r-1), running, with "),
+                                HasSubstr("give --yes")));
+  EXPECT_TRUE(coordinator_.deleted().empty());
+  const Outcome sure = Ask({"delete", "demo", "--yes"});
+  EXPECT_EQ(sure.code, 0) << sure.err;
+  EXPECT_THAT(sure.out, HasSubstr("deleted run demo (r-1), running, with "));
+  EXPECT_EQ(Ask({"delete", "demo", "-y", "-o", "name"}).out, "r-1\n");
+  EXPECT_THAT(coordinator_.deleted(), testing::ElementsAre("r-1", "r-1"));
 }
 
 TEST_F(WithCoordinator, KillEndsARunAndAChangeIsSentWithAnIdOfItsOwn) {

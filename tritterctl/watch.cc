@@ -30,8 +30,8 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
       interruption = absl::CancelledError("interrupted");
     } else if (clock->Monotonic() - begin > options.timeout) {
       interruption = absl::DeadlineExceededError(
-          absl::StrCat("run ", run, " is still ", StateName(newest.state()), " after ",
-                       absl::FormatDuration(options.timeout)));
+          absl::StrCat("run ", run, " is still ", ShownState(newest), " after ",
+                       absl::FormatDuration(options.timeout), ": ", newest.reason()));
     } else if (options.tick) {
       interruption = options.tick();
     }

@@ -15,12 +15,15 @@ std::string Named(const DependencyView& run) {
   return absl::StrCat(run.name, " (", run.run_id, ")");
 }
 
+std::string Instead(const DependencyView& run) {
+  return absl::StrCat("cancel this run and submit it with another `", run.of ? "of" : "after", "`");
+}
+
 // Why waiting will not do; empty when it will.
 std::string Broken(const DependencyView& run) {
   if (!run.known) {
-    return absl::StrCat("waits for run ", run.run_id,
-                        ", which this coordinator does not know; cancel this run and submit it "
-                        "with another `after`");
+    return absl::StrCat("waits for run ", run.run_id, ", which this coordinator does not know; ",
+                        Instead(run));
   }
   if (run.state == v1::RUN_STATE_FAILED) {
     return absl::StrCat("waits for run ", Named(run), ", which has failed: ", run.reason,
@@ -28,10 +31,10 @@ std::string Broken(const DependencyView& run) {
                         "` tries it again, `tritterctl cancel` gives this one up");
   }
   if (run.state == v1::RUN_STATE_CANCELLED) {
-    return absl::StrCat("waits for run ", Named(run), ", which was cancelled at step ", run.step,
-                        " of ", run.total_steps,
-                        " and will not be complete; cancel this run and submit it with another "
-                        "`after`");
+    return absl::StrCat(
+        "waits for run ", Named(run), ", which was cancelled",
+        run.total_steps > 0 ? absl::StrCat(" at step ", run.step, " of ", run.total_steps) : "",
+        " and will not be complete; ", Instead(run));
   }
   return "";
 }

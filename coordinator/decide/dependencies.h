@@ -18,6 +18,7 @@ struct DependencyView {
   v1::RunState state = v1::RUN_STATE_QUEUED;
   std::string reason;  // why it is in that state
   int64_t step = 0, total_steps = 0;
+  bool of = false;  // the one that a job works on, not one of `after`
 };
 
 // kNone when all are complete, kAfterUnfinished while waiting will do, kAfterFailed when somebody

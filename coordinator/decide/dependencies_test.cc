@@ -62,6 +62,15 @@ TEST(DecideDependencies, WhatCannotBecomeCompleteByItselfComesFirstAndSaysWhatTo
   d = DecideDependencies({Other("c", v1::RUN_STATE_CANCELLED)});
   EXPECT_EQ(d.cause, WaitCause::kAfterFailed);
   EXPECT_THAT(d.sentence, HasSubstr("c (r-c), which was cancelled at step 20 of 100 and will not"));
+  EXPECT_THAT(d.sentence, HasSubstr("submit it with another `after`"));
+  DependencyView worked_on = Other("c", v1::RUN_STATE_CANCELLED);
+  worked_on.of = true;
+  worked_on.total_steps = 0;  // a job too
+  EXPECT_EQ(DecideDependencies({worked_on}).sentence,
+            "waits for run c (r-c), which was cancelled and will not be complete; cancel this run "
+            "and submit it with another `of`");
+  d = DecideDependencies({{.run_id = "r9", .known = false, .of = true}});
+  EXPECT_THAT(d.sentence, HasSubstr("submit it with another `of`"));
   d = DecideDependencies({{.run_id = "r9", .known = false}});
   EXPECT_EQ(d.cause, WaitCause::kAfterFailed);
   EXPECT_THAT(d.sentence, HasSubstr("run r9, which this coordinator does not know"));

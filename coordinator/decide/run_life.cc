@@ -9,9 +9,22 @@
 namespace tritter {
 namespace {
 
-std::string Lost(const RunRecord& run, const EpochEnd& end, int64_t committed) {
-  if (end.clean || run.step <= committed) return "";
-  return absl::StrCat("; steps ", committed + 1, " to ", run.step, " are lost: ", end.cause);
+// "paused at step 241; steps 242 to 260 are lost: worker b lost".
+std::string Stopped(const RunRecord& run, const EpochEnd& end, int64_t committed) {
+  const bool cancelled = run.intent == Intent::kCancel;
+  std::string out = !cancelled ? "paused" : end.killed ? "killed" : "cancelled";
+  if (committed > 0) {
+    absl::StrAppend(&out, " at step ", committed);
+  } else if (run.total_steps == 0) {
+    absl::StrAppend(&out, " before it began");
+  } else {
+    absl::StrAppend(&out, " before its first ", run.step == 0 ? "step" : "checkpoint");
+  }
+  // A paused run may go on from the memory of its workers.
+  if (run.step <= committed || (end.clean && !cancelled)) return out;
+  absl::StrAppend(&out, "; steps ", committed + 1, " to ", run.step, " are lost");
+  if (!end.clean && !end.killed) absl::StrAppend(&out, ": ", end.cause);
+  return out;
 }
 
 absl::Duration RetryDelay(int64_t failures, const RetryOptions& options) {
@@ -60,12 +73,12 @@ RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t c
   }
   if (run.intent == Intent::kCancel) {
     out.state = v1::RUN_STATE_CANCELLED;
-    out.reason = absl::StrCat("cancelled at step ", committed, Lost(run, end, committed));
+    out.reason = Stopped(run, end, committed);
     return out;
   }
   if (run.intent == Intent::kPause) {
     out.state = v1::RUN_STATE_PAUSED;
-    out.reason = absl::StrCat("paused at step ", committed, Lost(run, end, committed));
+    out.reason = Stopped(run, end, committed);
     return out;
   }
   if (end.clean) {  // told to stop, and the wish was taken back meanwhile

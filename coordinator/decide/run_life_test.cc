@@ -48,6 +48,37 @@ TEST(DecideAfterEpoch, PausesAndCancels) {
   EXPECT_EQ(v.reason, "paused at step 241");
   v = DecideAfterEpoch(MakeRun(Intent::kCancel), {.clean = true}, 241, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_CANCELLED);
+  EXPECT_EQ(v.reason, "cancelled at step 241");
+}
+
+TEST(DecideAfterEpoch, SaysWhereItWasEndedAndWhatIsLost) {
+  struct Case {
+    Intent intent;
+    EpochEnd end;
+    int64_t step, committed, total_steps;
+    const char* reason;
+  };
+  const EpochEnd waits{.clean = true}, waits_killed{.clean = true, .killed = true},
+      killed{.killed = true, .cause = "the run was killed"};
+  const Case cases[] = {
+      {Intent::kCancel, waits_killed, 200, 200, 1200, "killed at step 200"},
+      {Intent::kCancel, waits_killed, 215, 200, 1200,
+       "killed at step 200; steps 201 to 215 are lost"},
+      {Intent::kCancel, killed, 215, 200, 1200, "killed at step 200; steps 201 to 215 are lost"},
+      {Intent::kCancel, killed, 15, 0, 1200,
+       "killed before its first checkpoint; steps 1 to 15 are lost"},
+      {Intent::kCancel, waits_killed, 0, 0, 1200, "killed before its first step"},
+      {Intent::kCancel, waits, 0, 0, 1200, "cancelled before its first step"},
+      {Intent::kCancel, waits, 0, 0, 0, "cancelled before it began"},  // a job
+      {Intent::kPause, waits, 0, 0, 1200, "paused before its first step"},
+      {Intent::kPause, waits, 215, 200, 1200, "paused at step 200"},  // memory may have the rest
+  };
+  for (const Case& c : cases) {
+    RunRecord run = MakeRun(c.intent);
+    run.step = c.step;
+    run.total_steps = c.total_steps;
+    EXPECT_EQ(DecideAfterEpoch(run, c.end, c.committed, true).reason, c.reason);
+  }
 }
 
 TEST(DecideAfterEpoch, SaysWhatIsLostWhenAPauseMeetsALoss) {

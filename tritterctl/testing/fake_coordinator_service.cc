@@ -212,6 +212,20 @@ grpc::Status FakeCoordinator::CancelRun(grpc::ServerContext*, const v1::CancelRu
   return Move(r->run(), v1::RUN_STATE_RUNNING, v1::RUN_STATE_CANCELLED, run);
 }
 
+grpc::Status FakeCoordinator::DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest* request,
+                                        v1::DeleteRunResponse* response) {
+  v1::Run run;
+  if (const grpc::Status found = Find(request->run(), &run); !found.ok()) return found;
+  response->set_run_id(run.run_id());
+  MutexLock lock(&mu_);
+  deleted_.push_back(request->run());
+  return grpc::Status::OK;
+}
+std::vector<std::string> FakeCoordinator::deleted() {
+  MutexLock lock(&mu_);
+  return deleted_;
+}
+
 grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
                                          v1::ListEventsResponse* response) {
   if (!request->run().empty()) {

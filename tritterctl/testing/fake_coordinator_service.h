@@ -33,6 +33,7 @@ class FakeCoordinator final : public v1::RunService::Service {
   void SetEvents(const std::vector<v1::Event>& events);
   // Every submission is a repeat from now on.
   void RememberSubmission();
+  std::vector<std::string> deleted();  // as the requests named them; every run may go
   // A second run, older than the first: listed, and can be paused.
   void SetEarlierRun(const v1::Run& run);
   int watches();  // WatchRun calls so far
@@ -54,6 +55,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest*, v1::Run*) override;
   grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest*, v1::Run*) override;
   grpc::Status CancelRun(grpc::ServerContext*, const v1::CancelRunRequest*, v1::Run*) override;
+  grpc::Status DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest*,
+                         v1::DeleteRunResponse*) override;
   grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
                           v1::ListEventsResponse*) override;
   grpc::Status ListCheckpoints(grpc::ServerContext*, const v1::ListCheckpointsRequest*,
@@ -76,6 +79,7 @@ class FakeCoordinator final : public v1::RunService::Service {
   int watches_ GUARDED_BY(mu_) = 0;
   int log_streams_ GUARDED_BY(mu_) = 0;
   std::vector<v1::LogLine> logs_ GUARDED_BY(mu_);
+  std::vector<std::string> deleted_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<v1::SubmitRunRequest> submitted_ GUARDED_BY(mu_);
   std::vector<v1::Event> events_ GUARDED_BY(mu_);

@@ -1,0 +1,120 @@
+// What goes for good: runs that people delete, and history that has grown old.
+#include <algorithm>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/decide/deletion.h"
+#include "coordinator/decide/words.h"
+#include "coordinator/errors.h"
+#include "proto/event_kinds.h"
+
+namespace tritter {
+namespace {
+
+constexpr char kDelete[] = "delete";  // request_hash of its key
+constexpr absl::Duration kPruneEvery = absl::Minutes(1);
+constexpr int64_t kRowsAtOnce = 10000;  // tens of milliseconds
+
+std::string Named(const RunRecord& run) { return absl::StrCat(run.name, " (", run.run_id, ")"); }
+
+absl::Status Refused(const std::string& run, const std::string& why, const std::string& hint) {
+  return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
+                    absl::StrCat("cannot delete run ", run, ": ", why), hint);
+}
+
+}  // namespace
+
+absl::Status Coordinator::CheckDeletable(const RunEntry& run) {
+  const std::string& id = run.record.run_id;
+  DeletionFacts facts;
+  facts.state = run.record.state;
+  facts.busy = run.committing || run.retaining || run.choosing || run.exporting || run.deploying;
+  for (const auto& [other, entry] : runs_) {
+    if (other == id || IsFinal(entry.record.state)) continue;
+    if (entry.spec.of == id || absl::c_linear_search(entry.spec.after, id))
+      facts.dependents.push_back(Named(entry.record));
+  }
+  const DeletionVerdict verdict = DecideDeletion(id, facts);
+  if (!verdict.obstacle.empty()) return Refused(Named(run.record), verdict.obstacle, verdict.hint);
+  // Only what this program has made for one run goes as a whole.
+  if (Basename(run.record.run_dir) == id) return absl::OkStatus();
+  return Refused(Named(run.record),
+                 absl::StrCat("its folder ", run.record.run_dir, " does not have its identifier ",
+                              "as name, and may hold what is not of this run"),
+                 "look into the store, and restore a backup if it is damaged");
+}
+
+absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& name,
+                                                          const std::string& request_id) {
+  RETURN_IF_ERROR(CheckRequestId(request_id));
+  v1::DeleteRunResponse out;
+  MutexLock lock(&mu_);
+  const std::string key = ChangeKey(request_id);
+  if (!request_id.empty()) {
+    ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> known,
+                     Apart([&] { return store_->FindKey(key); }));
+    if (known.has_value()) {
+      const bool same = name == known->run_id || !runs_.contains(name);  // else it was a name
+      if (known->request_hash != kDelete || !same)
+        return RequestIdTaken(request_id, kDelete, name, *known);
+      out.set_run_id(known->run_id);
+      return out;
+    }
+  }
+  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const RunTurn turn = TurnOf(run);
+  if (run->deleted) return UnknownRunError(name);  // by now
+  RETURN_IF_ERROR(CheckDeletable(*run));
+  const RunRecord record = run->record;
+  int64_t bytes = 0;
+  for (const v1::Checkpoint& c : run->checkpoints) bytes += c.bytes();
+  // Files first: a run whose files are left behind could not be named any more. Cut off after this
+  // it is still listed, and is deleted again.
+  RETURN_IF_ERROR(Annotate(Apart([&] { return env_->RemoveTree(record.run_dir); }),
+                           absl::StrCat("run ", Named(record), " is not deleted")));
+  WriteBatch batch;
+  batch.deleted_runs = {record.run_id};
+  if (!request_id.empty()) batch.keys = {{key, kDelete, record.run_id, NowMs()}};
+  batch.events = {NewEvent(
+      "", kEventRunDeleted,
+      absl::StrCat("run ", Named(record), ", ", StateName(record.state), ", was deleted with ",
+                   Count(std::ssize(run->checkpoints), "checkpoint"), " of ", Bytes(bytes), " in ",
+                   record.run_dir))};
+  RETURN_IF_ERROR(Write(&batch));
+  // Others may be on their way to it: the entry stays, with nothing in it.
+  run->deleted = true;
+  run->retention_due = false;
+  run->checkpoints.clear();
+  run->artifacts.clear();
+  run->recent_metrics.clear();
+  run->recent_evaluations.clear();
+  run->last_evaluation.clear();
+  run->last_failure.reset();
+  run->record.spec_yaml.clear();
+  Touch(run);
+  out.set_run_id(record.run_id);
+  return out;
+}
+
+void Coordinator::PruneHistory() {
+  if (options_.keep_events <= 0 && options_.keep_keys == absl::InfiniteDuration()) return;
+  MutexLock lock(&mu_);
+  const absl::Duration now = clock_->Monotonic();
+  if (stopping_ || now < prune_at_) return;
+  prune_at_ = now + kPruneEvery;
+  Prune prune;
+  prune.keep_events = std::max<int64_t>(0, options_.keep_events);
+  if (options_.keep_keys != absl::InfiniteDuration())
+    prune.keys_before_ms = NowMs() - absl::ToInt64Milliseconds(options_.keep_keys);
+  prune.rows = kRowsAtOnce;
+  WriteBatch batch;
+  batch.prunes = {prune};
+  if (absl::Status s = Write(&batch); !s.ok())
+    LogWarning("history_not_pruned", {{"error", std::string(s.message())}});
+}
+
+}  // namespace tritter

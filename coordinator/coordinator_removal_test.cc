@@ -1,0 +1,151 @@
+// Runs that people delete, history that grows old.
+#include "absl/strings/str_cat.h"
+#include "common/testing/status_matchers.h"
+#include "coordinator/testing/coordinator_fixture.h"
+#include "proto/event_kinds.h"
+
+namespace tritter {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+using Code = absl::StatusCode;
+
+class RemovalTest : public CoordinatorFixture {
+ protected:
+  bool Is(const std::string& id, v1::RunState state) { return Get(id).state() == state; }
+  // A run that is complete.
+  std::string Trained(const std::string& name, const std::string& key = "") {
+    const std::string id = Submit(RunYaml(name, 10, 1), key);
+    if (live_.empty()) AddWorker("w");
+    RoundsUntil([&] { return Is(id, v1::RUN_STATE_COMPLETED); });
+    Rounds(5);
+    return id;
+  }
+  bool FolderOf(const std::string& id) { return env_.Exists(absl::StrCat("/data-dir/runs/", id)); }
+  int64_t KeysFound(const std::vector<std::string>& keys) {
+    int64_t found = 0;
+    for (const std::string& key : keys) found += memory_store_.FindKey(key)->has_value();
+    return found;
+  }
+};
+
+TEST_F(RemovalTest, ADeletedRunIsGoneFromStoreAndDiskAndItsNameIsFree) {
+  Start();
+  const std::string kept = Trained("nano"), id = Trained("nano", "key");
+  ASSERT_TRUE(FolderOf(id));
+  ASSERT_OK_AND_ASSIGN(const v1::DeleteRunResponse deleted, coordinator_->Delete("nano"));
+  EXPECT_EQ(deleted.run_id(), id);  // the newest of that name
+  EXPECT_FALSE(FolderOf(id));
+  EXPECT_TRUE(FolderOf(kept));
+  EXPECT_EQ(Get("nano").run_id(), kept);
+  for (const char* when : {"at once", "after a restart"}) {
+    SCOPED_TRACE(when);
+    EXPECT_THAT(coordinator_->Get(id), StatusIs(Code::kNotFound));
+    EXPECT_THAT(coordinator_->Delete(id), StatusIs(Code::kNotFound));
+    EXPECT_THAT(coordinator_->List(0).runs(), SizeIs(1));
+    EXPECT_EQ(coordinator_->Stats().runs_by_state["completed"], 1);
+    v1::ListEventsRequest of_run;
+    of_run.set_run(id);
+    EXPECT_THAT(coordinator_->ListEvents(of_run), StatusIs(Code::kNotFound));
+    Start();
+  }
+  EXPECT_THAT(*memory_store_.Events(id, 0, 100), IsEmpty());
+  EXPECT_THAT(*memory_store_.Metrics(id, 0, 0, 100), IsEmpty());
+  EXPECT_FALSE(memory_store_.FindKey("key")->has_value());
+  ASSERT_OK_AND_ASSIGN(const auto events, memory_store_.Events("", 0, 1000));
+  EXPECT_EQ(events.back().kind(), kEventRunDeleted);
+  EXPECT_THAT(events.back().message(),
+              AllOf(HasSubstr(absl::StrCat("run nano (", id, "), completed, was deleted with ")),
+                    HasSubstr("checkpoint")));
+}
+
+TEST_F(RemovalTest, WhatHasNotEndedOrIsNeededStays) {
+  Start();
+  const std::string first = Submit(RunYaml("first", 20, 1));
+  EXPECT_THAT(coordinator_->Delete(first),
+              StatusIs(Code::kFailedPrecondition,
+                       AllOf(HasSubstr("it is queued"), HasSubstr("tritterctl cancel"))));
+  AddWorker("w");
+  RoundsUntil([&] { return Is(first, v1::RUN_STATE_COMPLETED); });
+  Kill(live_.front());
+  const std::string second = Submit(RunYaml("second", 10, 1, "after: [first]\n"));
+  EXPECT_THAT(coordinator_->Delete(first),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("works on it or waits for it")));
+  EXPECT_TRUE(FolderOf(first));
+  ASSERT_OK(coordinator_->Cancel(second, true));
+  EXPECT_OK(coordinator_->Delete(first));
+}
+
+TEST_F(RemovalTest, ARepeatIsAnsweredAsTheFirstWas) {
+  Start();
+  const std::string other = Trained("other"), id = Trained("nano");
+  ASSERT_OK(coordinator_->Delete(id, "request-1"));
+  for (const char* when : {"at once", "after a restart"}) {
+    SCOPED_TRACE(when);
+    ASSERT_OK_AND_ASSIGN(const v1::DeleteRunResponse again, coordinator_->Delete(id, "request-1"));
+    EXPECT_EQ(again.run_id(), id);
+    EXPECT_THAT(coordinator_->Delete(id, "request-2"), StatusIs(Code::kNotFound));
+    Start();
+  }
+  EXPECT_THAT(coordinator_->Resume(other, "request-1"), StatusIs(Code::kAlreadyExists));
+  EXPECT_THAT(coordinator_->Delete(other, "request-1"), StatusIs(Code::kAlreadyExists));
+  EXPECT_TRUE(Is(other, v1::RUN_STATE_COMPLETED));
+}
+
+// Whatever fails on the way: the run is still listed, and is deleted by the next attempt.
+TEST_F(RemovalTest, CutOffHalfWayItIsThereToBeDeletedAgain) {
+  Start();
+  const std::string id = Trained("nano");
+  store_.FailApply(0, StoreFault::kRefuse);
+  EXPECT_THAT(coordinator_->Delete(id), StatusIs(Code::kResourceExhausted));
+  EXPECT_FALSE(FolderOf(id));
+  EXPECT_TRUE(Is(id, v1::RUN_STATE_COMPLETED));
+  Start();  // as after a crash between the two
+  EXPECT_TRUE(Is(id, v1::RUN_STATE_COMPLETED));
+  EXPECT_OK(coordinator_->Delete(id));
+  EXPECT_THAT(coordinator_->Get(id), StatusIs(Code::kNotFound));
+}
+
+TEST_F(RemovalTest, AWorkerWithLateWordsOfADeletedRunBringsNothingBack) {
+  Start();
+  const std::string id = Trained("nano");
+  ASSERT_OK(coordinator_->Delete(id));
+  v1::ReportRequest late;
+  late.mutable_worker()->set_name("w");
+  late.mutable_worker()->set_incarnation(1);
+  late.set_run_id(id);
+  late.set_epoch(1);
+  late.add_steps()->set_step(3);
+  late.add_log_lines()->set_line("late");
+  EXPECT_THAT(coordinator_->Report(late), StatusIs(Code::kNotFound));
+  EXPECT_THAT(*memory_store_.Metrics(id, 0, 0, 100), IsEmpty());
+  EXPECT_THAT(*memory_store_.LogLines(id, 0, 0), IsEmpty());
+}
+
+TEST_F(RemovalTest, OldHistoryOfEndedRunsGoesByItself) {
+  options_.keep_events = 12;
+  options_.keep_keys = absl::Hours(24);
+  Start();
+  const std::string live = Submit(RunYaml("live", 10, 9), "key-live");
+  const std::string first = Trained("first", "key-first");
+  const size_t before = memory_store_.Events("", 0, 1000)->size();
+  ASSERT_GT(before, 8u);
+  for (int i = 0; i < 4; ++i) Trained(absl::StrCat("more-", i));
+  clock_.Advance(absl::Hours(25));
+  Trained("last", "key-last");
+  Rounds(1, absl::Minutes(2));
+  EXPECT_THAT(*memory_store_.Events(first, 0, 1000), IsEmpty());
+  EXPECT_THAT(*memory_store_.Events(live, 0, 1000), Not(IsEmpty()));
+  EXPECT_LE(memory_store_.Events("", 0, 1000)->size(),
+            12 + memory_store_.Events(live, 0, 1000)->size());
+  EXPECT_EQ(KeysFound({"key-first"}), 0);
+  EXPECT_EQ(KeysFound({"key-live", "key-last"}), 2);
+}
+
+}  // namespace
+}  // namespace tritter

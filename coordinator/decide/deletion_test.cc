@@ -1,0 +1,43 @@
+#include "coordinator/decide/deletion.h"
+
+#include "common/testing/status_matchers.h"
+
+namespace tritter {
+namespace {
+
+TEST(DecideDeletion, OnlyWhatHasEndedAndNobodyNeedsMayGo) {
+  struct Case {
+    DeletionFacts facts;
+    const char* obstacle;
+    const char* hint;
+  };
+  const v1::RunState ended = v1::RUN_STATE_COMPLETED;
+  const Case cases[] = {
+      {{ended, {}, false}, "", ""},
+      {{v1::RUN_STATE_FAILED, {}, false}, "", ""},
+      {{v1::RUN_STATE_CANCELLED, {}, false}, "", ""},
+      {{v1::RUN_STATE_RUNNING, {}, false},
+       "it is running",
+       "end it first: `tritterctl cancel nano`"},
+      {{v1::RUN_STATE_PAUSED, {"b (r-b)"}, true},
+       "it is paused",
+       "end it first: `tritterctl cancel nano`"},
+      {{ended, {"b (r-b)"}, true},
+       "b (r-b) works on it or waits for it",
+       "wait for their end, or cancel them first"},
+      {{ended, {"a", "b", "c", "d", "e", "f"}, false},
+       "a, b, c, d and 2 more work on it or wait for it",
+       "wait for their end, or cancel them first"},
+      {{ended, {}, true},
+       "its files are still being tidied after its end",
+       "try again in a moment: `tritterctl delete nano`"},
+  };
+  for (const Case& c : cases) {
+    const DeletionVerdict verdict = DecideDeletion("nano", c.facts);
+    EXPECT_EQ(verdict.obstacle, c.obstacle);
+    EXPECT_EQ(verdict.hint, c.hint);
+  }
+}
+
+}  // namespace
+}  // namespace tritter
