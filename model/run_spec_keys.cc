@@ -303,9 +303,10 @@ const std::vector<RunSection>& PlainSections() {
                                  "are alike, GPUs where enough are there and the run is for them, "
                                  "else CPUs. `any`: CPUs and GPUs together, GPUs first; while a "
                                  "group has both, moments and averages are spread over it as with "
-                                 "`training.shard_optimizer`, and it stops with a checkpoint. GPUs "
+                                 "`training.shard_optimizer` (but for `sync: outer`), and it stops "
+                                 "with a checkpoint. GPUs "
                                  "train whatever CPUs do but `model.head_dim` above ",
-                                 kWidestHeadOnCuda, "; `any` is not for `training.sync: outer`.")),
+                                 kWidestHeadOnCuda, ".")),
         ChoiceField("split", &D::split, {"auto", "equal", "measured"}, {}, "auto",
                     "How the sequences of a batch are divided over the group: `measured` by the "
                     "speed that each worker reports, so that all are done at the same time, "

@@ -252,12 +252,6 @@ void CheckSync(RunMaps* maps, const RunDraft& d) {
     training.Error("shard_optimizer",
                    "cannot be true with sync outer, where every worker keeps moments of its own");
   }
-  if (d.device == "any") {
-    maps->workers.Error("device",
-                        "cannot be any with sync outer, where every worker keeps moments of its "
-                        "own: those of CPUs and GPUs together are spread over the group; use "
-                        "device auto");
-  }
 }
 
 void CheckStart(YamlMap* root, const RunDraft& d) {
