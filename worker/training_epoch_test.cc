@@ -13,8 +13,7 @@
 #include "curation/shard_writer.h"
 #include "model/folder_checkpoint_store.h"
 #include "worker/epoch_runner.h"
-#include "worker/host_staged_collective.h"
-#include "worker/testing/device_group.h"
+#include "worker/testing/device_parts.h"
 #include "worker/testing/fake_coordinator_link.h"
 #include "worker/training_parts.h"
 
@@ -79,38 +78,6 @@ class DyingParts final : public EpochParts {
  private:
   EpochParts* const real_;
   const int steps_;
-};
-
-// A worker on a device, whose kernels are the plain formulas on the CPU: as one on a GPU it speaks
-// Gloo through host memory.
-class DeviceParts final : public EpochParts {
- public:
-  explicit DeviceParts(EpochParts* real) : real_(real) {}
-  absl::StatusOr<std::unique_ptr<EpochData>> OpenData(const RunSpec& spec) override {
-    return real_->OpenData(spec);
-  }
-  absl::StatusOr<std::unique_ptr<Rendezvous>> OpenRendezvous(int world_size) override {
-    return real_->OpenRendezvous(world_size);
-  }
-  absl::StatusOr<std::unique_ptr<Collective>> Connect(const std::string& address, Rendezvous* own,
-                                                      const GroupPlace& place) override {
-    EXPECT_TRUE(place.mixed_devices);
-    auto group = real_->Connect(address, own, place);
-    if (!group.ok()) return group.status();
-    return HostStagedCollective(*std::move(group), -1);
-  }
-  absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(const RunSpec& spec,
-                                                         Collective* collective,
-                                                         bool mixed_devices) override {
-    Trainer::Options options;
-    options.spec = spec;
-    options.collective = collective;
-    options.mixed_devices = mixed_devices;
-    return CreateTrainerOf(TrainerKind::kDevice, options);
-  }
-
- private:
-  EpochParts* const real_;
 };
 
 class TrainingEpochTest : public testing::Test {
@@ -282,7 +249,7 @@ TEST_F(TrainingEpochTest, UnequalSharesEqualOneThatAccumulatesThemBitForBit) {
 // A CPU and a device in one epoch, a quarter of the batch and the rest.
 TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
   const auto cpu = Parts();
-  DeviceParts device(cpu.get());
+  const auto device = DeviceParts(cpu.get());
   auto script = Script(2);
   script.shares = {1, 3};
   script.micro_batch = 3;
@@ -290,7 +257,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
   order.mixed_devices = true;
   FakeCoordinatorLink alone(Script(1)), whole(script);
   ASSERT_EQ(Make(cpu.get(), &alone, Order(0, 1))->Run().kind, Kind::kDone) << alone.failure();
-  Pair pair = RunBoth(&whole, cpu.get(), &device, order);
+  Pair pair = RunBoth(&whole, cpu.get(), device.get(), order);
   for (const EpochOutcome& outcome : pair.outcomes)
     ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << whole.failure();
   const auto want = alone.steps(), got = whole.steps();
@@ -305,7 +272,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
   script.checkpoints = {{4, "1-a"}};
   script.pause_at = 4;
   FakeCoordinatorLink until_checkpoint(script);
-  pair = RunBoth(&until_checkpoint, cpu.get(), &device, order);
+  pair = RunBoth(&until_checkpoint, cpu.get(), device.get(), order);
   for (int rank : {0, 1}) {
     ASSERT_EQ(pair.outcomes[rank].kind, Kind::kDone) << pair.outcomes[rank].status;
     EXPECT_EQ(pair.outcomes[rank].steps_done, 4);
@@ -316,7 +283,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
   order.manifest_sha256 = Commit(until_checkpoint, 4, "1-a");
   script.checkpoints.clear();
   FakeCoordinatorLink resumed(script);
-  RunBoth(&resumed, cpu.get(), &device, order);
+  RunBoth(&resumed, cpu.get(), device.get(), order);
   ASSERT_EQ(resumed.steps().size(), 2u) << resumed.failure();
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(resumed.steps()[i].loss, got[4 + i].loss);
@@ -343,7 +310,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogether) {
 
 TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogetherInRounds) {
   const auto cpu = Parts();
-  DeviceParts device(cpu.get());
+  const auto device = DeviceParts(cpu.get());
   auto script = Script(2);
   script.shares = {1, 3};
   script.micro_batch = 3;
@@ -352,7 +319,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogetherInRounds) {
   order.spec_yaml = absl::StrReplaceAll(
       order.spec_yaml, {{"ema_window: 2", "ema_window: 2, sync: outer, outer: {steps: 2}"}});
   FakeCoordinatorLink link(script);
-  const Pair pair = RunBoth(&link, cpu.get(), &device, order);
+  const Pair pair = RunBoth(&link, cpu.get(), device.get(), order);
   for (const EpochOutcome& outcome : pair.outcomes)
     ASSERT_EQ(outcome.kind, Kind::kDone) << outcome.status << link.failure();
   const auto got = link.steps();
@@ -364,7 +331,7 @@ TEST_F(TrainingEpochTest, ACpuAndADeviceTrainTogetherInRounds) {
 // A state that a group of CPUs left is no part of one that is spread over CPUs and GPUs.
 TEST_F(TrainingEpochTest, AMixedEpochDoesNotStartFromMemory) {
   const auto cpu = Parts();
-  DeviceParts device(cpu.get());
+  const auto device = DeviceParts(cpu.get());
   auto script = Script(2);
   script.total_steps = 3;
   script.evaluate_at = {};
@@ -378,7 +345,7 @@ TEST_F(TrainingEpochTest, AMixedEpochDoesNotStartFromMemory) {
   order.state_epoch = 1;
   order.mixed_devices = true;
   FakeCoordinatorLink link(Script(2));
-  pair = RunBoth(&link, cpu.get(), &device, order, std::move(pair.held[0]));
+  pair = RunBoth(&link, cpu.get(), device.get(), order, std::move(pair.held[0]));
   EXPECT_EQ(pair.outcomes[0].kind, Kind::kFailed);
   EXPECT_THAT(link.failure(), HasSubstr("does not hold it; the run goes on from a checkpoint"));
   EXPECT_FALSE(link.failure_is_permanent());

@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(const std::vector<std::string>
 std::string Binary(const std::string& name) {
   if (name == "tritter_coordinator") return "coordinator/tritter_coordinator";
   if (name == "tritter_worker") return "worker/tritter_worker";
+  if (name == "formula_worker") return "worker/testing/formula_worker";
   if (name == "tritter_inference") return "inference/tritter_inference";
   if (name == "make_model") return "tests/testing/make_model";
   return "tritterctl/tritterctl";
@@ -133,7 +134,7 @@ absl::Status Cluster::StartWorker(const std::string& name, const Launch& launch)
   launches_[name] = launch;
   ASSIGN_OR_RETURN(
       workers_[name],
-      Spawn({Binary("tritter_worker"), "--coordinator",
+      Spawn({Binary(launch.program), "--coordinator",
              launch.coordinators.empty() ? address_ : launch.coordinators, "--name", name,
              "--threads", "1", "--device", "cpu", "--metrics-listen", "127.0.0.1:0"},
             JoinPath(folder_, absl::StrCat(name, ".log")), launch));

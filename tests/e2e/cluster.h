@@ -30,7 +30,8 @@ struct Launch {
   std::vector<std::string> prefix = {};       // before the program, e.g. {"nsenter", …}
   std::vector<std::string> environment = {};  // NAME=value
   std::vector<std::string> flags = {};
-  std::string host = "127.0.0.1";  // of the coordinator: where it listens
+  std::string host = "127.0.0.1";          // of the coordinator: where it listens
+  std::string program = "tritter_worker";  // of a worker
   // Of a worker: those that it may speak to, a:1,b:2; empty: that of the cluster.
   std::string coordinators = {};
 };

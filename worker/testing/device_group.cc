@@ -11,22 +11,17 @@
 
 namespace tritter {
 
-absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainerOf(TrainerKind kind,
-                                                         const Trainer::Options& options) {
-  if (kind == TrainerKind::kCpu) return Trainer::Create(options);
-  static const TensorKernels kernels;
-  TrainingDevice device;
-  device.kernels = &kernels;
-  return CreateDeviceTrainer(options, device);
-}
-
 std::unique_ptr<Trainer> MakeTrainerOf(TrainerKind kind, const RunSpec& spec,
                                        Collective* collective, bool mixed) {
+  static const TensorKernels kernels;
   Trainer::Options options;
   options.spec = spec;
   options.collective = collective;
   options.mixed_devices = mixed;
-  auto trainer = CreateTrainerOf(kind, options);
+  TrainingDevice device;
+  device.kernels = &kernels;
+  auto trainer = kind == TrainerKind::kDevice ? CreateDeviceTrainer(options, device)
+                                              : Trainer::Create(options);
   EXPECT_OK(trainer.status());
   EXPECT_OK((*trainer)->InitialiseFresh());
   return *std::move(trainer);

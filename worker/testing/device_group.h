@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/training/trainer.h"
@@ -15,9 +14,6 @@
 namespace tritter {
 
 enum class TrainerKind { kCpu, kDevice };
-
-absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainerOf(TrainerKind kind,
-                                                         const Trainer::Options& options);
 
 // Fresh; one thread. mixed: Trainer::Options::mixed_devices. Failures are the test's.
 std::unique_ptr<Trainer> MakeTrainerOf(TrainerKind kind, const RunSpec& spec,

@@ -16,6 +16,7 @@
 #include "model/schedule.h"
 #include "model/tokenizer.h"
 #include "worker/testing/commit_state.h"
+#include "worker/testing/device_group.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/training/formula/tensor_kernels.h"
@@ -86,16 +87,7 @@ double WeightSum(const RunSpec& spec) {
 }
 
 std::unique_ptr<Trainer> Make(const RunSpec& spec, Collective* collective, bool on_device) {
-  static const TensorKernels kernels;
-  Trainer::Options options;
-  options.spec = spec;
-  options.collective = collective;
-  TrainingDevice device;
-  device.kernels = &kernels;
-  auto trainer = on_device ? CreateDeviceTrainer(options, device) : Trainer::Create(options);
-  EXPECT_OK(trainer.status());
-  EXPECT_OK((*trainer)->InitialiseFresh());
-  return *std::move(trainer);
+  return MakeTrainerOf(on_device ? TrainerKind::kDevice : TrainerKind::kCpu, spec, collective);
 }
 
 StepStats TrainStep(Trainer* trainer, const RunSpec& spec, int64_t micro) {
