@@ -10,6 +10,7 @@
 #include "model/folder_checkpoint_store.h"
 #include "model/parameter_groups.h"
 #include "model/tokenizer.h"
+#include "worker/failure_words.h"
 #include "worker/held_out_evaluation.h"
 #include "worker/memory_start.h"
 #include "worker/start_state.h"
@@ -21,13 +22,6 @@ namespace {
 TrainingObserver* Silent() {
   static TrainingObserver silent;
   return &silent;
-}
-
-bool IsGroupFailure(EpochStage stage, const absl::Status& status) {
-  const bool collective = stage == EpochStage::kStep || stage == EpochStage::kEvaluation ||
-                          stage == EpochStage::kGroup || stage == EpochStage::kMemoryStart;
-  return collective && (absl::IsUnavailable(status) || absl::IsAborted(status) ||
-                        absl::IsDeadlineExceeded(status));
 }
 
 }  // namespace
@@ -464,13 +458,15 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
     options_.observer->OnNonFinite();
     status.ErasePayload(kFirstBadTensor);  // the message says it
   }
-  const std::string failure =
-      absl::StrCat(EpochStageName(stage_), " at step ", step_, ": ", status.ToString());
+  std::vector<std::string> others = options_.assignment.members;
+  if (rank_ < static_cast<int>(others.size())) others.erase(others.begin() + rank_);
+  const FailureWords failure = DescribeFailure(stage_, step_, status, others);
   const bool permanent = IsPermanentFailure(stage_, status);
   hopeless_ = permanent;
   Log(LogLevel::kError, "epoch_failed",
-      {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure}});
-  reporter_.Fail(failure, permanent, options_.farewell_limit);
+      {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure.sentence}});
+  if (!failure.detail.empty()) LogError("epoch_failed_detail", {{"detail", failure.detail}});
+  reporter_.Fail(failure.sentence, failure.detail, permanent, options_.farewell_limit);
   CancelWith(status);
   return {Kind::kFailed, status, step_};
 }

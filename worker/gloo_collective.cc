@@ -27,9 +27,10 @@ namespace {
 
 constexpr std::chrono::milliseconds kFarewell(2000);
 
+// With all that it says, stack frames too: failure_words.h makes a sentence of it for people.
 absl::Status FromException(const std::exception& e, absl::string_view what) {
   const absl::string_view first_line(e.what(), std::strcspn(e.what(), "\n"));
-  const std::string message = absl::StrCat(what, ": ", first_line);
+  const std::string message = absl::StrCat(what, ": ", e.what());
   const std::string lower = absl::AsciiStrToLower(first_line);
   if (absl::StrContains(lower, "timed out") || absl::StrContains(lower, "timeout")) {
     return absl::DeadlineExceededError(message);

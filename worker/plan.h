@@ -41,6 +41,7 @@ struct Assignment {
   // CPUs and GPUs together: the optimiser's state is sharded over them, whatever spec_yaml says,
   // and collectives go through host memory.
   bool mixed_devices = false;
+  std::vector<std::string> members;  // names of the workers, by rank
 };
 
 enum class TrainingPhase { kUnspecified, kWarmup, kFull, kPredict, kCorrect };
@@ -145,7 +146,8 @@ struct Progress {
   std::vector<StepReport> steps;
   std::vector<EvaluationReport> evaluations;
   std::vector<LogReport> log_lines;
-  std::string failure;  // not empty: the epoch failed on this worker, and why
+  std::string failure;         // not empty: the epoch failed on this worker, and why
+  std::string failure_detail;  // what the libraries below said of it, perhaps in several lines
   bool failure_is_permanent = false;
   bool empty() const {
     return steps.empty() && evaluations.empty() && log_lines.empty() && failure.empty();

@@ -74,6 +74,7 @@ Assignment FromProto(const v1::Assignment& proto) {
   a.state_rank = proto.state_rank();
   a.state_epoch = proto.state_epoch();
   a.mixed_devices = proto.mixed_devices();
+  for (const v1::RunMember& m : proto.members()) a.members.push_back(m.worker());
   return a;
 }
 
@@ -203,6 +204,7 @@ void ToProto(const Progress& progress, v1::ReportRequest* proto) {
     line->set_line(WholeUtf8(l.line));
   }
   proto->set_failure(WholeUtf8(progress.failure));
+  proto->set_failure_detail(WholeUtf8(progress.failure_detail));
   proto->set_failure_is_permanent(progress.failure_is_permanent);
 }
 

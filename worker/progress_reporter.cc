@@ -84,12 +84,14 @@ void ProgressReporter::AddLogLine(LogReport line) {
   dropped_ += KeepNewest(&pending_.log_lines, options_.max_log_lines);
 }
 
-bool ProgressReporter::Fail(const std::string& failure, bool permanent, absl::Duration limit) {
+bool ProgressReporter::Fail(const std::string& failure, const std::string& detail, bool permanent,
+                            absl::Duration limit) {
   // What led to it is there before, where that is possible: it must not wait behind reports which a
   // coordinator with a full disk does not take.
   Flush(limit / 2);
   Progress report;
   report.failure = failure.substr(0, kMaxFailureBytes);
+  report.failure_detail = detail.substr(0, kMaxFailureBytes);
   report.failure_is_permanent = permanent;
   report.request_id = absl::StrCat(options_.request_prefix, "-failure");
   {

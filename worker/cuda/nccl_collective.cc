@@ -17,8 +17,7 @@ namespace tritter {
 namespace {
 
 absl::Status FromException(const std::exception& e, absl::string_view what) {
-  const absl::string_view first_line(e.what(), std::strcspn(e.what(), "\n"));
-  return absl::UnavailableError(absl::StrCat(what, " (NCCL): ", first_line));
+  return absl::UnavailableError(absl::StrCat(what, " (NCCL): ", e.what()));
 }
 
 class NcclCollective final : public Collective {

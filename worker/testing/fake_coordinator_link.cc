@@ -57,6 +57,10 @@ std::string FakeCoordinatorLink::failure() const {
   MutexLock lock(&mu_);
   return seen_.failure;
 }
+std::string FakeCoordinatorLink::failure_detail() const {
+  MutexLock lock(&mu_);
+  return seen_.failure_detail;
+}
 bool FakeCoordinatorLink::failure_is_permanent() const {
   MutexLock lock(&mu_);
   return seen_.failure_is_permanent;
@@ -173,6 +177,7 @@ absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progres
   append(&seen_.log_lines, progress.log_lines);
   if (!progress.failure.empty()) {
     seen_.failure = progress.failure;
+    seen_.failure_detail = progress.failure_detail;
     seen_.failure_is_permanent = progress.failure_is_permanent;
   }
   changed_.NotifyAll();

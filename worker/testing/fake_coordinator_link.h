@@ -63,6 +63,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   std::vector<EvaluationReport> evaluations() const;
   std::vector<std::string> log_lines() const;
   std::string failure() const;
+  std::string failure_detail() const;
   bool failure_is_permanent() const;
   int calls_while_away() const;
   size_t largest_report() const;  // in steps
