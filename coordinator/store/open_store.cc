@@ -4,10 +4,12 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/store/postgres/postgres_connection.h"
 #include "coordinator/store/postgres/postgres_store.h"
+#include "coordinator/store/repeated_warning.h"
 #include "coordinator/store/sqlite_store.h"
 
 namespace tritter {
@@ -56,8 +58,24 @@ absl::StatusOr<std::unique_ptr<OpenedStore>> AwaitStore(
   options.connection.password_file = choice.password_file;
   options.holder = choice.holder;
   auto leader = std::make_unique<PostgresLeader>(options);
+  Clock* const clock = Clock::Real();  // of the log alone
+  RepeatedWarning away;
   std::string logged;
+  const auto warn = [&](const std::string& why) {
+    const absl::Duration now = clock->Monotonic();
+    if (away.Due(now)) {
+      LogWarning("store_away",
+                 {{"why", why},
+                  {"for", absl::FormatDuration(absl::Trunc(away.Since(now), absl::Seconds(1)))},
+                  {"next",
+                   "it is tried again twice a second; check that PostgreSQL runs there, "
+                   "that its port can be reached from here, and host and port of "
+                   "--store"}});
+    }
+    on_standby(why);
+  };
   const auto stand_by = [&](const std::string& why, const std::string& detail) {
+    away.Clear();
     if (why != logged) LogInfo("standby", {{"why", why}});
     logged = why;
     on_standby(detail.empty() ? why : absl::StrCat(why, ", ", detail));
@@ -67,12 +85,12 @@ absl::StatusOr<std::unique_ptr<OpenedStore>> AwaitStore(
     if (leads.ok() && *leads) {
       absl::StatusOr<std::unique_ptr<OpenedStore>> opened = OpenLed(env, choice, std::move(leader));
       if (opened.ok() || !absl::IsUnavailable(opened.status())) return opened;
-      stand_by(std::string(opened.status().message()), "");
+      warn(std::string(opened.status().message()));
       leader = std::make_unique<PostgresLeader>(options);
     } else if (leads.ok()) {
       stand_by(leader->Leader(), leader->LastHeard());
     } else if (absl::IsUnavailable(leads.status())) {
-      stand_by(std::string(leads.status().message()), "");
+      warn(std::string(leads.status().message()));
     } else {
       return leads.status();
     }

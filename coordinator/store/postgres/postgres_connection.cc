@@ -138,15 +138,28 @@ absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::Open(
     // libpq gives no SQLSTATE here; its sentence is the server's.
     const bool refused = absl::StrContains(why, "authentication failed") ||
                          absl::StrContains(why, "no password supplied") ||
-                         absl::StrContains(why, "no pg_hba.conf entry");
+                         absl::StrContains(why, "no pg_hba.conf entry") ||
+                         absl::StrContains(why, "is not permitted to log in") ||
+                         absl::StrContains(why, "permission denied for database");
+    const bool no_role = absl::StrContains(why, "role \"");
     const bool missing = absl::StrContains(why, "does not exist");
+    const bool no_tls = absl::StrContains(why, "does not support SSL, but SSL was required");
     const std::string message = absl::StrCat("store ", out->name_, ": ", why);
     if (refused) {
       return absl::PermissionDeniedError(
           absl::StrCat(message, "; give the password by --store-password-file or PGPASSFILE"));
     }
-    if (missing)
-      return absl::FailedPreconditionError(absl::StrCat(message, "; create it (createdb)"));
+    if (missing) {
+      return absl::FailedPreconditionError(absl::StrCat(message, "; create it (",
+                                                        no_role ? "createuser" : "createdb",
+                                                        "), or name another one in --store"));
+    }
+    if (no_tls) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(message,
+                       "; set ssl = on in its postgresql.conf, or take sslmode out of "
+                       "--store where nobody else can listen"));
+    }
     return absl::UnavailableError(message);
   }
   RETURN_IF_ERROR(out->SetUp());
