@@ -3,7 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
-#include "tritterctl/run_view.h"
+#include "tritterctl/progress.h"
 
 namespace tritter {
 namespace {

@@ -48,10 +48,6 @@ std::string Compose(const std::string& before, double fraction, const std::strin
   return line;
 }
 
-std::string StateName(const v1::Run& run) {
-  return EnumName(*v1::RunState_descriptor()->FindValueByNumber(run.state()));
-}
-
 // Steps are made: there is an epoch. Otherwise the reason says what is waited for.
 bool Training(const v1::Run& run) {
   return run.state() == v1::RUN_STATE_RUNNING && run.step() > 0 && run.members_size() > 0;
@@ -71,8 +67,8 @@ std::string Numbers(const v1::Run& run) {
       parts.push_back(FormatCount(run.tokens_per_second()) + " tok/s");
     if (run.eta_seconds() > 0) parts.push_back(FormatSeconds(run.eta_seconds()) + " left");
   } else {
-    parts.push_back(run.reason().empty() ? StateName(run)
-                                         : absl::StrCat(StateName(run), ": ", run.reason()));
+    parts.push_back(run.reason().empty() ? ShownState(run)
+                                         : absl::StrCat(ShownState(run), ": ", run.reason()));
   }
   return absl::StrJoin(parts, " ");
 }
@@ -92,6 +88,12 @@ double HeldOutBitsPerByte(const v1::Run& run) {
     if (e.weights() == "averaged") break;
   }
   return bits;
+}
+
+std::string ShownState(const v1::Run& run) {
+  if (run.state() == v1::RUN_STATE_RUNNING && !run.waiting_cause().empty()) return "waiting";
+  const auto* value = v1::RunState_descriptor()->FindValueByNumber(run.state());
+  return value == nullptr ? absl::StrCat(static_cast<int>(run.state())) : EnumName(*value);
 }
 
 std::string RenderProgressBar(const v1::Run& run, int width) {

@@ -21,6 +21,14 @@ TEST(RenderProgressBar, ShowsEverythingWhenThereIsRoom) {
             "21.5k tok/s 1m02s left");
 }
 
+TEST(RenderProgressLine, OfARunThatWaitsSaysSo) {
+  v1::Run run = DemoRun();
+  run.clear_members();
+  run.set_reason("needs 2 workers, 1 healthy");
+  run.set_waiting_cause("too_few_workers");
+  EXPECT_THAT(RenderProgressLine(run), HasSubstr(" waiting: needs 2 workers, 1 healthy"));
+}
+
 TEST(RenderProgressBar, NeverWiderThanTheTerminal) {
   for (int width = 0; width < 160; ++width)
     EXPECT_LE(RenderProgressBar(DemoRun(), width).size(), static_cast<size_t>(width));

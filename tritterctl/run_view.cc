@@ -73,11 +73,6 @@ std::string StateName(v1::RunState state) {
   return value == nullptr ? absl::StrCat(static_cast<int>(state)) : EnumName(*value);
 }
 
-std::string ShownState(const v1::Run& run) {
-  const bool waits = run.state() == v1::RUN_STATE_RUNNING && !run.waiting_cause().empty();
-  return waits ? "waiting" : StateName(run.state());
-}
-
 bool IsTerminal(v1::RunState state) {
   return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
          state == v1::RUN_STATE_CANCELLED;

@@ -9,9 +9,7 @@
 namespace tritter {
 
 std::string StateName(v1::RunState state);  // "running"
-// What people see: "waiting" for a run that is running, and should train, and does not.
-std::string ShownState(const v1::Run& run);
-bool IsTerminal(v1::RunState state);  // completed, failed, cancelled
+bool IsTerminal(v1::RunState state);        // completed, failed, cancelled
 
 // `wide` adds columns.
 std::string RunsTable(const v1::ListRunsResponse& runs, bool wide = false);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tritterctl/progress.h"
 #include "tritterctl/testing/demo_run.h"
 
 namespace tritter {
