@@ -75,11 +75,29 @@ void Coordinator::StartJobs() {
   MutexLock lock(&mu_);
   if (stopping_) return;
   for (auto& [id, run] : runs_) {
-    if (run.record.state != v1::RUN_STATE_QUEUED || IsTraining(run.spec)) continue;
+    const bool begun = run.record.state == v1::RUN_STATE_DEPLOYING && !run.deploying;
+    if ((run.record.state != v1::RUN_STATE_QUEUED && !begun) || IsTraining(run.spec)) continue;
+    if (begun && CheckJob(run.spec).ok()) continue;
     const RunTurn turn = TurnOf(&run);
+    if (begun) {
+      // A coordinator that was started without servers: it is not deployed to nobody.
+      if (run.record.state != v1::RUN_STATE_DEPLOYING) continue;  // by now
+      RunRecord next = run.record;
+      next.state = v1::RUN_STATE_QUEUED;
+      next.reason = "the coordinator was started again, and cannot go on with it";
+      ChangeState(&run, std::move(next), kEventRunWaiting).status().IgnoreError();
+      continue;
+    }
     if (run.record.state != v1::RUN_STATE_QUEUED) continue;  // by now
     if (const Wait others = Dependencies(run); others.waits()) {
       SetWaiting(&run, others);
+      continue;
+    }
+    // It was possible when it was submitted; this coordinator may have been started otherwise.
+    if (const absl::Status can = CheckJob(run.spec); !can.ok()) {
+      SetWaiting(&run, {absl::IsFailedPrecondition(can) ? WaitCause::kNoInferenceServers
+                                                        : WaitCause::kSpecUnreadable,
+                        std::string(can.message())});
       continue;
     }
     const bool exports = run.spec.job == "export";

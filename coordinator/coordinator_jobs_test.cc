@@ -232,5 +232,34 @@ TEST_F(JobsTest, AJobThatCannotBeIsRefusedWithWhatWouldDo) {
               StatusIs(Code::kFailedPrecondition, HasSubstr("--inference-server HOST:PORT")));
 }
 
+TEST_F(JobsTest, AServeJobWaitsWhenTheCoordinatorComesBackWithoutServers) {
+  const std::string base = Trained("export: {format: tpack}\n");
+  // One waits for another run; one had begun, and found no server.
+  const std::string slow = Submit(RunYaml("slow", 10, 9));
+  const std::string queued =
+      Submit("name: queued\njob: serve\nof: base\nafter: [slow]\nserve: {model: b}\n");
+  load_status_ = absl::UnavailableError("connection refused");
+  const std::string begun = Submit("name: begun\njob: serve\nof: base\nserve: {model: a}\n");
+  RoundsUntil([&] { return Is(begun, v1::RUN_STATE_DEPLOYING) && !loads_.empty(); });
+  ASSERT_OK(coordinator_->Cancel(slow, true));
+  options_.inference_servers.clear();
+  options_.model_root.clear();
+  Start();
+  Rounds(5);
+  EXPECT_EQ(Get(begun).state(), v1::RUN_STATE_QUEUED);
+  EXPECT_EQ(Get(begun).waiting_cause(), "no_inference_servers");
+  EXPECT_THAT(Get(begun).reason(),
+              AllOf(HasSubstr("this coordinator knows none"), HasSubstr("--inference-server")));
+  EXPECT_EQ(Get(queued).waiting_cause(), "after_failed");
+  EXPECT_THAT(EventKinds(begun), Contains("run_waiting"));
+  // With servers it begins by itself.
+  options_.inference_servers = {"a:1"};
+  options_.model_root = "/models";
+  load_status_ = absl::OkStatus();
+  Start();
+  RoundsUntil([&] { return Is(begun, v1::RUN_STATE_COMPLETED); });
+  EXPECT_EQ(loads_.back(), "a:1 a");
+}
+
 }  // namespace
 }  // namespace tritter

@@ -40,6 +40,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "after_unfinished";
     case WaitCause::kAfterFailed:
       return "after_failed";
+    case WaitCause::kNoInferenceServers:
+      return "no_inference_servers";
     case WaitCause::kRetryDelay:
       return "retry_delay";
     case WaitCause::kCommitting:

@@ -24,12 +24,13 @@ enum class WaitCause {
   kMixedDevices,     // CPUs and GPUs would do together, but form no group
   kSettling,         // there are enough, but fewer than it may have, and more may follow at once
   // Other runs.
-  kBehindPriority,   // one of a higher priority is ahead, and waits for the same workers
-  kPreempting,       // others give up workers for it, and are about to stop
-  kBehindShare,      // one of a project that uses less of its share is
-  kBehindOlder,      // an older one of the same priority is
-  kAfterUnfinished,  // a run that must be complete first is not yet
-  kAfterFailed,      // such a run has failed or was cancelled: somebody must act
+  kBehindPriority,      // one of a higher priority is ahead, and waits for the same workers
+  kPreempting,          // others give up workers for it, and are about to stop
+  kBehindShare,         // one of a project that uses less of its share is
+  kBehindOlder,         // an older one of the same priority is
+  kAfterUnfinished,     // a run that must be complete first is not yet
+  kAfterFailed,         // such a run has failed or was cancelled: somebody must act
+  kNoInferenceServers,  // its job is for inference servers, and this coordinator knows none
   // Itself.
   kRetryDelay,            // its last epochs failed; a pause before the next
   kCommitting,            // a checkpoint of its last epoch is being committed
