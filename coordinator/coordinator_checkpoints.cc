@@ -233,6 +233,7 @@ absl::StatusOr<std::vector<int64_t>> Coordinator::ToDrop(
     double nats = 0, tokens = 0;
     for (const v1::EvaluationPoint& p : points) {
       if (p.weights() == "raw") continue;  // the averaged ones are what is exported
+      if (p.step() != c.step()) continue;  // of step 0 the store gives all that follow
       nats += p.loss() * static_cast<double>(p.tokens());
       tokens += static_cast<double>(p.tokens());
     }
@@ -240,7 +241,7 @@ absl::StatusOr<std::vector<int64_t>> Coordinator::ToDrop(
     r.step = c.step();
     if (tokens > 0) r.held_out_loss = nats / tokens;
   }
-  return DecideRetention(retained, rule, checkpoints.empty() ? 0 : checkpoints.back().step());
+  return DecideRetention(retained, rule, checkpoints.empty() ? -1 : checkpoints.back().step());
 }
 
 void Coordinator::DropOlder(const std::string& id) {

@@ -1,16 +1,18 @@
 // A run that begins with a checkpoint of another one, extended or cloned: it gets a copy of its
-// own.
+// own, or a checkpoint of step 0 with the weights of that one.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "common/version.h"
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/clone.h"
 #include "coordinator/decide/extension.h"
 #include "coordinator/errors.h"
 #include "model/folder_checkpoint_store.h"
+#include "model/start_checkpoint.h"
 
 namespace tritter {
 
@@ -97,6 +99,13 @@ absl::StatusOr<v1::Checkpoint> Coordinator::CopyOrigin(const RunRecord& record,
     manifest.attempt = AttemptName(0);
     manifest.spec_yaml = run->yaml;
     manifest.spec_hash = run->hash;
+    if (run->spec.clone_weights_only) {
+      manifest.code_version = kVersion;
+      ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> start,
+                       WriteStartCheckpoint(*there, run->spec.clone_weights == "averaged",
+                                            run->spec, std::move(manifest), to.get()));
+      return DescribeCheckpoint(*start);
+    }
     manifest.next_slot = manifest.step * run->spec.global_batch;
     return CopyCheckpoint(*there, to.get(), manifest);
   };

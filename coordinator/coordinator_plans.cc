@@ -129,6 +129,9 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
     in.stop.clear();
     in.brief = epoch.asked_briefly = true;
   }
+  // What it begins with has been evaluated, if at all, by another run.
+  if (!epoch.record.manifest_sha256.empty() && from == 0 && epoch.plans.empty())
+    in.evaluation_at_start = !at.run->Evaluated(0);
   if (epoch.from_memory && epoch.plans.empty()) {
     const RunSpec& spec = at.run->spec;
     in.checkpoint_at_start =

@@ -40,8 +40,10 @@ std::string Submitted(const RunSpec& spec) {
     absl::StrAppend(&out, ", extends run ", spec.extend_run, " from step ", spec.extend_step);
   }
   if (!spec.clone_run.empty()) {
-    absl::StrAppend(&out, ", begins with the state of run ", spec.clone_run, " at step ",
-                    spec.clone_step);
+    absl::StrAppend(
+        &out, ", begins with the ",
+        spec.clone_weights_only ? absl::StrCat(spec.clone_weights, " weights") : "state",
+        " of run ", spec.clone_run, " at step ", spec.clone_step);
   }
   if (!spec.after.empty()) absl::StrAppend(&out, ", after ", JoinWords(spec.after));
   return out;

@@ -71,7 +71,7 @@ struct RunSpec {
   int64_t activation_checkpointing = 0;
   std::string hybrid_mode = "off";
   int64_t min_workers = 1, max_workers = 1;
-  std::string device = "auto";  // "auto", "cpu", "cuda"
+  std::string device = "auto";  // "auto", "cpu", "cuda", "any"
   // How sequences are divided over ranks: "auto", "equal", "measured" (by speed).
   std::string split = "auto";
   bool deterministic = false;    // on a GPU too: equal states give equal bits
@@ -101,6 +101,9 @@ struct RunSpec {
   // step. Resolved as extend_run.
   std::string clone_run;
   int64_t clone_step = 0;
+  // Nothing of it but the weights: training begins at step 0, with moments of zero.
+  bool clone_weights_only = false;
+  std::string clone_weights = "averaged";  // then: "averaged", "raw"
 };
 
 inline bool IsTraining(const RunSpec& spec) { return spec.job == "train"; }

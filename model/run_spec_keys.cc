@@ -287,7 +287,15 @@ const std::vector<RunSection>& PlainSections() {
                      "run's schedule and data. Every parameter must have the same shape and the "
                      "optimiser the same moments."),
         IntegerField<D>("step", &D::clone_step, 0, kNoLimit, "0",
-                        "Step of that checkpoint; 0: the newest.")}},
+                        "Step of that checkpoint; 0: the newest."),
+        BooleanField<D>("weights_only", &D::clone_weights_only, "false",
+                        "Take nothing but weights: training begins at step 0, evaluates them, and "
+                        "goes its own way with moments of zero. The optimiser, its moments, the "
+                        "steps and the length of sequences may be others then; every parameter "
+                        "must have the same shape and the text the same tokenizer."),
+        ChoiceField("weights", &D::clone_weights, {"averaged", "raw"}, {}, "averaged",
+                    "With `weights_only`, which: the averaged ones, which are what is exported, "
+                    "or the raw ones, as they were trained.")}},
       {"hybrid",
        {ChoiceField(
            "mode", &D::hybrid_mode, {"off", "auto"},

@@ -262,8 +262,13 @@ void CheckStart(YamlMap* root, const RunDraft& d) {
   if (!d.extend_run.empty() && !d.clone_run.empty()) {
     root->Error("clone", "extend is given too; a run begins with one checkpoint: give one of them");
   }
-  if (d.clone_run.empty() && d.clone_step != 0) {
+  if (d.clone_run.empty() && (d.clone_step != 0 || d.clone_weights_only)) {
     root->Error("clone", "required key is missing: `run`");
+  }
+  if (!d.clone_weights_only && d.clone_weights != "averaged") {
+    root->Error("clone", absl::StrCat("weights is ", d.clone_weights,
+                                      ", which is for `weights_only: true`: else raw and averaged "
+                                      "ones are both taken"));
   }
   if (d.retry_longest_delay < d.retry_delay) {
     root->Error("retry", absl::StrCat("longest_delay is ", d.retry_longest_delay,

@@ -118,6 +118,8 @@ extend:
 clone:
   run: ""
   step: 0
+  weights_only: false
+  weights: averaged
 hybrid:
   mode: "auto"
 workers:
@@ -367,7 +369,8 @@ TEST(CanonicalYaml, ReadsBackToItself) {
       "{negative: 0.1}}\ntraining: {steps: 33}\n"
       "evaluation: {raw: false, prompts: [\"a \\\"quote\\\"\\n\", \"ä\"], sample_tokens: 7}\n",
       absl::StrCat(kData,
-                   "training: {steps: 9}\nafter: [first, r12]\nclone: {run: first, step: 4}\nretry"
+                   "training: {steps: 9}\nafter: [first, r12]\nclone: {run: first, step: 4, "
+                   "weights_only: true, weights: raw}\nretry"
                    ": {budget: 2, delay: 0.5, longest_delay: 0.5}\n"),
       "job: export\nof: first\nafter: [second]\npriority: 3\nproject: a\nexport: {format: tpack, "
       "head: int8, "
@@ -394,6 +397,8 @@ TEST(CanonicalYaml, ReadsBackToItself) {
     EXPECT_EQ(again.after, spec.after);
     EXPECT_EQ(again.clone_run, spec.clone_run);
     EXPECT_EQ(again.clone_step, spec.clone_step);
+    EXPECT_EQ(again.clone_weights_only, spec.clone_weights_only);
+    EXPECT_EQ(again.clone_weights, spec.clone_weights);
     EXPECT_EQ(again.retry_budget, spec.retry_budget);
     EXPECT_EQ(again.export_step, spec.export_step);
     EXPECT_EQ(again.serve_model, spec.serve_model);

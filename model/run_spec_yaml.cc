@@ -162,6 +162,8 @@ std::string CanonicalYaml(const RunSpec& spec) {
   w.Open("clone");
   w.Text("run", spec.clone_run);
   w.Integer("step", spec.clone_step);
+  w.Word("weights_only", spec.clone_weights_only ? "true" : "false");
+  w.Word("weights", spec.clone_weights);
   w.Close();
   w.Open("hybrid");
   w.Word("mode", YamlQuoted(spec.hybrid_mode));  // quoted: `off` is a boolean to other readers

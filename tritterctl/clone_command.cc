@@ -10,8 +10,9 @@ namespace tritter {
 namespace {
 
 struct CloneArguments {
-  std::string run, file, name;
+  std::string run, file, name, weights;
   int64_t steps = 0, from = 0;
+  bool weights_only = false;
 };
 
 // What the new run is: the file's configuration, or that of the run.
@@ -28,6 +29,8 @@ absl::StatusOr<RunSpec> SpecOf(const CommandContext& context, const CloneArgumen
   spec->after.clear();
   spec->extend_run.clear();
   spec->extend_step = 0;
+  spec->clone_weights_only = false;
+  spec->clone_weights = RunSpec().clone_weights;
   return spec;
 }
 
@@ -54,6 +57,8 @@ int Clone(const CommandContext& context, const CloneArguments& a) {
   }
   spec->clone_run = base->run_id();
   spec->clone_step = a.from;
+  spec->clone_weights_only = spec->clone_weights_only || a.weights_only;
+  if (!a.weights.empty()) spec->clone_weights = a.weights;
   if (!a.name.empty()) spec->name = a.name;
   v1::SubmitRunRequest request;
   request.set_yaml(CanonicalYaml(*spec));
@@ -65,9 +70,11 @@ int Clone(const CommandContext& context, const CloneArguments& a) {
   return PrintAnswer(
       context, ProtoToJson(run),
       [&] {
-        return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
-                            ": begins at step ", run.step(), " of ", run.total_steps(),
-                            " with the state of ", base->name(), "\n");
+        return absl::StrCat(
+            "run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
+            ": begins at step ", run.step(), " of ", run.total_steps(), " with the ",
+            spec->clone_weights_only ? absl::StrCat(spec->clone_weights, " weights") : "state",
+            " of ", base->name(), "\n");
       },
       [&] { return run.run_id() + "\n"; });
 }
@@ -89,6 +96,14 @@ void AddCloneCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--steps", &a->steps,
                 "optimiser steps of the whole new run, with warm-up and decay as long as before")
       .NonNegative()
+      .HideDefault();
+  command->AddFlag("--weights-only", &a->weights_only,
+                   "take nothing but weights and begin at step 0: optimiser, steps and length of "
+                   "sequences may be others");
+  command
+      ->AddFlag("--weights", &a->weights,
+                "with --weights-only: averaged (default), as they are exported, or raw")
+      .OneOf({"averaged", "raw"})
       .HideDefault();
   command->AddFlag("--name", &a->name, "of the new run; default: the old one's and -clone")
       .HideDefault();

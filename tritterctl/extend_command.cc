@@ -31,6 +31,10 @@ int Extend(const CommandContext& context, const ExtendArguments& a) {
         warmup + a.steps - spec->schedule.decay_start_step, ": the warm-up of ", warmup,
         " steps and the decay of ", a.steps - spec->schedule.decay_start_step, " stay")));
   }
+  spec->clone_run.clear();  // how that one began
+  spec->clone_step = 0;
+  spec->clone_weights_only = false;
+  spec->clone_weights = RunSpec().clone_weights;
   spec->extend_run = base->run_id();
   spec->extend_step = a.from;
   if (!a.name.empty()) spec->name = a.name;

@@ -119,10 +119,10 @@ absl::Status EpochRunner::Prepare() {
        {"world_size", world_size_},
        {"start_step", a.start_step},
        {"mixed_devices", a.mixed_devices},
-       {"from", a.start_step == 0 ? "the seed"
-                : !a.from_memory  ? "a checkpoint"
-                : holds_start_    ? "own memory"
-                                  : "the memory of others"}});
+       {"from", a.fresh()        ? "the seed"
+                : !a.from_memory ? "a checkpoint"
+                : holds_start_   ? "own memory"
+                                 : "the memory of others"}});
   RETURN_IF_ERROR(OpenOwn());
   RETURN_IF_ERROR(JoinOthers());
   RETURN_IF_ERROR(GetState());
@@ -150,8 +150,10 @@ absl::Status EpochRunner::OpenOwn() {
   if (a.mixed_devices && !IsOuter(spec_)) spec_.shard_optimizer = true;
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
   batches_.emplace(data_.get());
-  if (a.start_step == 0) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
+  if (a.fresh()) return absl::OkStatus();
+  // What a step has been trained on; before the first one there is no record, or that of an epoch
+  // which left nothing.
+  if (a.start_step > 0) RETURN_IF_ERROR(CheckData(options_.env, a.run_dir, data_->hashes()));
   if (a.from_memory) return absl::OkStatus();
   SetState(EpochStage::kCheckpointRead, "joining");
   ASSIGN_OR_RETURN(

@@ -29,9 +29,10 @@ struct Assignment {
   int world_size = 1;
   std::string spec_yaml;   // effective configuration
   std::string run_dir;     // shared folder; checkpoints lie in run_dir/checkpoints
-  int64_t start_step = 0;  // 0: fresh initialisation; else load checkpoint step-N
+  int64_t start_step = 0;  // the state that is begun with: checkpoint step-N
   std::string
-      manifest_sha256;  // of that checkpoint's manifest.json, hex; empty when start_step is 0
+      manifest_sha256;  // of that checkpoint's manifest.json, hex; empty at step 0: initialise it
+  bool fresh() const { return start_step == 0 && manifest_sha256.empty(); }
   absl::Duration collective_timeout = absl::Minutes(10);
   // The state after start_step steps is in the memory of members and no checkpoint is read: who has
   // it goes on with it, the others get that of `state_rank`.

@@ -9,7 +9,7 @@ namespace tritter {
 
 std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkpoints,
                                      const RetentionRule& rule, int64_t newest_verified) {
-  int64_t best = 0, extensible = 0;
+  int64_t best = -1, extensible = -1;
   double lowest = std::numeric_limits<double>::infinity();
   for (const RetainedCheckpoint& c : checkpoints) {
     if (c.step <= rule.extensible) extensible = c.step;
@@ -41,9 +41,11 @@ constexpr char kOrAnew[] =
 ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
   ResumeDecision out;
   std::string skipped;
+  bool found = false;
   for (const CheckedCheckpoint& c : checked) {
     if (c.status.ok()) {
       out.step = c.step;
+      found = true;
       break;
     }
     if (!absl::IsDataLoss(c.status) && !absl::IsNotFound(c.status)) {
@@ -62,7 +64,7 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
     absl::StrAppend(&skipped, skipped.empty() ? "" : "; ", "step ", c.step, ": ",
                     std::string(c.status.message()));
   }
-  if (out.step == 0 && !checked.empty()) {
+  if (!found && !checked.empty()) {
     out.wait = true;
     out.cause = WaitCause::kCheckpointsDamaged;
     out.skipped.clear();
@@ -70,7 +72,7 @@ ResumeDecision DecideResume(absl::Span<const CheckedCheckpoint> checked) {
     return out;
   }
   out.reason =
-      out.step > 0 ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";
+      found ? absl::StrCat("from the checkpoint of step ", out.step) : "from the beginning";
   if (!skipped.empty()) absl::StrAppend(&out.reason, " (skipped ", skipped, ")");
   return out;
 }

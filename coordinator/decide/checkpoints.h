@@ -13,10 +13,10 @@
 namespace tritter {
 
 struct RetentionRule {
-  int64_t keep = 1;        // newest
-  int64_t keep_every = 0;  // and the first at or after every multiple of so many steps; 0: none
-  bool keep_best = true;   // and the one with the lowest held-out loss
-  int64_t extensible = 0;  // and the newest up to this step, from which the run may be extended
+  int64_t keep = 1;         // newest
+  int64_t keep_every = 0;   // and the first at or after every multiple of so many steps; 0: none
+  bool keep_best = true;    // and the one with the lowest held-out loss
+  int64_t extensible = -1;  // and the newest up to this step, from which the run may be extended
 };
 
 struct RetainedCheckpoint {
@@ -25,7 +25,7 @@ struct RetainedCheckpoint {
 };
 
 // The steps to drop of those in `checkpoints`, oldest first; never the last checkpoint there is,
-// nor `newest_verified` (0: none). Of equally good ones the newest is the best.
+// nor `newest_verified` (-1: none). Of equally good ones the newest is the best.
 std::vector<int64_t> DecideRetention(absl::Span<const RetainedCheckpoint> checkpoints,
                                      const RetentionRule& rule, int64_t newest_verified);
 
@@ -36,7 +36,7 @@ struct CheckedCheckpoint {
 };
 
 struct ResumeDecision {
-  int64_t step = 0;                       // 0: from the beginning
+  int64_t step = 0;                       // without a checkpoint 0: from the beginning
   bool wait = false;                      // nothing can be decided now: look again later
   WaitCause cause = WaitCause::kNone;     // with `wait`
   std::vector<int64_t> skipped;           // damaged, newest first: their records may go

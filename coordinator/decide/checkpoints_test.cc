@@ -107,5 +107,27 @@ TEST(DecideResume, WaitsForAnErrorThatSaysNothingAboutTheCheckpoint) {
       "another --dir)");
 }
 
+// A run that took weights of another one begins with a checkpoint of step 0.
+TEST(DecideResume, TheCheckpointOfStepZeroIsOneLikeAnyOther) {
+  ResumeDecision d = DecideResume({{0, absl::OkStatus()}});
+  EXPECT_FALSE(d.wait);
+  EXPECT_EQ(d.step, 0);
+  EXPECT_EQ(d.reason, "from the checkpoint of step 0");
+  d = DecideResume({{20, absl::DataLossError("damaged")}, {0, absl::OkStatus()}});
+  EXPECT_FALSE(d.wait);
+  EXPECT_EQ(d.step, 0);
+  EXPECT_THAT(d.skipped, ElementsAre(20));
+  d = DecideResume({{0, absl::DataLossError("damaged")}});
+  EXPECT_TRUE(d.wait) << "other weights than those that were asked for are none";
+  EXPECT_EQ(d.cause, WaitCause::kCheckpointsDamaged);
+}
+
+TEST(DecideRetention, TheCheckpointOfStepZeroGoesLikeAnyOther) {
+  EXPECT_THAT(DecideRetention({{0}, {20}, {40}}, {.keep = 2}, 40), ElementsAre(0));
+  EXPECT_THAT(DecideRetention({{0}, {20}, {40}}, {.keep = 2, .extensible = 10}, 40), IsEmpty());
+  EXPECT_THAT(DecideRetention({{0, 1.0}, {20, 2.0}, {40, 3.0}}, {.keep = 2}, 40), IsEmpty())
+      << "the best";
+}
+
 }  // namespace
 }  // namespace tritter

@@ -42,10 +42,10 @@ absl::Status CheckParameters(const RunSpec& base, const RunSpec& next) {
 
 absl::Status CheckOptimizer(const RunSpec& base, const RunSpec& next) {
   if (base.optimizer == next.optimizer && base.moments == next.moments) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("clone.run: what is cloned has the optimiser of run ", next.clone_run,
-                   ", which is ", base.optimizer, " with moments in ", base.moments, ", actual ",
-                   next.optimizer, " with moments in ", next.moments));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "clone.run: what is cloned has the optimiser of run ", next.clone_run, ", which is ",
+      base.optimizer, " with moments in ", base.moments, ", actual ", next.optimizer,
+      " with moments in ", next.moments, "; `clone.weights_only: true` takes the weights alone"));
 }
 
 }  // namespace
@@ -57,14 +57,15 @@ absl::StatusOr<std::vector<int64_t>> DecideClone(const RunSpec& base, const RunS
                                                    base.job, ", expected one that trains"));
   }
   if (absl::Status s = CheckParameters(base, next); !s.ok()) return s;
-  if (absl::Status s = CheckOptimizer(base, next); !s.ok()) return s;
+  const bool weights_only = next.clone_weights_only;
+  if (absl::Status s = CheckOptimizer(base, next); !weights_only && !s.ok()) return s;
   const std::string there = committed.empty() ? "it has no checkpoint"
                                               : absl::StrCat("its checkpoints are of steps ",
                                                              absl::StrJoin(committed, ", "));
   std::vector<int64_t> steps;
   for (const int64_t step : committed) {
     if (next.clone_step != 0 && step != next.clone_step) continue;
-    if (step < next.steps) steps.insert(steps.begin(), step);
+    if (weights_only || step < next.steps) steps.insert(steps.begin(), step);
   }
   if (!steps.empty()) return steps;
   if (next.clone_step != 0 &&
@@ -78,7 +79,8 @@ absl::StatusOr<std::vector<int64_t>> DecideClone(const RunSpec& base, const RunS
         absl::StrCat("clone.run: run ", next.clone_run, " cannot be cloned yet: ", there));
   return absl::FailedPreconditionError(absl::StrCat(
       "clone.run: training.steps is ", next.steps, " and training goes on at the cloned step; ",
-      there, "; give more steps, or an earlier clone.step"));
+      there,
+      "; give more steps, an earlier clone.step, or `weights_only: true` to begin at step 0"));
 }
 
 }  // namespace tritter

@@ -11,7 +11,8 @@
 namespace tritter {
 
 // `next` begins with the whole state of a checkpoint of `base`: every parameter must have the same
-// shape, the optimiser must keep the same moments, and a step must be left to train. Returns the
+// shape, the optimiser must keep the same moments, and a step must be left to train. Of one that
+// takes weights only the parameters alone are compared. Returns the
 // steps of the checkpoints that will do, newest first: next.clone_step alone when it is given.
 // `committed`: the steps of base's checkpoints, oldest first.
 // Errors: InvalidArgument (a parameter or the optimiser differs, naming both), FailedPrecondition

@@ -71,6 +71,39 @@ TEST(DecideClone, TheOptimiserMustBeTheSame) {
                        HasSubstr("which is adamw with moments in fp32, actual muon")));
 }
 
+TEST(DecideClone, OfWeightsAloneOnlyTheParametersMustBeTheSame) {
+  const RunSpec base = Spec("", "steps: 100");
+  const auto weights = [](RunSpec next, int64_t step = 0) {
+    next = Clone(std::move(next), step);
+    next.clone_weights_only = true;
+    return next;
+  };
+  struct Case {
+    const char* model;
+    const char* training;
+  };
+  const Case cases[] = {
+      {"", "steps: 100"},
+      {"", "steps: 5"},
+      {"", "steps: 100, optimizer: muon"},
+      {"", "steps: 100, moments: 8bit, shard_optimizer: true"},
+      {", context: 2048", "steps: 7, sequence_length: 2048, global_batch: 3, seed: 9"},
+      {"", "steps: 100, sync: outer, outer: {steps: 5}"},
+  };
+  for (const Case& c : cases) {
+    EXPECT_THAT(*DecideClone(base, weights(Spec(c.model, c.training)), {20, 100}),
+                ElementsAre(100, 20))
+        << c.training;
+  }
+  EXPECT_THAT(*DecideClone(base, weights(Spec("", "steps: 5"), 20), {20, 100}), ElementsAre(20));
+  EXPECT_THAT(*DecideClone(base, weights(Spec("", "steps: 5")), {0}), ElementsAre(0))
+      << "of one that has not begun itself";
+  EXPECT_THAT(DecideClone(base, weights(Spec(", layers: 5", "steps: 5")), {20}),
+              StatusIs(Code::kInvalidArgument, HasSubstr("run base has no parameter layers.4.")));
+  EXPECT_THAT(DecideClone(base, weights(Spec("", "steps: 5"), 30), {20}),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("has no checkpoint of step 30")));
+}
+
 TEST(DecideClone, ACheckpointThatIsNotThereIsToldWithThoseThatAre) {
   const RunSpec base = Spec("", "steps: 100"), next = Spec("", "steps: 100");
   EXPECT_THAT(DecideClone(base, Clone(next, 30), {20, 40}),

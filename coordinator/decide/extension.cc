@@ -38,6 +38,11 @@ RunSpec Allowed(const RunSpec& base, const RunSpec& next) {
   out.export_head = next.export_head;
   out.extend_run = next.extend_run;
   out.extend_step = next.extend_step;
+  // How it began has shaped its checkpoint already.
+  out.clone_run = next.clone_run;
+  out.clone_step = next.clone_step;
+  out.clone_weights_only = next.clone_weights_only;
+  out.clone_weights = next.clone_weights;
   for (StageSpec& stage : out.stages) {
     if (stage.at_decay) stage.from = next.schedule.decay_start_step;
   }

@@ -113,6 +113,11 @@ TEST(DecideExtension, WhatDoesNotShapeTrainingMayChange) {
   next.priority = 3;
   next.sources[0].max_epochs = 8;
   EXPECT_OK(DecideExtension(Base(), next, {800}).status());
+  RunSpec clone = Base();  // how it began is in its checkpoint
+  clone.clone_run = "other";
+  clone.clone_step = 7;
+  clone.clone_weights_only = true;
+  EXPECT_OK(DecideExtension(clone, next, {800}).status());
 }
 
 TEST(DecideExtension, NamesTheFirstThingThatMayNot) {

@@ -48,7 +48,7 @@ void CoordinatorFixture::Start() {
   options_.data_dir = "/data-dir";
   CoordinatorDependencies d;
   d.store = &store_;
-  d.env = &env_;
+  d.env = files_;
   d.clock = &clock_;
   d.catalog = &catalog_;
   d.exporter = [this](const CheckpointReader& checkpoint, const std::string& path,

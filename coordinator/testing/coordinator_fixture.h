@@ -145,6 +145,7 @@ class CoordinatorFixture : public testing::Test {
   std::vector<std::string> EventKinds(const std::string& run_id);
 
   SlowEnv env_;
+  Env* files_ = &env_;  // of the coordinator
   FakeClock clock_;
   Pulse* pulse_ = nullptr;  // of the coordinator; null: its ticks
   MemoryStore memory_store_;

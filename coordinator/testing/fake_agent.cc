@@ -178,7 +178,8 @@ absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
   RETURN_IF_ERROR(store->Begin(attempt));
   const std::string name = absl::StrCat("share-", rank_, "-of-", world_, ".safetensors");
   const std::string content =
-      absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
+      !share.empty() ? share
+                     : absl::StrCat("state of rank ", rank_, " after ", order.step(), " steps");
   ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> share, store->Put(attempt, name));
   RETURN_IF_ERROR(share->Append(content));
   RETURN_IF_ERROR(share->Sync());

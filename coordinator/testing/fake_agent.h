@@ -103,6 +103,7 @@ class FakeAgent {
   double step_seconds = 1.0;
   double seconds_per_sequence = 0;  // said in heartbeats of an epoch
   double evaluation_seconds = 0;
+  std::string share;  // content of its shares of checkpoints; empty: words
   std::function<double(int64_t step)> held_out_loss;  // unset: falls with every step
 
  private:

@@ -2,8 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/env.h"
 #include "common/subprocess.h"
 #include "common/testing/status_matchers.h"
 #include "tests/e2e/cluster.h"
@@ -55,6 +60,76 @@ TEST(Extension, EndsAsTheLongRunDoes) {
   ASSERT_OK_AND_ASSIGN(const State a, ReadState(longer.run_dir(), 90));
   ASSERT_OK_AND_ASSIGN(const State b, ReadState(whole.run_dir(), 90));
   EXPECT_EQ(Difference(a, b), "");
+}
+
+// Trained weights arrive bit for bit, and are evaluated before the first step: what they were worth
+// there they are worth here.
+TEST(Clone, OfWeightsAloneBeginsWithThemAndWithItsOwnOptimiser) {
+  const std::string folder = TempFolder("clone");
+  ASSERT_OK(MakeShards(folder));
+  Cluster cluster(folder);
+  ASSERT_OK(cluster.StartCoordinator());
+  ASSERT_OK(cluster.StartWorker("w0"));
+  const auto end_of = [&](const std::string& run) {
+    auto end = cluster.WaitForEnd(run);
+    EXPECT_OK(end.status());
+    if (!end.ok()) return v1::Run();
+    EXPECT_EQ(end->state(), v1::RUN_STATE_COMPLETED) << end->reason() << cluster.LogTails();
+    return *end;
+  };
+  // Losses by (step, "averaged" or "raw").
+  const auto evaluations = [&](const std::string& run) {
+    std::map<std::pair<int64_t, std::string>, double> out;
+    v1::ListMetricsRequest request;
+    request.set_run(run);
+    request.set_limit(1000);
+    grpc::ClientContext context;
+    v1::ListMetricsResponse response;
+    EXPECT_TRUE(cluster.runs().ListMetrics(&context, request, &response).ok());
+    for (const v1::EvaluationPoint& e : response.evaluations())
+      out[{e.step(), e.weights()}] = e.loss();
+    return out;
+  };
+  const std::map<std::string, std::string> small = {
+      {"steps", "40"}, {"min", "1"}, {"max", "1"}, {"export", "{}"}, {"keep", "10"}};
+  ASSERT_OK_AND_ASSIGN(const std::string base, cluster.Submit(RunYaml("base", small)));
+  const v1::Run trained = end_of(base);
+  std::map<std::string, std::string> other = small;
+  other["steps"] = "20";
+  other["sequence_length"] = "32";
+  other["training"] = "  optimizer: muon\n";
+  WriteFileAtomically(Env::Real(), folder + "/other.yaml", RunYaml("tuned", other)).IgnoreError();
+  ASSERT_OK_AND_ASSIGN(
+      const RunResult cloned,
+      RunCommand({Binary("tritterctl"), "clone", "base", "--weights-only", "--file",
+                  folder + "/other.yaml", "--coordinator", cluster.address()},
+                 absl::Seconds(60)));
+  ASSERT_EQ(cloned.exit.code, 0) << cloned.output;
+  EXPECT_THAT(cloned.output, HasSubstr("begins at step 0 of 20 with the averaged weights of base"));
+  const v1::Run tuned = end_of("tuned");
+
+  ASSERT_OK_AND_ASSIGN(const State from, ReadState(trained.run_dir(), 40));
+  ASSERT_OK_AND_ASSIGN(const State start, ReadState(tuned.run_dir(), 0));
+  for (const auto& [name, bytes] : start) {
+    const std::string parameter = name.substr(name.find('/') + 1);
+    if (name.starts_with("weight/") || name.starts_with("ema/")) {
+      EXPECT_EQ(bytes == from.at("ema/" + parameter), true) << name;
+    } else {
+      EXPECT_EQ(bytes.find_first_not_of('\0'), std::string::npos) << name;
+    }
+  }
+  EXPECT_TRUE(std::any_of(start.begin(), start.end(),
+                          [](const auto& t) { return t.first.starts_with("muon_m/"); }));
+  // Held-out text in windows of another length is another task: of the same one.
+  other["sequence_length"] = "64";
+  ASSERT_OK_AND_ASSIGN(const std::string same,
+                       cluster.Submit(absl::StrCat(RunYaml("same", other),
+                                                   "clone: {run: base, weights_only: true}\n")));
+  end_of(same);
+  const auto before = evaluations(base), after = evaluations(same);
+  ASSERT_TRUE(after.contains({0, "averaged"}));
+  EXPECT_EQ(after.at({0, "averaged"}), before.at({40, "averaged"}));
+  EXPECT_LT(after.at({20, "averaged"}), after.at({0, "averaged"})) << "it learns on";
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // Every optimiser, form of moments and sharding through the trainer: splits, ranks, resume.
+#include <cmath>
+#include <map>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -9,6 +11,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/folder_checkpoint_store.h"
+#include "model/safetensors.h"
+#include "model/start_checkpoint.h"
 #include "worker/testing/fake_collective.h"
 #include "worker/testing/tiny_model.h"
 #include "worker/testing/tiny_training.h"
@@ -152,6 +156,71 @@ INSTANTIATE_TEST_SUITE_P(Combinations, TrainerOptimizers,
                                                std::get<1>(info.param),
                                                std::get<2>(info.param) ? "_sharded" : "");
                          });
+
+// Tensors of a checkpoint that one rank wrote.
+std::map<std::string, std::string> TensorsOf(CheckpointStore* store, int64_t step) {
+  std::map<std::string, std::string> out;
+  const auto checkpoint = store->Open(step);
+  EXPECT_OK(checkpoint.status());
+  EXPECT_OK(VerifyCheckpoint(**checkpoint));
+  const std::string name = (*checkpoint)->manifest().files[0].name;
+  auto file = SafetensorsFile::Open(*(*checkpoint)->Open(name), name);
+  EXPECT_OK(file.status());
+  for (const std::string& tensor : (*file)->names()) {
+    const auto view = (*file)->Get(tensor);
+    out[tensor] =
+        std::string(reinterpret_cast<const char*>(view->bytes.data()), view->bytes.size());
+  }
+  return out;
+}
+
+// What the coordinator writes for a clone of weights alone (model/start_checkpoint.h) is what a
+// trainer would write that was given these weights before its first step.
+TEST(StartCheckpoint, IsTheStateOfAFreshTrainerWithTheWeightsOfAnother) {
+  MemoryEnv env;
+  const auto base = CheckpointsOfRun(&env, "/base");
+  RunRanks(SpecOf("adamw", "fp32"), 1, 0, 6, base.get());
+  const auto trained = TensorsOf(base.get(), 6);
+  ASSERT_OK_AND_ASSIGN(const auto origin, base->Open(6));
+  std::vector<RunSpec> specs = {SpecOf("adamw", "fp32"), SpecOf("adamw", "8bit"),
+                                SpecOf("muon", "fp32"), SpecOf("muon", "8bit"),
+                                SpecOf("muon", "8bit", /*shard=*/true)};
+  RunSpec& outer = specs.emplace_back(SpecOf("adamw", "fp32"));
+  outer.sync = "outer";
+  outer.outer_momentum = 0.9;
+  outer.outer_compression = "int8";
+  for (size_t i = 0; i < specs.size(); ++i) {
+    SCOPED_TRACE(absl::StrCat(i, ": ", specs[i].optimizer, " ", specs[i].moments));
+    const auto store = CheckpointsOfRun(&env, absl::StrCat("/start-", i)),
+               again = CheckpointsOfRun(&env, absl::StrCat("/again-", i));
+    const auto fresh = CheckpointsOfRun(&env, absl::StrCat("/fresh-", i));
+    CheckpointManifest manifest;
+    manifest.attempt = "e0";
+    ASSERT_OK(WriteStartCheckpoint(*origin, /*averaged=*/false, specs[i], manifest, store.get())
+                  .status());
+    auto alone = SingleProcessCollective();
+    const auto write = [&](Trainer* trainer, CheckpointStore* to) {
+      ASSERT_OK(to->Begin({0, "e0"}));
+      ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
+      CheckpointManifest of = manifest;
+      ASSERT_OK_AND_ASSIGN(of.files, snapshot->WriteShare(to, {0, "e0"}));
+      ASSERT_OK(to->Commit(of).status());
+    };
+    auto trainer = MakeTrainer(specs[i], alone.get());
+    write(trainer.get(), fresh.get());
+    ASSERT_OK_AND_ASSIGN(const auto start, store->Open(0));
+    ASSERT_OK(trainer->Load(*start));
+    EXPECT_EQ(trainer->step(), 0);
+    write(trainer.get(), again.get());
+    std::map<std::string, std::string> want = TensorsOf(fresh.get(), 0);
+    for (auto& [name, bytes] : want) {
+      if (name.starts_with("weight/") || name.starts_with("ema/")) bytes = trained.at(name);
+    }
+    EXPECT_EQ(TensorsOf(again.get(), 0) == want, true);
+    auto next = TrainShare(trainer.get(), specs[i], 0, 2, 0, 1);
+    EXPECT_LT(next[0], std::log(264.0)) << "it knows something";
+  }
+}
 
 // Warm-up, decay and window of the average keep their lengths in steps: nothing before the start of
 // the decay knows how long the run is.
