@@ -241,6 +241,8 @@ class Coordinator {
       REQUIRES(mu_);
   // Takes out those of steps up to `up_to` that are in the curve of their run already.
   absl::Status DropKnown(int64_t up_to, std::vector<EvaluationRecord>* evaluations) REQUIRES(mu_);
+  // The worker cannot read the run's configuration: it does not get the run again.
+  void NoteUnreadable(const v1::ReportRequest& request) REQUIRES(mu_);
   // A worker's failure, for CheckEpochs.
   void Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) REQUIRES(mu_);
 
@@ -345,7 +347,9 @@ class Coordinator {
   struct Queue {
     std::vector<WaitingRun> waiting;
     std::vector<WorkerView> workers;  // by name
-    ProjectShares shares;             // of the runs that train
+    // By run id: WorldNeeds::cannot_read.
+    std::map<std::string, std::map<std::string, std::string>> cannot_read;
+    ProjectShares shares;  // of the runs that train
     std::vector<Placement> placements;
   };
   Queue Decide() REQUIRES(mu_);

@@ -141,7 +141,7 @@ void Coordinator::CheckEpoch(RunEntry* run) {
   if (!run->epoch.has_value()) return FinishIfTrained(run);
   if (run->epoch->all_left()) return EndEpoch(run, {.clean = true});
   if (!run->epoch->complaint.has_value()) return;
-  const Complaint& complaint = *run->epoch->complaint;
+  const Complaint complaint = *run->epoch->complaint;
   // A member may be about to be lost: then that is the cause.
   bool detached = false, awaited = false;
   for (const MemberRecord& member : run->epoch->record.members) {
@@ -150,13 +150,16 @@ void Coordinator::CheckEpoch(RunEntry* run) {
     awaited = awaited || (worker != nullptr && worker->awaited);
   }
   const absl::Duration waited = clock_->Monotonic() - complaint.at;
-  if (!complaint.permanent && (awaited || waited < options_.liveness.blame_window)) return;
-  if (!complaint.permanent && detached && waited < options_.liveness.heartbeat_timeout) return;
+  const bool certain = complaint.permanent || complaint.unreadable;
+  if (!certain && (awaited || waited < options_.liveness.blame_window)) return;
+  if (!certain && detached && waited < options_.liveness.heartbeat_timeout) return;
   run->lost_member = false;
   EndEpoch(run, {.permanent = complaint.permanent,
-                 .progress = run->epoch->progress,
+                 .progress = run->epoch->progress || complaint.unreadable,
                  .cause = complaint.text,
                  .rank = complaint.rank});
+  // Why it waits then says the same.
+  if (complaint.unreadable && !run->epoch.has_value()) run->cause.clear();
 }
 
 // The last checkpoint may be recorded after the epoch was lost, or be adopted after a restart.
@@ -528,6 +531,9 @@ Coordinator::Queue Coordinator::Decide() {
   std::map<std::string, std::string> names;
   Queue out;
   out.shares.weights = options_.project_weights;
+  for (const auto& [name, worker] : workers_.all()) {
+    for (const auto& [run_id, why] : worker.cannot_read) out.cannot_read[run_id][name] = why;
+  }
   for (auto& [id, run] : runs_) {
     names[id] = run.record.name;
     if (run.epoch.has_value())
@@ -552,6 +558,8 @@ Coordinator::Queue Coordinator::Decide() {
                        " of ", run.spec.retry_budget, " without progress)")};
     }
     w.needs.settled = run.last_end_clean;
+    if (const auto it = out.cannot_read.find(id); it != out.cannot_read.end())
+      w.needs.cannot_read = it->second;
     out.waiting.push_back(std::move(w));
   }
   out.workers = workers_.Views(now, names);
@@ -572,6 +580,8 @@ ReshapeDecision Coordinator::MarkReshapes(const Queue& queue) {
     t.project = run.spec.project;
     t.preemptible = run.spec.preemptible;
     t.needs = NeedsOfRun(&run);
+    if (const auto it = queue.cannot_read.find(id); it != queue.cannot_read.end())
+      t.needs.cannot_read = it->second;
     t.ending = run.record.intent != Intent::kRun;
     t.age = now - run.epoch->formed_at;
     t.left = absl::Seconds(SecondsUntil(run, run.record.total_steps));

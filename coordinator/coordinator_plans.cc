@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/status_macros.h"
+#include "common/version.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/devices.h"
 #include "coordinator/decide/held.h"
@@ -261,6 +262,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   RETURN_IF_ERROR(CheckReport(request));
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(const RunTurn turn, TurnOf(request.worker(), request.run_id()));
+  if (request.spec_unreadable()) NoteUnreadable(request);  // whether its epoch lives or not
   absl::StatusOr<Fenced> fenced = Fence(request.worker(), request.run_id(), request.epoch());
   RunEntry* run = nullptr;
   EpochEntry* epoch = nullptr;
@@ -419,21 +421,37 @@ absl::Status Coordinator::DropKnown(int64_t up_to, std::vector<EvaluationRecord>
   return absl::OkStatus();
 }
 
+void Coordinator::NoteUnreadable(const v1::ReportRequest& request) {
+  constexpr size_t kMaxShown = 300;
+  WorkerEntry* worker = workers_.Find(request.worker().name());
+  const std::string first = request.failure().substr(0, request.failure().find('\n'));
+  worker->cannot_read[request.run_id()] =
+      absl::StrCat(worker->name, " (version ", worker->info.code_version(),
+                   ") cannot read the run's configuration (", ShowableUtf8(first, kMaxShown),
+                   "); update it to version ", kVersion);
+}
+
 void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) {
   if (request.failure().empty()) return;
   const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() &&
                       !epoch->complaint->permanent;
   if (!epoch->complaint.has_value() || graver) {
+    const bool unreadable = request.spec_unreadable();
     // A worker of an older version may say it in several lines.
     const absl::string_view whole = request.failure();
     const absl::string_view sentence = whole.substr(0, whole.find_first_of("\r\n"));
     const std::string& detail = request.failure_detail();
-    epoch->complaint =
-        Complaint{rank,
-                  absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
-                               ") failed: ", ShowableUtf8(sentence, kMaxSentenceBytes)),
-                  request.failure_is_permanent(), clock_->Monotonic(),
-                  ShowableLines(detail.empty() && sentence != whole ? request.failure() : detail)};
+    epoch->complaint = Complaint{
+        rank,
+        unreadable
+            ? absl::StrCat("worker ",
+                           workers_.Find(request.worker().name())->cannot_read.at(request.run_id()))
+            : absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
+                           ") failed: ", ShowableUtf8(sentence, kMaxSentenceBytes)),
+        request.failure_is_permanent() && !unreadable,
+        clock_->Monotonic(),
+        ShowableLines(detail.empty() && sentence != whole ? request.failure() : detail),
+        unreadable};
   }
   for (const MemberRecord& member : epoch->record.members) {
     if (WorkerEntry* other = workers_.Find(member.worker); other != nullptr) workers_.Miss(other);

@@ -129,6 +129,43 @@ TEST_F(WaitingTest, WorkersLeaving) {
   ExpectWaits(id, "workers_leaving", "w-0 is still leaving run");
 }
 
+// Of a version that does not know a key of the run: not the run's fault, and no end of it.
+TEST_F(WaitingTest, WorkerTooOld) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* old = AddWorker("w-0");
+  AddWorker("w-1");
+  RoundsUntil([&] { return !old->idle(); });
+  ASSERT_OK(old->CannotRead("run.yaml:9:3: training.foo: unknown key\nand more"));
+  Rounds(10);
+  EXPECT_EQ(Get(id).epoch(), 1u) << "it was placed on that process again";
+  ExpectWaits(id, "worker_too_old",
+              "needs 2 workers, 1 healthy; w-0 (version 0.1.0) cannot read the run's configuration "
+              "(run.yaml:9:3: training.foo: unknown key); update it to version 0.1.0");
+  EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);
+  // Another serves it, and so does the next process of that name.
+  Kill(old);
+  AddWorker("w-0", 2);
+  RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() > 0; });
+}
+
+TEST_F(WaitingTest, ManyWorkersThatAreTooOldDoNotUseUpTheRetries) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  for (int i = 0; i < 8; ++i) AddWorker("w-" + std::to_string(i));
+  for (int i = 0; i < 8; ++i) {
+    FakeAgent* given = nullptr;
+    RoundsUntil([&] {
+      for (FakeAgent* agent : live_) given = agent->idle() ? given : agent;
+      return given != nullptr;
+    });
+    ASSERT_OK(given->CannotRead("run.yaml:9:3: training.foo: unknown key"));
+    Rounds(3);
+  }
+  Rounds(5);
+  EXPECT_EQ(Get(id).waiting_cause(), "worker_too_old");
+  AddWorker("w-8");
+  RoundsUntil([&] { return Get(id).epoch() == 9u && Get(id).step() > 0; });
+}
+
 TEST_F(WaitingTest, WorkersLost) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   AddWorker("w-0");

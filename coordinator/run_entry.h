@@ -35,6 +35,7 @@ struct Complaint {
   bool permanent = false;
   absl::Duration at;        // Clock::Monotonic
   std::string detail = {};  // what the libraries below said
+  bool unreadable = false;  // it cannot read the run, another may: no failure of the run
 };
 
 struct EpochEntry {

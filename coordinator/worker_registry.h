@@ -44,6 +44,8 @@ struct WorkerEntry {
   std::string run_id;  // live epoch it is a member of, or empty
   uint64_t epoch = 0;
   bool joined = false;  // has reported that epoch in a heartbeat
+  // By run id: why this process cannot read its configuration; a sentence with its version.
+  std::map<std::string, std::string> cannot_read;
   // Since when it should: the assignment was pushed to it, and again after a restart of ours.
   std::optional<absl::Duration> told_at;
 };

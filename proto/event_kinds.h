@@ -10,6 +10,7 @@ inline constexpr char kEventLeaderChanged[] = "leader_changed";
 inline constexpr char kEventRunDeleted[] = "run_deleted";  // its own events are gone with it
 
 inline constexpr char kEventWorkerLost[] = "worker_lost";
+inline constexpr char kEventWorkerLeft[] = "worker_left";  // as it was told to
 inline constexpr char kEventStraggler[] = "straggler";
 inline constexpr char kEventBatchSplit[] = "batch_split";
 inline constexpr char kEventEpochFormed[] = "epoch_formed";

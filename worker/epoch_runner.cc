@@ -143,11 +143,12 @@ absl::Status EpochRunner::Prepare() {
 
 absl::Status EpochRunner::OpenOwn() {
   const Assignment& a = options_.assignment;
-  SetState(EpochStage::kSetUp, "joining");
+  SetState(EpochStage::kConfiguration, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
   // A CPU and a GPU round an update each in its own way: one of them makes it for all. Of this
   // epoch alone; what the run asks for, and its checkpoints, stay the same.
   if (a.mixed_devices && !IsOuter(spec_)) spec_.shard_optimizer = true;
+  SetState(EpochStage::kSetUp, "joining");
   ASSIGN_OR_RETURN(data_, options_.parts->OpenData(spec_));
   batches_.emplace(data_.get());
   if (a.fresh()) return absl::OkStatus();
@@ -468,7 +469,12 @@ EpochOutcome EpochRunner::Conclude(absl::Status status) {
   Log(LogLevel::kError, "epoch_failed",
       {{"epoch", id_.epoch}, {"permanent", permanent}, {"failure", failure.sentence}});
   if (!failure.detail.empty()) LogError("epoch_failed_detail", {{"detail", failure.detail}});
-  reporter_.Fail(failure.sentence, failure.detail, permanent, options_.farewell_limit);
+  const bool unreadable = stage_ == EpochStage::kConfiguration;
+  reporter_.Fail({.text = unreadable ? std::string(status.message()) : failure.sentence,
+                  .detail = failure.detail,
+                  .permanent = permanent,
+                  .spec_unreadable = unreadable},
+                 options_.farewell_limit);
   CancelWith(status);
   return {Kind::kFailed, status, step_};
 }

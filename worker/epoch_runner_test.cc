@@ -291,6 +291,17 @@ TEST_F(EpochRunnerTest, NonFiniteLossIsAPermanentFailureWithItsReason) {
   EXPECT_EQ(link.steps().size(), 7u);  // what was done before is reported all the same
 }
 
+// As written by a coordinator of a newer version.
+TEST_F(EpochRunnerTest, AConfigurationThatOneOfAnotherVersionWroteIsNoFaultOfTheRun) {
+  FakeCoordinatorLink link({});
+  Assignment order = Order();
+  order.spec_yaml += "sorcery: {level: 9}\n";
+  EXPECT_EQ(Make(&link, order)->Run().kind, Kind::kFailed);
+  EXPECT_THAT(link.failure(), HasSubstr("sorcery"));
+  EXPECT_TRUE(link.spec_unreadable());
+  EXPECT_FALSE(link.failure_is_permanent());
+}
+
 TEST_F(EpochRunnerTest, TheNextBatchIsReadWhileAStepComputes) {
   Mutex mu;
   CondVar changed;

@@ -150,6 +150,7 @@ struct Progress {
   std::string failure;         // not empty: the epoch failed on this worker, and why
   std::string failure_detail;  // what the libraries below said of it, perhaps in several lines
   bool failure_is_permanent = false;
+  bool spec_unreadable = false;  // the failure: one of another version wrote the configuration
   bool empty() const {
     return steps.empty() && evaluations.empty() && log_lines.empty() && failure.empty();
   }

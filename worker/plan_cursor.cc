@@ -131,6 +131,8 @@ bool ShouldPrefetch(const Plan& plan, int64_t steps_done) {
 
 const char* EpochStageName(EpochStage stage) {
   switch (stage) {
+    case EpochStage::kConfiguration:
+      return "reading the configuration";
     case EpochStage::kSetUp:
       return "set-up";
     case EpochStage::kCheckpointRead:
@@ -152,6 +154,8 @@ const char* EpochStageName(EpochStage stage) {
 }
 
 bool IsPermanentFailure(EpochStage stage, const absl::Status& status) {
+  // The coordinator has read it: a worker of its version can.
+  if (stage == EpochStage::kConfiguration) return false;
   if (stage == EpochStage::kCheckpointRead || stage == EpochStage::kGroup ||
       stage == EpochStage::kCheckpointWrite)
     return false;

@@ -46,6 +46,7 @@ bool ShouldPrefetch(const Plan& plan, int64_t steps_done);
 
 // Where in an epoch something went wrong.
 enum class EpochStage {
+  kConfiguration,  // the run's is read
   kSetUp,
   kCheckpointRead,
   kGroup,

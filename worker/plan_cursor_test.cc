@@ -181,6 +181,8 @@ TEST(IsPermanentFailure, BlamesTheRunOnlyForWhatIsItsOwn) {
                      nan = absl::InternalError("loss is NaN"),
                      gone = absl::UnavailableError("peer");
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kSetUp, absl::InvalidArgumentError("spec")));
+  EXPECT_FALSE(IsPermanentFailure(EpochStage::kConfiguration, absl::InvalidArgumentError("key")))
+      << "a worker of another version may read it";
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kSetUp, absl::NotFoundError("shard")));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kStep, bad_data));
   EXPECT_TRUE(IsPermanentFailure(EpochStage::kStep, nan));

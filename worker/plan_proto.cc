@@ -206,6 +206,7 @@ void ToProto(const Progress& progress, v1::ReportRequest* proto) {
   proto->set_failure(WholeUtf8(progress.failure));
   proto->set_failure_detail(WholeUtf8(progress.failure_detail));
   proto->set_failure_is_permanent(progress.failure_is_permanent);
+  proto->set_spec_unreadable(progress.spec_unreadable);
 }
 
 }  // namespace tritter

@@ -84,15 +84,15 @@ void ProgressReporter::AddLogLine(LogReport line) {
   dropped_ += KeepNewest(&pending_.log_lines, options_.max_log_lines);
 }
 
-bool ProgressReporter::Fail(const std::string& failure, const std::string& detail, bool permanent,
-                            absl::Duration limit) {
+bool ProgressReporter::Fail(const Failure& failure, absl::Duration limit) {
   // What led to it is there before, where that is possible: it must not wait behind reports which a
   // coordinator with a full disk does not take.
   Flush(limit / 2);
   Progress report;
-  report.failure = failure.substr(0, kMaxFailureBytes);
-  report.failure_detail = detail.substr(0, kMaxFailureBytes);
-  report.failure_is_permanent = permanent;
+  report.failure = failure.text.substr(0, kMaxFailureBytes);
+  report.failure_detail = failure.detail.substr(0, kMaxFailureBytes);
+  report.failure_is_permanent = failure.permanent;
+  report.spec_unreadable = failure.spec_unreadable;
   report.request_id = absl::StrCat(options_.request_prefix, "-failure");
   {
     MutexLock lock(&mu_);

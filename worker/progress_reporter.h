@@ -37,10 +37,12 @@ class ProgressReporter {
   void AddStep(StepReport report);
   void AddEvaluation(EvaluationReport report);
   void AddLogLine(LogReport line);
-  // The epoch failed here; `detail`: see Progress. Waits until it is delivered, cancelled, or the
-  // time is over (false).
-  bool Fail(const std::string& failure, const std::string& detail, bool permanent,
-            absl::Duration limit);
+  struct Failure {  // as in Progress
+    std::string text, detail = {};
+    bool permanent = false, spec_unreadable = false;
+  };
+  // The epoch failed here. Waits until it is delivered, cancelled, or the time is over (false).
+  bool Fail(const Failure& failure, absl::Duration limit);
   // Waits until losses and evaluations of steps up to `step` have been taken (or refused for good)
   // by the coordinator, however long it is away. Aborted once the epoch is cancelled.
   absl::Status AwaitDelivery(int64_t step);

@@ -95,7 +95,7 @@ TEST_F(ProgressReporterTest, AFailureDoesNotWaitBehindReportsThatAreRefused) {
   auto reporter = Make();
   reporter->AddStep(Step(1));
   link_.AwaitRefusals(1);
-  EXPECT_TRUE(reporter->Fail("no such shard", "", true, absl::Milliseconds(100)));
+  EXPECT_TRUE(reporter->Fail({"no such shard", "", true}, absl::Milliseconds(100)));
   EXPECT_EQ(link_.failure(), "no such shard");
   EXPECT_TRUE(link_.failure_is_permanent());
   EXPECT_TRUE(link_.steps().empty());
@@ -108,7 +108,7 @@ TEST_F(ProgressReporterTest, SendsWhatHasPiledUpInReportsOfBoundedSize) {
   link_.AwaitRefusals(1);
   for (int i = 1; i <= 5000; ++i) reporter->AddStep(Step(i));
   link_.Return();
-  EXPECT_TRUE(reporter->Fail(std::string(100000, 'y'), "", false, absl::Seconds(30)));
+  EXPECT_TRUE(reporter->Fail({std::string(100000, 'y')}, absl::Seconds(30)));
   EXPECT_EQ(link_.steps().size(), 5000u);
   EXPECT_LE(link_.largest_report(), 2000u);
   EXPECT_EQ(link_.log_lines()[0].size(), 2000u);
@@ -120,7 +120,7 @@ TEST_F(ProgressReporterTest, OtherRanksSendOnlyLogLinesAndFailures) {
   reporter->AddStep(Step(1));
   reporter->AddEvaluation({});
   reporter->AddLogLine({absl::UnixEpoch(), "hello"});
-  EXPECT_TRUE(reporter->Fail("no such shard", "", true, absl::Seconds(30)));
+  EXPECT_TRUE(reporter->Fail({"no such shard", "", true}, absl::Seconds(30)));
   EXPECT_TRUE(link_.steps().empty());
   EXPECT_TRUE(link_.evaluations().empty());
   EXPECT_EQ(link_.log_lines(), std::vector<std::string>{"hello"});

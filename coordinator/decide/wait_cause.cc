@@ -20,6 +20,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "workers_lost";
     case WaitCause::kWorkersDraining:
       return "workers_draining";
+    case WaitCause::kWorkerTooOld:
+      return "worker_too_old";
     case WaitCause::kTooLittleMemory:
       return "too_little_memory";
     case WaitCause::kWrongDevice:

@@ -19,6 +19,7 @@ enum class WaitCause {
   kWorkersBusy,      // they work for other runs
   kWorkersLost,      // they were lost, and are not back
   kWorkersDraining,  // they are about to go
+  kWorkerTooOld,     // they cannot read the configuration of the run, being of another version
   kTooLittleMemory,  // they have less than the run needs
   kWrongDevice,      // they are of another kind than the run asks for or its group is of
   kMixedDevices,     // CPUs and GPUs would do together, but form no group

@@ -30,6 +30,8 @@ std::string KindOf(const WorkerView& w) { return w.device.substr(0, w.device.fin
 
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
+  if (const auto it = needs.cannot_read.find(w.name); it != needs.cannot_read.end())
+    return it->second;
   if (!IsOfDevice(device, w)) {
     if (device == "cpu" && !needs.not_on_cuda.empty()) {
       return absl::StrCat(w.name, " is a ", KindOf(w),
@@ -84,8 +86,8 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
   if (workers.empty()) return WaitCause::kNoWorkers;
   for (const WaitCause cause :
        {WaitCause::kWorkersLeaving, WaitCause::kWorkersBusy, WaitCause::kWorkersLost,
-        WaitCause::kWorkersDraining, WaitCause::kTooLittleMemory, WaitCause::kWrongDevice,
-        WaitCause::kMixedDevices}) {
+        WaitCause::kWorkersDraining, WaitCause::kWorkerTooOld, WaitCause::kTooLittleMemory,
+        WaitCause::kWrongDevice, WaitCause::kMixedDevices}) {
     const auto it = tally.find(cause);
     if (it != tally.end()) missing -= it->second;
     if (missing <= 0) return cause;
@@ -100,8 +102,9 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
 std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
   if (needs.device != "auto") return needs.device;
   if (!needs.not_on_cuda.empty()) return "cpu";
-  const int64_t live = std::count_if(workers.begin(), workers.end(), [](const WorkerView& w) {
-    return IsGpu(w.device) && w.standing != Standing::kLost && w.standing != Standing::kDraining;
+  const int64_t live = std::count_if(workers.begin(), workers.end(), [&](const WorkerView& w) {
+    return IsGpu(w.device) && !needs.cannot_read.contains(w.name) &&
+           w.standing != Standing::kLost && w.standing != Standing::kDraining;
   });
   return live >= needs.min_workers ? "cuda" : "cpu";
 }
@@ -158,7 +161,9 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
       if (w.standing == Standing::kLost) {
         why = WhyNotIdle(w);
       } else {
-        ++tally[IsOfDevice(device, w) ? WaitCause::kTooLittleMemory : other_kind];
+        ++tally[needs.cannot_read.contains(w.name) ? WaitCause::kWorkerTooOld
+                : IsOfDevice(device, w)            ? WaitCause::kTooLittleMemory
+                                                   : other_kind];
       }
     } else {
       live += w.standing != Standing::kLost && w.standing != Standing::kDraining;

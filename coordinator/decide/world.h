@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,9 @@ struct WorldNeeds {
   // those that hold another run's state last.
   std::vector<std::string> holders = {};
   bool gpus_last = false;  // with "any": others wait who can use nothing else
-  bool settled = false;    // its group stopped to be formed anew: nobody else is waited for
+  // By name: workers that cannot read the run's configuration, each with a sentence that says why.
+  std::map<std::string, std::string> cannot_read = {};
+  bool settled = false;  // its group stopped to be formed anew: nobody else is waited for
 };
 // Each worker needs `memory_bytes`.
 WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes);

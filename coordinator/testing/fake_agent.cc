@@ -266,6 +266,16 @@ absl::Status FakeAgent::Fail(const std::string& failure, bool permanent) {
   return api_->Report(report);
 }
 
+absl::Status FakeAgent::CannotRead(const std::string& why) {
+  v1::ReportRequest report;
+  *report.mutable_worker() = Identity();
+  report.set_run_id(run_id_);
+  report.set_epoch(epoch_);
+  report.set_failure(why);
+  report.set_spec_unreadable(true);
+  return api_->Report(report);
+}
+
 void FakeAgent::Act() {
   for (const v1::Command& command : api_->TakeCommands()) Take(command);
   if (!idle() && rendezvous_) {

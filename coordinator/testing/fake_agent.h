@@ -74,6 +74,8 @@ class FakeAgent {
   void Forget() { held_.reset(); }
   void Kill() { api_->BreakSession(); }
   absl::Status Fail(const std::string& failure, bool permanent);
+  // It cannot read the configuration of the run it was given.
+  absl::Status CannotRead(const std::string& why);
 
   v1::WorkerIdentity Identity() const;
   const std::string& name() const { return name_; }

@@ -61,6 +61,11 @@ std::string FakeCoordinatorLink::failure_detail() const {
   MutexLock lock(&mu_);
   return seen_.failure_detail;
 }
+bool FakeCoordinatorLink::spec_unreadable() const {
+  MutexLock lock(&mu_);
+  return seen_.spec_unreadable;
+}
+
 bool FakeCoordinatorLink::failure_is_permanent() const {
   MutexLock lock(&mu_);
   return seen_.failure_is_permanent;
@@ -179,6 +184,7 @@ absl::Status FakeCoordinatorLink::Report(const EpochId&, const Progress& progres
     seen_.failure = progress.failure;
     seen_.failure_detail = progress.failure_detail;
     seen_.failure_is_permanent = progress.failure_is_permanent;
+    seen_.spec_unreadable = progress.spec_unreadable;
   }
   changed_.NotifyAll();
   return absl::OkStatus();

@@ -65,6 +65,7 @@ class FakeCoordinatorLink : public CoordinatorLink {
   std::string failure() const;
   std::string failure_detail() const;
   bool failure_is_permanent() const;
+  bool spec_unreadable() const;
   int calls_while_away() const;
   size_t largest_report() const;  // in steps
   struct Commit {
