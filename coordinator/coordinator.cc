@@ -397,7 +397,7 @@ CoordinatorStats Coordinator::Stats() {
   }
   for (const WorkerView& w : workers_.Views(clock_->Monotonic(), {})) {
     static constexpr const char* kNames[] = {"idle", "training", "leaving", "draining", "lost"};
-    ++out.workers_by_state[kNames[static_cast<int>(w.standing)]];
+    ++out.workers_by_state[w.left ? "left" : kNames[static_cast<int>(w.standing)]];
   }
   return out;
 }

@@ -303,6 +303,8 @@ class Coordinator {
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
+  // It was told to leave, and owes no epoch anything.
+  bool LeftAsTold(const WorkerEntry& worker) REQUIRES(mu_);
   // Copies of workers as they were. These two need no turn; the second takes it.
   void RecordLosses(const std::vector<WorkerEntry>& workers) REQUIRES(mu_);
   void EndEpochOfLost(const WorkerEntry& worker) REQUIRES(mu_);
@@ -414,6 +416,8 @@ class Coordinator {
   CondVar wake_;                                          // the background thread
   std::map<std::string, RunEntry> runs_ GUARDED_BY(mu_);  // by id; never erased
   WorkerRegistry workers_ GUARDED_BY(mu_);
+  // In whose place another process of its name is since the last tick.
+  std::vector<WorkerEntry> replaced_ GUARDED_BY(mu_);
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;
   CoordinatorStats stats_ GUARDED_BY(mu_);
   absl::Duration last_tick_ GUARDED_BY(mu_);

@@ -43,7 +43,8 @@ bool MayBeTrained(const RunEntry& run) {
 
 // Of a worker that is lost.
 std::string CauseOf(const WorkerEntry& worker) {
-  return absl::StrCat("worker ", worker.name, worker.lost ? " lost: " : " ", worker.lost_why);
+  return absl::StrCat("worker ", worker.name, worker.lost && !worker.left ? " lost: " : " ",
+                      worker.lost_why);
 }
 
 const WorldNeeds& NeedsOfRun(RunEntry* run) {
@@ -58,8 +59,26 @@ const WorldNeeds& NeedsOfRun(RunEntry* run) {
 
 void Coordinator::CheckWorkers() {
   const absl::Duration now = clock_->Monotonic();
-  std::vector<WorkerEntry> lost;
+  constexpr char kLeft[] = "left, as it was told to";
+  std::vector<WorkerEntry> lost, replaced = std::exchange(replaced_, {});
+  for (WorkerEntry& worker : replaced) {
+    if (std::exchange(worker.lost, false)) continue;  // that is known
+    worker.left = LeftAsTold(worker);
+    const WorkerEntry* next = workers_.Find(worker.name);
+    worker.lost_why =
+        worker.left ? kLeft
+                    : absl::StrCat("was replaced by a new process (",
+                                   next == nullptr ? "" : WorkerRegistry::ProcessOf(*next), ")");
+    if (!worker.left) ++stats_.losses_by_reason["replaced"];
+    lost.push_back(worker);
+  }
   for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {
+    worker->left = worker->session == 0 && LeftAsTold(*worker);
+    if (worker->left) {
+      worker->lost_why = kLeft;
+      lost.push_back(*worker);
+      continue;
+    }
     LogWarning("worker_lost", {{"worker", worker->name}, {"why", worker->lost_why}});
     ++stats_.losses_by_reason[worker->lost_kind];
     lost.push_back(*worker);
@@ -71,7 +90,7 @@ void Coordinator::CheckWorkers() {
     }
   }
   RecordLosses(lost);
-  lost.clear();  // with those whose epoch could not be ended before
+  lost = std::move(replaced);  // with those whose epoch could not be ended before
   for (const auto& [name, worker] : workers_.all()) {
     if (worker.lost && !worker.run_id.empty()) lost.push_back(worker);
   }
@@ -79,11 +98,23 @@ void Coordinator::CheckWorkers() {
   workers_.Forget(now, options_.forget_lost_workers);
 }
 
+bool Coordinator::LeftAsTold(const WorkerEntry& worker) {
+  if (!worker.last.draining()) return false;
+  const auto it = runs_.find(worker.run_id);
+  if (it == runs_.end() || !it->second.epoch.has_value() ||
+      it->second.epoch->record.epoch != worker.epoch)
+    return true;
+  const EpochEntry& epoch = *it->second.epoch;
+  const int rank = epoch.RankOf(worker.name);
+  return epoch.done.contains(rank) && !epoch.Owes(rank, it->second.committed_step());
+}
+
 void Coordinator::RecordLosses(const std::vector<WorkerEntry>& workers) {
   if (workers.empty()) return;
   WriteBatch batch;
   for (const WorkerEntry& worker : workers)
-    batch.events.push_back(NewEvent(worker.run_id, kEventWorkerLost, CauseOf(worker)));
+    batch.events.push_back(NewEvent(
+        worker.run_id, worker.left ? kEventWorkerLeft : kEventWorkerLost, CauseOf(worker)));
   Write(&batch).IgnoreError();  // events only; the loss itself is a fact without them
   for (const WorkerEntry& worker : workers) {
     if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);

@@ -231,13 +231,129 @@ TEST_F(EpochsTest, ANewProcessOfTheSameNameSupersedesTheOld) {
   const std::string id = Submit(RunYaml("run", 1000, 1));
   FakeAgent* old = AddWorker("w", 1);
   RoundsUntil([&] { return Get(id).committed_step() == 20; });
-  FakeAgent* fresh = AddWorker("w", 2);
+  Kill(old);
+  FakeAgent* fresh = AddWorker("w", 2);  // at once: nobody has called the old one lost yet
+  coordinator_->Tick();
   EXPECT_EQ(Get(id).epochs_lost(), 1);
-  old->Act();
-  EXPECT_TRUE(old->superseded());
-  std::erase(live_, old);
+  EXPECT_THAT(Get(id).last_failure().cause(),
+              HasSubstr("worker w was replaced by a new process (pid 100 on host)"));
   RoundsUntil([&] { return !fresh->assignments().empty(); });
   EXPECT_EQ(fresh->assignments()[0], std::make_pair(uint64_t{2}, int64_t{20}));
+  const absl::Status s = old->Connect();  // it lived on, behind a broken connection
+  ASSERT_THAT(s, StatusIs(Code::kFailedPrecondition,
+                          HasSubstr("worker w is another process now (pid 100 on host")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::STALE_INCARNATION);
+}
+
+// Two hosts of one name, say: the one that works is not disturbed.
+TEST_F(EpochsTest, ANameThatIsInUseIsRefused) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* first = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  apis_.push_back(std::make_unique<DirectApi>(&coordinator_));
+  FakeAgent second(apis_.back().get(), &env_, "w", 2);
+  absl::Status s = second.Connect();
+  ASSERT_THAT(s, StatusIs(Code::kFailedPrecondition,
+                          HasSubstr("a worker named w (pid 100 on host) is connected; give this "
+                                    "one another --name")));
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::NAME_IN_USE);
+  Rounds(100);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  EXPECT_FALSE(second.Connect().ok());
+  first->draining = true;  // its name will be free
+  first->Act();
+  EXPECT_THAT(second.Connect(), StatusIs(Code::kUnavailable, HasSubstr("told to leave")));
+  first->draining = false;
+  first->Act();
+  // A host that vanished: its connection stays open until it was silent for too long.
+  Silence(first);
+  for (int i = 0; i < 49; ++i) {
+    Rounds(1);
+    EXPECT_FALSE(second.Connect().ok()) << i;
+  }
+  Rounds(3);
+  EXPECT_OK(second.Connect());
+}
+
+// What a dead process said may be on its way for long; a living one stays who it is.
+TEST_F(EpochsTest, ALateRegistrationReplacesNobody) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* dead = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  Kill(dead);
+  FakeAgent* lives = AddWorker("w", 2);
+  RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() >= 3; });
+  const auto late = [&](uint64_t incarnation) {
+    v1::RegisterRequest request;
+    request.mutable_worker()->set_name("w");
+    request.mutable_worker()->set_incarnation(incarnation);
+    request.set_device("cpu test x1");
+    return coordinator_->Register(request).status();
+  };
+  EXPECT_EQ(DetailOf(late(1))->reason(), v1::ErrorDetail::STALE_INCARNATION);
+  EXPECT_EQ(DetailOf(late(77))->reason(), v1::ErrorDetail::NAME_IN_USE);
+  lives->Kill();  // its stream breaks, for a moment
+  EXPECT_EQ(DetailOf(late(1))->reason(), v1::ErrorDetail::STALE_INCARNATION);
+  EXPECT_OK(late(77));  // one that died before it was heard of: its session never comes
+  ASSERT_OK(lives->Connect());
+  Rounds(100);
+  EXPECT_EQ(Get(id).epoch(), 2u);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+}
+
+// Its connection breaks and comes back, while another process has asked for the name in between.
+TEST_F(EpochsTest, WhoOpensItsSessionFirstKeepsTheName) {
+  FakeAgent* first = AddWorker("w", 1);
+  apis_.push_back(std::make_unique<DirectApi>(&coordinator_));
+  FakeAgent second(apis_.back().get(), &env_, "w", 2);
+  first->Kill();
+  v1::RegisterRequest request;
+  *request.mutable_worker() = second.Identity();
+  ASSERT_OK(coordinator_->Register(request));
+  ASSERT_OK(first->Connect());
+  v1::Heartbeat hello;
+  *hello.mutable_worker() = second.Identity();
+  const absl::Status s =
+      coordinator_->OpenSession(hello, std::make_shared<RecordingSink>()).status();
+  ASSERT_TRUE(DetailOf(s).has_value()) << s;
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::NAME_IN_USE);
+  first->Kill();
+  ASSERT_OK(second.Connect());
+  EXPECT_EQ(DetailOf(first->Connect())->reason(), v1::ErrorDetail::STALE_INCARNATION);
+}
+
+TEST_F(EpochsTest, AWorkerThatLeavesAsItWasToldIsNoLoss) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  FakeAgent* idle = AddWorker("x");
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  FakeAgent* leaves = w->idle() ? idle : w;
+  leaves->draining = true;
+  RoundsUntil([&] { return leaves->idle() && Get(id).epoch() == 2u; });
+  Kill(leaves);
+  Rounds(20);
+  std::vector<std::string> kinds, words;
+  v1::ListEventsRequest all;
+  ASSERT_OK_AND_ASSIGN(const v1::ListEventsResponse events, coordinator_->ListEvents(all));
+  for (const v1::Event& e : events.events()) {
+    kinds.push_back(e.kind());
+    words.push_back(e.message());
+  }
+  EXPECT_THAT(kinds, testing::Contains(kEventWorkerLeft));
+  EXPECT_THAT(kinds, testing::Not(testing::Contains(kEventWorkerLost)));
+  EXPECT_THAT(words, testing::Contains("worker w left, as it was told to"));
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  EXPECT_TRUE(coordinator_->Stats().losses_by_reason.empty());
+  EXPECT_EQ(coordinator_->Stats().workers_by_state["left"], 1);
+  // One that dies in its epoch, leaving or not, is lost.
+  FakeAgent* other = leaves == w ? idle : w;
+  other->draining = true;
+  other->Act();
+  Kill(other);
+  Rounds(20);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_EQ(coordinator_->Stats().losses_by_reason.at("stream"), 1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("w left "));
 }
 
 TEST_F(EpochsTest, ARestartedCoordinatorGoesOnWithTheSameEpoch) {
@@ -542,7 +658,7 @@ TEST_F(EpochsTest, AnEndThatTheStoreRefusedComesOnceItTakesIt) {
   ASSERT_OK_AND_ASSIGN(const v1::NextPlanResponse told,
                        coordinator_->NextPlan(PlanFrom(*w, id, 40)));
   ASSERT_TRUE(told.has_done());
-  Silence(w);
+  Kill(w);
   store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true);
   AddWorker("w", 2);  // nobody is left who could say that it is idle
   Rounds(5);

@@ -90,8 +90,7 @@ class ThreadsTest : public testing::Test {
     auto now = std::make_shared<Life>();
     Keep([this, name, life, now] {
       if (now->agent == nullptr || (life > 0 && ++now->rounds % life == 0)) {
-        if (now->agent != nullptr && now->incarnation % 2 == 0)
-          now->agent->Kill();  // else replaced
+        if (now->agent != nullptr) now->agent->Kill();
         now->api = std::make_unique<DirectApi>(&coordinator_);
         now->agent = std::make_unique<FakeAgent>(now->api.get(), &env_, name, ++now->incarnation);
         EXPECT_OK(now->agent->Connect());

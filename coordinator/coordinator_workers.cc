@@ -58,23 +58,7 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
                      absl::FormatDuration(options_.forget_lost_workers), ", and ",
                      request.worker().name(), " is none of them; give workers names that last"));
   }
-  WorkerEntry old = workers_.Register(request, clock_->Monotonic(), NowMs());
-  if (!old.name.empty()) {
-    const bool was_lost = std::exchange(old.lost, false);
-    old.lost_why = absl::StrCat("was replaced by a new process (pid ", request.pid(), " on ",
-                                request.host(), ")");
-    if (old.sink != nullptr) {
-      v1::Command command;
-      command.mutable_superseded()->set_reason(
-          absl::StrCat("worker ", old.name, " ", old.lost_why));
-      old.sink->Push(command);
-      old.sink->Close(
-          StaleIncarnationError(old.name, old.incarnation, request.worker().incarnation()));
-    }
-    ++stats_.losses_by_reason["replaced"];
-    if (!was_lost) RecordLosses({old});
-    EndEpochOfLost(old);
-  }
+  RETURN_IF_ERROR(workers_.Register(request, clock_->Monotonic(), NowMs()));
   LogInfo("worker_registered", {{"worker", request.worker().name()},
                                 {"incarnation", request.worker().incarnation()},
                                 {"host", request.host()},
@@ -91,8 +75,10 @@ absl::StatusOr<uint64_t> Coordinator::OpenSession(const v1::Heartbeat& first,
                                                   std::shared_ptr<CommandSink> sink) {
   MutexLock lock(&mu_);
   if (stopping_) return absl::UnavailableError("the coordinator is stopping; reconnect");
-  RETURN_IF_ERROR(workers_.Check(first.worker()));
-  WorkerEntry* worker = workers_.Find(first.worker().name());
+  WorkerEntry old;
+  ASSIGN_OR_RETURN(WorkerEntry * worker, workers_.Enter(first.worker(), clock_->Monotonic(), &old));
+  // No session waits for a write: what follows from that is for the next tick, which is at once.
+  if (!old.name.empty()) replaced_.push_back(std::move(old));
   if (worker->sink != nullptr)
     worker->sink->Close(absl::AbortedError("the worker opened another session"));
   const uint64_t session = workers_.Attach(worker, std::move(sink), clock_->Monotonic(), NowMs());
@@ -248,7 +234,8 @@ v1::ListWorkersResponse Coordinator::ListWorkers() {
     v1::WorkerInfo* info = out.add_workers();
     info->set_name(name);
     info->set_incarnation(w.incarnation);
-    info->set_state(w.lost              ? "lost"
+    info->set_state(w.left              ? "left"
+                    : w.lost            ? "lost"
                     : w.last.draining() ? "draining"
                     : w.run_id.empty()  ? "idle"
                                         : "training");

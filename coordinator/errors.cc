@@ -55,16 +55,28 @@ absl::Status UnknownWorkerError(absl::string_view worker) {
                     absl::StrCat("worker \"", worker, "\" is not registered"));
 }
 
-absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current) {
+absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current,
+                                   absl::string_view by) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::STALE_INCARNATION);
   detail.set_field("worker.incarnation");
   detail.set_actual(absl::StrCat(actual));
   detail.set_expected(absl::StrCat(current));
-  detail.set_hint("another process has this name: end this one or give it another name");
+  detail.set_hint("end this one or give it another name");
   return TypedError(absl::StatusCode::kFailedPrecondition, detail,
-                    absl::StrCat("worker ", worker, " has incarnation ", current,
-                                 ", the request came from ", actual));
+                    absl::StrCat("worker ", worker, " is another process now (", by,
+                                 ", incarnation ", current, "), the request came from ", actual));
+}
+
+absl::Status NameInUseError(absl::string_view worker, absl::string_view by, bool leaves) {
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::NAME_IN_USE);
+  detail.set_field("worker.name");
+  detail.set_actual(std::string(worker));
+  detail.set_hint(leaves ? "it was told to leave: its name is free when it has"
+                         : "give this one another --name");
+  return TypedError(leaves ? absl::StatusCode::kUnavailable : absl::StatusCode::kFailedPrecondition,
+                    detail, absl::StrCat("a worker named ", worker, " (", by, ") is connected"));
 }
 
 absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,

@@ -19,7 +19,11 @@ std::optional<v1::ErrorDetail> DetailOf(const absl::Status& status);
 
 absl::Status UnknownRunError(absl::string_view run);
 absl::Status UnknownWorkerError(absl::string_view worker);
-absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current);
+// `by`: who has the name now, "pid 12 on host-a".
+absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current,
+                                   absl::string_view by);
+// A process of that name is connected. Unavailable when that one `leaves`: its name is free soon.
+absl::Status NameInUseError(absl::string_view worker, absl::string_view by, bool leaves);
 absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,
                              absl::string_view why);
 // `action` e.g. "pause"; `state` e.g. "completed"; `hint`: what can be done instead.

@@ -265,7 +265,7 @@ TEST_F(ServicesTest, SessionsNeedNoThreads) {
   for (auto& stream : streams) stream->Finish();
 }
 
-TEST_F(ServicesTest, TheStreamOfAProcessThatIsReplacedEndsWithTheReason) {
+TEST_F(ServicesTest, AProcessWhosePlaceIsTakenHearsSoAndOneWhoseNameIsInUseToo) {
   auto stub =
       v1::WorkerService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   const auto attach = [&](uint64_t incarnation) {
@@ -274,23 +274,40 @@ TEST_F(ServicesTest, TheStreamOfAProcessThatIsReplacedEndsWithTheReason) {
     v1::RegisterResponse response;
     request.mutable_worker()->set_name("w");
     request.mutable_worker()->set_incarnation(incarnation);
-    EXPECT_TRUE(stub->Register(&context, request, &response).ok());
-    return request.worker();
+    return FromRpcStatus(stub->Register(&context, request, &response));
   };
-  v1::Heartbeat heartbeat;
-  *heartbeat.mutable_worker() = attach(1);
-  grpc::ClientContext context;
-  auto stream = stub->Session(&context);
-  ASSERT_TRUE(stream->Write(heartbeat));
+  struct Open {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::Heartbeat, v1::Command>> stream;
+  };
+  const auto open = [&](uint64_t incarnation) {
+    auto out = std::make_unique<Open>();
+    out->stream = stub->Session(&out->context);
+    v1::Heartbeat heartbeat;
+    heartbeat.mutable_worker()->set_name("w");
+    heartbeat.mutable_worker()->set_incarnation(incarnation);
+    EXPECT_TRUE(out->stream->Write(heartbeat));
+    return out;
+  };
+  const auto reason = [](const absl::Status& s) {
+    const std::optional<v1::ErrorDetail> detail = DetailOf(s);
+    return detail.has_value() ? detail->reason() : v1::ErrorDetail::REASON_UNSPECIFIED;
+  };
+  ASSERT_OK(attach(1));
+  auto first = open(1);
   ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == 1; });
-  attach(2);
+  EXPECT_EQ(reason(attach(2)), v1::ErrorDetail::NAME_IN_USE);
+  first->context.TryCancel();
+  first->stream->Finish();
+  ActUntil([&] { return attach(2).ok(); });
+  auto second = open(2);
+  ActUntil([&] { return coordinator_->Stats().workers_by_state["idle"] == 1; });
+  auto again = open(1);
   v1::Command command;
-  ASSERT_TRUE(stream->Read(&command));  // what was pushed is written before the end
-  EXPECT_TRUE(command.has_superseded());
-  EXPECT_FALSE(stream->Read(&command));
-  const absl::Status end = FromRpcStatus(stream->Finish());
-  ASSERT_TRUE(DetailOf(end).has_value()) << end;
-  EXPECT_EQ(DetailOf(end)->reason(), v1::ErrorDetail::STALE_INCARNATION);
+  EXPECT_FALSE(again->stream->Read(&command));
+  EXPECT_EQ(reason(FromRpcStatus(again->stream->Finish())), v1::ErrorDetail::STALE_INCARNATION);
+  second->context.TryCancel();
+  second->stream->Finish();
 }
 
 TEST_F(ServicesTest, WatchEndsWithTheRunAndSawEveryStep) {

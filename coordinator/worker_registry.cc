@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "coordinator/errors.h"
 
 namespace tritter {
@@ -16,27 +19,65 @@ Standing WorkerRegistry::StandingOf(const WorkerEntry& w) {
   return w.last.run_id().empty() ? Standing::kIdle : Standing::kLeaving;
 }
 
-WorkerEntry WorkerRegistry::Register(const v1::RegisterRequest& request, absl::Duration now,
-                                     int64_t now_ms) {
+std::string WorkerRegistry::ProcessOf(const WorkerEntry& worker) {
+  // Of a member of an epoch that was found in the store no more than its name is known.
+  if (worker.info.host().empty()) return "a process that is awaited";
+  return absl::StrCat("pid ", worker.info.pid(), " on ", worker.info.host());
+}
+
+namespace {
+
+absl::Status CheckMayFollow(const WorkerEntry& worker, uint64_t incarnation) {
+  const std::string process = WorkerRegistry::ProcessOf(worker);
+  if (absl::c_linear_search(worker.replaced, incarnation))
+    return StaleIncarnationError(worker.name, incarnation, worker.incarnation, process);
+  // One whose host is gone has a session until it has been silent for too long; the other asks
+  // again until then.
+  if (worker.session != 0) return NameInUseError(worker.name, process, worker.last.draining());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WorkerRegistry::Register(const v1::RegisterRequest& request, absl::Duration now,
+                                      int64_t now_ms) {
   const std::string& name = request.worker().name();
-  WorkerEntry replaced;
-  WorkerEntry& worker = workers_[name];
-  const bool same = worker.name == name && worker.incarnation == request.worker().incarnation();
-  if (!same) {
-    by_session_.erase(worker.session);
-    replaced = std::exchange(worker, WorkerEntry());
+  const auto [it, is_new] = workers_.try_emplace(name);
+  WorkerEntry& worker = it->second;
+  if (is_new) {
     worker.name = name;
     worker.incarnation = request.worker().incarnation();
     worker.started = worker.standing_since = now;
+    worker.detached_at = now;  // it has the grace of a broken stream to open one
+  } else if (worker.incarnation != request.worker().incarnation()) {
+    RETURN_IF_ERROR(CheckMayFollow(worker, request.worker().incarnation()));
+    worker.successor = request;
+    return absl::OkStatus();
   }
   worker.info = request;
   worker.last_seen_ms = now_ms;
-  if (worker.session == 0 && !worker.awaited) {  // it has the grace of a broken stream to open one
-    worker.detached_at = now;
-    if (worker.lost) worker.standing_since = now;
-    worker.lost = false;
-  }
-  return replaced;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WorkerEntry*> WorkerRegistry::Enter(const v1::WorkerIdentity& id, absl::Duration now,
+                                                   WorkerEntry* old) {
+  constexpr size_t kRemembered = 16;
+  WorkerEntry* worker = Find(id.name());
+  if (worker == nullptr) return UnknownWorkerError(id.name());
+  if (worker->incarnation == id.incarnation()) return worker;
+  RETURN_IF_ERROR(CheckMayFollow(*worker, id.incarnation()));
+  if (!worker->successor.has_value() ||
+      worker->successor->worker().incarnation() != id.incarnation())
+    return UnknownWorkerError(id.name());
+  *old = std::exchange(*worker, WorkerEntry());
+  worker->name = id.name();
+  worker->incarnation = id.incarnation();
+  worker->info = *old->successor;
+  worker->started = worker->standing_since = now;
+  worker->replaced = std::move(old->replaced);
+  worker->replaced.push_back(old->incarnation);
+  if (worker->replaced.size() > kRemembered) worker->replaced.erase(worker->replaced.begin());
+  return worker;
 }
 
 void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch,
@@ -70,7 +111,8 @@ absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
   const WorkerEntry* worker = Find(id.name());
   if (worker == nullptr) return UnknownWorkerError(id.name());
   if (worker->incarnation != id.incarnation()) {
-    return StaleIncarnationError(id.name(), id.incarnation(), worker->incarnation);
+    return StaleIncarnationError(id.name(), id.incarnation(), worker->incarnation,
+                                 ProcessOf(*worker));
   }
   return absl::OkStatus();
 }
@@ -83,7 +125,7 @@ uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink
   worker->sink = std::move(sink);
   worker->awaited = worker->missed = false;
   if (worker->lost) worker->standing_since = now;
-  worker->lost = false;
+  worker->lost = worker->left = false;
   worker->last_heartbeat = now;
   worker->last_seen_ms = now_ms;
   return worker->session;
@@ -104,7 +146,7 @@ void WorkerRegistry::Beat(WorkerEntry* worker, const v1::Heartbeat& heartbeat, a
   worker->last = heartbeat;
   worker->last_heartbeat = now;
   worker->last_seen_ms = now_ms;
-  if (worker->lost) worker->lost = false;  // a silent host that speaks again; its epoch is gone
+  worker->lost = worker->left = false;  // a silent host that speaks again; its epoch is gone
   if (!worker->run_id.empty() && heartbeat.run_id() == worker->run_id &&
       heartbeat.epoch() == worker->epoch) {
     worker->joined = true;
@@ -182,6 +224,7 @@ std::vector<WorkerView> WorkerRegistry::Views(
     const auto it = run_names.find(run);
     view.run_name = run.empty() ? "" : it == run_names.end() ? "an earlier epoch" : it->second;
     view.why = worker.lost_why;
+    view.left = worker.left;
     view.since = now - worker.standing_since;
     view.holds = worker.last.has_held();
     out.push_back(std::move(view));

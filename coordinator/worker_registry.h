@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/decide/loss.h"
 #include "coordinator/decide/world.h"
@@ -38,12 +39,17 @@ struct WorkerEntry {
   bool missed = false;   // Liveness::missed
   bool lost = false;
   std::string lost_kind, lost_why;  // Loss
+  bool left = false;                // lost, but as it was told
   absl::Duration started, detached_at, last_heartbeat, standing_since;
   int64_t last_seen_ms = 0;
   v1::Heartbeat last;  // newest heartbeat of this incarnation
   std::string run_id;  // live epoch it is a member of, or empty
   uint64_t epoch = 0;
   bool joined = false;  // has reported that epoch in a heartbeat
+  // Another process of this name that has registered, and takes its place when it opens a session:
+  // what a dead one said may arrive late, its session never does.
+  std::optional<v1::RegisterRequest> successor;
+  std::vector<uint64_t> replaced;  // incarnations before this one; the newest few
   // By run id: why this process cannot read its configuration; a sentence with its version.
   std::map<std::string, std::string> cannot_read;
   // Since when it should: the assignment was pushed to it, and again after a restart of ours.
@@ -53,9 +59,15 @@ struct WorkerEntry {
 // Not thread-safe: guarded by the coordinator's mutex.
 class WorkerRegistry {
  public:
-  // Registers an incarnation. The entry it replaces (another incarnation of that name), or an empty
-  // one.
-  WorkerEntry Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
+  // Registers an incarnation. Of another one than the one that is known it remembers who it is, see
+  // Enter. FailedPrecondition STALE_INCARNATION: this one was replaced; NAME_IN_USE (Unavailable
+  // while that one leaves): the one that is known has a session open.
+  absl::Status Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
+  // Who opens a session: the entry of this incarnation, which takes the place of another one of its
+  // name if it registered as its successor; that one is moved to `old`. NotFound UNKNOWN_WORKER,
+  // and as Register.
+  absl::StatusOr<WorkerEntry*> Enter(const v1::WorkerIdentity& id, absl::Duration now,
+                                     WorkerEntry* old);
   // A member of a live epoch that was stored before the coordinator started.
   void Await(const MemberRecord& member, const std::string& run_id, uint64_t epoch,
              absl::Duration now);
@@ -86,6 +98,7 @@ class WorkerRegistry {
   std::vector<WorkerView> Views(absl::Duration now,
                                 const std::map<std::string, std::string>& run_names) const;
   static Standing StandingOf(const WorkerEntry& worker);
+  static std::string ProcessOf(const WorkerEntry& worker);  // "pid 12 on host-a"
   std::map<std::string, WorkerEntry>& all() { return workers_; }
   const std::map<std::string, WorkerEntry>& all() const { return workers_; }
 

@@ -11,9 +11,10 @@ namespace {
 
 // Told to the user while the bar runs; the rest is in `tritterctl events`.
 bool WorthTelling(const v1::Event& event) {
-  return event.kind() == kEventWorkerLost || event.kind() == kEventEpochLost ||
-         event.kind() == kEventRunResumed || event.kind() == kEventRunFailed ||
-         event.kind() == kEventRunWaiting || event.kind() == kEventCheckpointDamaged;
+  return event.kind() == kEventWorkerLost || event.kind() == kEventWorkerLeft ||
+         event.kind() == kEventEpochLost || event.kind() == kEventRunResumed ||
+         event.kind() == kEventRunFailed || event.kind() == kEventRunWaiting ||
+         event.kind() == kEventCheckpointDamaged;
 }
 
 }  // namespace

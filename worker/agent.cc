@@ -143,13 +143,16 @@ void WorkerAgent::OnYield(const EpochId& id, const std::string& reason) {
 }
 
 void WorkerAgent::OnSuperseded(const std::string& reason) {
-  LogWarning("superseded", {{"reason", reason}});
   {
     MutexLock lock(&mu_);
     draining_ = true;
   }
   EndActive(absl::StrCat("superseded: ", reason));
-  if (options_.on_superseded) options_.on_superseded(reason);
+  if (options_.on_end) options_.on_end(reason, /*name_in_use=*/false);
+}
+
+void WorkerAgent::OnNameInUse(const std::string& reason) {
+  if (options_.on_end) options_.on_end(reason, /*name_in_use=*/true);
 }
 
 HeldTrainer WorkerAgent::ExpiredLocked() {

@@ -35,7 +35,8 @@ class WorkerAgent : public CommandHandler {
     // Ends the process at once, without clean-up: something hangs. Does not return (in tests it
     // may).
     std::function<void(int exit_code, const std::string& reason)> exit_process;
-    std::function<void(const std::string& reason)> on_superseded;
+    // Another process has this one's name: it has to end. `name_in_use`: it never had the name.
+    std::function<void(const std::string& reason, bool name_in_use)> on_end;
     // The heartbeat has news that should not wait for its turn: an epoch was left.
     std::function<void()> on_news;
   };
@@ -47,6 +48,7 @@ class WorkerAgent : public CommandHandler {
   void OnEndEpoch(const EpochId& id, const std::string& reason) override;
   void OnYield(const EpochId& id, const std::string& reason) override;
   void OnSuperseded(const std::string& reason) override;
+  void OnNameInUse(const std::string& reason) override;
   HeartbeatState Heartbeat() override;
 
   // Planned leave: heartbeats say so from now on, no assignment is taken, and the epoch at work is

@@ -65,7 +65,7 @@ class WorkerAgentTest : public testing::Test {
       exit_code_ = code;
       gate_.Open();
     };
-    options.on_superseded = [this](const std::string&) { superseded_ = true; };
+    options.on_end = [this](const std::string&, bool name_in_use) { superseded_ = !name_in_use; };
     agent_ = std::make_unique<WorkerAgent>(std::move(options));
   }
   static Assignment Order(uint64_t epoch) {

@@ -36,8 +36,10 @@ class CommandHandler {
   virtual void OnEndEpoch(const EpochId& id, const std::string& reason) = 0;
   // The group should stop at the next step that all ranks end together.
   virtual void OnYield(const EpochId& id, const std::string& reason) = 0;
-  // Another process has this worker's name: end.
+  // Another process is this worker by now: end.
   virtual void OnSuperseded(const std::string& reason) = 0;
+  // Another process that is connected has had this worker's name all the time: end.
+  virtual void OnNameInUse(const std::string& reason) = 0;
   virtual HeartbeatState Heartbeat() = 0;
 };
 

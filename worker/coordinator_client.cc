@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -83,8 +84,16 @@ void CoordinatorClient::Stop() {
   stop_.Cancel(absl::CancelledError("the worker ends"));
   {
     MutexLock lock(&mu_);
-    if (session_ != nullptr) session_->TryCancel();
+    ending_ = true;
     heartbeat_due_.NotifyAll();
+    // Whether we leave as we were told, and with what, is in our last heartbeat.
+    const absl::Duration until = Clock::Real()->Monotonic() + options_.farewell;
+    while (in_session_) {
+      const absl::Duration left = until - Clock::Real()->Monotonic();
+      if (left <= absl::ZeroDuration()) break;
+      heartbeat_due_.WaitFor(&mu_, left);
+    }
+    if (session_ != nullptr) session_->TryCancel();
   }
   if (thread_.joinable()) thread_.join();
 }
@@ -133,6 +142,7 @@ bool CoordinatorClient::NextCoordinator() {
 void CoordinatorClient::SessionLoop() {
   absl::Duration pause = options_.reconnect.initial;
   std::string last_problem;
+  std::optional<absl::Duration> refused_since;  // our name is in use
   while (!stop_.cancelled()) {
     bool registered = false, good = false;
     {
@@ -152,16 +162,33 @@ void CoordinatorClient::SessionLoop() {
       }
     }
     if (stop_.cancelled()) return;
-    bool superseded = false;
+    bool superseded = false, name_in_use = false;
     {
       MutexLock lock(&mu_);
       superseded = superseded_;
+      name_in_use = std::exchange(name_in_use_, false);
       problems_[at_] = std::string(status.message());
     }
     if (superseded) {
       handler_->OnSuperseded(std::string(status.message()));
       return;
     }
+    if (name_in_use) {
+      constexpr absl::Duration kAskAgain = absl::Milliseconds(500);
+      const absl::Duration now = Clock::Real()->Monotonic();
+      if (!refused_since.has_value()) {
+        refused_since = now;
+        LogWarning("name_in_use", {{"status", std::string(status.message())}});
+      }
+      if (now - *refused_since >= options_.name_patience) {
+        handler_->OnNameInUse(std::string(status.message()));
+        return;
+      }
+      stop_.Sleep(std::min(pause, kAskAgain));
+      pause = std::min(pause * 2, options_.reconnect.max);
+      continue;
+    }
+    refused_since.reset();
     bool unknown = false;  // to a coordinator that answers: it is told who we are
     {
       MutexLock lock(&mu_);
@@ -232,13 +259,15 @@ absl::Status CoordinatorClient::RunSession() {
 }
 
 void CoordinatorClient::HeartbeatLoop(Stream* stream) {
-  while (stream->Write(MakeHeartbeat())) {
+  bool last = false;
+  while (stream->Write(MakeHeartbeat()) && !last) {
     MutexLock lock(&mu_);
-    if (in_session_ && !nudged_ && !stop_.cancelled())
-      heartbeat_due_.WaitFor(&mu_, heartbeat_interval_);
+    if (in_session_ && !nudged_ && !ending_) heartbeat_due_.WaitFor(&mu_, heartbeat_interval_);
     nudged_ = false;
-    if (!in_session_ || stop_.cancelled()) return;
+    if (!in_session_) return;
+    last = ending_;
   }
+  if (last) stream->WritesDone();
 }
 
 v1::Heartbeat CoordinatorClient::MakeHeartbeat() {
@@ -279,10 +308,6 @@ void CoordinatorClient::Dispatch(const v1::Command& command) {
     case v1::Command::kYield:
       handler_->OnYield({command.yield().run_id(), command.yield().epoch()},
                         command.yield().reason());
-      break;
-    case v1::Command::kSuperseded:
-      stop_.Cancel(absl::CancelledError("superseded"));
-      handler_->OnSuperseded(command.superseded().reason());
       break;
     case v1::Command::COMMAND_NOT_SET:
       LogWarning("unknown_command", {{"hint", "the coordinator may be of a newer version"}});
@@ -325,6 +350,13 @@ absl::Status CoordinatorClient::FromCall(const grpc::Status& status) {
         superseded_ = true;
       }
       if (session_ != nullptr) session_->TryCancel();
+      return absl::UnavailableError(status.error_message());
+    }
+    case v1::ErrorDetail::NAME_IN_USE: {
+      if (status.error_code() == grpc::StatusCode::UNAVAILABLE) break;  // it leaves
+      MutexLock lock(&mu_);
+      name_in_use_ = true;
+      registered_ = false;
       return absl::UnavailableError(status.error_message());
     }
     case v1::ErrorDetail::STALE_EPOCH:

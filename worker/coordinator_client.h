@@ -48,13 +48,18 @@ class CoordinatorClient : public CoordinatorLink {
     WorkerDescription worker;
     absl::Duration call_deadline = absl::Seconds(3);
     Backoff reconnect = {absl::Milliseconds(100), absl::Seconds(2)};
+    // How long another process may be connected under our name before we give up: one that has died
+    // is noticed by the coordinator after 5 s at the latest.
+    absl::Duration name_patience = absl::Seconds(8);
+    // In which a last heartbeat may arrive when we end.
+    absl::Duration farewell = absl::Milliseconds(500);
   };
   explicit CoordinatorClient(Options options);
   ~CoordinatorClient() override;
 
   // Opens the session; commands go to `handler`, which outlives Stop.
   void Start(CommandHandler* handler);
-  // Closes the session and waits for the threads.
+  // Sends a last heartbeat, closes the session and waits for the threads.
   void Stop();
   // A heartbeat now (the state has changed in a way that should not wait).
   void Nudge();
@@ -103,6 +108,8 @@ class CoordinatorClient : public CoordinatorLink {
   bool registered_ GUARDED_BY(mu_) = false;
   bool in_session_ GUARDED_BY(mu_) = false;
   bool superseded_ GUARDED_BY(mu_) = false;
+  bool name_in_use_ GUARDED_BY(mu_) = false;
+  bool ending_ GUARDED_BY(mu_) = false;  // by Stop
   bool nudged_ GUARDED_BY(mu_) = false;
   grpc::ClientContext* session_ GUARDED_BY(mu_) = nullptr;  // for TryCancel
   absl::Duration heartbeat_interval_ GUARDED_BY(mu_) = absl::Seconds(1);

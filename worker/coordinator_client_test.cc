@@ -38,6 +38,11 @@ class FakeService final : public v1::WorkerService::Service {
                         v1::RegisterResponse* response) override {
     MutexLock lock(&mu_);
     registrations_.push_back(*request);
+    if (names_refused_ > 0) {
+      --names_refused_;
+      return Typed(grpc::StatusCode::FAILED_PRECONDITION, v1::ErrorDetail::NAME_IN_USE,
+                   "pid 12 has the name");
+    }
     known_ = true;
     response->set_heartbeat_interval_ms(2);
     response->set_coordinator_id("store-1");
@@ -110,7 +115,7 @@ class FakeService final : public v1::WorkerService::Service {
   Mutex mu_;
   CondVar changed_;
   bool known_ = false, stale_ = false, break_session_ = false, commit_ = false;
-  int sessions_ = 0;
+  int sessions_ = 0, names_refused_ = 0;
   std::vector<v1::RegisterRequest> registrations_;
   std::vector<v1::Heartbeat> heartbeats_;
   std::deque<v1::Command> commands_;
@@ -137,10 +142,12 @@ class RecordingHandler : public CommandHandler {
     Note("end", id, reason);
   }
   void OnSuperseded(const std::string& reason) override { Note("superseded", {}, reason); }
+  void OnNameInUse(const std::string& reason) override { Note("name in use", {}, reason); }
   void OnYield(const EpochId& id, const std::string& reason) override { Note("yield", id, reason); }
   HeartbeatState Heartbeat() override {
-    return {{"run-1", 4}, 17, "training", false, 0.25, HeartbeatState::Held{{"run-0", 2}, 9}};
+    return {{"run-1", 4}, 17, "training", draining, 0.25, HeartbeatState::Held{{"run-0", 2}, 9}};
   }
+  std::atomic<bool> draining{false};
 
   void Await(size_t count) {
     MutexLock lock(&mu_);
@@ -260,6 +267,7 @@ class CoordinatorClientTest : public testing::Test {
     server_.reset();
   }
   static std::string AddressOf(int port) { return "127.0.0.1:" + std::to_string(port); }
+  absl::Duration name_patience_ = absl::Seconds(60);
   void StartClient() { StartClient(port_, {}); }
   void StartClient(int port, const Keepalive& keepalive) {
     StartClient({{AddressOf(port), ConnectToCoordinator(AddressOf(port), {}, keepalive)}});
@@ -277,6 +285,8 @@ class CoordinatorClientTest : public testing::Test {
                       .pid = 1};
     options.call_deadline = absl::Seconds(30);
     options.reconnect = {absl::Milliseconds(1), absl::Milliseconds(10)};
+    options.name_patience = name_patience_;
+    options.farewell = absl::Seconds(30);
     client_ = std::make_unique<CoordinatorClient>(std::move(options));
     client_->Start(&handler_);
   }
@@ -444,13 +454,28 @@ TEST_F(CoordinatorClientTest, StaleEpochIsToldApartFromOtherRefusals) {
   EXPECT_FALSE(IsStaleEpoch(status));
 }
 
-TEST_F(CoordinatorClientTest, SupersededByCommand) {
-  v1::Command command;
-  command.mutable_superseded()->set_reason("incarnation 43 is newer");
-  service_->With([&] { service_->commands_ = {command}; });
+// Who died under our name is noticed within seconds; who lives keeps it.
+TEST_F(CoordinatorClientTest, AsksForItsNameUntilItIsFreeOrPatienceEnds) {
+  service_->With([this] { service_->names_refused_ = 3; });
+  StartClient();
+  AwaitSessions(1);
+  EXPECT_TRUE(handler_.events().empty());
+  service_->With([this] { EXPECT_EQ(service_->registrations_.size(), 4u); });
+  client_->Stop();
+  service_->With([this] { service_->names_refused_ = 1 << 30; });
+  service_->With([this] { service_->known_ = false; });
+  name_patience_ = absl::Milliseconds(300);
   StartClient();
   handler_.Await(1);
-  EXPECT_EQ(handler_.events()[0], "superseded /0 incarnation 43 is newer");
+  EXPECT_EQ(handler_.events()[0], "name in use /0 pid 12 has the name");
+}
+
+TEST_F(CoordinatorClientTest, SaysHowItIsBeforeItEnds) {
+  StartClient();
+  AwaitSessions(1);
+  handler_.draining = true;  // nobody nudges
+  client_->Stop();
+  service_->With([this] { EXPECT_TRUE(service_->heartbeats_.back().draining()); });
 }
 
 TEST_F(CoordinatorClientTest, SupersededByRefusalOfTheSession) {

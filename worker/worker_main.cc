@@ -16,6 +16,7 @@
 #include "common/env.h"
 #include "common/flags.h"
 #include "common/log.h"
+#include "common/mutex.h"
 #include "common/net.h"
 #include "common/random.h"
 #include "common/rooted_env.h"
@@ -78,7 +79,15 @@ WorkerDescription Describe(const WorkerOptions& o) {
   return worker;
 }
 
-absl::Status Work(const WorkerOptions& o) {
+// Why the process ends, if nobody told it to.
+struct Ended {
+  Mutex mu;
+  std::string reason GUARDED_BY(mu);
+  int code GUARDED_BY(mu) = 0;
+};
+
+// The exit code.
+absl::StatusOr<int> Work(const WorkerOptions& o) {
   RETURN_IF_ERROR(CheckClientSecurity(Env::Real(), o.security, Clock::Real()->Now()));
   const WorkerDescription worker = Describe(o);
   LogInfo("starting", {{"worker", o.name},
@@ -117,7 +126,15 @@ absl::Status Work(const WorkerOptions& o) {
     LogError("exiting", {{"code", code}, {"reason", reason}});
     _exit(code);
   };
-  agent_options.on_superseded = [](const std::string&) { RequestShutdown(SIGTERM); };
+  Ended ended;
+  agent_options.on_end = [&ended](const std::string& reason, bool name_in_use) {
+    {
+      MutexLock lock(&ended.mu);
+      ended.reason = reason;
+      ended.code = name_in_use ? kExitUsage : 0;
+    }
+    RequestShutdown(SIGTERM);
+  };
   agent_options.on_news = [&client] { client.Nudge(); };
   WorkerAgent agent(std::move(agent_options));
 
@@ -140,7 +157,16 @@ absl::Status Work(const WorkerOptions& o) {
   LogInfo("ready", {{"health", ready.health_address}, {"metrics", ready.metrics_address}});
 
   WaitForShutdown();
-  LogInfo("draining", {{"signal", ShutdownSignal()}, {"step", agent.Heartbeat().step}});
+  {
+    MutexLock lock(&ended.mu);
+    if (ended.code == kExitUsage) {
+      LogError("name_in_use", {{"reason", ended.reason}});
+    } else if (!ended.reason.empty()) {
+      LogError("superseded", {{"reason", ended.reason}});
+    } else {
+      LogInfo("draining", {{"signal", ShutdownSignal()}, {"step", agent.Heartbeat().step}});
+    }
+  }
   agent.Drain(absl::ZeroDuration());  // says so from now on
   client.Nudge();
   agent.Drain(absl::Seconds(o.leave_seconds));
@@ -148,7 +174,8 @@ absl::Status Work(const WorkerOptions& o) {
   client.Stop();
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now()));
   LogInfo("stopped");
-  return absl::OkStatus();
+  MutexLock lock(&ended.mu);
+  return ended.code;
 }
 
 int Main(int argc, char** argv) {
@@ -170,11 +197,10 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", std::string(resolved.status().message()).c_str());
     return kExitUsage;
   }
-  if (absl::Status status = Work(*resolved); !status.ok()) {
-    LogError("failed", {{"error", status.ToString()}});
-    return 1;
-  }
-  return 0;
+  const absl::StatusOr<int> code = Work(*resolved);
+  if (code.ok()) return *code;
+  LogError("failed", {{"error", code.status().ToString()}});
+  return 1;
 }
 
 }  // namespace

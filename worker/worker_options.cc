@@ -114,7 +114,8 @@ void AddWorkerFlags(CommandLine* app, WorkerOptions* o) {
   app->AddFlag("--coordinator", &o->coordinator,
                "address of the coordinator; of several that share a store: a:7070,b:7070");
   app->AddFlag("--name", &o->name,
-               "name of this worker, unique in the cluster; default: the host's");
+               "name of this worker, unique in the cluster: refused while another process that has "
+               "it is connected; default: the host's");
   app->AddFlag("--threads", &o->threads, "threads that compute; 0: one per core");
   app->AddFlag("--device", &o->device,
                "where to train: auto (a GPU where one can be used), cpu, cuda, or cuda:N");

@@ -59,6 +59,7 @@ std::string WhyNotIdle(const WorkerView& w) {
     case Standing::kDraining:
       return absl::StrCat(w.name, " is draining");
     case Standing::kLost:
+      if (w.left) return absl::StrCat(w.name, " left ", Ago(w.since));
       return absl::StrCat(w.name, " lost ", Ago(w.since),
                           w.why.empty() ? "" : absl::StrCat(" (", w.why, ")"));
   }
@@ -168,7 +169,7 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
     } else {
       live += w.standing != Standing::kLost && w.standing != Standing::kDraining;
       why = WhyNotIdle(w);
-      ++tally[CauseOf(w.standing)];
+      if (!w.left) ++tally[CauseOf(w.standing)];  // who left is not waited for
     }
     if (!why.empty()) {
       const bool soon = w.standing == Standing::kLeaving && w.since < options.leave;

@@ -83,10 +83,7 @@ void FakeAgent::Leave() {
 }
 
 void FakeAgent::Take(const v1::Command& command) {
-  if (command.has_superseded()) {
-    superseded_ = true;
-    Leave();
-  } else if (command.has_end_epoch()) {
+  if (command.has_end_epoch()) {
     if (command.end_epoch().run_id() == run_id_ && command.end_epoch().epoch() == epoch_) Leave();
   } else if (command.has_rendezvous()) {
     if (command.rendezvous().run_id() != run_id_ || command.rendezvous().epoch() != epoch_) return;

@@ -84,7 +84,6 @@ class FakeAgent {
   uint64_t epoch() const { return epoch_; }
   int rank() const { return rank_; }
   int64_t step() const { return step_; }
-  bool superseded() const { return superseded_; }
   const std::optional<v1::Plan>& plan() const { return plan_; }
   // (epoch, first step) of every assignment, and every (epoch, step) trained.
   const std::vector<std::pair<uint64_t, int64_t>>& assignments() const { return assignments_; }
@@ -129,7 +128,7 @@ class FakeAgent {
   uint64_t epoch_ = 0;
   int rank_ = 0, world_ = 1;
   int64_t step_ = 0;
-  bool rendezvous_ = false, superseded_ = false;
+  bool rendezvous_ = false;
   std::optional<v1::Plan> plan_;
   std::optional<v1::HeldState> held_;
   bool whole_ = false;       // it has the state of step_, as all ranks do

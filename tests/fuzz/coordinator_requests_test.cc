@@ -168,14 +168,20 @@ class CoordinatorRequestsTest : public testing::Test {
     ++said_[status.error_code()];
   }
 
-  // The worker becomes a member of a live epoch: hostile requests end its runs, and take its name.
+  // The worker becomes a member of a live epoch: hostile requests end its runs.
   void EnsureEpoch() {
     for (int attempt = 0; attempt < 3; ++attempt) {
-      if (agent_ == nullptr || agent_->superseded() || attempt > 0) {
+      if (agent_ == nullptr || attempt > 0) {
         agent_.reset();
+        api_.reset();  // its session ends, soon: until then its name is in use
         api_ = std::make_unique<RpcWorkerApi>(address_);
         agent_ = std::make_unique<FakeAgent>(api_.get(), &env_, "worker-a", ++incarnation_);
-        ASSERT_OK(agent_->Connect());
+        absl::Status connected = agent_->Connect();
+        for (int i = 0; i < 1000 && !connected.ok(); ++i) {
+          Clock::Real()->Sleep(absl::Milliseconds(10));
+          connected = agent_->Connect();
+        }
+        ASSERT_OK(connected);
       }
       for (int i = 0; i < 100; ++i) {
         agent_->Act();

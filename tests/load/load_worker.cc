@@ -252,8 +252,6 @@ void LoadWorker::Take(const v1::Command& command) {
     if (command.rendezvous().run_id() == run_id_ && command.rendezvous().epoch() == epoch_ &&
         !plan_.has_value())
       AskForPlan(step_);
-  } else if (command.has_superseded()) {
-    options_.counts->Failed("superseded", absl::AbortedError(command.superseded().reason()));
   }
 }
 

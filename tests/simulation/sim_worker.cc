@@ -60,6 +60,7 @@ void SimWorker::Connect() {
         },
         [self = shared_from_this(), again](const absl::StatusOr<v1::RegisterResponse>& response) {
           self->registered_ = self->registered_ || response.ok();
+          if (response.ok()) self->refused_since_.reset();
           if (!response.ok()) self->pause_ = std::min(self->pause_ * 2, absl::Seconds(2));
           again(response.ok() ? absl::ZeroDuration() : self->pause_);
         });
@@ -148,8 +149,22 @@ absl::Status SimWorker::Heard(const absl::Status& status) {
         Later(pause_, [self = shared_from_this()] { self->Connect(); });
       }
       return absl::UnavailableError(status.message());
+    case v1::ErrorDetail::NAME_IN_USE: {
+      registered_ = false;
+      if (status.code() == absl::StatusCode::kUnavailable) return status;  // that one leaves
+      constexpr absl::Duration kPatience = absl::Seconds(8), kAskAgain = absl::Milliseconds(500);
+      const absl::Duration now = parts_.world->now();
+      pause_ = std::min(pause_, kAskAgain / 2);
+      if (!refused_since_.has_value()) refused_since_ = now;
+      if (now - *refused_since_ >= kPatience) {
+        parts_.world->Note(name_, " ends: its name is in use");
+        Die(/*restarts=*/false);
+      }
+      return absl::UnavailableError(status.message());
+    }
     case v1::ErrorDetail::STALE_INCARNATION:
       parts_.world->Note(name_, " ends: another process has its name");
+      parts_.on_superseded(*this);
       Die(/*restarts=*/false);
       return absl::UnavailableError(status.message());
     case v1::ErrorDetail::STALE_EPOCH:
@@ -171,10 +186,6 @@ absl::Status SimWorker::Heard(const absl::Status& status) {
 }
 
 void SimWorker::Take(const v1::Command& command) {
-  if (command.has_superseded()) {
-    parts_.world->Note(name_, " ends: superseded");
-    return Die(/*restarts=*/false);
-  }
   if (command.has_end_epoch()) {
     const v1::EndEpoch& end = command.end_epoch();
     uint64_t& newest = newest_epoch_[end.run_id()];

@@ -18,6 +18,7 @@
 namespace tritter::simulation {
 
 class SimEpoch;
+class SimWorker;
 
 // A state of training that outlives its epoch in memory.
 struct Held {
@@ -43,6 +44,8 @@ struct WorkerParts {
   std::function<void(const v1::NextPlanRequest&, const absl::StatusOr<v1::NextPlanResponse>&)>
       on_plan;
   std::function<void(const Held&)> on_held;
+  // It ends, since another process has its name.
+  std::function<void(const SimWorker&)> on_superseded;
 };
 
 class SimWorker : public Process, public std::enable_shared_from_this<SimWorker> {
@@ -121,7 +124,8 @@ class SimWorker : public Process, public std::enable_shared_from_this<SimWorker>
   bool alive_ = true, registered_ = false, draining_ = false, connecting_ = false;
   absl::Duration frozen_until_, ended_at_, pause_ = absl::Milliseconds(200);
   std::shared_ptr<Stream> stream_;
-  uint64_t turn_ = 0;  // counts the streams
+  std::optional<absl::Duration> refused_since_;  // its name is in use
+  uint64_t turn_ = 0;                            // counts the streams
   std::map<std::string, uint64_t> newest_epoch_;
   std::shared_ptr<SimEpoch> epoch_;
   std::optional<Held> held_;

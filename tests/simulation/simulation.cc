@@ -80,6 +80,7 @@ class Simulation {
                              const std::vector<std::shared_ptr<Process>>& absent) const;
   void OnTick();
   void CheckNoticed();
+  void CheckSuperseded(const SimWorker& old);
   void Mend();
   bool Ended();
   std::string WhatIsLeft();
@@ -229,7 +230,8 @@ void Simulation::StartWorker(int host) {
                                const absl::StatusOr<v1::NextPlanResponse>& response) {
                           invariants_.OnPlan(request, response);
                         },
-                    .on_held = [this](const Held& held) { invariants_.OnHeld(held); }};
+                    .on_held = [this](const Held& held) { invariants_.OnHeld(held); },
+                    .on_superseded = [this](const SimWorker& old) { CheckSuperseded(old); }};
   if (!gpu_at_.empty()) {
     const bool gpu = gpu_at_[static_cast<size_t>(host)];
     if (gpu) parts.device = "cuda:0 sim";
@@ -238,7 +240,12 @@ void Simulation::StartWorker(int host) {
   auto worker = std::make_shared<SimWorker>(parts, host, absl::StrCat("w-", host), world_.Bits(),
                                             seconds_per_step_ * world_.Between(0.9, 1.1), hangs_);
   worker->on_end = [this, host](bool restarts) {
-    if (!restarts) return;
+    if (!restarts) {  // another may have its name
+      for (const std::shared_ptr<SimWorker>& p : processes_) {
+        if (p->alive() && p->host() == host) at_host_[static_cast<size_t>(host)] = p;
+      }
+      return;
+    }
     world_.After(absl::Seconds(world_.Between(0.5, 5.0)), [this, host] {
       if (!at_host_[static_cast<size_t>(host)]->alive()) StartWorker(host);
     });
@@ -452,6 +459,22 @@ void Simulation::CheckNoticed() {
       }
     }
   }
+}
+
+// Nobody loses his name to the late words of a process that was gone before.
+void Simulation::CheckSuperseded(const SimWorker& old) {
+  constexpr absl::Duration kOnItsWay = absl::Seconds(5);
+  bool later = false;  // in the order in which they started
+  for (const std::shared_ptr<SimWorker>& p : processes_) {
+    if (p->host() != old.host()) continue;
+    if (p.get() == &old) {
+      later = true;
+    } else if (later || p->alive() || world_.now() - p->ended_at() < kOnItsWay) {
+      return;
+    }
+  }
+  world_.Break(absl::StrCat("a process ends only when a living one has its name, but ", old.name(),
+                            " with incarnation ", old.incarnation() % 10000, " ended"));
 }
 
 // --- the end ------------------------------------------------------------------------------------
