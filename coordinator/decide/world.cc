@@ -30,8 +30,9 @@ std::string KindOf(const WorkerView& w) { return w.device.substr(0, w.device.fin
 
 // Why this worker cannot serve the run at all; empty when it can.
 std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
-  if (const auto it = needs.cannot_read.find(w.name); it != needs.cannot_read.end())
-    return it->second;
+  // One that is lost comes back as another process.
+  const auto it = needs.cannot_read.find(w.name);
+  if (it != needs.cannot_read.end() && w.standing != Standing::kLost) return it->second;
   if (!IsOfDevice(device, w)) {
     if (device == "cpu" && !needs.not_on_cuda.empty()) {
       return absl::StrCat(w.name, " is a ", KindOf(w),

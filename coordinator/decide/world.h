@@ -28,9 +28,9 @@ struct WorkerView {
   int64_t memory_bytes = 0;  // 0: unknown
   std::string run_name;      // kBusy, kLeaving; empty: it was in no epoch
   std::string why;           // kLost: what happened
-  bool left = false;         // kLost: nothing did, it was told to leave
   absl::Duration since;      // how long it has been in this standing
   bool holds = false;        // a run's state, in memory
+  bool left = false;         // kLost: nothing did, it was told to leave
 };
 
 struct WorldNeeds {

@@ -54,6 +54,31 @@ TEST(FormWorld, AGroupIsOfOneKindAndOfGpusWhereThereAreEnough) {
   EXPECT_THAT(FormWorld({2, 4}, {Idle("c"), Idle("d"), gpu}).members, ElementsAre(0, 1));
 }
 
+TEST(FormWorld, WhoCannotReadTheRunDoesNotServeItNorDecideItsKind) {
+  WorkerView g = Idle("g"), h = Idle("h"), gone = Idle("x");
+  g.device = h.device = "cuda:0 NVIDIA H100";
+  WorldNeeds needs{2, 2};
+  needs.cannot_read = {{"g", "g (version 1) cannot read it"}, {"x", "x cannot"}};
+  EXPECT_THAT(FormWorld(needs, {g, h, Idle("c"), Idle("d")}).members, ElementsAre(2, 3));
+  const auto d = FormWorld(needs, {Idle("c"), g});
+  EXPECT_EQ(d.cause, WaitCause::kWorkerTooOld);
+  EXPECT_EQ(d.reason, "needs 2 workers, 1 healthy; g (version 1) cannot read it");
+  EXPECT_FALSE(d.possible);
+  gone.standing = Standing::kLost;
+  gone.since = absl::Seconds(3);
+  EXPECT_EQ(FormWorld(needs, {Idle("c"), gone}).cause, WaitCause::kWorkersLost);
+}
+
+TEST(FormWorld, WhoLeftAsItWasToldIsNotWaitedFor) {
+  WorkerView w = Idle("w", absl::Seconds(3));
+  w.standing = Standing::kLost;
+  w.left = true;
+  w.why = "left, as it was told to";
+  const auto d = FormWorld({2, 2}, {Idle("v"), w});
+  EXPECT_EQ(d.cause, WaitCause::kTooFewWorkers);
+  EXPECT_THAT(d.reason, HasSubstr("1 healthy; w left 3 s ago; 2 are known in all: start more"));
+}
+
 TEST(FormWorld, OfAnyDeviceAGroupIsOfGpusFirstAndThenOfCpus) {
   WorkerView g = Idle("g"), h = Idle("h"), c = Idle("c"), d = Idle("d");
   g.device = h.device = "cuda:0 NVIDIA H100";
