@@ -39,6 +39,7 @@ struct Shape {
     int64_t recompute = 0;
     bool checkpoint = false, evaluation = false, raw = false;
     bool plain_weights = false, plain_activations = false, ternary_head = false, tied = false;
+    const char* outer = nullptr;  // compression of sync outer, with momentum
   } with = {};
   bool slow = false;  // not of the test
 };
@@ -71,6 +72,22 @@ constexpr Shape kShapes[] = {
      {.checkpoint = true, .evaluation = true, .raw = true}},
     {"100M, 2 layers, 8-bit moments", "100M", 2, 1024, 512, 1, 1, {.moments = "8bit"}},
     {"100M, 2 layers, Muon", "100M", 2, 1024, 256, 1, 1, {.optimizer = "muon"}},
+    {"100M, 2 layers, sync outer",
+     "100M",
+     2,
+     1024,
+     512,
+     1,
+     1,
+     {.checkpoint = true, .outer = "none"}},
+    {"100M, 2 layers, sync outer in 8 bits",
+     "100M",
+     2,
+     1024,
+     512,
+     1,
+     1,
+     {.checkpoint = true, .outer = "int8"}},
     {"100M, 2 layers, BF16", "100M", 2, 1024, 512, 2, 2, {.precision = "bf16"}, true},
     {"100M, 4 layers, plain activations",
      "100M",
@@ -127,6 +144,12 @@ absl::StatusOr<RunSpec> SpecOf(const Shape& shape) {
   spec.activation_checkpointing = with.recompute;
   spec.evaluate_raw = with.raw;
   spec.ema_window = 100;
+  if (with.outer != nullptr) {
+    spec.sync = "outer";
+    spec.outer_steps = 2;  // a round ends, and is followed by a step of the next
+    spec.outer_momentum = 0.9;
+    spec.outer_compression = with.outer;
+  }
   return spec;
 }
 
@@ -211,9 +234,10 @@ absl::StatusOr<bool> Compare(const std::string& self, const Shape& shape) {
   const double ratio = mb(m.total()) / mb(measured);
   std::printf(
       "%s: predicted %.0f MB: process %.0f, weights %.0f, gradients %.0f, moments %.0f, averages "
-      "%.0f, codes %.0f, activations %.0f, workspace %.0f, checkpoint %.0f\n",
+      "%.0f, codes %.0f, sync outer %.0f, activations %.0f, workspace %.0f, checkpoint %.0f\n",
       shape.name, mb(m.total()), mb(m.process), mb(m.weights), mb(m.gradients), mb(m.moments),
-      mb(m.averages), mb(m.codes), mb(m.activations), mb(m.workspace), mb(m.checkpoint));
+      mb(m.averages), mb(m.codes), mb(m.outer), mb(m.activations), mb(m.workspace),
+      mb(m.checkpoint));
   PrintFigure(
       {absl::StrCat("training memory, ", shape.name, ": predicted off by"),
        100 * std::abs(ratio - 1), "%",
