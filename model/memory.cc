@@ -134,7 +134,9 @@ int64_t LossChunk(const ModelConfig& c) {
 // Beside the tensors, kept from the first step on: the operand of a product that is made of codes
 // first (worker/training/matrix_products.cc); where gradients are added, those of one range and of
 // the head or the embedding (worker/training/gradient_sink.h); a matrix's direction a thread
-// (of two) with Muon; a share of the weights that travels between the ranks of a sharded optimiser.
+// (of two) with Muon; the copies in which Gloo sums gradients, all of a step's at once
+// (worker/gloo_collective.cc); the piece of the weights that travels between the ranks of a sharded
+// optimiser, and its copies, of whole pieces and of the last ones (worker/training/state_share.h).
 int64_t KeptWorkspace(const ModelConfig& c, const TrainingOptions& o, int64_t tokens,
                       int64_t share) {
   int64_t operand = 0, range = 0;
@@ -147,7 +149,11 @@ int64_t KeptWorkspace(const ModelConfig& c, const TrainingOptions& o, int64_t to
   if (c.lm_head_ternary) range = std::max(range, head);
   int64_t floats = operand + (o.accumulates ? range + head : c.lm_head_ternary ? range : 0);
   if (o.muon) floats += 2 * c.hidden * std::max(c.ffn, c.heads * c.head_dim);
-  if (o.shard_optimizer && o.ranks > 1) floats += share;
+  if (o.copies_gradients) floats += ParameterCount(c);
+  if (o.shard_optimizer && o.ranks > 1) {
+    constexpr int64_t kPiece = int64_t{4} << 20;
+    floats += share > kPiece ? 4 * kPiece : 3 * share;
+  }
   return 4 * floats;
 }
 

@@ -51,6 +51,8 @@ struct TrainingOptions {
   int64_t ranks = 1;          // each writes its share of the parameters to a checkpoint
   bool shard_optimizer =
       false;  // … and has moments and averages of that share alone (ZeRO stage 1)
+  bool copies_gradients =
+      false;  // several CPUs, at times: Gloo sums gradients in copies of its own
   bool averaged_weights = true;
   int64_t cached_code_bytes = 1;  // of every ternary weight: 1 (int8) to 4 (FP32)
   int64_t hybrid_vectors = 0;     // 4 bytes a parameter each

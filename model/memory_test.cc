@@ -137,7 +137,11 @@ TEST(TrainingMemoryOf, AShardedOptimiserDividesMomentsAndAveragesAlone) {
   EXPECT_EQ(shared.checkpoint, shared.moments * 2);  // weights, moments and averages of its share
   EXPECT_EQ(whole.weights + whole.gradients + whole.activations + whole.checkpoint,
             shared.weights + shared.gradients + shared.activations + shared.checkpoint);
-  EXPECT_EQ(shared.workspace, whole.workspace + shared.averages);  // one share travels
+  // The piece that travels, and its copies.
+  EXPECT_EQ(shared.workspace, whole.workspace + 4 * (16 << 20));
+  const TrainingMemory copied =
+      TrainingMemoryOf(Preset("1B"), {.ranks = 4, .copies_gradients = true}, 1, 1024);
+  EXPECT_EQ(copied.workspace, whole.workspace + whole.gradients);
 }
 
 TEST(TrainingMemoryOf, CodesAreOfTheTernaryMatricesAlone) {

@@ -56,6 +56,7 @@ TrainingPlan PlanTraining(const ModelConfig& config, const DeviceSpec& device,
   plan.options = training;
   plan.options.gpu = !options.cpu;
   plan.options.ranks = options.workers;
+  plan.options.copies_gradients = options.cpu && options.workers > 1;
   plan.options.evaluated_weights = options.cpu ? 2 : 0;  // averaged and raw
   plan.trainable_parameters = adapters > 0 ? adapters : ParameterCount(config);
   plan.base_bytes =

@@ -13,6 +13,7 @@ TrainingOptions TrainingOptionsOf(const RunSpec& spec, int64_t micro_batch) {
   options.muon = spec.optimizer == "muon";
   options.moments_8bit = spec.moments == "8bit";
   options.shard_optimizer = spec.shard_optimizer;
+  options.copies_gradients = !options.gpu && !IsOuter(spec) && spec.max_workers > 1;
   if (IsOuter(spec)) options.outer_ranks = std::max<int64_t>(1, spec.max_workers);
   options.outer_residual = KeepsResidual(spec);
   options.outer_momentum = KeepsOuterMomentum(spec);

@@ -40,6 +40,19 @@ TEST(TrainingOptionsOf, IsForTheSmallestWorld) {
   EXPECT_FALSE(TrainingOptionsOf(s, 4).accumulates);
 }
 
+TEST(TrainingOptionsOf, GradientsAreCopiedWhereGlooSumsThem) {
+  RunSpec s = Nano();
+  s.min_workers = s.max_workers = 1;
+  EXPECT_FALSE(TrainingOptionsOf(s, 4).copies_gradients);
+  s.max_workers = 4;
+  EXPECT_TRUE(TrainingOptionsOf(s, 4).copies_gradients) << "there may be four";
+  s.device = "cuda";
+  EXPECT_FALSE(TrainingOptionsOf(s, 4).copies_gradients) << "NCCL needs no copy";
+  s.device = "cpu";
+  s.sync = "outer";
+  EXPECT_FALSE(TrainingOptionsOf(s, 4).copies_gradients) << "gradients do not travel";
+}
+
 TEST(TrainingOptionsOf, SaysWhatTheRunAsksFor) {
   RunSpec s = Nano();
   s.ema_window = 100;
@@ -69,14 +82,14 @@ TEST(TrainingOptionsOf, SaysWhatTheRunAsksFor) {
 
 TEST(TrainingBytes, EachSwitchThatSavesMemoryTakesLess) {
   RunSpec s = Nano();
-  s.min_workers = 2;
+  s.min_workers = 4;
+  s.max_workers = 8;
   const int64_t plain = TrainingBytes(s, 4);
   for (const auto& set : std::vector<std::function<void(RunSpec*)>>{
            [](RunSpec* r) { r->moments = "8bit"; }, [](RunSpec* r) { r->shard_optimizer = true; },
            [](RunSpec* r) { r->activation_checkpointing = 1; },
-           [](RunSpec* r) { r->precision = "bf16"; }, [](RunSpec* r) { r->min_workers = 4; }}) {
+           [](RunSpec* r) { r->precision = "bf16"; }, [](RunSpec* r) { r->min_workers = 8; }}) {
     RunSpec changed = s;
-    changed.max_workers = 4;
     set(&changed);
     EXPECT_LT(TrainingBytes(changed, 4), plain);
   }

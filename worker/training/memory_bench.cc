@@ -2,7 +2,7 @@
 // coordinator would ask for (model/memory.h) against the largest resident size that the system saw.
 //   memory_bench                      a figure a shape: predicted / measured, and the parts
 //   memory_bench --shapes a,b         those alone; `all` adds those that take longest
-// A child's own form is `memory_bench --child NAME`: one number, bytes.
+// A child's own form is `memory_bench --child NAME`: one number, bytes; of a group, each rank's.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -40,6 +40,8 @@ struct Shape {
     bool checkpoint = false, evaluation = false, raw = false;
     bool plain_weights = false, plain_activations = false, ternary_head = false, tied = false;
     const char* outer = nullptr;  // compression of sync outer, with momentum
+    int64_t ranks = 1;
+    bool shard = false;
   } with = {};
   bool slow = false;  // not of the test
 };
@@ -79,7 +81,8 @@ constexpr Shape kShapes[] = {
      512,
      1,
      1,
-     {.checkpoint = true, .outer = "none"}},
+     {.checkpoint = true, .outer = "none"},
+     true},
     {"100M, 2 layers, sync outer in 8 bits",
      "100M",
      2,
@@ -88,6 +91,34 @@ constexpr Shape kShapes[] = {
      1,
      1,
      {.checkpoint = true, .outer = "int8"}},
+    {"100M, 2 layers, 2 ranks", "100M", 2, 1024, 512, 1, 1, {.checkpoint = true, .ranks = 2}, true},
+    {"100M, 2 layers, 2 ranks, sharded",
+     "100M",
+     2,
+     1024,
+     512,
+     1,
+     1,
+     {.checkpoint = true, .ranks = 2, .shard = true}},
+    {"100M, 2 layers, 2 ranks, sync outer",
+     "100M",
+     2,
+     1024,
+     512,
+     1,
+     1,
+     {.checkpoint = true, .outer = "none", .ranks = 2},
+     true},
+    {"100M, 2 layers, 2 ranks, 4 x 512", "100M", 2, 1024, 512, 4, 4, {.ranks = 2}, true},
+    {"100M, 2 layers, 2 ranks, sharded, 4 x 512",
+     "100M",
+     2,
+     1024,
+     512,
+     4,
+     4,
+     {.ranks = 2, .shard = true},
+     true},
     {"100M, 2 layers, BF16", "100M", 2, 1024, 512, 2, 2, {.precision = "bf16"}, true},
     {"100M, 4 layers, plain activations",
      "100M",
@@ -144,6 +175,8 @@ absl::StatusOr<RunSpec> SpecOf(const Shape& shape) {
   spec.activation_checkpointing = with.recompute;
   spec.evaluate_raw = with.raw;
   spec.ema_window = 100;
+  spec.min_workers = spec.max_workers = with.ranks;
+  spec.shard_optimizer = with.shard;
   if (with.outer != nullptr) {
     spec.sync = "outer";
     spec.outer_steps = 2;  // a round ends, and is followed by a step of the next
@@ -175,12 +208,10 @@ absl::StatusOr<int64_t> PeakBytes() {
   return peak - std::max<int64_t>(0, program - kProgramPages);
 }
 
-absl::StatusOr<int64_t> Train(const Shape& shape) {
-  ASSIGN_OR_RETURN(const RunSpec spec, SpecOf(shape));
-  const auto collective = SingleProcessCollective();
+absl::Status TrainRank(const Shape& shape, const RunSpec& spec, Collective* collective) {
   Trainer::Options options;
   options.spec = spec;
-  options.collective = collective.get();
+  options.collective = collective;
   options.threads = 2;
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer, Trainer::Create(options));
   RETURN_IF_ERROR(trainer->InitialiseFresh());
@@ -207,20 +238,54 @@ absl::StatusOr<int64_t> Train(const Shape& shape) {
       ASSIGN_OR_RETURN(copy, trainer->Snapshot());
     }
   }
+  return absl::OkStatus();
+}
+
+// A rank of a group that meets at `address`, or one alone.
+struct Place {
+  int rank = 0;
+  std::string address;
+};
+
+absl::StatusOr<int64_t> Train(const Shape& shape, const Place& place) {
+  ASSIGN_OR_RETURN(const RunSpec spec, SpecOf(shape));
+  std::unique_ptr<Collective> group = SingleProcessCollective();
+  if (!place.address.empty()) {
+    ASSIGN_OR_RETURN(group,
+                     ConnectCollective(place.address, nullptr, "bench", place.rank,
+                                       static_cast<int>(shape.with.ranks), absl::Minutes(5)));
+  }
+  RETURN_IF_ERROR(TrainRank(shape, spec, group.get()));
   return PeakBytes();
 }
 
-absl::StatusOr<int64_t> Measured(const std::string& self, const std::string& name) {
-  SubprocessOptions options;
-  options.argv = {self, "--child", name};
-  options.output = SubprocessOptions::Output::kPipe;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Subprocess> child, Subprocess::Start(options));
-  const std::optional<ExitStatus> status = child->Wait();
-  const std::string output = child->ReadOutput();
-  int64_t bytes = 0;
-  if (!status.has_value() || !status->ok() || !absl::SimpleAtoi(output, &bytes))
-    return absl::InternalError(absl::StrCat(name, ": ", status->ToString(), ": ", output));
-  return bytes;
+// Of the rank that took most; each in a process of its own.
+absl::StatusOr<int64_t> Measured(const std::string& self, const Shape& shape) {
+  std::unique_ptr<Rendezvous> meeting;
+  if (shape.with.ranks > 1) {
+    ASSIGN_OR_RETURN(meeting, OpenRendezvous("127.0.0.1", static_cast<int>(shape.with.ranks)));
+  }
+  std::vector<std::unique_ptr<Subprocess>> children;
+  for (int64_t rank = 0; rank < shape.with.ranks; ++rank) {
+    SubprocessOptions options;
+    options.argv = {self, "--child", shape.name};
+    if (meeting != nullptr) {
+      const std::string number = absl::StrCat(rank);
+      options.argv.insert(options.argv.end(), {"--rank", number, "--address", meeting->address()});
+    }
+    options.output = SubprocessOptions::Output::kPipe;
+    ASSIGN_OR_RETURN(children.emplace_back(), Subprocess::Start(options));
+  }
+  int64_t most = 0;
+  for (const auto& child : children) {
+    const std::optional<ExitStatus> status = child->Wait();
+    const std::string output = child->ReadOutput();
+    int64_t bytes = 0;
+    if (!status.has_value() || !status->ok() || !absl::SimpleAtoi(output, &bytes))
+      return absl::InternalError(absl::StrCat(shape.name, ": ", status->ToString(), ": ", output));
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 // Whether the prediction holds.
@@ -229,7 +294,7 @@ absl::StatusOr<bool> Compare(const std::string& self, const Shape& shape) {
   TrainingOptions options = TrainingOptionsOf(spec, shape.micro_batch);
   if (!shape.with.evaluation) options.evaluated_weights = 0;
   const TrainingMemory m = TrainingMemoryOf(spec.model, options, shape.micro_batch, shape.length);
-  ASSIGN_OR_RETURN(const int64_t measured, Measured(self, shape.name));
+  ASSIGN_OR_RETURN(const int64_t measured, Measured(self, shape));
   const auto mb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
   const double ratio = mb(m.total()) / mb(measured);
   std::printf(
@@ -269,14 +334,17 @@ int Run(const std::string& self, const std::string& only) {
 int main(int argc, char** argv) {
   tritter::CommandLine app("Predicted and measured memory of training, shape by shape");
   std::string shapes, child;
+  tritter::Place place;
   app.AddFlag("--shapes", &shapes,
               "names, with semicolons between, or all; default: those that take seconds");
   app.AddFlag("--child", &child, "train this shape and print the largest resident size");
+  app.AddFlag("--rank", &place.rank, "of the child, in a group");
+  app.AddFlag("--address", &place.address, "where the ranks of that group meet");
   if (const std::optional<int> exit_code = tritter::ParseFlags(&app, argc, argv)) return *exit_code;
   if (child.empty()) return tritter::Run(argv[0], shapes);
   for (const tritter::Shape& shape : tritter::kShapes) {
     if (child != shape.name) continue;
-    const absl::StatusOr<int64_t> bytes = tritter::Train(shape);
+    const absl::StatusOr<int64_t> bytes = tritter::Train(shape, place);
     if (bytes.ok()) return std::printf("%ld\n", *bytes) > 0 ? 0 : 1;
     std::fprintf(stderr, "%s\n", bytes.status().ToString().c_str());
     return 1;

@@ -183,16 +183,18 @@ TEST(MixedGroup, EveryRankHasTheSameBitsAfterEveryStep) {
 }
 
 // A matrix of the feed-forward part fills a bucket of gradients by itself. A device completes it
-// before the norms beside it, a CPU in the order of the layers.
+// before the norms beside it, a CPU in the order of the layers. Weights of an owner travel in more
+// than one piece.
 TEST(MixedGroup, ManyBucketsAreSummedInOneOrder) {
   RunSpec spec = Smooth();
-  spec.model.layers = 2;
+  spec.model.layers = 3;
   spec.model.ffn = kMixedBucketFloats / spec.model.hidden + 32;
   const Outcome mixed = RunGroup(kTwo, spec, 0, 2, nullptr);
   EXPECT_EQ(mixed.losses.size(), 2u);
   EXPECT_GT(std::count_if(mixed.operations.begin(), mixed.operations.end(),
                           [](const std::string& o) { return absl::StrContains(o, "floats"); }),
-            2 * 6);
+            2 * 9);
+  EXPECT_THAT(mixed.operations, ::testing::Contains("broadcast 16777216 bytes of 0"));
 }
 
 // The only differences are roundings: without codes of activations, which jump by a whole code, the

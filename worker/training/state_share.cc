@@ -205,7 +205,7 @@ absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const Op
 
 absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t* step,
                             ParameterStore* parameters, OptimizerState* state) {
-  constexpr int64_t kChunk = int64_t{16} << 20;  // what a collective copies at a time
+  constexpr int64_t kChunk = kExchangePieceBytes;
   int64_t theirs = *step;
   RETURN_IF_ERROR(collective->Broadcast(&theirs, sizeof(theirs), root));
   std::vector<absl::Span<uint8_t>> rest;  // what has not been sent, in the order of the parameters
@@ -245,38 +245,57 @@ absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t
 
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, float* flat) {
-  const auto bytes = [&](size_t slot) { return slots[slot].size * sizeof(float); };
+  const auto at = [&](size_t slot, int64_t first) { return flat + slots[slot].offset + first; };
   return ExchangeOwned(
       slots, owners, collective,
-      [&](size_t slot, float* packed) {
-        std::memcpy(packed, flat + slots[slot].offset, bytes(slot));
+      [&](size_t slot, int64_t first, int64_t count, float* packed) {
+        std::memcpy(packed, at(slot, first), count * sizeof(float));
       },
-      [&](size_t slot, float* packed) {
-        std::memcpy(flat + slots[slot].offset, packed, bytes(slot));
+      [&](size_t slot, int64_t first, int64_t count, float* packed) {
+        std::memcpy(at(slot, first), packed, count * sizeof(float));
       });
 }
 
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, const CopySlot& pack, const CopySlot& unpack) {
+  constexpr int64_t kPiece = kExchangePieceBytes / static_cast<int64_t>(sizeof(float));
+  struct Range {
+    size_t slot;
+    int64_t first, count;
+  };
   FloatBuffer packed;
-  for (int root = 0; root < collective->world_size(); ++root) {
-    int64_t size = 0;
-    for (size_t i = 0; i < slots.size(); ++i) size += owners[i] == root ? slots[i].size : 0;
-    if (size == 0) continue;
+  std::vector<Range> piece;
+  int64_t size = 0;  // of the piece
+  const auto send = [&](int root) -> absl::Status {
+    if (size == 0) return absl::OkStatus();
     float* const values = packed.Reserve(size);
-    // Between the slots of the root and their packed copies, one after the other.
     const auto copy_all = [&](const CopySlot& copy) {
       float* next = values;
-      for (size_t i = 0; i < slots.size(); ++i) {
-        if (owners[i] != root) continue;
-        copy(i, next);
-        next += slots[i].size;
+      for (const Range& range : piece) {
+        copy(range.slot, range.first, range.count, next);
+        next += range.count;
       }
     };
     if (root == collective->rank()) copy_all(pack);
     RETURN_IF_ERROR(
         collective->Broadcast(values, size * static_cast<int64_t>(sizeof(float)), root));
     if (root != collective->rank()) copy_all(unpack);
+    piece.clear();
+    size = 0;
+    return absl::OkStatus();
+  };
+  for (int root = 0; root < collective->world_size(); ++root) {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (owners[i] != root) continue;
+      for (int64_t first = 0; first < slots[i].size;) {
+        const int64_t count = std::min(kPiece - size, slots[i].size - first);
+        piece.push_back({i, first, count});
+        size += count;
+        first += count;
+        if (size == kPiece) RETURN_IF_ERROR(send(root));
+      }
+    }
+    RETURN_IF_ERROR(send(root));
   }
   return absl::OkStatus();
 }

@@ -43,6 +43,9 @@ absl::Status ReadState(const CheckpointReader& checkpoint, int rank, ParameterSt
 absl::StatusOr<std::string> HashState(const ParameterStore& parameters, const OptimizerState& state,
                                       const std::vector<int>& owners, Collective* collective);
 
+// What travels at a time in the two below; a collective copies it.
+inline constexpr int64_t kExchangePieceBytes = int64_t{16} << 20;
+
 // The whole state of `root`, with its number of steps done, reaches every rank that takes it; what
 // the others have is only read. All ranks call it; none of them is sharded. Errors: the
 // collective's, after which who takes has a part of the state.
@@ -53,9 +56,9 @@ absl::Status BroadcastState(int root, bool take, Collective* collective, int64_t
 // rank, bit for bit. Errors: the collective's.
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, float* flat);
-// The same of ranges that lie anywhere: `pack` copies that of a slot, by index, to `packed`,
-// `unpack` copies it from there.
-using CopySlot = std::function<void(size_t slot, float* packed)>;
+// The same of ranges that lie anywhere: `pack` copies values [first, first + count) of a slot, by
+// index, to `packed`, `unpack` copies them from there.
+using CopySlot = std::function<void(size_t slot, int64_t first, int64_t count, float* packed)>;
 absl::Status ExchangeOwned(const std::vector<ParameterSlot>& slots, const std::vector<int>& owners,
                            Collective* collective, const CopySlot& pack, const CopySlot& unpack);
 

@@ -295,16 +295,18 @@ class DeviceTrainer final : public Trainer {
   }
   // The same as the CPU trainer does it, through the host: bytes of each owner.
   absl::Status ExchangeOwned(const at::Tensor& flat) {
-    const auto here = [&](size_t slot) {
-      return flat.narrow(0, table_.slots()[slot].offset, table_.slots()[slot].size);
+    const auto here = [&](size_t slot, int64_t first, int64_t count) {
+      return flat.narrow(0, table_.slots()[slot].offset + first, count);
     };
-    const auto host = [&](size_t slot, float* packed) {
-      return at::from_blob(packed, {table_.slots()[slot].size});
-    };
+    const auto host = [](float* packed, int64_t count) { return at::from_blob(packed, {count}); };
     return tritter::ExchangeOwned(
         table_.slots(), owners_, options_.collective,
-        [&](size_t slot, float* packed) { host(slot, packed).copy_(here(slot)); },
-        [&](size_t slot, float* packed) { here(slot).copy_(host(slot, packed)); });
+        [&](size_t slot, int64_t first, int64_t count, float* packed) {
+          host(packed, count).copy_(here(slot, first, count));
+        },
+        [&](size_t slot, int64_t first, int64_t count, float* packed) {
+          here(slot, first, count).copy_(host(packed, count));
+        });
   }
   // Of the weights every rank has the part that it has updated.
   absl::Status GatherWeights() {
