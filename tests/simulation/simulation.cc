@@ -82,6 +82,8 @@ class Simulation {
   void CheckNoticed();
   void CheckSuperseded(const SimWorker& old);
   void Mend();
+  // Everything has ended: the user deletes it, whatever comes in between.
+  void DeleteRuns();
   bool Ended();
   std::string WhatIsLeft();
   std::shared_ptr<SimWorker> AnyWorker();
@@ -505,6 +507,58 @@ bool Simulation::Ended() {
   return ended;
 }
 
+void Simulation::DeleteRuns() {
+  constexpr int kTries = 10;
+  for (const auto& [id, run] : invariants_.runs()) {
+    switch (world_.Between(int64_t{0}, int64_t{4})) {
+      case 0:
+        host_.DieInWrite(/*after=*/false, 0);
+        break;
+      case 1:
+        host_.DieInWrite(/*after=*/true, 0);
+        break;
+      case 2:
+        host_.DieInFileChange(0, /*half=*/world_.Between(int64_t{0}, int64_t{1}) == 0);
+        break;
+      case 3:
+        host_.LoseAnswer(0);
+        break;
+      default:
+        break;
+    }
+    absl::Status answer = absl::UnavailableError("not asked");
+    for (int tries = 0; tries < kTries && !answer.ok() && !absl::IsNotFound(answer); ++tries) {
+      if (!host_.up()) host_.Start();
+      const bool lives =
+          host_.Do([&](Coordinator* c) { answer = c->Delete(id, "delete " + id).status(); });
+      if (!lives) answer = absl::UnavailableError("it died");
+      world_.Note("the user deletes ", id, ": ", answer.ToString());
+      host_.Heal();
+      if (answer.ok()) break;
+      const absl::Duration until = world_.now() + absl::Seconds(1);
+      while (world_.Step(until)) {
+      }
+      if (world_.broken().has_value()) return;
+    }
+    if (!answer.ok())
+      return world_.Break(
+          absl::StrCat("what has ended can be deleted, but ", id, ": ", answer.ToString()));
+  }
+  host_.Kill();
+  host_.Start();
+  for (const auto& [id, run] : invariants_.runs()) {
+    absl::Status found;
+    host_.Do([&](Coordinator* c) { found = c->Get(id).status(); });
+    const bool rows = !host_.store()->Events(id, 0, 1)->empty() ||
+                      !host_.store()->Metrics(id, 0, 0, 1)->empty() ||
+                      !host_.store()->Epochs(id, 1)->empty();
+    if (!absl::IsNotFound(found) || rows || host_.disk()->Exists(run.record.run_dir))
+      return world_.Break(absl::StrCat("of a deleted run nothing stays, but ", id, ": ",
+                                       found.ToString(), rows ? ", rows" : "",
+                                       host_.disk()->Exists(run.record.run_dir) ? ", files" : ""));
+  }
+}
+
 std::string Simulation::WhatIsLeft() {
   std::string left;
   for (const auto& [id, run] : invariants_.runs()) {
@@ -562,6 +616,7 @@ SimulationResult Simulation::Run() {
       world_.Break(absl::StrCat("no step is trained twice when nobody dies, but ",
                                 run.steps_repeated, " of ", id, " were"));
   }
+  if (!world_.broken().has_value()) DeleteRuns();
   SimulationResult out;
   out.broken = world_.broken().value_or("");
   out.trace = world_.trace();
