@@ -263,7 +263,7 @@ void Coordinator::Tick() {
   StartJobs();
   StartExports();
   StartDeployments();
-  PruneHistory();
+  KeepHouse();
 }
 
 absl::Status Coordinator::Announce(const std::string& kind, const std::string& message) {

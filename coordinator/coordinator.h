@@ -118,6 +118,7 @@ struct CoordinatorStats {
   std::map<std::string, int64_t> losses_by_reason;  // "stream", "silence", "restart", "replaced"
   std::map<std::string, Training> training;         // by run id
   int64_t heartbeats = 0, plans = 0, commits = 0, failed_commits = 0;
+  int64_t store_bytes = 0;  // what the store takes on disk, a minute ago at most; 0: not known
 };
 
 // Thread-safe. Dependencies outlive it. Owns one thread for decisions (and one each while an export
@@ -289,8 +290,9 @@ class Coordinator {
                                      const std::string& what, const Change& change) EXCLUDES(mu_);
   // Nothing, or what is in the way of a run's deletion.
   absl::Status CheckDeletable(const RunEntry& run) REQUIRES(mu_);
-  // Takes away a part of the history that has grown old, once in a while.
-  void PruneHistory();
+  // Once a minute: takes away a part of the history that has grown old, and looks how large the
+  // store is.
+  void KeepHouse();
   // `of` and `after` become identifiers.
   absl::Status ResolveReferences(RunSpec* spec) REQUIRES(mu_);
   // How the runs stand that it must wait for.
@@ -427,7 +429,7 @@ class Coordinator {
   Mutex health_mu_;  // taken after mu_, held for moments only
   absl::Status health_ GUARDED_BY(health_mu_);
   absl::Duration health_until_ GUARDED_BY(health_mu_);  // Clock::Monotonic: then it is old news
-  absl::Duration prune_at_ GUARDED_BY(mu_);             // Clock::Monotonic
+  absl::Duration keep_house_at_ GUARDED_BY(mu_);        // Clock::Monotonic
   bool verifying_ GUARDED_BY(mu_) = false;
   bool retaining_ GUARDED_BY(mu_) = false;
   std::thread background_;

@@ -35,6 +35,7 @@ void CoordinatorMetrics::Update(const CoordinatorStats& stats) {
     registry_->GetGauge("tritter_workers", {{"state", state}})
         .Set(it == stats.workers_by_state.end() ? 0 : static_cast<double>(it->second));
   }
+  registry_->GetGauge("tritter_store_bytes", {}).Set(static_cast<double>(stats.store_bytes));
   Raise("tritter_heartbeats_total", {}, static_cast<double>(stats.heartbeats));
   Raise("tritter_plans_total", {}, static_cast<double>(stats.plans));
   for (const auto& [reason, n] : stats.epochs_by_reason) {

@@ -16,7 +16,7 @@ namespace tritter {
 namespace {
 
 constexpr char kDelete[] = "delete";  // request_hash of its key
-constexpr absl::Duration kPruneEvery = absl::Minutes(1);
+constexpr absl::Duration kKeepHouseEvery = absl::Minutes(1);
 constexpr int64_t kRowsAtOnce = 10000;  // tens of milliseconds
 
 std::string Named(const RunRecord& run) { return absl::StrCat(run.name, " (", run.run_id, ")"); }
@@ -100,21 +100,24 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
   return out;
 }
 
-void Coordinator::PruneHistory() {
-  if (options_.keep_events <= 0 && options_.keep_keys == absl::InfiniteDuration()) return;
+void Coordinator::KeepHouse() {
   MutexLock lock(&mu_);
   const absl::Duration now = clock_->Monotonic();
-  if (stopping_ || now < prune_at_) return;
-  prune_at_ = now + kPruneEvery;
+  if (stopping_ || now < keep_house_at_) return;
+  keep_house_at_ = now + kKeepHouseEvery;
   Prune prune;
   prune.keep_events = std::max<int64_t>(0, options_.keep_events);
   if (options_.keep_keys != absl::InfiniteDuration())
     prune.keys_before_ms = NowMs() - absl::ToInt64Milliseconds(options_.keep_keys);
   prune.rows = kRowsAtOnce;
-  WriteBatch batch;
-  batch.prunes = {prune};
-  if (absl::Status s = Write(&batch); !s.ok())
-    LogWarning("history_not_pruned", {{"error", std::string(s.message())}});
+  if (prune.keep_events > 0 || prune.keys_before_ms > 0) {
+    WriteBatch batch;
+    batch.prunes = {prune};
+    if (absl::Status s = Write(&batch); !s.ok())
+      LogWarning("history_not_pruned", {{"error", std::string(s.message())}});
+  }
+  const absl::StatusOr<int64_t> bytes = Apart([&] { return store_->Bytes(); });
+  stats_.store_bytes = bytes.value_or(0);
 }
 
 }  // namespace tritter

@@ -84,6 +84,9 @@ class FaultStore : public Store {
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override {
     return Read([&] { return base_->RequestSeen(request); });
   }
+  absl::StatusOr<int64_t> Bytes() override {
+    return Read([&] { return base_->Bytes(); });
+  }
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                   int64_t tail) override {
     return Read([&] { return base_->LogLines(run_id, after, tail); });

@@ -38,6 +38,7 @@ class MemoryStore : public Store {
                                                                int64_t limit) override;
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override;
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override;
+  absl::StatusOr<int64_t> Bytes() override { return 0; }
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                   int64_t tail) override;
 

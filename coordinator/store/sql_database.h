@@ -83,6 +83,8 @@ class SqlDatabase {
                               const std::function<absl::Status(const SqlRow&)>& each) = 0;
 
   virtual absl::StatusOr<SqlMarker> Marker() = 0;
+  // What our tables and their indexes take on disk; of SQLite the file, with what is free in it.
+  virtual absl::StatusOr<int64_t> Bytes() = 0;
   // Inside a transaction: one step of the schema (statements in SQLite's words, several in one
   // text), which makes this the database of our application with that version.
   virtual absl::Status ApplySchemaStep(const std::string& ddl, int64_t version) = 0;

@@ -248,6 +248,11 @@ absl::StatusOr<bool> SqlStore::RequestSeen(const RequestRecord& request) {
                    [](const SqlRow&) {});
 }
 
+absl::StatusOr<int64_t> SqlStore::Bytes() {
+  MutexLock lock(&mu_);
+  return db_->Bytes();
+}
+
 absl::StatusOr<std::vector<LogRecord>> SqlStore::LogLines(const std::string& run_id, int64_t after,
                                                           int64_t tail) {
   MutexLock lock(&mu_);

@@ -50,6 +50,7 @@ class SqlStore : public Store {
                                                                int64_t limit) override;
   absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) override;
   absl::StatusOr<bool> RequestSeen(const RequestRecord& request) override;
+  absl::StatusOr<int64_t> Bytes() override;
   absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                   int64_t tail) override;
 

@@ -171,6 +171,12 @@ absl::StatusOr<SqlMarker> SqliteDb::Marker() {
   return out;
 }
 
+absl::StatusOr<int64_t> SqliteDb::Bytes() {
+  ASSIGN_OR_RETURN(const int64_t pages, Pragma("page_count"));
+  ASSIGN_OR_RETURN(const int64_t bytes, Pragma("page_size"));
+  return pages * bytes;
+}
+
 absl::Status SqliteDb::ApplySchemaStep(const std::string& ddl, int64_t version) {
   RETURN_IF_ERROR(Execute(ddl));
   return Execute(absl::StrCat("PRAGMA application_id = ", kStoreApplicationId,

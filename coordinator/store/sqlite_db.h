@@ -31,6 +31,7 @@ class SqliteDb : public SqlDatabase {
   absl::Status Select(const SqlStatement& query,
                       const std::function<absl::Status(const SqlRow&)>& each) override;
   absl::StatusOr<SqlMarker> Marker() override;
+  absl::StatusOr<int64_t> Bytes() override;
   absl::Status ApplySchemaStep(const std::string& ddl, int64_t version) override;
 
   absl::Status Execute(const std::string& sql);  // one or more statements without parameters

@@ -86,6 +86,8 @@ class Store {
                                                                        int64_t limit) = 0;
   virtual absl::StatusOr<std::optional<IdempotencyRecord>> FindKey(const std::string& key) = 0;
   virtual absl::StatusOr<bool> RequestSeen(const RequestRecord& request) = 0;
+  // What all of it takes on disk, about; 0 in memory.
+  virtual absl::StatusOr<int64_t> Bytes() = 0;
   // Lines with sequence > after, oldest first; of those only the newest `tail` when tail > 0.
   virtual absl::StatusOr<std::vector<LogRecord>> LogLines(const std::string& run_id, int64_t after,
                                                           int64_t tail) = 0;

@@ -198,6 +198,18 @@ TEST_P(StoreConformance, ListsEventsAfterAnIdByRunAndForAll) {
   EXPECT_EQ(first[0].id(), 2);
 }
 
+TEST_P(StoreConformance, SaysWhatItTakesOnDisk) {
+  ASSERT_OK_AND_ASSIGN(const int64_t before, store_->Bytes());
+  WriteBatch batch;
+  for (int64_t id = 1; id <= 1000; ++id) {
+    batch.events.push_back(SampleEvent(id, "r-a"));
+    batch.events.back().set_message(std::string(1000, 'x'));
+  }
+  ASSERT_OK(store_->Apply(batch));
+  ASSERT_OK_AND_ASSIGN(const int64_t after, store_->Bytes());
+  if (before > 0) EXPECT_GE(after - before, 1000 * 1000);
+}
+
 TEST_P(StoreConformance, DeletesEveryRowOfARunAndOfNoOther) {
   ASSERT_OK(store_->Apply(FullBatch("r-b", 2)));
   const std::string empty = Dump(*store_, "r-a");

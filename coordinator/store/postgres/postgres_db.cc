@@ -239,6 +239,20 @@ absl::Status PostgresDb::Select(const SqlStatement& query,
   return connection_->Select(query, each);
 }
 
+absl::StatusOr<int64_t> PostgresDb::Bytes() {
+  int64_t bytes = 0;
+  RETURN_IF_ERROR(
+      SelectOne(this,
+                {absl::StrCat("SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM "
+                              "pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+                              "WHERE n.nspname = '",
+                              kPostgresSchema, "' AND c.relkind = 'r'"),
+                 {}},
+                [&](const SqlRow& row) { bytes = row.Int(0); })
+          .status());
+  return bytes;
+}
+
 absl::StatusOr<SqlMarker> PostgresDb::Marker() {
   SqlMarker out;
   int64_t others = 0, marked = 0;
