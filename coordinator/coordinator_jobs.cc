@@ -199,11 +199,12 @@ void Coordinator::DeployRun(const std::string& run_id) {
       absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsAborted(status);
   if (again) {
     run.export_retry_at = clock_->Monotonic() + kServerRetry;
-    const std::string reason = absl::StrCat(
-        loaded.size(), " of ",
-        Count(static_cast<int64_t>(options_.inference_servers.size()), "server"), " have model ",
-        model, "; ", std::string(status.message()), "; tried again every ", Seconds(kServerRetry),
-        ", `tritterctl kill` gives it up");
+    const std::string reason =
+        absl::StrCat(loaded.size(), " of ",
+                     Count(static_cast<int64_t>(options_.inference_servers.size()), "server"),
+                     options_.inference_servers.size() == 1 ? " has model " : " have model ", model,
+                     "; ", std::string(status.message()), "; tried again every ",
+                     Seconds(kServerRetry), ", `tritterctl kill` gives it up");
     if (run.record.reason == reason) return;
     RunRecord next = run.record;
     next.reason = reason;

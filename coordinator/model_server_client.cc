@@ -3,13 +3,25 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <string>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "access/rpc_channel_client.h"
 #include "inference/grpc_predict_v2.grpc.pb.h"
 
 namespace tritter {
 namespace {
 constexpr std::chrono::minutes kLongestLoad(10);
+
+// People read it as the reason of a job: what gRPC says of a connection that cannot be made names
+// every attempt, its last words say why.
+std::string InOneSentence(const std::string& said) {
+  if (!absl::StartsWith(said, "failed to connect to all addresses")) return said;
+  const size_t last = said.rfind(": ");
+  return absl::StrCat("cannot be reached",
+                      last == std::string::npos ? "" : ": " + said.substr(last + 2));
+}
 }  // namespace
 
 absl::Status LoadModelOnServer(const ClientSecurity& security, const std::string& server,
@@ -24,7 +36,8 @@ absl::Status LoadModelOnServer(const ClientSecurity& security, const std::string
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kLongestLoad);
   const grpc::Status status = stub->RepositoryModelLoad(&context, request, &response);
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                      InOneSentence(status.error_message()));
 }
 
 }  // namespace tritter

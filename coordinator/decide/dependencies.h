@@ -14,9 +14,9 @@ namespace tritter {
 struct DependencyView {
   std::string run_id;
   bool known = true;  // false: the rest says nothing
-  std::string name;
+  std::string name = {};
   v1::RunState state = v1::RUN_STATE_QUEUED;
-  std::string reason;  // why it is in that state
+  std::string reason = {};  // why it is in that state
   int64_t step = 0, total_steps = 0;
   bool of = false;  // the one that a job works on, not one of `after`
 };
