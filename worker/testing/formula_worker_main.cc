@@ -54,7 +54,10 @@ absl::Status Work(const WorkerOptions& o) {
     LogError("exiting", {{"code", code}, {"reason", reason}});
     _exit(code);
   };
-  agent_options.on_superseded = [](const std::string&) { RequestShutdown(SIGTERM); };
+  agent_options.on_end = [](const std::string& reason, bool) {
+    LogError("ended", {{"reason", reason}});
+    RequestShutdown(SIGTERM);
+  };
   agent_options.on_news = [&client] { client.Nudge(); };
   WorkerAgent agent(std::move(agent_options));
   client.Start(&agent);
