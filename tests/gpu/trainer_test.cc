@@ -3,7 +3,10 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <string>
+#include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,7 +17,10 @@
 #include "model/schedule.h"
 #include "model/tokenizer.h"
 #include "tests/gpu/gpu_main.h"
+#include "worker/host_staged_collective.h"
 #include "worker/testing/commit_state.h"
+#include "worker/testing/device_group.h"
+#include "worker/testing/gloo_group.h"
 #include "worker/testing/tiny_model.h"
 
 namespace tritter {
@@ -125,6 +131,63 @@ TEST_F(GpuTrainerTest, EveryVariantTrainsAsOnTheCpu) {
         EXPECT_NEAR(b.grad_norm, a.grad_norm, (bf16 ? 5e-2 : 5e-3) * a.grad_norm)
             << name << ", step " << step;
       }
+    }
+  }
+}
+
+// One group over Gloo, the GPU's buffers staged; a quarter of the batch and the rest.
+TEST_F(GpuTrainerTest, ACpuAndTheGpuHaveTheSameWeightsAfterEveryStep) {
+  for (bool bf16 : {false, true}) {
+    RunSpec spec = SpecOf(Family::kTritter);
+    spec.shard_optimizer = true;
+    const TrainingDevice device = GpuUnderTest(bf16);
+    auto group = MakeGlooGroup(2);
+    group[1] = HostStagedCollective(std::move(group[1]), device.ordinal);
+    std::vector<StepStats> stats[2];
+    std::vector<std::map<std::string, std::string>> weights[2];
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      ranks.emplace_back([&, rank] {
+        Trainer::Options options;
+        options.spec = spec;
+        options.collective = group[rank].get();
+        options.mixed_devices = true;
+        auto created = rank == 0 ? Trainer::Create(options) : CreateDeviceTrainer(options, device);
+        ASSERT_OK(created.status());
+        const std::unique_ptr<Trainer> trainer = *std::move(created);
+        ASSERT_OK(trainer->InitialiseFresh());
+        const int64_t first = rank == 0 ? 0 : 2, count = rank == 0 ? 2 : 6;
+        for (int64_t step = 0; step < 5; ++step) {
+          const Batch whole = BatchOf(spec, step);
+          const auto part = [&](const auto& of, int64_t each) {
+            return std::decay_t<decltype(of)>(of.begin() + first * each,
+                                              of.begin() + (first + count) * each);
+          };
+          Batch batch;
+          batch.sequences = count;
+          batch.tokens = part(whole.tokens, spec.sequence_length + 1);
+          batch.weights = part(whole.weights, spec.sequence_length);
+          auto done = trainer->Step(batch, static_cast<double>(whole.weights.size()), 4,
+                                    LrAt(step, spec.schedule));
+          ASSERT_OK(done.status());
+          stats[rank].push_back(*done);
+          weights[rank].push_back(TakeTensors(trainer.get(), "weight/"));
+          trainer->Rebind(group[rank].get());
+        }
+        group[rank].reset();
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+    spec.shard_optimizer = false;
+    auto cpu = Make(spec, nullptr);
+    ASSERT_EQ(stats[0].size(), 5u);
+    ASSERT_EQ(stats[1].size(), 5u);
+    for (size_t step = 0; step < 5; ++step) {
+      EXPECT_TRUE(weights[1][step] == weights[0][step]) << step;
+      EXPECT_EQ(stats[1][step].loss, stats[0][step].loss);
+      EXPECT_EQ(stats[1][step].grad_norm, stats[0][step].grad_norm);
+      const double want = Train(cpu.get(), spec).loss;
+      EXPECT_NEAR(stats[0][step].loss, want, 1e-2 * want) << step;
     }
   }
 }
