@@ -15,6 +15,7 @@
 #include "model/run_spec.h"
 #include "worker/collective.h"
 #include "worker/data_record.h"
+#include "worker/plan.h"
 #include "worker/training/trainer.h"
 
 namespace tritter {
@@ -44,11 +45,10 @@ class EpochData {
   virtual const std::string& tokenizer_hash() const = 0;
   // Sources that have held-out documents, in the order of the run.
   virtual const std::vector<HeldOut>& held_out() const = 0;
-  // Windows of this rank (window k belongs to rank k mod world_size), one after the other; false at
-  // the end. *failure must live as long as the function; it is set when reading fails, and the
-  // windows end there.
-  virtual std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
-                                                             int world_size,
+  // Windows of this rank, one after the other; false at the end. *failure must live as long as the
+  // function; it is set when reading fails, and the windows end there.
+  virtual std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index,
+                                                             const WindowShare& share,
                                                              absl::Status* failure) = 0;
 };
 

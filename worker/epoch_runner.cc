@@ -252,6 +252,7 @@ absl::Status EpochRunner::ExecutePlans() {
 }
 
 absl::StatusOr<bool> EpochRunner::ExecutePlan(const Plan& plan) {
+  windows_ = WindowShareOf(plan, rank_);
   if (step_ == plan.first_step)  // left by an earlier epoch
     RETURN_IF_ERROR(DoDueWork(DueAt(plan, step_)));
   step_began_ = options_.clock->Monotonic();
@@ -359,7 +360,7 @@ absl::Status EpochRunner::TakeCheckpoint(const CheckpointOrder& order) {
 absl::Status EpochRunner::Evaluate() {
   SetState(EpochStage::kEvaluation, "training");
   ASSIGN_OR_RETURN(const auto reports,
-                   EvaluateHeldOut(trainer_.get(), data_.get(), group_.collective.get(),
+                   EvaluateHeldOut(trainer_.get(), data_.get(), windows_, group_.collective.get(),
                                    cancellation_, EvaluatesRawWeights(spec_), options_.clock));
   for (const EvaluationReport& report : reports) {
     options_.observer->OnEvaluation(report);

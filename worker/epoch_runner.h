@@ -153,6 +153,7 @@ class EpochRunner {
   const CountingCollective* counted_ = nullptr;  // group_'s
   std::unique_ptr<Trainer> trainer_;
   std::vector<StepReport> unsettled_;  // steps of the round under way
+  WindowShare windows_;                // of evaluations, in the plan in hand
   EpochStage stage_ = EpochStage::kSetUp;
   int64_t step_ = 0;
   // Monotonic time at which the step under way began: the end of what was done before it.

@@ -13,14 +13,14 @@ namespace tritter {
 namespace {
 
 absl::StatusOr<EvaluationReport> EvaluateSource(Trainer* trainer, EpochData* data, size_t index,
-                                                Collective* collective,
+                                                const WindowShare& share, Collective* collective,
                                                 const Cancellation& cancellation, bool averaged,
                                                 Clock* clock) {
   const EpochData::HeldOut& source = data->held_out()[index];
   const absl::Duration start = clock->Monotonic();
   absl::Status reading;
   bool stopped = false;
-  const auto windows = data->Windows(index, collective->rank(), collective->world_size(), &reading);
+  const auto windows = data->Windows(index, share, &reading);
   const auto result = trainer->Evaluate(
       [&](std::vector<int64_t>* window) {
         stopped = stopped || cancellation.cancelled();
@@ -60,6 +60,7 @@ absl::StatusOr<EvaluationReport> EvaluateSource(Trainer* trainer, EpochData* dat
 }  // namespace
 
 absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, EpochData* data,
+                                                              const WindowShare& share,
                                                               Collective* collective,
                                                               const Cancellation& cancellation,
                                                               bool raw, Clock* clock) {
@@ -67,8 +68,8 @@ absl::StatusOr<std::vector<EvaluationReport>> EvaluateHeldOut(Trainer* trainer, 
   for (const bool averaged : {true, false}) {
     if (!averaged && !raw) continue;
     for (size_t i = 0; i < data->held_out().size(); ++i) {
-      ASSIGN_OR_RETURN(EvaluationReport report,
-                       EvaluateSource(trainer, data, i, collective, cancellation, averaged, clock));
+      ASSIGN_OR_RETURN(EvaluationReport report, EvaluateSource(trainer, data, i, share, collective,
+                                                               cancellation, averaged, clock));
       reports.push_back(std::move(report));
     }
   }

@@ -27,7 +27,7 @@ class HeldOutEvaluationTest : public testing::Test {
         const auto data = *parts_.OpenData(RunSpec());
         const auto trainer = *parts_.CreateTrainer(RunSpec(), group[rank].get());
         EXPECT_OK(trainer->InitialiseFresh());
-        results[rank] = EvaluateHeldOut(trainer.get(), data.get(), group[rank].get(),
+        results[rank] = EvaluateHeldOut(trainer.get(), data.get(), {rank, 1, 2}, group[rank].get(),
                                         cancellations_[rank], /*raw=*/false, Clock::Real());
       });
     }

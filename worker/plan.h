@@ -63,6 +63,15 @@ struct RankShare {
   int64_t micro_batch = 0;  // sequences per forward/backward pass
 };
 
+// The held-out windows of a rank: window k where k mod `of` lies in [first, first + count).
+struct WindowShare {
+  int64_t first = 0, count = 1, of = 1;
+  bool Has(int64_t window) const {
+    const int64_t at = window % of;
+    return at >= first && at < first + count;
+  }
+};
+
 struct CheckpointOrder {
   int64_t step = 0;     // state after this many optimiser steps
   std::string attempt;  // folder step-N.tmp-<attempt>

@@ -113,6 +113,15 @@ StepAction ActionAt(const Plan& plan, int64_t step, int rank) {
   return action;
 }
 
+WindowShare WindowShareOf(const Plan& plan, int rank) {
+  const auto [least, most] =
+      std::minmax_element(plan.shares.begin(), plan.shares.end(),
+                          [](const auto& a, const auto& b) { return a.count < b.count; });
+  if (most->count - least->count <= 1) return {rank, 1, static_cast<int64_t>(plan.shares.size())};
+  const RankShare& own = plan.shares[rank];
+  return {own.first_position, own.count, plan.global_batch};
+}
+
 DueWork DueAt(const Plan& plan, int64_t steps_done) {
   DueWork due;
   due.evaluate = std::find(plan.evaluate_at.begin(), plan.evaluate_at.end(), steps_done) !=

@@ -39,6 +39,11 @@ StepAction ActionAt(const Plan& plan, int64_t step, int rank);
 // `steps_done` lies in [plan.first_step, plan.end_step].
 DueWork DueAt(const Plan& plan, int64_t steps_done);
 
+// What of an evaluation a rank of `plan`, which has passed CheckPlan, does: as much as of a batch,
+// so that all are done at the same time. Where shares of a batch are equal (up to one sequence),
+// every window whose number divided by the number of ranks leaves `rank`.
+WindowShare WindowShareOf(const Plan& plan, int rank);
+
 // Whether to ask for the plan after this one, `steps_done` being the run's steps done: in its last
 // quarter, and never later than before its last step. Late enough that pauses and checkpoint orders
 // are fresh, early enough that nobody waits.

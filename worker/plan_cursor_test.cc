@@ -175,6 +175,21 @@ TEST(ShouldPrefetch, AsksInTheLastQuarterAndBeforeTheLastStep) {
   EXPECT_TRUE(ShouldPrefetch(plan, 20));
 }
 
+TEST(WindowShareOf, IsThatOfABatchWhereSharesDiffer) {
+  Plan plan;
+  plan.global_batch = 8;
+  plan.shares = {{0, 0, 3, 1}, {1, 3, 3, 1}, {2, 6, 2, 1}};
+  for (int rank = 0; rank < 3; ++rank) {
+    const WindowShare equal = WindowShareOf(plan, rank);
+    for (int64_t k = 0; k < 12; ++k) EXPECT_EQ(equal.Has(k), k % 3 == rank) << k;
+  }
+  plan.shares = {{0, 0, 1, 1}, {1, 1, 7, 4}};
+  for (int64_t k = 0; k < 24; ++k) {
+    EXPECT_EQ(WindowShareOf(plan, 0).Has(k), k % 8 == 0) << k;
+    EXPECT_EQ(WindowShareOf(plan, 1).Has(k), k % 8 != 0) << k;
+  }
+}
+
 TEST(IsPermanentFailure, BlamesTheRunOnlyForWhatIsItsOwn) {
   const absl::Status bad_data = absl::DataLossError("shard"),
                      full = absl::ResourceExhaustedError("disk"),

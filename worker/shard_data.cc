@@ -77,17 +77,18 @@ class ShardData final : public EpochData {
   const std::string& tokenizer_hash() const override { return sources_[0].train->tokenizer_hash(); }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
 
-  std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index, int rank,
-                                                     int world_size,
+  std::function<bool(std::vector<int64_t>*)> Windows(size_t held_out_index,
+                                                     const WindowShare& share,
                                                      absl::Status* failure) override {
     const TokenSource* tokens = held_out_tokens_[held_out_index].get();
     const std::string& name = held_out_[held_out_index].source;
     const uint64_t length = static_cast<uint64_t>(length_), total = tokens->tokens();
     // Window k predicts tokens [k·L + 1, min((k + 1)·L, total - 1)]: every token but the very
     // first, once.
-    return [=, this, k = static_cast<uint64_t>(rank)](std::vector<int64_t>* window) mutable {
-      const uint64_t first = k * length;
-      k += static_cast<uint64_t>(world_size);
+    return [=, this, k = int64_t{0}](std::vector<int64_t>* window) mutable {
+      if (share.count == 0) return false;
+      while (!share.Has(k)) ++k;
+      const uint64_t first = static_cast<uint64_t>(k++) * length;
       if (first + 1 >= total) return false;
       window->resize(std::min(length + 1, total - first));
       *failure = tokens->Read(first, absl::MakeSpan(*window));

@@ -167,11 +167,16 @@ TEST_F(ShardDataTest, WindowsOfAllRanksPredictEveryHeldOutTokenButTheFirstOnce) 
   ASSERT_EQ(data->held_out().size(), 1u);
   EXPECT_EQ(data->held_out()[0].source, "text");
   EXPECT_EQ(data->held_out()[0].raw_bytes, 63);
-  for (const int world : {1, 2, 3}) {
+  const std::vector<std::vector<WindowShare>> divisions = {{{}},
+                                                           {{0, 1, 2}, {1, 1, 2}},
+                                                           {{0, 1, 3}, {1, 1, 3}, {2, 1, 3}},
+                                                           {{0, 1, 8}, {1, 0, 8}, {1, 7, 8}}};
+  for (const auto& ranks : divisions) {
+    const size_t world = ranks.size();
     size_t predicted = 0, windows = 0;
-    for (int rank = 0; rank < world; ++rank) {
+    for (const WindowShare& share : ranks) {
       absl::Status failure;
-      const auto next = data->Windows(0, rank, world, &failure);
+      const auto next = data->Windows(0, share, &failure);
       for (std::vector<int64_t> window; next(&window); ++windows) predicted += window.size() - 1;
       EXPECT_OK(failure);
     }

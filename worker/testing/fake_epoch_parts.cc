@@ -71,14 +71,13 @@ class FakeData : public EpochData {
   const DataHashes& hashes() const override { return parts_->data_hashes; }
   const std::string& tokenizer_hash() const override { return ByteTokenizer().hash(); }
   const std::vector<HeldOut>& held_out() const override { return held_out_; }
-  std::function<bool(std::vector<int64_t>*)> Windows(size_t, int rank, int world_size,
+  std::function<bool(std::vector<int64_t>*)> Windows(size_t, const WindowShare& share,
                                                      absl::Status* failure) override {
-    return [parts = parts_, rank, world_size, failure,
-            left = 4](std::vector<int64_t>* window) mutable {
+    return [parts = parts_, share, failure, left = 4](std::vector<int64_t>* window) mutable {
       while (left > 0) {
         --left;
-        if (left % world_size == rank) {
-          if (parts->on_window) *failure = parts->on_window(rank);
+        if (share.Has(left)) {
+          if (parts->on_window) *failure = parts->on_window(static_cast<int>(share.first));
           if (!failure->ok()) return false;
           ++parts->windows_read;
           window->assign(9, 1);

@@ -27,8 +27,8 @@ class FakeEpochParts : public EpochParts {
   std::function<void()> on_write;
   // Called in the reading thread before each read; a status that is not OK is the read's.
   std::function<absl::Status(int64_t first_slot)> on_read;
-  // Called in the training thread of `rank` for each window of an evaluation; a status that is not
-  // OK ends them and is that of reading.
+  // Called in the training thread of `rank` (of equal ones) for each window of an evaluation; a
+  // status that is not OK ends them and is that of reading.
   std::function<absl::Status(int rank)> on_window;
   std::atomic<int64_t> windows_read{0};
   double seconds_per_sequence = 0;  // that a step claims to have computed
