@@ -268,6 +268,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   run->record = std::move(next);
   run->last_epoch = std::move(ended);
   run->last_end_clean = end.clean;
+  run->ended_at = now;
   run->cause = end.clean ? "" : run->last_epoch.end_reason;
   run->epoch.reset();
   run->wait_cause = WaitCause::kUndecided;
@@ -591,6 +592,8 @@ Coordinator::Queue Coordinator::Decide() {
     w.needs.settled = run.last_end_clean;
     if (const auto it = out.cannot_read.find(id); it != out.cannot_read.end())
       w.needs.cannot_read = it->second;
+    w.keeps_holders =
+        run.last_end_clean && !w.needs.holders.empty() && now - run.ended_at < options_.world.leave;
     out.waiting.push_back(std::move(w));
   }
   out.workers = workers_.Views(now, names);

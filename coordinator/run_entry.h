@@ -90,6 +90,7 @@ struct RunEntry {
   std::optional<WorldNeeds> needs;
   std::optional<EpochEntry> epoch;           // live
   bool last_end_clean = false;               // of the newest epoch, once ended
+  absl::Duration ended_at;                   // Clock::Monotonic: that epoch; of this process alone
   EpochRecord last_epoch;                    // newest ended one, for late reports
   std::map<std::string, KnownSpeed> speeds;  // by worker; of earlier epochs too
   // With which state the newest epoch began, when that was in memory: decide/held.h.

@@ -58,13 +58,25 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   const int64_t live =
       absl::c_count_if(workers, [](const WorkerView& w) { return w.standing != Standing::kLost; });
   const std::optional<int64_t> for_gpus = MostUrgentForGpus(runs, workers);
-  std::vector<Placement> out;
-  int ahead = -1;  // waits for workers that exist
-  std::vector<Elastic> elastic;
   const auto take = [&](int m, int run) {
     left[m].standing = Standing::kBusy;
     left[m].run_name = runs[run].name;
   };
+  std::vector<std::vector<int>> kept(runs.size());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (!runs[i].keeps_holders) continue;
+    for (size_t m = 0; m < left.size(); ++m) {
+      const bool holds = left[m].standing == Standing::kIdle &&
+                         absl::c_linear_search(runs[i].needs.holders, left[m].name);
+      if (holds && static_cast<int64_t>(kept[i].size()) < runs[i].needs.min_workers) {
+        kept[i].push_back(static_cast<int>(m));
+        take(static_cast<int>(m), static_cast<int>(i));
+      }
+    }
+  }
+  std::vector<Placement> out;
+  int ahead = -1;  // waits for workers that exist
+  std::vector<Elastic> elastic;
   while (!queue.empty()) {
     const int index = queue.Next();
     const WaitingRun& run = runs[index];
@@ -72,14 +84,18 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
       out.push_back({run.run_id, {}, run.blocked.cause, run.blocked.sentence});
       continue;
     }
+    for (const int m : kept[index]) left[m] = workers[m];
     WorldNeeds needs = run.needs;
     needs.gpus_last = for_gpus.has_value() && *for_gpus >= run.priority;
     WorldDecision world = FormWorld(needs, left, options);
+    if (world.members.empty()) {
+      for (const int m : kept[index]) take(m, index);
+    }
     const std::string by_share = ahead < 0
                                      ? ""
                                      : AheadByShare(queued[index], queued[ahead], runs[ahead].name,
                                                     queue.shares(), projects, live);
-    if (ahead >= 0 && !world.members.empty()) {
+    if (ahead >= 0 && !world.members.empty() && kept[index].empty()) {
       const WaitingRun& first = runs[ahead];
       out.push_back({run.run_id,
                      {},

@@ -20,6 +20,9 @@ struct WaitingRun {
   WorldNeeds needs;
   Wait blocked = {};  // why it cannot start now whatever workers there are
   std::string project = "default";
+  // Its group stopped a moment ago and left its newest state in memory alone: as many of
+  // needs.holders as it needs at least are nobody else's until it has begun again.
+  bool keeps_holders = false;
 };
 
 struct Placement {

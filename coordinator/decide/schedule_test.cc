@@ -157,6 +157,30 @@ TEST(Schedule, WhatIsLeftGoesToTheProjectOfTheLeastLoad) {
   EXPECT_EQ(workers["z"], 4u);
 }
 
+// It stopped to give one up, or to let one go: what it has not written is in these.
+TEST(Schedule, AGroupThatStoppedKeepsThoseWhoHaveItsStateForAMoment) {
+  WaitingRun stopped = MakeRun("stopped", 0, 1, 2), urgent = MakeRun("urgent", 5, 2, 2);
+  stopped.needs.holders = {"a", "b", "c"};
+  const auto members = [&](const std::vector<WorkerView>& workers) {
+    std::map<std::string, std::vector<int>> out;
+    for (const Placement& p : Schedule({stopped, urgent}, workers)) out[p.run_id] = p.members;
+    return out;
+  };
+  const std::vector<WorkerView> three = {Worker("a"), Worker("b"), Worker("c")};
+  EXPECT_THAT(members(three)["urgent"], ElementsAre(0, 1));
+  stopped.keeps_holders = true;
+  EXPECT_THAT(members(three)["stopped"], ElementsAre(0, 1));
+  EXPECT_THAT(members(three)["urgent"], IsEmpty());
+  stopped.needs.max_workers = 3;
+  EXPECT_THAT(members(three)["stopped"], ElementsAre(0, 1, 2));
+  const std::vector<WorkerView> four = {Worker("a"), Worker("b"), Worker("c"), Worker("d")};
+  EXPECT_THAT(members(four)["urgent"], ElementsAre(2, 3)) << "no more than it needs at least";
+  // One that is not free yet is waited for, and the other kept.
+  std::vector<WorkerView> leaving = {Worker("a"), Worker("b", Standing::kLeaving), Worker("d")};
+  leaving[1].run_name = "stopped";
+  EXPECT_THAT(members(leaving)["urgent"], IsEmpty());
+}
+
 // Else a group that had given one up for the other would take it again.
 TEST(Schedule, WhoMayHaveEitherLeavesGpusToThoseWhoUseNothingElse) {
   WaitingRun either = MakeRun("either", 0, 1, 1), gpus = MakeRun("gpus", 0, 2, 1);
