@@ -258,6 +258,12 @@ void SimEpoch::Ask(int64_t from, bool yielded, absl::Duration pause) {
                                             self->worker_->name(), " was told ",
                                             response.status().message()));
         }
+        if (!response.ok() && !self->wants_plan_) {
+          // Asked ahead, of a plan that has been cut meanwhile, it may be: asked again at its turn.
+          self->asked_.reset();
+          self->asked_at_.reset();
+          return;
+        }
         if (!response.ok()) {
           return self->Fail(absl::StrCat("asking for a plan from step ", from, ": ",
                                          response.status().ToString()),
