@@ -1,6 +1,5 @@
 // The coordinator's services on a real server with TLS and tokens: who may call what, what is on
 // record, and files that change while it runs.
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <stdlib.h>
 
@@ -18,6 +17,7 @@
 #include "coordinator/store/memory_store.h"
 #include "coordinator/testing/coordinator_fixture.h"
 #include "coordinator/worker_service.h"
+#include "tests/testing/raw_call.h"
 
 namespace tritter {
 namespace {
@@ -106,36 +106,7 @@ class SecuredServicesTest : public testing::Test {
 
   // Any method, with an empty message.
   grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel, const std::string& method) {
-    grpc::GenericStub stub(channel);
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
-    grpc::CompletionQueue queue;
-    const auto call = stub.PrepareCall(&context, method, &queue);
-    const auto wait = [&] {
-      void* tag = nullptr;
-      bool ok = false;
-      return queue.Next(&tag, &ok) && ok;
-    };
-    call->StartCall(nullptr);
-    bool going = wait();
-    const grpc::Slice nothing;
-    const grpc::ByteBuffer empty(&nothing, 1);
-    if (going) {
-      call->WriteLast(empty, grpc::WriteOptions(), nullptr);
-      going = wait();
-    }
-    grpc::ByteBuffer answer;
-    while (going) {
-      call->Read(&answer, nullptr);
-      going = wait();
-    }
-    grpc::Status status;
-    call->Finish(&status, nullptr);
-    wait();
-    queue.Shutdown();
-    while (wait()) {
-    }
-    return status;
+    return CallRaw(channel, method, "", absl::Seconds(20));
   }
 
   TestAuthority authority_;

@@ -2,7 +2,6 @@
 // over a real store: from strangers, and from a worker that is a member of a live epoch. Nothing
 // crashes or hangs, every answer is a typed error or a good one, and the store stays readable. More
 // seeds: bazel test //tests/fuzz:coordinator_requests_test --test_env=FUZZ_SEEDS=1000
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <stdlib.h>
 
@@ -21,6 +20,7 @@
 #include "coordinator/testing/rpc_worker_client.h"
 #include "coordinator/worker_service.h"
 #include "tests/fuzz/random_message.h"
+#include "tests/testing/raw_call.h"
 
 namespace tritter {
 namespace {
@@ -120,36 +120,9 @@ class CoordinatorRequestsTest : public testing::Test {
   grpc::Status Call(const google::protobuf::MethodDescriptor& method, const std::string& bytes,
                     bool* left) {
     const bool stream = method.server_streaming();
-    grpc::GenericStub stub(channel_);
-    grpc::ClientContext context;
-    context.set_deadline(
-        absl::ToChronoTime(absl::Now() + (stream ? absl::Milliseconds(60) : absl::Seconds(30))));
-    grpc::CompletionQueue queue;
-    const auto call = stub.PrepareCall(
-        &context, absl::StrCat("/", method.service()->full_name(), "/", method.name()), &queue);
-    const auto wait = [&] {
-      void* tag = nullptr;
-      bool ok = false;
-      return queue.Next(&tag, &ok) && ok;
-    };
-    call->StartCall(nullptr);
-    bool going = wait();
-    const grpc::Slice slice(bytes);
-    if (going) {
-      call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-      going = wait();
-    }
-    grpc::ByteBuffer answer;
-    while (going) {
-      call->Read(&answer, nullptr);
-      going = wait();
-    }
-    grpc::Status status;
-    call->Finish(&status, nullptr);
-    wait();
-    queue.Shutdown();
-    while (wait()) {
-    }
+    const grpc::Status status =
+        CallRaw(channel_, absl::StrCat("/", method.service()->full_name(), "/", method.name()),
+                bytes, stream ? absl::Milliseconds(60) : absl::Seconds(30));
     *left = stream && status.error_code() == StatusCode::DEADLINE_EXCEEDED;
     return status;
   }
