@@ -151,6 +151,61 @@ bool MayJoin(const TrainingRun& run, const WorkerView& w, absl::Span<const Worke
   return run.needs.device == "any" || IsGpu(w.device) == IsGpu(workers[run.members[0]].device);
 }
 
+// It will want workers within seconds.
+bool IsBrief(WaitCause cause) {
+  return cause == WaitCause::kRetryDelay || cause == WaitCause::kCommitting ||
+         cause == WaitCause::kRetaining;
+}
+
+// A group that may take workers in.
+struct Growing {
+  const TrainingRun* run = nullptr;
+  std::vector<int> free = {};  // that it could take, and nobody else keeps
+  std::vector<int> joining = {};
+};
+
+// Workers that nobody waits for: one each in turn to the highest priority, of that to the project
+// that uses the least of its share, as with those that begin (Schedule).
+void Grow(absl::Span<const TrainingRun> training, absl::Span<const WorkerView> workers,
+          const ReshapeOptions& options, ProjectShares shares, std::set<int> taken,
+          ReshapeDecision* out) {
+  std::vector<Growing> growing;
+  for (const TrainingRun& run : training) {
+    const int64_t world = static_cast<int64_t>(run.members.size());
+    if (run.ending || out->reshapes.contains(run.run_id) || world >= run.needs.max_workers)
+      continue;
+    if (run.age < options.settle || run.left < options.worth || run.members.empty()) continue;
+    Growing& g = growing.emplace_back();
+    g.run = &run;
+    for (const int m : Suitable(run.needs, workers)) {
+      const WorkerView& w = workers[m];
+      const bool free = w.standing == Standing::kIdle && w.since >= options.settle;
+      if (free && !taken.contains(m) && MayJoin(run, w, workers)) g.free.push_back(m);
+    }
+  }
+  while (true) {
+    const auto key = [&](const Growing& g) {
+      return std::make_tuple(-g.run->priority, shares.LoadOf(g.run->project), g.joining.size(),
+                             g.run->created_ms, g.run->run_id);
+    };
+    Growing* next = nullptr;
+    for (Growing& g : growing) {
+      std::erase_if(g.free, [&](int m) { return taken.contains(m); });
+      const size_t world = g.run->members.size() + g.joining.size();
+      if (g.free.empty() || static_cast<int64_t>(world) >= g.run->needs.max_workers) continue;
+      if (next == nullptr || key(g) < key(*next)) next = &g;
+    }
+    if (next == nullptr) break;
+    next->joining.push_back(next->free.front());
+    taken.insert(next->free.front());
+    ++shares.used[next->run->project];
+  }
+  for (const Growing& g : growing) {
+    if (g.joining.empty()) continue;
+    out->reshapes[g.run->run_id] = {absl::StrCat("takes in ", Named(g.joining, workers)), false};
+  }
+}
+
 }  // namespace
 
 ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
@@ -164,27 +219,14 @@ ReshapeDecision DecideReshapes(absl::Span<const WaitingRun> waiting,
     taken.insert(p.members.begin(), p.members.end());
     const auto run =
         absl::c_find_if(waiting, [&](const WaitingRun& w) { return w.run_id == p.run_id; });
-    if (run == waiting.end() || !p.members.empty() || run->blocked.waits()) continue;
-    if (out.helped.empty() && Lacks(p)) HelpOne(*run, training, workers, shares, &out);
+    if (run == waiting.end() || !p.members.empty()) continue;
+    if (run->blocked.waits() && !IsBrief(p.cause)) continue;
+    if (!run->blocked.waits() && out.helped.empty() && Lacks(p))
+      HelpOne(*run, training, workers, shares, &out);
     // Whoever waits keeps what would serve it.
     for (const int m : Suitable(run->needs, workers)) taken.insert(m);
   }
-  for (const TrainingRun& run : training) {
-    const int64_t world = static_cast<int64_t>(run.members.size());
-    if (run.ending || out.reshapes.contains(run.run_id) || world >= run.needs.max_workers) continue;
-    if (run.age < options.settle || run.left < options.worth || run.members.empty()) continue;
-    std::vector<int> joining;
-    for (const int m : Suitable(run.needs, workers)) {
-      const WorkerView& w = workers[m];
-      const bool free = w.standing == Standing::kIdle && w.since >= options.settle;
-      if (!free || taken.contains(m) || !MayJoin(run, w, workers)) continue;
-      if (world + static_cast<int64_t>(joining.size()) < run.needs.max_workers)
-        joining.push_back(m);
-    }
-    if (joining.empty()) continue;
-    taken.insert(joining.begin(), joining.end());
-    out.reshapes[run.run_id] = {absl::StrCat("takes in ", Named(joining, workers)), false};
-  }
+  Grow(training, workers, options, shares, std::move(taken), &out);
   return out;
 }
 

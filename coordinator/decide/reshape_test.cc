@@ -46,13 +46,38 @@ class ReshapeTest : public testing::Test {
     waiting_.push_back({id, id, priority, 100, {min, min}, {}});
   }
   ReshapeDecision Decide() {
-    return DecideReshapes(waiting_, Schedule(waiting_, workers_), training_, workers_);
+    return DecideReshapes(waiting_, Schedule(waiting_, workers_), training_, workers_, {}, shares_);
   }
 
   std::vector<WorkerView> workers_;
   std::vector<TrainingRun> training_;
   std::vector<WaitingRun> waiting_;
+  ProjectShares shares_;
 };
+
+TEST_F(ReshapeTest, GroupsGrowByPriorityThenByTheSharesOfTheirProjects) {
+  Only(6);
+  Train("a", 0, 1, 8, {0, 1})->project = "much";
+  Train("b", 0, 1, 8, {2})->project = "little";
+  shares_.used = {{"much", 2}, {"little", 1}};
+  // w3 to the one that uses less, then to the older of the two, then to the one that uses less.
+  EXPECT_EQ(Decide().reshapes.at("b").reason, "takes in w3 and w5");
+  EXPECT_EQ(Decide().reshapes.at("a").reason, "takes in w4");
+  shares_.weights = {{"much", 5.0}};
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("a")));
+  training_[1].priority = 1;
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("b")));
+}
+
+TEST_F(ReshapeTest, NobodyGrowsByWorkersThatARunWaitsForThatBeginsInAMoment) {
+  Only(2);
+  Train("a", 0, 1, 8, {0});
+  Wait("b", 0, 1);
+  waiting_.back().blocked = {WaitCause::kRetryDelay, "tries again in 3 s"};
+  EXPECT_THAT(Decide().reshapes, IsEmpty());
+  waiting_.back().blocked = {WaitCause::kAfterUnfinished, "waits for another run"};
+  EXPECT_THAT(Decide().reshapes, UnorderedElementsAre(Key("a")));
+}
 
 TEST_F(ReshapeTest, AHigherPriorityTakesTheWorkersOfTheLowestAndYoungest) {
   Only(4);
