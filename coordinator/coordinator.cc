@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/random.h"
@@ -161,13 +162,14 @@ absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
   }
   ASSIGN_OR_RETURN(run.checkpoints, store_->Checkpoints(record.run_id));
   ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
-  constexpr int64_t kEpochsRead = 100;
-  ASSIGN_OR_RETURN(const std::vector<EpochRecord> epochs,
-                   store_->Epochs(record.run_id, kEpochsRead));
-  for (const EpochRecord& epoch : epochs) {
-    v1::Failure failure;
-    if (!epoch.failure.empty() && failure.ParseFromString(epoch.failure))
-      run.last_failure = std::move(failure);
+  ASSIGN_OR_RETURN(LastEpochs last, store_->Last(record.run_id));
+  if (v1::Failure failure; last.failed.has_value() && failure.ParseFromString(last.failed->failure))
+    run.last_failure = std::move(failure);
+  if (last.ended.has_value()) {
+    run.last_epoch = *std::move(last.ended);
+    const std::string& reason = run.last_epoch.end_reason;
+    run.last_end_clean = run.last_epoch.failure.empty() && reason != kEndUnconfirmed;
+    if (!run.last_end_clean) run.cause = reason;
   }
   const int64_t recent = std::max<int64_t>(1, record.step - 20);
   ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics,
@@ -360,12 +362,14 @@ absl::Status Coordinator::Write(WriteBatch* batch) {
 }
 
 bool Coordinator::WasStored(const WriteBatch& batch) {
-  if (!batch.events.empty()) {  // their ids are used for this write alone
-    const v1::Event& event = batch.events.front();
+  // Another coordinator that took the lead meanwhile gives the same ids to events of its own.
+  const auto is_there = [this](const v1::Event& event) {
     const absl::StatusOr<std::vector<v1::Event>> found =
         store_->Events(event.run_id(), event.id() - 1, 1);
-    return found.ok() && !found->empty() && found->front().id() == event.id();
-  }
+    return found.ok() && !found->empty() &&
+           found->front().SerializeAsString() == event.SerializeAsString();
+  };
+  if (!batch.events.empty()) return absl::c_all_of(batch.events, is_there);
   // Nobody writes an id that is there already.
   return !batch.requests.empty() && store_->RequestSeen(batch.requests.front()).value_or(false);
 }

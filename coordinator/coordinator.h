@@ -304,7 +304,12 @@ class Coordinator {
   void SendStanding(WorkerEntry* entry) REQUIRES(mu_);
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
+  // What cannot be stored is tried again by the next tick.
   void EndEpoch(RunEntry* run, const EpochEnd& end) REQUIRES(mu_);
+  // As that, in one write with the wish that ends it: `wished` is the run's record with it,
+  // `request` the key of who asks. On an error, the store's, the epoch lives on.
+  absl::Status TryEndEpoch(RunEntry* run, const EpochEnd& end, const RunRecord& wished,
+                           const IdempotencyRecord& request) REQUIRES(mu_);
   // It was told to leave, and owes no epoch anything.
   bool LeftAsTold(const WorkerEntry& worker) REQUIRES(mu_);
   // Copies of workers as they were. These two need no turn; the second takes it.
@@ -316,9 +321,18 @@ class Coordinator {
   std::vector<std::string> DevicesOf(const std::vector<std::string>& workers) REQUIRES(mu_);
   // Whether one of those it would get holds its state. No checkpoint is read then.
   bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
-  // Whether it still waits, and they for it: the lock may have been given up since that was
-  // decided.
-  bool MayForm(const RunEntry& run, const std::vector<std::string>& workers) REQUIRES(mu_);
+  struct Queue {
+    std::vector<WaitingRun> waiting;
+    std::vector<WorkerView> workers;     // by name
+    std::vector<uint64_t> incarnations;  // of those
+    // By run id: WorldNeeds::cannot_read.
+    std::map<std::string, std::map<std::string, std::string>> cannot_read;
+    ProjectShares shares;  // of the runs that train
+    std::vector<Placement> placements;
+  };
+  // Whether it still waits, and the same processes for it: the lock may have been given up since
+  // that was decided.
+  bool MayForm(const RunEntry& run, const Queue& queue, const Placement& placement) REQUIRES(mu_);
   absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
                          const std::string& reason) REQUIRES(mu_);
   void SetWaiting(RunEntry* run, const Wait& wait) REQUIRES(mu_);
@@ -348,14 +362,6 @@ class Coordinator {
   void FinishIfTrained(RunEntry* run) REQUIRES(mu_);
   void RetryCommits();
   void Place();
-  struct Queue {
-    std::vector<WaitingRun> waiting;
-    std::vector<WorkerView> workers;  // by name
-    // By run id: WorldNeeds::cannot_read.
-    std::map<std::string, std::map<std::string, std::string>> cannot_read;
-    ProjectShares shares;  // of the runs that train
-    std::vector<Placement> placements;
-  };
   Queue Decide() REQUIRES(mu_);
   // Marks the groups that are to be formed anew; they are told with the next tick.
   ReshapeDecision MarkReshapes(const Queue& queue) REQUIRES(mu_);

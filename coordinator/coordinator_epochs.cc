@@ -19,9 +19,6 @@
 namespace tritter {
 namespace {
 
-// How an epoch ends whose forming was answered with an error that leaves open whether it is stored.
-constexpr char kUnconfirmed[] = "the store did not confirm it";
-
 // A reason without its figures: ages move all the time and are no news.
 std::string Shape(const std::string& reason) {
   std::string out;
@@ -208,6 +205,17 @@ void Coordinator::FinishIfTrained(RunEntry* run) {
 }
 
 void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
+  const absl::Status stored = TryEndEpoch(run, end, run->record, {});
+  if (stored.ok()) return;
+  LogError("epoch_end_not_stored",
+           {{"run", run->record.run_id}, {"error", std::string(stored.message())}});
+  // Nothing has changed; the next tick finds the same facts and tries again.
+  if (!end.clean && !run->epoch->complaint.has_value())
+    run->epoch->complaint = Complaint{0, end.cause, end.permanent, clock_->Monotonic()};
+}
+
+absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const RunRecord& wished,
+                                      const IdempotencyRecord& request) {
   EpochRecord ended = run->epoch->record;
   ended.live = false;
   ended.ended_ms = NowMs();
@@ -218,9 +226,9 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
     failure = FailureOf(*run, end);
     ended.failure = failure->SerializeAsString();
   }
-  const RunVerdict verdict = DecideAfterEpoch(run->record, end, run->committed_step(),
-                                              run->exports(), RetryOptionsOf(run->spec));
-  RunRecord next = run->record;
+  const RunVerdict verdict = DecideAfterEpoch(wished, end, run->committed_step(), run->exports(),
+                                              RetryOptionsOf(run->spec));
+  RunRecord next = wished;
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.failures = verdict.failures;
@@ -235,6 +243,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   if (IsFinal(next.state)) next.finished_ms = NowMs();
   WriteBatch batch;
   batch.runs = {next};
+  if (!request.key.empty()) batch.keys = {request};
   batch.epochs = {ended};
   batch.forget_epochs = {{ended.run_id, ended.epoch}};
   batch.events = {NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
@@ -244,13 +253,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
     batch.events.push_back(
         NewEvent(ended.run_id, absl::StrCat("run_", StateName(next.state)), next.reason));
   }
-  if (absl::Status s = Write(&batch); !s.ok()) {
-    // Nothing has changed; the next tick finds the same facts and tries again.
-    LogError("epoch_end_not_stored", {{"run", ended.run_id}, {"error", std::string(s.message())}});
-    if (!end.clean && !run->epoch->complaint.has_value())
-      run->epoch->complaint = Complaint{0, end.cause, end.permanent, clock_->Monotonic()};
-    return;
-  }
+  RETURN_IF_ERROR(Write(&batch));
   const absl::Duration now = clock_->Monotonic();
   for (const MemberRecord& member : ended.members) {
     WorkerEntry* worker = workers_.Find(member.worker);
@@ -267,7 +270,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   if (failure.has_value()) run->last_failure = std::move(failure);
   run->record = std::move(next);
   run->last_epoch = std::move(ended);
-  run->last_end_clean = end.clean;
+  run->last_end_clean = run->stopped_to_reform = end.clean;
   run->ended_at = now;
   run->cause = end.clean ? "" : run->last_epoch.end_reason;
   run->epoch.reset();
@@ -277,6 +280,7 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   Touch(run);
   kicked_ = true;
   wake_.NotifyAll();
+  return absl::OkStatus();
 }
 
 v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
@@ -309,11 +313,18 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
   return command;
 }
 
-bool Coordinator::MayForm(const RunEntry& run, const std::vector<std::string>& names) {
+bool Coordinator::MayForm(const RunEntry& run, const Queue& queue, const Placement& placement) {
   if (!WaitsForWorkers(run) || run.committing || run.retaining) return false;
-  return absl::c_all_of(names, [this](const std::string& name) REQUIRES(mu_) {
-    const WorkerEntry* worker = workers_.Find(name);
-    return worker != nullptr && WorkerRegistry::StandingOf(*worker) == Standing::kIdle;
+  if (clock_->Monotonic() < run.not_before) return false;
+  return absl::c_all_of(placement.members, [&](int m) REQUIRES(mu_) {
+    const WorkerView& view = queue.workers[static_cast<size_t>(m)];
+    const WorkerEntry* worker = workers_.Find(view.name);
+    // Another process of that name may have another device and less memory.
+    return worker != nullptr && WorkerRegistry::StandingOf(*worker) == Standing::kIdle &&
+           worker->incarnation == queue.incarnations[static_cast<size_t>(m)] &&
+           worker->info.device() == view.device &&
+           worker->info.memory_bytes() == view.memory_bytes &&
+           !worker->cannot_read.contains(run.record.run_id);
   });
 }
 
@@ -351,7 +362,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   next.reason = absl::StrCat("epoch ", e.epoch, " ", reason, " trains ", resume.reason);
   if (next.started_ms == 0) next.started_ms = e.started_ms;
   batch.runs = {next};
-  if (run->last_epoch.end_reason == kUnconfirmed) batch.epochs = {run->last_epoch};
+  if (run->last_epoch.end_reason == kEndUnconfirmed) batch.epochs = {run->last_epoch};
   batch.epochs.push_back(e);
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
@@ -366,10 +377,10 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
     // It may be stored as live. Nobody has heard of it: it ends, and its number is not used again.
     e.live = false;
     e.ended_ms = NowMs();
-    e.end_reason = kUnconfirmed;
+    e.end_reason = kEndUnconfirmed;
     run->record.epoch = e.epoch;
     run->last_epoch = e;
-    run->last_end_clean = false;
+    run->last_end_clean = run->stopped_to_reform = false;
     WriteBatch end;
     end.runs = {run->record};
     end.epochs = {e};
@@ -386,7 +397,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   run->record = std::move(next);
   run->checkpoints = std::move(checkpoints);
   run->epoch = std::move(epoch);
-  run->last_end_clean = false;
+  run->last_end_clean = run->stopped_to_reform = false;
   run->cause.clear();
   run->origin_epoch = run->epoch->state_epoch;
   run->origin_step = run->epoch->from_memory ? resume.step : 0;
@@ -589,14 +600,15 @@ Coordinator::Queue Coordinator::Decide() {
           absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures,
                        " of ", run.spec.retry_budget, " without progress)")};
     }
-    w.needs.settled = run.last_end_clean;
+    w.needs.settled = run.stopped_to_reform;
     if (const auto it = out.cannot_read.find(id); it != out.cannot_read.end())
       w.needs.cannot_read = it->second;
-    w.keeps_holders =
-        run.last_end_clean && !w.needs.holders.empty() && now - run.ended_at < options_.world.leave;
+    w.keeps_holders = run.stopped_to_reform && !w.needs.holders.empty() &&
+                      now - run.ended_at < options_.world.leave;
     out.waiting.push_back(std::move(w));
   }
   out.workers = workers_.Views(now, names);
+  for (const auto& [name, worker] : workers_.all()) out.incarnations.push_back(worker.incarnation);
   out.placements = Schedule(out.waiting, out.workers, options_.world, out.shares);
   return out;
 }
@@ -747,7 +759,7 @@ void Coordinator::Place() {
       continue;
     }
     const std::vector<std::string> members = names_of(queue, p);
-    if (!MayForm(run, members)) {
+    if (!MayForm(run, queue, p)) {
       kicked_ = true;  // it is decided anew
       continue;
     }

@@ -80,6 +80,40 @@ TEST_F(HistoryTest, TheFirstFailingWorkerIsShownWithItsLastLinesAlsoAfterARestar
   }
 }
 
+TEST_F(HistoryTest, WhatTheLastEpochWasIsKnownAfterARestart) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 10; });
+  a->mute = true;  // rank 0; what it has to report comes late
+  const int64_t told = Get(id).step();
+  ASSERT_OK(coordinator_->Pause(id));
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_PAUSED; });
+  const int64_t end = Get(id).committed_step();
+  ASSERT_GT(end, told);
+  Start();
+  ASSERT_OK(a->Connect());
+  v1::ReportRequest late;
+  *late.mutable_worker() = a->Identity();
+  late.set_run_id(id);
+  late.set_epoch(1);
+  late.add_steps()->set_step(static_cast<int32_t>(end));
+  ASSERT_OK(coordinator_->Report(late)) << "the epoch ended as it should: its last words count";
+  v1::ListMetricsRequest request;
+  request.set_run(id);
+  request.set_first_step(end);
+  EXPECT_THAT(coordinator_->ListMetrics(request)->steps(), SizeIs(1));
+  // And why one that was lost ended.
+  ASSERT_OK(b->Connect());
+  ASSERT_OK(coordinator_->Resume(id));
+  RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() > end; });
+  Kill(b);
+  Rounds(20);
+  Start();
+  Rounds(1);
+  EXPECT_THAT(Get(id).reason(), HasSubstr("the last epoch ended: worker w-1 lost: stream broken"));
+}
+
 TEST_F(HistoryTest, LogLinesOfOneWorkerCanBeAskedFor) {
   const std::string id = Submit(RunYaml("first", 20, 2));
   AddWorker("worker-a");

@@ -474,13 +474,19 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
               : "");
       return ChangeState(run, std::move(next), kEventRunCancelled, request);
     }
-    ASSIGN_OR_RETURN(v1::Run described,
-                     AskToStop(run, Intent::kCancel, v1::RUN_STATE_CANCELLING, request, now));
-    if (now && run->epoch.has_value()) {
-      EndEpoch(run, {.killed = true, .cause = "the run was killed"});
-      return DescribeRun(*run);
+    if (!now || !run->epoch.has_value())
+      return AskToStop(run, Intent::kCancel, v1::RUN_STATE_CANCELLING, request, now);
+    const EpochEnd end = {.killed = true, .cause = "the run was killed"};
+    RunRecord wished = run->record;
+    wished.intent = Intent::kCancel;
+    const absl::Status stored = TryEndEpoch(run, end, wished, request);
+    if (stored.ok()) return DescribeRun(*run);
+    if (absl::IsUnavailable(stored)) {
+      // It may be stored: then no member may go on. The next tick ends the epoch once more.
+      run->record.intent = Intent::kCancel;
+      run->epoch->complaint = Complaint{0, end.cause, false, clock_->Monotonic()};
     }
-    return described;
+    return stored;
   };
   return ChangeOnce(name, request_id, now ? "kill" : "cancel", cancel);
 }

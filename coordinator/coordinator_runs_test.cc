@@ -3,6 +3,7 @@
 #include "common/testing/status_matchers.h"
 #include "coordinator/errors.h"
 #include "coordinator/testing/coordinator_fixture.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
@@ -528,6 +529,56 @@ TEST_F(RunsTest, HigherPriorityGoesFirst) {
   RoundsUntil([&] { return Get(high).state() == v1::RUN_STATE_COMPLETED; });
   EXPECT_EQ(Get(low).step(), 0);
   RoundsUntil([&] { return Get(low).state() == v1::RUN_STATE_COMPLETED; });
+}
+
+// One write: whenever the coordinator dies, the run trains on or was killed, and says so.
+TEST_F(RunsTest, AKillIsOneWrite) {
+  for (const StoreFault fault : {StoreFault::kRefuse, StoreFault::kLoseRequest,
+                                 StoreFault::kLoseAnswer, StoreFault::kLoseTouch}) {
+    SCOPED_TRACE(static_cast<int>(fault));
+    const std::string id = Submit(RunYaml("run", 1000, 1));
+    FakeAgent* w = AddWorker(absl::StrCat("w", static_cast<int>(fault)));
+    RoundsUntil([&] { return Get(id).step() >= 3; });
+    store_.FailApply(0, fault);
+    const int64_t before = store_.applies();
+    const absl::StatusOr<v1::Run> killed = coordinator_->Cancel(id, /*now=*/true, id);
+    EXPECT_EQ(store_.applies(), before + 1);
+    EXPECT_EQ(killed.ok(), fault == StoreFault::kLoseAnswer) << killed.status();
+    const bool stored = fault == StoreFault::kLoseAnswer || fault == StoreFault::kLoseTouch;
+    for (const RunRecord& record : *memory_store_.Runs()) {
+      if (record.run_id == id)
+        EXPECT_EQ(record.state, stored ? v1::RUN_STATE_CANCELLED : v1::RUN_STATE_RUNNING);
+    }
+    EXPECT_EQ(memory_store_.LiveEpochs()->size(), stored ? 0u : 1u);
+    if (fault == StoreFault::kRefuse) {  // nothing has happened
+      const int64_t step = Get(id).step();
+      RoundsUntil([&] { return Get(id).step() > step; });
+      EXPECT_EQ(Get(id).epochs_lost(), 0);
+      ASSERT_OK(coordinator_->Cancel(id, /*now=*/true, id));
+    }
+    // Where that is not known nobody goes on, and the store comes to say what memory says.
+    RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_CANCELLED && w->idle(); });
+    Stop();
+    Start();
+    EXPECT_EQ(Get(id).state(), v1::RUN_STATE_CANCELLED);
+    live_.clear();
+  }
+}
+
+// Two leaders count events alike: that one of its own number is there says nothing.
+TEST_F(RunsTest, AnEventOfAnotherLeaderIsNotTakenForOnesOwn) {
+  Submit(RunYaml("first", 100, 1));
+  WriteBatch others;
+  others.events.emplace_back();
+  others.events[0].set_id(*memory_store_.LastEventId() + 1);
+  others.events[0].set_kind(kEventLeaderChanged);
+  others.events[0].set_message("another leads");
+  ASSERT_OK(memory_store_.Apply(others));
+  store_.FailApply(0, StoreFault::kLoseRequest);
+  EXPECT_THAT(coordinator_->Announce(kEventLeaderChanged, "this one leads"),
+              StatusIs(Code::kUnavailable));
+  store_.FailApply(0, StoreFault::kLoseAnswer);
+  EXPECT_OK(coordinator_->Announce(kEventLeaderChanged, "this one leads"));
 }
 
 }  // namespace

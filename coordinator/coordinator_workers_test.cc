@@ -253,5 +253,30 @@ TEST_F(WorkersTest, AWorkerThatLeavesAsItWasToldIsNoLoss) {
   EXPECT_EQ(coordinator_->Stats().losses_by_reason.at("stream"), 1);
   EXPECT_THAT(Get(id).reason(), HasSubstr("w left "));
 }
+// While one run's reason is written, and the lock given up, another process takes the place of a
+// worker that was chosen for the next run.
+TEST_F(WorkersTest, NoEpochIsFormedOfAProcessThatIsAnotherByNow) {
+  FakeAgent* w = AddWorker("w");
+  const std::string first = Submit(RunYaml("first", 100, 2));
+  Rounds(1);
+  const std::string second = Submit(RunYaml("second", 100, 1));
+  bool replaced = false;
+  const auto look = [&] {
+    if (replaced || Get(first).waiting_cause() != "too_little_memory") return;
+    replaced = true;
+    w->Kill();
+    AddWorker("w", 2, [](FakeAgent* a) { a->device = "cuda:0 H100"; });
+  };
+  AddWorker("x", 1, [](FakeAgent* a) { a->memory_bytes = 1; });  // news for the first run's reason
+  store_.OnAccess(look);
+  Rounds(1);
+  store_.OnAccess(nullptr);
+  ASSERT_TRUE(replaced);
+  EXPECT_EQ(Get(second).epoch(), 0u) << "that is decided anew, with what it is now";
+  Rounds(1);
+  EXPECT_EQ(Get(second).epoch(), 1u);
+  EXPECT_EQ(Get(second).epochs_lost(), 0);
+}
+
 }  // namespace
 }  // namespace tritter

@@ -76,6 +76,9 @@ struct KnownSpeed {
   double seconds_per_sequence = 0;
 };
 
+// How an epoch ends whose forming was answered with an error that leaves open whether it is stored.
+inline constexpr char kEndUnconfirmed[] = "the store did not confirm it";
+
 struct RunEntry {
   std::unique_ptr<TurnGate> gate = std::make_unique<TurnGate>();
   RunRecord record;
@@ -90,6 +93,7 @@ struct RunEntry {
   std::optional<WorldNeeds> needs;
   std::optional<EpochEntry> epoch;           // live
   bool last_end_clean = false;               // of the newest epoch, once ended
+  bool stopped_to_reform = false;            // it ended so a moment ago: its members are there
   absl::Duration ended_at;                   // Clock::Monotonic: that epoch; of this process alone
   EpochRecord last_epoch;                    // newest ended one, for late reports
   std::map<std::string, KnownSpeed> speeds;  // by worker; of earlier epochs too

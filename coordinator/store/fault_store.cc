@@ -16,6 +16,8 @@ absl::Status FaultStore::Apply(const WriteBatch& batch) {
   if (fails && fault_ == StoreFault::kRefuse) {
     return absl::ResourceExhaustedError("store: injected fault: no space left on device");
   }
+  if (fails && fault_ == StoreFault::kLoseRequest)
+    return absl::UnavailableError("store: injected fault: it cannot be reached");
   absl::Status status = base_->Apply(batch);
   if (fails && status.ok()) out_of_touch_ = fault_ == StoreFault::kLoseTouch;
   if (fails && status.ok())

@@ -13,10 +13,11 @@
 namespace tritter {
 
 enum class StoreFault {
-  kRefuse,      // the disk is full: ResourceExhausted, nothing applied
-  kLoseAnswer,  // applied, but the caller sees Unavailable: as when the process dies right after
-                // the commit
-  kLoseTouch,   // as that, and the next read fails too
+  kRefuse,       // the disk is full: ResourceExhausted, nothing applied
+  kLoseRequest,  // Unavailable, nothing applied: the way to it broke
+  kLoseAnswer,   // applied, but the caller sees Unavailable: as when the process dies right after
+                 // the commit
+  kLoseTouch,    // as that, and the next read fails too
 };
 
 // Thread-safe as the base, which it does not own.
@@ -45,6 +46,9 @@ class FaultStore : public Store {
   absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
                                                   int64_t limit) override {
     return Read([&] { return base_->Epochs(run_id, limit); });
+  }
+  absl::StatusOr<LastEpochs> Last(const std::string& run_id) override {
+    return Read([&] { return base_->Last(run_id); });
   }
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override {
     return Read([&] { return base_->Plans(run_id, epoch); });

@@ -151,6 +151,17 @@ absl::StatusOr<std::vector<EpochRecord>> MemoryStore::Epochs(const std::string& 
   return out;
 }
 
+absl::StatusOr<LastEpochs> MemoryStore::Last(const std::string& run_id) {
+  MutexLock lock(&mu_);
+  LastEpochs out;
+  for (const auto& [key, epoch] : epochs_) {  // by number
+    if (epoch.run_id != run_id || epoch.live) continue;
+    out.ended = epoch;
+    if (!epoch.failure.empty()) out.failed = epoch;
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<v1::Plan>> MemoryStore::Plans(const std::string& run_id,
                                                          uint64_t epoch) {
   MutexLock lock(&mu_);

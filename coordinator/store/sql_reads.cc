@@ -147,6 +147,25 @@ absl::StatusOr<std::vector<EpochRecord>> SqlStore::Epochs(const std::string& run
                      {run_id, limit});
 }
 
+absl::StatusOr<LastEpochs> SqlStore::Last(const std::string& run_id) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const std::vector<EpochRecord> found,
+                   EpochsWhere(db_.get(),
+                               "e.run_id = $1 AND e.epoch IN ("
+                               "(SELECT epoch FROM epochs WHERE run_id = $1 AND live = 0 "
+                               "ORDER BY epoch DESC LIMIT 1), "
+                               "(SELECT epoch FROM epochs WHERE run_id = $1 AND live = 0 AND "
+                               "length(failure) > 0 ORDER BY epoch DESC LIMIT 1))",
+                               {run_id}));
+  LastEpochs out;
+  if (found.empty()) return out;
+  out.ended = found.back();
+  for (const EpochRecord& epoch : found) {  // by number
+    if (!epoch.failure.empty()) out.failed = epoch;
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<v1::Plan>> SqlStore::Plans(const std::string& run_id, uint64_t epoch) {
   MutexLock lock(&mu_);
   return Bodies<v1::Plan>(

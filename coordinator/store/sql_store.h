@@ -34,6 +34,7 @@ class SqlStore : public Store {
   absl::StatusOr<std::vector<EpochRecord>> LiveEpochs() override;
   absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
                                                   int64_t limit) override;
+  absl::StatusOr<LastEpochs> Last(const std::string& run_id) override;
   absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id, uint64_t epoch) override;
   absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,
                                                   uint64_t epoch) override;

@@ -40,6 +40,12 @@ struct WriteBatch {
   std::vector<Prune> prunes;
 };
 
+// Of the epochs of a run that have ended; nothing where there is none.
+struct LastEpochs {
+  std::optional<EpochRecord> ended;   // the newest
+  std::optional<EpochRecord> failed;  // the newest with a failure; may be the same
+};
+
 // Log lines kept for each run.
 inline constexpr int64_t kKeptLogLines = 5000;
 
@@ -63,6 +69,7 @@ class Store {
   // The newest `limit` of the run, by number.
   virtual absl::StatusOr<std::vector<EpochRecord>> Epochs(const std::string& run_id,
                                                           int64_t limit) = 0;
+  virtual absl::StatusOr<LastEpochs> Last(const std::string& run_id) = 0;
   virtual absl::StatusOr<std::vector<v1::Plan>> Plans(const std::string& run_id,
                                                       uint64_t epoch) = 0;  // by first_step
   virtual absl::StatusOr<std::vector<ShareRecord>> Shares(const std::string& run_id,

@@ -42,6 +42,32 @@ TEST_P(StoreConformance, GivesTheNewestEpochsOfARunByNumber) {
   EXPECT_THAT(*store_->Epochs("r-c", 100), IsEmpty());
 }
 
+TEST_P(StoreConformance, GivesTheLastEpochThatEndedAndTheLastThatFailed) {
+  EXPECT_FALSE(store_->Last("r-a")->ended.has_value());
+  WriteBatch batch;
+  for (const uint64_t epoch : {1, 2, 3, 4, 5}) {
+    batch.epochs.push_back(SampleEpoch("r-a", epoch));
+    batch.epochs.back().live = epoch == 5;
+    batch.epochs.back().failure = epoch <= 2 || epoch == 5 ? "what failed" : "";
+  }
+  batch.epochs.push_back(SampleEpoch("r-b", 9));
+  batch.epochs.back().live = false;
+  batch.epochs.back().failure = "";
+  ASSERT_OK(store_->Apply(batch));
+  ASSERT_OK_AND_ASSIGN(LastEpochs last, store_->Last("r-a"));
+  EXPECT_EQ(last.ended, batch.epochs[3]);
+  EXPECT_EQ(last.failed, batch.epochs[1]);
+  ASSERT_OK_AND_ASSIGN(last, store_->Last("r-b"));
+  EXPECT_EQ(last.ended, batch.epochs[5]);
+  EXPECT_FALSE(last.failed.has_value());
+  batch.epochs = {batch.epochs[3]};
+  batch.epochs[0].failure = "the newest too";
+  ASSERT_OK(store_->Apply(batch));
+  ASSERT_OK_AND_ASSIGN(last, store_->Last("r-a"));
+  EXPECT_EQ(last.ended, batch.epochs[0]);
+  EXPECT_EQ(last.failed, batch.epochs[0]);
+}
+
 TEST_P(StoreConformance, ReplacesRunsAndEpochsByTheirKeys) {
   WriteBatch batch = FullBatch("r-a", 1);
   ASSERT_OK(store_->Apply(batch));
