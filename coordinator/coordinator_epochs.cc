@@ -300,7 +300,7 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
     a->set_state_rank(run.epoch->state_rank);
     a->set_state_epoch(run.epoch->state_epoch);
   }
-  a->set_mixed_devices(run.epoch->mixed());
+  a->set_mixed_devices(run.mixed());
   a->set_collective_timeout_ms(absl::ToInt64Milliseconds(options_.collective_timeout));
   int32_t next = 0;
   for (const MemberRecord& member : epoch.members) {
@@ -456,7 +456,7 @@ std::optional<HeldChoice> Coordinator::HeldOf(const RunEntry& run,
   in.committed_step = run.committed_step();
   in.total_steps = run.record.total_steps;
   in.failures = run.record.failures;
-  if (among != nullptr) in.mixed = AreMixed(DevicesOf(*among));
+  if (among != nullptr) in.mixed = AreMixed(run.spec, DevicesOf(*among));
   return ChooseHeld(held, in);
 }
 

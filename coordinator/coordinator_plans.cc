@@ -121,7 +121,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   in.checkpoint_ordered = epoch.OrdersCheckpoint(from);
   const StopDecision stop = StopOf(*at.run);
   in.stop = stop.reason;
-  const bool memory_will_do = !stop.on_disk && MayLeaveInMemory(at.run->spec, epoch.mixed());
+  const bool memory_will_do = !stop.on_disk && MayLeaveInMemory(at.run->spec, at.run->mixed());
   in.held = request.yielded() && memory_will_do;
   if (stop.reason.empty()) epoch.asked_briefly = false;
   if (!stop.reason.empty() && memory_will_do && !request.yielded() && !epoch.asked_briefly) {
@@ -200,7 +200,7 @@ Coordinator::SharesOfPlan Coordinator::DecideShares(const Fenced& at, WriteBatch
     if (!epoch.plans.empty()) current[r] = epoch.plans.back().shares(static_cast<int>(r)).count();
   }
   out.unmeasured = !AllMeasured(ranks);
-  if (out.unmeasured && AreMixed(devices)) GuessSpeeds(devices, &ranks);
+  if (out.unmeasured && AreCpusAndGpus(devices)) GuessSpeeds(devices, &ranks);
   const std::vector<int64_t> split = DecideSplit(ranks, spec.global_batch, current, options_.split);
   if (split != current) {
     const std::string expected =

@@ -545,7 +545,9 @@ TEST_F(RunsTest, AKillIsOneWrite) {
     EXPECT_EQ(store_.applies(), before + 1);
     EXPECT_EQ(killed.ok(), fault == StoreFault::kLoseAnswer) << killed.status();
     const bool stored = fault == StoreFault::kLoseAnswer || fault == StoreFault::kLoseTouch;
-    for (const RunRecord& record : *memory_store_.Runs()) {
+    const auto records = memory_store_.Runs();
+    ASSERT_OK(records);
+    for (const RunRecord& record : *records) {
       if (record.run_id == id)
         EXPECT_EQ(record.state, stored ? v1::RUN_STATE_CANCELLED : v1::RUN_STATE_RUNNING);
     }

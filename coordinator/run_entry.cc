@@ -98,10 +98,10 @@ bool EpochEntry::Owes(int rank, int64_t committed_step) const {
   return false;
 }
 
-bool EpochEntry::mixed() const {
+bool RunEntry::mixed() const {
   std::vector<std::string> devices;
-  for (const MemberRecord& m : record.members) devices.push_back(m.device);
-  return AreMixed(devices);
+  for (const MemberRecord& m : epoch->record.members) devices.push_back(m.device);
+  return AreMixed(spec, devices);
 }
 
 WaitCause RunEntry::waiting() const {

@@ -63,7 +63,6 @@ struct EpochEntry {
     return plans.empty() ? record.start_step : plans.back().end_step();
   }
   bool all_left() const { return left.size() == record.members.size(); }
-  bool mixed() const;                           // CPUs and GPUs together
   int RankOf(const std::string& worker) const;  // -1: no member
   bool OrdersCheckpoint(int64_t step) const;
   // Whether a checkpoint beyond `committed_step` lacks the share of this rank.
@@ -133,6 +132,7 @@ struct RunEntry {
 
   // Should train, and does not; kNone: it need not or does.
   WaitCause waiting() const;
+  bool mixed() const;  // AreMixed: the members of its live epoch
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);
   void Remember(const v1::EvaluationPoint& point);

@@ -92,6 +92,41 @@ TEST_P(OptimizerOpsTest, QuantisesMomentsLikeTheReferenceBitForBit) {
   }
 }
 
+// As of AdamW with FP32 moments (training_ops_test.cc).
+TEST_P(OptimizerOpsTest, AdamWWith8BitMomentsHasTheSameBitsWhereverMultiplyAddIsFused) {
+  if (ops().name == std::string("baseline")) GTEST_SKIP() << "does not fuse multiply-add";
+  const OptimizerOps& widest = *SupportedOptimizerOps().back();
+  const int64_t n = 256 * 40 + 21;
+  const AdamWStep step = {0.37f, 0.9f, 0.95f, 0.7f, 0.6f, 1e-8f, 1.3e-3f, 0.1f, 0.99f};
+  const Floats g = Random(n, 4), m0 = Random(n, 4), w0 = Random(n);
+  Floats r0 = Random(n, 4);
+  for (float& x : r0) x = std::fabs(x);
+  struct State {
+    Floats w, average, m_scales, r_scales;
+    std::vector<uint8_t> m_codes, r_codes;
+  } states[2];
+  for (int k = 0; k < 2; ++k) {
+    State& s = states[k];
+    s.w = s.average = w0;
+    s.m_codes.resize(n);
+    s.r_codes.resize(n);
+    s.m_scales.resize(MomentBlocks(n));
+    s.r_scales.resize(MomentBlocks(n));
+    QuantiseMomentsReference(m0.data(), n, true, s.m_codes.data(), s.m_scales.data());
+    QuantiseMomentsReference(r0.data(), n, false, s.r_codes.data(), s.r_scales.data());
+    (k == 0 ? ops() : widest)
+        .adamw8_rows(SignedMomentMap(), UnsignedMomentMap(), step, g.data(), n, s.w.data(),
+                     {s.m_codes.data(), s.m_scales.data(), s.r_codes.data(), s.r_scales.data()},
+                     s.average.data());
+  }
+  EXPECT_EQ(states[0].w, states[1].w);
+  EXPECT_EQ(states[0].average, states[1].average);
+  EXPECT_EQ(states[0].m_codes, states[1].m_codes);
+  EXPECT_EQ(states[0].m_scales, states[1].m_scales);
+  EXPECT_EQ(states[0].r_codes, states[1].r_codes);
+  EXPECT_EQ(states[0].r_scales, states[1].r_scales);
+}
+
 TEST_P(OptimizerOpsTest, AdamWWith8BitMomentsIsAdamWBetweenReadingAndStoringThem) {
   const int64_t n = 256 * 3 + 21;
   const AdamWStep step = {0.5f, 0.9f, 0.95f, 0.7f, 0.6f, 1e-8f, 1e-2f, 0.1f, 0.75f};

@@ -199,6 +199,30 @@ TEST_P(TrainingOpsTest, AdamWFollowsThePaper) {
   }
 }
 
+// Workers of one group keep the same bits of each weight, be their processors old or new: where
+// multiply-add is fused, steps have the bits of the widest form (coordinator/decide/devices.h).
+TEST_P(TrainingOpsTest, AdamWHasTheSameBitsWhereverMultiplyAddIsFused) {
+  if (ops().name == std::string("baseline")) GTEST_SKIP() << "does not fuse multiply-add";
+  const TrainingOps& widest = *SupportedTrainingOps().back();
+  const int64_t n = 16 * 700 + 5;
+  const Floats g = Random(rng_, n), m0 = Random(rng_, n), w0 = Random(rng_, n);
+  Floats v0 = Random(rng_, n);
+  for (float& x : v0) x = std::abs(x);
+  const AdamWStep step = {0.37f, 0.9f, 0.95f, 0.7f, 0.6f, 1e-8f, 1.3e-3f, 0.1f, 0.99f};
+  Floats w[2], m[2], v[2], average[2];
+  for (int k = 0; k < 2; ++k) {
+    w[k] = average[k] = w0;
+    m[k] = m0;
+    v[k] = v0;
+    (k == 0 ? ops() : widest)
+        .adamw_rows(step, g.data(), n, w[k].data(), m[k].data(), v[k].data(), average[k].data());
+  }
+  EXPECT_EQ(w[0], w[1]);
+  EXPECT_EQ(m[0], m[1]);
+  EXPECT_EQ(v[0], v[1]);
+  EXPECT_EQ(average[0], average[1]);
+}
+
 TEST_P(TrainingOpsTest, SumOfSquares) {
   const Floats x = Random(rng_, 1003);
   double want = 0;

@@ -58,7 +58,7 @@ struct GroupPlace {
   int rank = 0;
   int world_size = 1;
   absl::Duration timeout;      // to join, and of each operation
-  bool mixed_devices = false;  // CPUs and GPUs: whatever this rank is, it speaks Gloo
+  bool mixed_devices = false;  // whatever this rank is, it speaks Gloo
 };
 
 // Lives as long as the process. Thread-safe.

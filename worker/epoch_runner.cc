@@ -145,7 +145,7 @@ absl::Status EpochRunner::OpenOwn() {
   const Assignment& a = options_.assignment;
   SetState(EpochStage::kConfiguration, "joining");
   ASSIGN_OR_RETURN(spec_, ParseRunSpec(a.spec_yaml, "run.yaml", a.run_dir));
-  // A CPU and a GPU round an update each in its own way: one of them makes it for all. Of this
+  // Ranks that round an update each in its own way: one of them makes it for all. Of this
   // epoch alone; what the run asks for, and its checkpoints, stay the same.
   if (a.mixed_devices && !IsOuter(spec_)) spec_.shard_optimizer = true;
   SetState(EpochStage::kSetUp, "joining");

@@ -39,8 +39,9 @@ struct Assignment {
   bool from_memory = false;
   int state_rank = 0;
   uint64_t state_epoch = 0;  // that trained it: that of another one may have been rounded otherwise
-  // CPUs and GPUs together: the optimiser's state is sharded over them, whatever spec_yaml says,
-  // and collectives go through host memory.
+  // CPUs and GPUs together, or others of which each rounds an update in its own way: the
+  // optimiser's state is sharded over them, whatever spec_yaml says, and collectives go through
+  // host memory.
   bool mixed_devices = false;
   std::vector<std::string> members;  // names of the workers, by rank
 };

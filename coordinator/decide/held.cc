@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "coordinator/decide/devices.h"
+
 namespace tritter {
 
 bool HasWholeState(const RunSpec& spec, bool mixed) {
@@ -10,8 +12,7 @@ bool HasWholeState(const RunSpec& spec, bool mixed) {
 }
 
 bool MayLeaveInMemory(const RunSpec& spec, bool mixed) {
-  const bool next_may_be_mixed = spec.device == "any" && spec.max_workers > 1;
-  return HasWholeState(spec, mixed) && !next_may_be_mixed;
+  return HasWholeState(spec, mixed) && !MayBeMixed(spec);
 }
 
 std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in) {

@@ -12,11 +12,11 @@
 namespace tritter {
 
 // Whether each member of a group has the whole state in memory: it is not spread over the ranks,
-// and none has moments of its own. `mixed`: the group is of CPUs and GPUs.
+// and none has moments of its own. `mixed`: AreMixed.
 bool HasWholeState(const RunSpec& spec, bool mixed);
 
 // Whether a group that stops may leave the state in its members' memory: it is whole there, and the
-// next group can begin with it. One of CPUs and GPUs cannot, and whether that is next nobody knows
+// next group can begin with it. A mixed one cannot, and whether that is next nobody knows
 // when this one stops.
 bool MayLeaveInMemory(const RunSpec& spec, bool mixed);
 
@@ -35,7 +35,7 @@ struct HeldInputs {
   int64_t committed_step = 0;  // of the newest checkpoint
   int64_t total_steps = 0;
   int64_t failures = 0;  // epochs without progress, in a row
-  bool mixed = false;    // the group that shall begin with it is of CPUs and GPUs
+  bool mixed = false;    // AreMixed: the group that shall begin with it
 };
 
 struct HeldChoice {

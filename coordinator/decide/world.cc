@@ -119,7 +119,7 @@ void SortByName(absl::Span<const WorkerView> workers, std::vector<int>* members)
 std::string FormedOf(absl::Span<const WorkerView> workers, const std::vector<int>& members) {
   std::vector<std::string> names, devices;
   for (const int m : members) devices.push_back(workers[m].device);
-  const bool mixed = AreMixed(devices);
+  const bool mixed = AreCpusAndGpus(devices);
   for (const int m : members) {
     const WorkerView& w = workers[m];
     names.push_back(mixed ? absl::StrCat(w.name, " (", KindOf(w), ")") : w.name);

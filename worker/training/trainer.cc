@@ -334,10 +334,8 @@ absl::StatusOr<StepStats> CpuTrainer::RunStep(const Batch& batch, double global_
   stats.reduce_seconds = watch.Lap();
   stats.grad_norm = GradientNorm(parameters_, &parallel_);
   stats.optimizer_seconds = watch.Lap();
-  if (!outer_.has_value()) {
-    RETURN_IF_ERROR(
-        ExchangeLoss(WishesToYield(), options_.mixed_devices, options_.collective, &stats));
-  }
+  if (!outer_.has_value())
+    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
   const double loss_sum = stats.loss;
   stats.loss = MeanLoss(loss_sum, weight_sum);
   stats.reduce_seconds += watch.Lap();

@@ -70,10 +70,9 @@ class Trainer {
     RunSpec spec;
     Collective* collective = nullptr;  // not owned
     int threads = 1;
-    // The group has trainers of CPUs and of GPUs. Each rounds in its own way, so all exchange the
-    // same, in the same order and sizes, and take from one rank what must be the same on all:
-    // updated weights from their owner (the optimiser must be sharded, but for sync outer), the
-    // norm of the gradient, by which it is clipped, from rank 0.
+    // The group has trainers that round in ways of their own, those of CPUs and of GPUs first of
+    // all. So all exchange the same, in the same order and sizes, and take updated weights from
+    // their owner (the optimiser must be sharded, but for sync outer).
     bool mixed_devices = false;
   };
   // Errors: InvalidArgument (configuration), ResourceExhausted (memory, with figures).

@@ -84,15 +84,14 @@ absl::StatusOr<double> PredictedWeight(const RunSpec& spec, const Batch& batch, 
                    "); give longer sequences, longer documents or a shorter prefix"));
 }
 
-absl::Status ExchangeLoss(bool wishes_to_yield, bool norm_of_rank_0, Collective* collective,
-                          StepStats* stats) {
+absl::Status ExchangeLoss(bool wishes_to_yield, Collective* collective, StepStats* stats) {
   // A norm and zeros: the sum is exact.
   double sums[3] = {stats->loss, wishes_to_yield ? 1.0 : 0.0,
                     collective->rank() == 0 ? stats->grad_norm : 0.0};
-  RETURN_IF_ERROR(collective->AllReduceSum(sums, norm_of_rank_0 ? 3 : 2));
+  RETURN_IF_ERROR(collective->AllReduceSum(sums, 3));
   stats->loss = sums[0];
   stats->yield = sums[1] > 0;
-  if (norm_of_rank_0) stats->grad_norm = sums[2];
+  stats->grad_norm = sums[2];
   return absl::OkStatus();
 }
 

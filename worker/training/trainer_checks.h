@@ -36,10 +36,10 @@ inline double MeanLoss(double loss_sum, double weight_sum) {
 }
 
 // The last exchange of a step before the weights change: stats->loss becomes the sum over the ranks
-// and, in the same message, stats->yield whether any of them wishes to yield. norm_of_rank_0:
-// stats->grad_norm becomes rank 0's, bit for bit; without, it is left. Errors: the collective's.
-absl::Status ExchangeLoss(bool wishes_to_yield, bool norm_of_rank_0, Collective* collective,
-                          StepStats* stats);
+// and, in the same message, stats->yield whether any of them wishes to yield and stats->grad_norm
+// rank 0's, bit for bit: processors of two kinds may sum up the same gradient in other orders, and
+// all must clip it alike. Errors: the collective's.
+absl::Status ExchangeLoss(bool wishes_to_yield, Collective* collective, StepStats* stats);
 
 // Internal, with the tensor also in the payload kFirstBadTensor.
 absl::Status NonFiniteError(absl::string_view what, const std::string& tensor);

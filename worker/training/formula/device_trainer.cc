@@ -434,10 +434,8 @@ absl::StatusOr<StepStats> DeviceTrainer::RunStep(const Batch& batch, double glob
   clock.Mark(&stats.reduce_seconds);
   stats.grad_norm = at::linalg_vector_norm(gradient_, 2, {}, false, at::kDouble).item<double>();
   clock.Mark(&stats.optimizer_seconds);
-  if (!outer_.has_value()) {
-    RETURN_IF_ERROR(
-        ExchangeLoss(WishesToYield(), options_.mixed_devices, options_.collective, &stats));
-  }
+  if (!outer_.has_value())
+    RETURN_IF_ERROR(ExchangeLoss(WishesToYield(), options_.collective, &stats));
   const double loss_sum = stats.loss;
   stats.loss = MeanLoss(loss_sum, weight_sum);
   clock.Mark(&stats.reduce_seconds);
