@@ -32,14 +32,16 @@ std::set<std::string> Projects(absl::Span<const WaitingRun> runs, const ProjectS
   return out;
 }
 
-// The highest priority of those that wait for GPUs alone. A run of no higher one that may have
-// either leaves them to it: a group may have given up its own for that.
+// The highest priority of those that wait for GPUs alone, of which there are enough. A run of no
+// higher one that may have either leaves them to it: a group may have given up its own for that.
 std::optional<int64_t> MostUrgentForGpus(absl::Span<const WaitingRun> runs,
-                                         absl::Span<const WorkerView> workers) {
+                                         absl::Span<const WorkerView> workers,
+                                         const WorldOptions& options) {
   std::optional<int64_t> out;
   for (const WaitingRun& run : runs) {
     if (run.blocked.waits() || (out.has_value() && run.priority <= *out)) continue;
-    if (DeviceOf(run.needs, workers) == "cuda") out = run.priority;
+    if (DeviceOf(run.needs, workers) != "cuda") continue;
+    if (FormWorld(run.needs, workers, options).possible) out = run.priority;
   }
   return out;
 }
@@ -57,7 +59,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   const std::set<std::string> projects = Projects(runs, shares);
   const int64_t live =
       absl::c_count_if(workers, [](const WorkerView& w) { return w.standing != Standing::kLost; });
-  const std::optional<int64_t> for_gpus = MostUrgentForGpus(runs, workers);
+  const std::optional<int64_t> for_gpus = MostUrgentForGpus(runs, workers, options);
   const auto take = [&](int m, int run) {
     left[m].standing = Standing::kBusy;
     left[m].run_name = runs[run].name;

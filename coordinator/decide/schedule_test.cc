@@ -200,6 +200,18 @@ TEST(Schedule, WhoMayHaveEitherLeavesGpusToThoseWhoUseNothingElse) {
   EXPECT_THAT(members["either"], ElementsAre(1)) << "the more urgent one chooses";
 }
 
+TEST(Schedule, ARunForMoreGpusThanThereAreDrivesNobodyFromThem) {
+  WaitingRun either = MakeRun("either", 0, 1, 1), gpus = MakeRun("gpus", 0, 2, 4);
+  either.needs.device = "any";
+  gpus.needs.device = "cuda";
+  std::vector<WorkerView> workers = {Worker("c"), Worker("g0"), Worker("g1")};
+  workers[1].device = workers[2].device = "cuda:0 A";
+  std::map<std::string, std::vector<int>> members;
+  for (const Placement& p : Schedule({either, gpus}, workers)) members[p.run_id] = p.members;
+  EXPECT_THAT(members["either"], ElementsAre(1));
+  EXPECT_THAT(members["gpus"], IsEmpty());
+}
+
 TEST(Schedule, NobodyWaitsWithoutAReasonAndNoWorkerServesTwo) {
   std::vector<WaitingRun> runs;
   std::vector<WorkerView> workers;
