@@ -89,15 +89,24 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
     for (const int m : kept[index]) left[m] = workers[m];
     WorldNeeds needs = run.needs;
     needs.gpus_last = for_gpus.has_value() && *for_gpus >= run.priority;
+    // It passes who is ahead for the sake of its state alone: with more than that it would take
+    // what others, and it itself, have given up for that one.
+    const bool passes = ahead >= 0 && !kept[index].empty();
+    if (passes) needs.max_workers = needs.min_workers;
     WorldDecision world = FormWorld(needs, left, options);
-    if (world.members.empty()) {
+    if (passes) {
+      std::erase_if(world.preferred, [&](int m) { return !absl::c_linear_search(kept[index], m); });
+    }
+    const bool enough = static_cast<int64_t>(world.preferred.size()) >= needs.min_workers;
+    const bool behind = ahead >= 0 && !world.members.empty() && !(passes && enough);
+    if (world.members.empty() || behind) {
       for (const int m : kept[index]) take(m, index);
     }
     const std::string by_share = ahead < 0
                                      ? ""
                                      : AheadByShare(queued[index], queued[ahead], runs[ahead].name,
                                                     queue.shares(), projects, live);
-    if (ahead >= 0 && !world.members.empty() && kept[index].empty()) {
+    if (behind) {
       const WaitingRun& first = runs[ahead];
       out.push_back({run.run_id,
                      {},
@@ -116,7 +125,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
       for (const int m : world.members) take(m, index);
       queue.Take(index, static_cast<int64_t>(least));
       elastic.push_back(
-          {out.size(), index, run.priority, run.needs.max_workers, std::move(world.preferred)});
+          {out.size(), index, run.priority, needs.max_workers, std::move(world.preferred)});
     } else if (world.possible && ahead < 0) {
       ahead = index;
     } else if (!by_share.empty()) {

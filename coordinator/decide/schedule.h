@@ -21,7 +21,8 @@ struct WaitingRun {
   Wait blocked = {};  // why it cannot start now whatever workers there are
   std::string project = "default";
   // Its group stopped a moment ago and left its newest state in memory alone: as many of
-  // needs.holders as it needs at least are nobody else's until it has begun again.
+  // needs.holders as it needs at least are nobody else's until it has begun again. With them alone
+  // it passes a run that is ahead and waits for workers; it then gets no more.
   bool keeps_holders = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 
 namespace tritter {
@@ -172,13 +173,44 @@ TEST(Schedule, AGroupThatStoppedKeepsThoseWhoHaveItsStateForAMoment) {
   EXPECT_THAT(members(three)["stopped"], ElementsAre(0, 1));
   EXPECT_THAT(members(three)["urgent"], IsEmpty());
   stopped.needs.max_workers = 3;
-  EXPECT_THAT(members(three)["stopped"], ElementsAre(0, 1, 2));
+  EXPECT_THAT(members(three)["stopped"], ElementsAre(0, 1))
+      << "the other has half of what it needs";
   const std::vector<WorkerView> four = {Worker("a"), Worker("b"), Worker("c"), Worker("d")};
   EXPECT_THAT(members(four)["urgent"], ElementsAre(2, 3)) << "no more than it needs at least";
   // One that is not free yet is waited for, and the other kept.
   std::vector<WorkerView> leaving = {Worker("a"), Worker("b", Standing::kLeaving), Worker("d")};
   leaving[1].run_name = "stopped";
   EXPECT_THAT(members(leaving)["urgent"], IsEmpty());
+  EXPECT_THAT(members(leaving)["stopped"], IsEmpty()) << "d is no holder: the other waits for it";
+}
+
+// Two groups give up one each: whichever stops first, neither takes its own back.
+TEST(Schedule, WhatGroupsGaveUpGathersForTheRunThatWaits) {
+  WaitingRun large = MakeRun("large", 0, 1, 2), small = MakeRun("small", 0, 2, 1),
+             urgent = MakeRun("urgent", 5, 3, 2);
+  large.needs.max_workers = 3;
+  large.needs.holders = {"w1", "w2", "w3"};
+  small.needs.max_workers = 2;
+  small.needs.holders = {"w4", "w5"};
+  large.keeps_holders = small.keeps_holders = true;
+  const auto members = [&](const WaitingRun& stopped, const std::vector<std::string>& busy) {
+    std::vector<WorkerView> workers;
+    for (const char* name : {"w1", "w2", "w3", "w4", "w5"})
+      workers.push_back(
+          Worker(name, absl::c_linear_search(busy, name) ? Standing::kBusy : Standing::kIdle));
+    std::map<std::string, std::vector<int>> out;
+    for (const Placement& p : Schedule({stopped, urgent}, workers)) out[p.run_id] = p.members;
+    return out;
+  };
+  auto got = members(large, {"w4", "w5"});
+  EXPECT_THAT(got["large"], ElementsAre(0, 1));
+  EXPECT_THAT(got["urgent"], IsEmpty());
+  got = members(small, {"w1", "w2"});
+  EXPECT_THAT(got["small"], ElementsAre(3));
+  EXPECT_THAT(got["urgent"], ElementsAre(2, 4));
+  got = members(small, {"w1", "w2", "w3"});
+  EXPECT_THAT(got["small"], ElementsAre(3));
+  EXPECT_THAT(got["urgent"], IsEmpty());
 }
 
 // Else a group that had given one up for the other would take it again.
