@@ -211,6 +211,16 @@ TEST_F(WaitingTest, MixedDevicesWhereTheRunDoesNotSayThatTheyMayTrainTogether) {
   RoundsUntil([&] { return Get(together).state() == v1::RUN_STATE_COMPLETED; });
 }
 
+TEST_F(WaitingTest, MixedVersions) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  AddWorker("old", 1, [](FakeAgent* agent) { agent->version = "0.1.0"; });
+  AddWorker("new", 1, [](FakeAgent* agent) { agent->version = "0.2.0"; });
+  Rounds(1);
+  ExpectWaits(id, "mixed_versions", "old is of version 0.1.0, the group of 0.2.0");
+  AddWorker("other", 1, [](FakeAgent* agent) { agent->version = "0.2.0"; });
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+}
+
 TEST_F(WaitingTest, Settling) {
   std::string yaml = RunYaml("run", 100, 1);
   yaml.replace(yaml.find("max: 1"), 6, "max: 2");

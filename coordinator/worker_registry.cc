@@ -225,6 +225,7 @@ std::vector<WorkerView> WorkerRegistry::Views(
     view.run_name = run.empty() ? "" : it == run_names.end() ? "an earlier epoch" : it->second;
     view.why = worker.lost_why;
     view.left = worker.left;
+    view.version = worker.info.code_version();
     view.since = now - worker.standing_since;
     view.holds = worker.last.has_held();
     out.push_back(std::move(view));

@@ -64,11 +64,12 @@ struct RankShare {
   int64_t micro_batch = 0;  // sequences per forward/backward pass
 };
 
-// The held-out windows of a rank: window k where k mod `of` lies in [first, first + count).
+// The held-out windows of a rank: window k where k * stride mod `of` lies in [first, first +
+// count). The stride has no factor in common with `of`, and spreads any few windows over all ranks.
 struct WindowShare {
-  int64_t first = 0, count = 1, of = 1;
+  int64_t first = 0, count = 1, of = 1, stride = 1;
   bool Has(int64_t window) const {
-    const int64_t at = window % of;
+    const int64_t at = window % of * stride % of;
     return at >= first && at < first + count;
   }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -113,13 +114,22 @@ StepAction ActionAt(const Plan& plan, int64_t step, int rank) {
   return action;
 }
 
+namespace {
+// Near of / golden ratio: of the multiples of that, any few lie evenly.
+int64_t SpreadingStride(int64_t of) {
+  int64_t stride = std::max<int64_t>(1, std::llround(static_cast<double>(of) * 0.6180339887498949));
+  while (std::gcd(stride, of) != 1) ++stride;
+  return stride;
+}
+}  // namespace
+
 WindowShare WindowShareOf(const Plan& plan, int rank) {
   const auto [least, most] =
       std::minmax_element(plan.shares.begin(), plan.shares.end(),
                           [](const auto& a, const auto& b) { return a.count < b.count; });
   if (most->count - least->count <= 1) return {rank, 1, static_cast<int64_t>(plan.shares.size())};
   const RankShare& own = plan.shares[rank];
-  return {own.first_position, own.count, plan.global_batch};
+  return {own.first_position, own.count, plan.global_batch, SpreadingStride(plan.global_batch)};
 }
 
 DueWork DueAt(const Plan& plan, int64_t steps_done) {

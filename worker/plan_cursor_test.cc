@@ -190,6 +190,25 @@ TEST(WindowShareOf, IsThatOfABatchWhereSharesDiffer) {
   }
 }
 
+// However few windows there are, who has a quarter of the batch has about a quarter of them.
+TEST(WindowShareOf, SpreadsFewWindowsOverAllRanks) {
+  for (const int64_t batch : {4, 16, 96, 100, 255, 256, 1000}) {
+    Plan plan;
+    plan.global_batch = batch;
+    const int64_t part = batch / 4;
+    plan.shares = {{0, 0, part, 1}, {1, part, batch - part, 1}};
+    const WindowShare first = WindowShareOf(plan, 0), second = WindowShareOf(plan, 1);
+    int64_t has = 0;
+    for (int64_t k = 0; k < 3 * batch; ++k) {
+      EXPECT_NE(first.Has(k), second.Has(k)) << k;
+      has += first.Has(k);
+      EXPECT_NEAR(has, 0.25 * (k + 1), k < 64 ? 2.0 : 10.0)
+          << "of " << k + 1 << ", batch " << batch;
+    }
+    EXPECT_EQ(has, 3 * part) << batch;
+  }
+}
+
 TEST(IsPermanentFailure, BlamesTheRunOnlyForWhatIsItsOwn) {
   const absl::Status bad_data = absl::DataLossError("shard"),
                      full = absl::ResourceExhaustedError("disk"),

@@ -28,6 +28,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "wrong_device";
     case WaitCause::kMixedDevices:
       return "mixed_devices";
+    case WaitCause::kMixedVersions:
+      return "mixed_versions";
     case WaitCause::kSettling:
       return "settling";
     case WaitCause::kBehindPriority:

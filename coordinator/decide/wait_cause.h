@@ -23,6 +23,7 @@ enum class WaitCause {
   kTooLittleMemory,  // they have less than the run needs
   kWrongDevice,      // they are of another kind than the run asks for or its group is of
   kMixedDevices,     // CPUs and GPUs would do together, but form no group
+  kMixedVersions,    // workers of several versions would do together, but form no group
   kSettling,         // there are enough, but fewer than it may have, and more may follow at once
   // Other runs.
   kBehindPriority,      // one of a higher priority is ahead, and waits for the same workers

@@ -21,6 +21,12 @@ constexpr size_t kNamedWorkers = 6;  // a reason stays one sentence
 // How many workers cannot serve now for each cause.
 using Tally = std::map<WaitCause, int64_t>;
 
+// What a group has in common.
+struct Alike {
+  std::string device;   // DeviceOf
+  std::string version;  // of the program; "": of any
+};
+
 bool IsOfDevice(const std::string& device, const WorkerView& w) {
   return device == "any" || absl::StartsWith(w.device, device);
 }
@@ -28,8 +34,13 @@ bool IsOfDevice(const std::string& device, const WorkerView& w) {
 // "cuda:0" of "cuda:0 NVIDIA H100".
 std::string KindOf(const WorkerView& w) { return w.device.substr(0, w.device.find(' ')); }
 
+bool IsOfVersion(const Alike& group, const WorkerView& w) {
+  return group.version.empty() || w.version.empty() || w.version == group.version;
+}
+
 // Why this worker cannot serve the run at all; empty when it can.
-std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const WorkerView& w) {
+std::string Unsuitable(const WorldNeeds& needs, const Alike& group, const WorkerView& w) {
+  const std::string& device = group.device;
   // One that is lost comes back as another process.
   const auto it = needs.cannot_read.find(w.name);
   if (it != needs.cannot_read.end() && w.standing != Standing::kLost) return it->second;
@@ -45,7 +56,31 @@ std::string Unsuitable(const WorldNeeds& needs, const std::string& device, const
     return absl::StrCat(w.name, " has ", Bytes(w.memory_bytes), ", the run needs ",
                         Bytes(needs.memory_bytes));
   }
+  if (!IsOfVersion(group, w))
+    return absl::StrCat(w.name, " is of version ", w.version, ", the group of ", group.version);
   return "";
+}
+
+bool IsLive(const WorkerView& w) {
+  return w.standing != Standing::kLost && w.standing != Standing::kDraining;
+}
+
+// The version of which there are enough, the most where no or several ones are, then the newest.
+// What ranks send each other, and in which order, may change from one to the next.
+Alike GroupOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
+  Alike out = {DeviceOf(needs, workers), ""};
+  if (needs.max_workers == 1) return out;
+  std::map<std::string, int64_t> live;
+  for (const WorkerView& w : workers) {
+    if (IsLive(w) && !w.version.empty() && Unsuitable(needs, out, w).empty()) ++live[w.version];
+  }
+  int64_t most = 0;
+  for (const auto& [version, count] : live) {
+    if (std::min(count, needs.max_workers) < most) continue;
+    most = std::min(count, needs.max_workers);
+    out.version = version;
+  }
+  return out;
 }
 
 std::string WhyNotIdle(const WorkerView& w) {
@@ -89,7 +124,7 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
   for (const WaitCause cause :
        {WaitCause::kWorkersLeaving, WaitCause::kWorkersBusy, WaitCause::kWorkersLost,
         WaitCause::kWorkersDraining, WaitCause::kWorkerTooOld, WaitCause::kTooLittleMemory,
-        WaitCause::kWrongDevice, WaitCause::kMixedDevices}) {
+        WaitCause::kWrongDevice, WaitCause::kMixedVersions, WaitCause::kMixedDevices}) {
     const auto it = tally.find(cause);
     if (it != tally.end()) missing -= it->second;
     if (missing <= 0) return cause;
@@ -133,12 +168,11 @@ WorldNeeds NeedsOf(const RunSpec& spec, int64_t memory_bytes) {
 }
 
 std::vector<int> Suitable(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
-  const std::string device = DeviceOf(needs, workers);
+  const Alike group = GroupOf(needs, workers);
   std::vector<int> out;
   for (size_t i = 0; i < workers.size(); ++i) {
-    const Standing standing = workers[i].standing;
-    if (standing == Standing::kLost || standing == Standing::kDraining) continue;
-    if (Unsuitable(needs, device, workers[i]).empty()) out.push_back(static_cast<int>(i));
+    if (IsLive(workers[i]) && Unsuitable(needs, group, workers[i]).empty())
+      out.push_back(static_cast<int>(i));
   }
   return out;
 }
@@ -146,7 +180,7 @@ std::vector<int> Suitable(const WorldNeeds& needs, absl::Span<const WorkerView> 
 WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> workers,
                         const WorldOptions& options) {
   WorldDecision out;
-  const std::string device = DeviceOf(needs, workers);
+  const Alike group = GroupOf(needs, workers);
   // Of another kind than the group, though the run itself would take either.
   const WaitCause other_kind = needs.device == "auto" && needs.not_on_cuda.empty()
                                    ? WaitCause::kMixedDevices
@@ -157,18 +191,19 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
   absl::Duration newest = absl::InfiniteDuration();
   for (size_t i = 0; i < workers.size(); ++i) {
     const WorkerView& w = workers[i];
-    std::string why = Unsuitable(needs, device, w);
+    std::string why = Unsuitable(needs, group, w);
     const bool suitable = why.empty();
     if (!why.empty()) {
       if (w.standing == Standing::kLost) {
         why = WhyNotIdle(w);
       } else {
         ++tally[needs.cannot_read.contains(w.name) ? WaitCause::kWorkerTooOld
-                : IsOfDevice(device, w)            ? WaitCause::kTooLittleMemory
-                                                   : other_kind];
+                : !IsOfDevice(group.device, w)     ? other_kind
+                : !IsOfVersion(group, w)           ? WaitCause::kMixedVersions
+                                                   : WaitCause::kTooLittleMemory];
       }
     } else {
-      live += w.standing != Standing::kLost && w.standing != Standing::kDraining;
+      live += IsLive(w);
       why = WhyNotIdle(w);
       if (!w.left) ++tally[CauseOf(w.standing)];  // who left is not waited for
     }
@@ -201,6 +236,8 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
       absl::StrAppend(&out.reason, "; ", workers.size(), workers.size() == 1 ? " is" : " are",
                       " known in all: start more, or lower workers.min");
     }
+    if (out.cause == WaitCause::kMixedVersions)
+      absl::StrAppend(&out.reason, "; a group is of one version: update the older ones");
     if (out.cause == WaitCause::kMixedDevices) {
       absl::StrAppend(&out.reason,
                       "; with `auto` a group is of one kind: say `workers.device: any` to let CPUs "

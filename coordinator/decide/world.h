@@ -31,6 +31,7 @@ struct WorkerView {
   absl::Duration since;      // how long it has been in this standing
   bool holds = false;        // a run's state, in memory
   bool left = false;         // kLost: nothing did, it was told to leave
+  std::string version = {};  // of its program; "": not known yet
 };
 
 struct WorldNeeds {
@@ -68,8 +69,8 @@ struct WorldDecision {
 // The kind of device that a group would have: "cpu", "cuda", "any".
 std::string DeviceOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers);
 
-// Live workers that can serve, free or not, of the kind that a group would have. Not those that
-// drain.
+// Live workers that can serve, free or not, of the kind and version that a group would have. Not
+// those that drain.
 std::vector<int> Suitable(const WorldNeeds& needs, absl::Span<const WorkerView> workers);
 
 // By rank: ranks go by the workers' names.

@@ -69,6 +69,35 @@ TEST(FormWorld, WhoCannotReadTheRunDoesNotServeItNorDecideItsKind) {
   EXPECT_EQ(FormWorld(needs, {Idle("c"), gone}).cause, WaitCause::kWorkersLost);
 }
 
+WorkerView OfVersion(const std::string& name, const std::string& version) {
+  WorkerView w = Idle(name);
+  w.version = version;
+  return w;
+}
+
+TEST(FormWorld, AGroupIsOfOneVersion) {
+  const WorkerView a = OfVersion("a", "1"), b = OfVersion("b", "2"), c = OfVersion("c", "1"),
+                   d = OfVersion("d", "2"), e = OfVersion("e", "1");
+  const WorldNeeds two{2, 2};
+  // That of which there are enough, the newest of several, the largest group of all.
+  EXPECT_THAT(FormWorld(two, {a, b, c}).members, ElementsAre(0, 2));
+  EXPECT_THAT(FormWorld(two, {a, b, c, d}).members, ElementsAre(1, 3));
+  EXPECT_THAT(FormWorld(two, {a, b, c, d, e}).members, ElementsAre(1, 3));
+  EXPECT_THAT(FormWorld({2, 3}, {a, b, c, d, e}).members, ElementsAre(0, 2, 4));
+  EXPECT_THAT(Suitable({2, 3}, {a, b, c, d, e}), ElementsAre(0, 2, 4));
+  EXPECT_THAT(FormWorld({1, 1}, {a, b}).members, ElementsAre(0)) << "alone, any will do";
+  const auto mixed = FormWorld(two, {a, b});
+  EXPECT_EQ(mixed.cause, WaitCause::kMixedVersions);
+  EXPECT_EQ(mixed.reason,
+            "needs 2 workers, 1 healthy; a is of version 1, the group of 2; a group is of one "
+            "version: update the older ones");
+  EXPECT_FALSE(mixed.possible);
+  // After a restart of the coordinator, until it says what it is.
+  WorkerView connecting = OfVersion("w", "");
+  connecting.standing = Standing::kLeaving;
+  EXPECT_EQ(FormWorld(two, {a, connecting}).cause, WaitCause::kWorkersLeaving);
+}
+
 TEST(FormWorld, WhoLeftAsItWasToldIsNotWaitedFor) {
   WorkerView w = Idle("w", absl::Seconds(3));
   w.standing = Standing::kLost;

@@ -61,7 +61,7 @@ absl::Status FakeAgent::Connect() {
   request.set_device(device);
   request.set_threads(1);
   request.set_memory_bytes(memory_bytes);
-  request.set_code_version("0.1.0");
+  request.set_code_version(version);
   request.set_pid(100);
   RETURN_IF_ERROR(api_->Register(request));
   return api_->OpenSession(Heartbeat());

@@ -95,6 +95,7 @@ class FakeAgent {
   const absl::Status& last_error() const { return last_error_; }
   std::map<int64_t, v1::Plan> plans;        // of the current epoch, by first step
   std::string device = "cpu test x1";       // said when it connects
+  std::string version = "0.1.0";            // likewise
   int64_t memory_bytes = int64_t{8} << 30;  // likewise
   FakeExchange* exchange = nullptr;  // not null: it stops when told to, and so do the other ranks
   bool holds = false;                // it keeps its state when an epoch ends
