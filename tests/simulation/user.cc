@@ -13,32 +13,34 @@ void User::Submit(const RunWish& wish) {
   request->set_yaml(wish.Yaml());
   request->set_base_dir("/");
   request->set_idempotency_key(absl::StrCat("key of ", wish.name));
-  auto send = std::make_shared<std::function<void()>>();
-  *send = [self = shared_from_this(), request, send] {
-    const auto again = [self, send] { self->Later(absl::Seconds(1), *send); };
-    self->network_->Call(
-        self,
-        [self, request, send, again](Coordinator* c) -> Network::Reply {
-          const absl::StatusOr<v1::SubmitRunResponse> response = c->Submit(*request);
-          if (response.ok()) {
-            self->invariants_->OnSubmitted(request->idempotency_key(), response->run().run_id());
-          }
-          return [self, response, send, again] {
-            if (response.ok()) {
-              --self->unanswered_;
-              *send = nullptr;
-              return;
-            }
-            const bool transient = absl::IsUnavailable(response.status()) ||
-                                   absl::IsResourceExhausted(response.status());
-            if (transient) return again();
-            self->world_->Break(
-                absl::StrCat("a good run is taken, but: ", response.status().ToString()));
-          };
-        },
-        [again](const absl::Status&) { again(); });
+  Send(request);
+}
+
+void User::Send(std::shared_ptr<const v1::SubmitRunRequest> request) {
+  const auto self = shared_from_this();
+  const auto again = [self, request] {
+    self->Later(absl::Seconds(1), [self, request] { self->Send(request); });
   };
-  (*send)();
+  network_->Call(
+      self,
+      [self, request, again](Coordinator* c) -> Network::Reply {
+        const absl::StatusOr<v1::SubmitRunResponse> response = c->Submit(*request);
+        if (response.ok()) {
+          self->invariants_->OnSubmitted(request->idempotency_key(), response->run().run_id());
+        }
+        return [self, response, again] {
+          if (response.ok()) {
+            --self->unanswered_;
+            return;
+          }
+          const bool transient = absl::IsUnavailable(response.status()) ||
+                                 absl::IsResourceExhausted(response.status());
+          if (transient) return again();
+          self->world_->Break(
+              absl::StrCat("a good run is taken, but: ", response.status().ToString()));
+        };
+      },
+      [again](const absl::Status&) { again(); });
 }
 
 void User::Ask(const std::string& run, Wish wish) {

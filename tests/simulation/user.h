@@ -31,6 +31,8 @@ class User : public Process, public std::enable_shared_from_this<User> {
   bool waits() const { return unanswered_ > 0; }
 
  private:
+  void Send(std::shared_ptr<const v1::SubmitRunRequest> request);
+
   World* const world_;
   Network* const network_;
   Invariants* const invariants_;
