@@ -424,6 +424,8 @@ class Coordinator {
   CondVar wake_;                                          // the background thread
   std::map<std::string, RunEntry> runs_ GUARDED_BY(mu_);  // by id; never erased
   WorkerRegistry workers_ GUARDED_BY(mu_);
+  // What the submission under submit_mu_ waits for or works on, until its run is in runs_.
+  std::vector<std::string> submitting_needs_ GUARDED_BY(mu_);
   // In whose place another process of its name is since the last tick.
   std::vector<WorkerEntry> replaced_ GUARDED_BY(mu_);
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;

@@ -170,6 +170,7 @@ void Coordinator::CheckEpoch(RunEntry* run) {
   if (run->epoch->all_left()) return EndEpoch(run, {.clean = true});
   if (!run->epoch->complaint.has_value()) return;
   const Complaint complaint = *run->epoch->complaint;
+  if (complaint.end.has_value()) return EndEpoch(run, *complaint.end);
   // A member may be about to be lost: then that is the cause.
   bool detached = false, awaited = false;
   for (const MemberRecord& member : run->epoch->record.members) {
@@ -210,8 +211,13 @@ void Coordinator::EndEpoch(RunEntry* run, const EpochEnd& end) {
   LogError("epoch_end_not_stored",
            {{"run", run->record.run_id}, {"error", std::string(stored.message())}});
   // Nothing has changed; the next tick finds the same facts and tries again.
-  if (!end.clean && !run->epoch->complaint.has_value())
-    run->epoch->complaint = Complaint{0, end.cause, end.permanent, clock_->Monotonic()};
+  if (!end.clean && !run->epoch->complaint.has_value()) {
+    run->epoch->complaint = Complaint{.rank = end.rank,
+                                      .text = end.cause,
+                                      .permanent = end.permanent,
+                                      .at = clock_->Monotonic(),
+                                      .end = end};
+  }
 }
 
 absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const RunRecord& wished,

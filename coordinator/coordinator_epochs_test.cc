@@ -445,6 +445,30 @@ TEST_F(EpochsTest, ALossThatCannotBeStoredIsToldInBoundedWords) {
   EXPECT_THAT(Get(id).reason(), HasSubstr("stream broken"));
 }
 
+// The store takes the end later: then it is told as it was decided.
+TEST_F(EpochsTest, AnEndThatIsStoredLaterBlamesWhomItBlamed) {
+  const std::string id = Submit(RunYaml("run", 100, 3));
+  for (int i = 0; i < 3; ++i) AddWorker(absl::StrCat("w-", i));
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  FakeAgent* last = nullptr;
+  for (FakeAgent* agent : live_) last = agent->rank() == 2 ? agent : last;
+  ASSERT_NE(last, nullptr);
+  const std::string name = last->name();
+  // Its next process has its place when the store is well again: the loss is not found once more.
+  store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true);
+  Kill(last);
+  AddWorker(name, 2);
+  Rounds(5);
+  store_.Heal();
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
+  ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 10));
+  const auto ended = std::find_if(epochs.epochs().begin(), epochs.epochs().end(),
+                                  [](const auto& e) { return e.has_failure(); });
+  ASSERT_NE(ended, epochs.epochs().end());
+  EXPECT_EQ(ended->failure().rank(), 2);
+  EXPECT_EQ(ended->failure().worker(), name);
+}
+
 TEST_F(EpochsTest, AReadingOfCheckpointsThatEndsAfterACancelSaysNothing) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   FakeAgent* w = AddWorker("w");

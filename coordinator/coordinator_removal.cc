@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -35,8 +36,15 @@ absl::Status Coordinator::CheckDeletable(const RunEntry& run) {
   facts.busy = run.committing || run.retaining || run.choosing || run.exporting || run.deploying;
   for (const auto& [other, entry] : runs_) {
     if (other == id || IsFinal(entry.record.state)) continue;
+    if (!entry.spec_error.empty()) facts.unreadable.push_back(Named(entry.record));
     if (entry.spec.of == id || absl::c_linear_search(entry.spec.after, id))
       facts.dependents.push_back(Named(entry.record));
+  }
+  if (absl::c_linear_search(submitting_needs_, id))
+    facts.dependents.push_back("a run that is being submitted");
+  // One in the middle of a checkpoint goes on for seconds after the run was killed.
+  for (const auto& [name, worker] : workers_.all()) {
+    if (!worker.lost && worker.last.run_id() == id) facts.leaving.push_back(name);
   }
   const DeletionVerdict verdict = DecideDeletion(id, facts);
   if (!verdict.obstacle.empty()) return Refused(Named(run.record), verdict.obstacle, verdict.hint);
@@ -54,28 +62,46 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
   v1::DeleteRunResponse out;
   MutexLock lock(&mu_);
   const std::string key = ChangeKey(request_id);
-  if (!request_id.empty()) {
+  // Whether `out` has the answer that an earlier request of this id got.
+  const auto answered = [&]() REQUIRES(mu_) -> absl::StatusOr<bool> {
+    if (request_id.empty()) return false;
     ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> known,
                      Apart([&] { return store_->FindKey(key); }));
-    if (known.has_value()) {
-      const bool same = name == known->run_id || !runs_.contains(name);  // else it was a name
-      if (known->request_hash != kDelete || !same)
-        return RequestIdTaken(request_id, kDelete, name, *known);
-      out.set_run_id(known->run_id);
-      return out;
-    }
-  }
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+    if (!known.has_value()) return false;
+    const bool same = name == known->run_id || !runs_.contains(name);  // else it was a name
+    if (known->request_hash != kDelete || !same)
+      return RequestIdTaken(request_id, kDelete, name, *known);
+    out.set_run_id(known->run_id);
+    return true;
+  };
+  ASSIGN_OR_RETURN(const bool repeated, answered());
+  if (repeated) return out;
+  // What is gone by now may have been deleted by this very request, said twice.
+  const auto gone = [&]() REQUIRES(mu_) -> absl::StatusOr<v1::DeleteRunResponse> {
+    ASSIGN_OR_RETURN(const bool by_this, answered());
+    if (by_this) return out;
+    return UnknownRunError(name);
+  };
+  const absl::StatusOr<RunEntry*> found = FindRun(name);
+  if (!found.ok()) return gone();
+  RunEntry* const run = *found;
   const RunTurn turn = TurnOf(run);
-  if (run->deleted) return UnknownRunError(name);  // by now
+  if (run->deleted) return gone();
   RETURN_IF_ERROR(CheckDeletable(*run));
+  run->deleting = true;
+  const absl::Cleanup over = [run] { run->deleting = false; };
   const RunRecord record = run->record;
   int64_t bytes = 0;
   for (const v1::Checkpoint& c : run->checkpoints) bytes += c.bytes();
   // Files first: a run whose files are left behind could not be named any more. Cut off after this
   // it is still listed, and is deleted again.
-  RETURN_IF_ERROR(Annotate(Apart([&] { return env_->RemoveTree(record.run_dir); }),
-                           absl::StrCat("run ", Named(record), " is not deleted")));
+  // Durably so before the store forgets it: no power loss may bring them back.
+  const auto remove = [&]() -> absl::Status {
+    RETURN_IF_ERROR(env_->RemoveTree(record.run_dir));
+    const absl::Status synced = env_->SyncDir(Dirname(record.run_dir));
+    return absl::IsNotFound(synced) ? absl::OkStatus() : synced;  // a store without its files
+  };
+  RETURN_IF_ERROR(Annotate(Apart(remove), absl::StrCat("run ", Named(record), " is not deleted")));
   WriteBatch batch;
   batch.deleted_runs = {record.run_id};
   if (!request_id.empty()) batch.keys = {{key, kDelete, record.run_id, NowMs()}};

@@ -1,4 +1,8 @@
 // Runs that people delete, history that grows old.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "coordinator/testing/coordinator_fixture.h"
@@ -72,6 +76,7 @@ TEST_F(RemovalTest, WhatHasNotEndedOrIsNeededStays) {
                        AllOf(HasSubstr("it is queued"), HasSubstr("tritterctl cancel"))));
   AddWorker("w");
   RoundsUntil([&] { return Is(first, v1::RUN_STATE_COMPLETED); });
+  Rounds(5);
   Kill(live_.front());
   const std::string second = Submit(RunYaml("second", 10, 1, "after: [first]\n"));
   EXPECT_THAT(coordinator_->Delete(first),
@@ -125,6 +130,105 @@ TEST_F(RemovalTest, AWorkerWithLateWordsOfADeletedRunBringsNothingBack) {
   EXPECT_THAT(coordinator_->Report(late), StatusIs(Code::kNotFound));
   EXPECT_THAT(*memory_store_.Metrics(id, 0, 0, 100), IsEmpty());
   EXPECT_THAT(*memory_store_.LogLines(id, 0, 0), IsEmpty());
+}
+
+// A worker in the middle of a checkpoint writes on for seconds after a kill.
+TEST_F(RemovalTest, ARunIsNotDeletedUnderAWorkerThatIsLeavingIt) {
+  Start();
+  FakeAgent* w = AddWorker("w");
+  for (const bool silent : {false, true}) {
+    SCOPED_TRACE(silent);
+    const std::string id = Submit(RunYaml("nano", 1000, 1));
+    RoundsUntil([&] { return Get(id).step() >= 3; });
+    ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+    EXPECT_THAT(coordinator_->Delete(id),
+                StatusIs(Code::kFailedPrecondition, AllOf(HasSubstr("worker w is still leaving it"),
+                                                          HasSubstr("try again in a moment"))));
+    EXPECT_TRUE(FolderOf(id));
+    if (silent) Silence(w);
+    // It has left, or it is lost: a stopped process is not waited for.
+    RoundsUntil([&] { return coordinator_->Delete(id).ok(); });
+    EXPECT_FALSE(FolderOf(id));
+  }
+}
+
+TEST_F(RemovalTest, ARunThatMayBeNeededStays) {
+  Start();
+  const std::string id = Trained("first");
+  const std::string other = Submit(RunYaml("second", 10, 5));
+  ASSERT_OK_AND_ASSIGN(std::vector<RunRecord> runs, memory_store_.Runs());
+  std::erase_if(runs, [&](const RunRecord& r) { return r.run_id != other; });
+  runs[0].spec_yaml += "unknown_key: 1\n";  // of another version
+  WriteBatch batch;
+  batch.runs = runs;
+  ASSERT_OK(memory_store_.Apply(batch));
+  Start();
+  EXPECT_THAT(coordinator_->Delete(id),
+              StatusIs(Code::kFailedPrecondition,
+                       HasSubstr(absl::StrCat("second (", other, ") may work on it"))));
+  ASSERT_OK(coordinator_->Cancel(other, /*now=*/true));
+  EXPECT_OK(coordinator_->Delete(id));
+}
+
+// While a run is submitted, the one it waits for is deleted: one of the two is refused, whenever it
+// comes.
+TEST_F(RemovalTest, NoRunIsSubmittedThatWaitsForADeletedOne) {
+  Start();
+  std::string first = Trained("first");
+  v1::SubmitRunRequest second;
+  second.set_yaml(RunYaml("second", 10, 5, "after: [first]\n"));
+  second.set_base_dir("/");
+  catalog_.tokenizer = [&](const SourceSpec&) {
+    EXPECT_OK(coordinator_->Delete(first));
+    return "hash";
+  };
+  EXPECT_THAT(coordinator_->Submit(second),
+              StatusIs(Code::kInvalidArgument, HasSubstr("no run has the name")));
+  catalog_.tokenizer = nullptr;
+
+  first = Trained("first");
+  absl::Status answer;
+  env_.on_remove = [&](const std::string&) { answer = coordinator_->Submit(second).status(); };
+  ASSERT_OK(coordinator_->Delete(first));
+  env_.on_remove = nullptr;
+  EXPECT_THAT(answer, StatusIs(Code::kInvalidArgument, HasSubstr("is being deleted")));
+
+  first = Trained("first");
+  env_.on_rename = [&](const std::string&) { answer = coordinator_->Delete(first).status(); };
+  ASSERT_OK(coordinator_->Submit(second));
+  env_.on_rename = nullptr;
+  EXPECT_THAT(answer, StatusIs(Code::kFailedPrecondition, HasSubstr("is being submitted")));
+  EXPECT_TRUE(FolderOf(first));
+}
+
+TEST_F(RemovalTest, ARepeatAtTheSameMomentGetsTheSameAnswer) {
+  std::atomic<bool> asks = false, asked = false;
+  store_.OnAccess([&] { asked = asked || asks; });
+  Start();
+  const std::string id = Trained("nano");
+  absl::StatusOr<v1::DeleteRunResponse> repeat;
+  std::thread other;
+  env_.on_remove = [&](const std::string&) {
+    asks = true;
+    other = std::thread([&] { repeat = coordinator_->Delete(id, "request"); });
+    while (!asked) std::this_thread::yield();
+    // It has its own look at the keys behind it, most likely, and waits for the run's turn.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  };
+  const auto first = coordinator_->Delete(id, "request");
+  other.join();
+  EXPECT_OK(first);
+  ASSERT_OK(repeat);
+  EXPECT_EQ(repeat->run_id(), id);
+}
+
+TEST_F(RemovalTest, NoFolderComesBackWithThePower) {
+  Start();
+  const std::string id = Trained("nano");
+  ASSERT_OK(coordinator_->Delete(id));
+  Stop();
+  env_.Crash(CrashMode::kLoseUnsynced);
+  EXPECT_FALSE(FolderOf(id));
 }
 
 TEST_F(RemovalTest, OldHistoryOfEndedRunsGoesByItself) {

@@ -77,6 +77,10 @@ absl::Status Coordinator::ResolveReferences(RunSpec* spec) {
                         absl::StrCat(key, ": no run has the name or identifier \"", *name, "\""));
     }
     const RunRecord& other = (*run)->record;
+    if ((*run)->deleting) {
+      return SpecError(absl::StrCat(key, ": run ", other.name, " (", other.run_id,
+                                    ") is being deleted; name another"));
+    }
     if (other.state == v1::RUN_STATE_CANCELLED) {
       return SpecError(absl::StrCat(key, ": run ", other.name, " (", other.run_id,
                                     ") was cancelled and will not be complete; name another"));
@@ -215,7 +219,11 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   MutexLock lock(&mu_);
   absl::StatusOr<v1::SubmitRunResponse> earlier = KnownKey(key, request_hash, &known);
   if (known || !earlier.ok()) return earlier;
+  // Once more: what it needs may have been cancelled or deleted meanwhile. From here on it stays.
+  RETURN_IF_ERROR(ResolveReferences(&run.spec));
   RETURN_IF_ERROR(Admit(run.spec, sources));
+  submitting_needs_ = run.spec.after;
+  if (!run.spec.of.empty()) submitting_needs_.push_back(run.spec.of);
   r.name = run.spec.name;
   r.state = v1::RUN_STATE_QUEUED;
   r.reason = "just submitted";
@@ -238,6 +246,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec))};
     status = Write(&batch);
   }
+  submitting_needs_.clear();
   if (status.ok() || absl::IsUnavailable(status)) std::move(remove).Cancel();
   RETURN_IF_ERROR(status);
   v1::SubmitRunResponse out;
@@ -484,7 +493,11 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
     if (absl::IsUnavailable(stored)) {
       // It may be stored: then no member may go on. The next tick ends the epoch once more.
       run->record.intent = Intent::kCancel;
-      run->epoch->complaint = Complaint{0, end.cause, false, clock_->Monotonic()};
+      run->epoch->complaint = Complaint{.rank = end.rank,
+                                        .text = end.cause,
+                                        .permanent = end.permanent,
+                                        .at = clock_->Monotonic(),
+                                        .end = end};
     }
     return stored;
   };

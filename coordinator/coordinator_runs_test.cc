@@ -560,6 +560,11 @@ TEST_F(RunsTest, AKillIsOneWrite) {
     }
     // Where that is not known nobody goes on, and the store comes to say what memory says.
     RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_CANCELLED && w->idle(); });
+    EXPECT_THAT(Get(id).reason(), HasSubstr("killed"));
+    ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 1));
+    ASSERT_EQ(epochs.epochs_size(), 1);
+    EXPECT_EQ(epochs.epochs(0).failure().cause(), "the run was killed");
+    EXPECT_EQ(epochs.epochs(0).failure().worker(), "");  // no rank is to blame
     Stop();
     Start();
     EXPECT_EQ(Get(id).state(), v1::RUN_STATE_CANCELLED);

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "coordinator/decide/checkpoints.h"
 #include "coordinator/decide/plan.h"
+#include "coordinator/decide/run_life.h"
 #include "coordinator/decide/stop.h"
 #include "coordinator/decide/straggler.h"
 #include "coordinator/decide/wait_cause.h"
@@ -36,6 +37,8 @@ struct Complaint {
   absl::Duration at;        // Clock::Monotonic
   std::string detail = {};  // what the libraries below said
   bool unreadable = false;  // it cannot read the run, another may: no failure of the run
+  // The end is decided, only the store did not take it: it is stored as it was decided.
+  std::optional<EpochEnd> end = {};
 };
 
 struct EpochEntry {
@@ -83,6 +86,7 @@ struct RunEntry {
   RunRecord record;
   RunSpec spec;
   bool deleted = false;    // by its users: nobody finds it any more
+  bool deleting = false;   // its files are on their way out: no new run may need it
   std::string spec_error;  // not empty: `spec` could not be read; the run waits
   // One whose configuration cannot be read may have an export to make: it is not completed without.
   bool exports() const { return !spec_error.empty() || !spec.export_format.empty(); }

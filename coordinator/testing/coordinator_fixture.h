@@ -47,11 +47,17 @@ class SlowEnv : public MemoryEnv {
     if (on_map) on_map(path);
     return MemoryEnv::MapFile(path);
   }
+  absl::Status RemoveTree(const std::string& path) override {
+    if (on_access) on_access();
+    if (on_remove) on_remove(path);
+    return MemoryEnv::RemoveTree(path);
+  }
   std::function<void()> on_access;  // before each of these
   std::function<void()> on_list;
   absl::Status list_status;  // not OK: no folder can be listed
   std::function<void(const std::string& to)> on_rename;
   std::function<void(const std::string& path)> on_map;
+  std::function<void(const std::string& path)> on_remove;
 };
 
 // Commands collected for one worker. Thread-safe: a coordinator with threads of its own pushes from
