@@ -262,7 +262,11 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
   RETURN_IF_ERROR(CheckReport(request));
   MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(const RunTurn turn, TurnOf(request.worker(), request.run_id()));
-  if (request.spec_unreadable()) NoteUnreadable(request);  // whether its epoch lives or not
+  if (request.spec_unreadable()) {  // whether its epoch lives or not
+    // While the turn was waited for, a process that can read it may have taken the name.
+    RETURN_IF_ERROR(workers_.Check(request.worker()));
+    NoteUnreadable(request);
+  }
   absl::StatusOr<Fenced> fenced = Fence(request.worker(), request.run_id(), request.epoch());
   RunEntry* run = nullptr;
   EpochEntry* epoch = nullptr;
@@ -434,7 +438,7 @@ void Coordinator::NoteUnreadable(const v1::ReportRequest& request) {
 void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntry* epoch) {
   if (request.failure().empty()) return;
   const bool graver = request.failure_is_permanent() && epoch->complaint.has_value() &&
-                      !epoch->complaint->permanent;
+                      !epoch->complaint->permanent && !epoch->complaint->end.has_value();
   if (!epoch->complaint.has_value() || graver) {
     const bool unreadable = request.spec_unreadable();
     // A worker of an older version may say it in several lines.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <thread>
 
@@ -146,6 +147,39 @@ TEST_F(WaitingTest, WorkerTooOld) {
   Kill(old);
   AddWorker("w-0", 2);
   RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() > 0; });
+}
+
+TEST_F(WaitingTest, LateWordsOfAnOldProcessSayNothingOfTheNextOne) {
+  enum { kFree, kNext, kHeld };
+  std::atomic<int> turn = kFree;
+  store_.OnAccess([&] {
+    int next = kNext;
+    if (!turn.compare_exchange_strong(next, kHeld)) return;
+    while (turn == kHeld) std::this_thread::yield();
+  });
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  FakeAgent* old = AddWorker("w-0");
+  turn = kNext;
+  std::thread change([&] { EXPECT_OK(coordinator_->Resume(id, "change")); });
+  while (turn != kHeld) std::this_thread::yield();
+  v1::ReportRequest late;
+  *late.mutable_worker() = old->Identity();
+  late.set_run_id(id);
+  late.set_epoch(1);
+  late.set_failure("run.yaml:9:3: training.foo: unknown key");
+  late.set_spec_unreadable(true);
+  absl::Status answer;
+  std::thread report([&] { answer = coordinator_->Report(late); });
+  // It waits for the run's turn by then, most likely; else it is refused at once.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  Kill(old);
+  AddWorker("w-0", 2);
+  turn = kFree;
+  change.join();
+  report.join();
+  EXPECT_THAT(answer, StatusIs(absl::StatusCode::kFailedPrecondition));
+  AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() > 0; });
 }
 
 TEST_F(WaitingTest, ManyWorkersThatAreTooOldDoNotUseUpTheRetries) {
