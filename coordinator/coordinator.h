@@ -331,7 +331,7 @@ class Coordinator {
     std::vector<Placement> placements;
   };
   // Whether it still waits, and the same processes for it: the lock may have been given up since
-  // that was decided.
+  // that was decided. Not before the epochs of those that were replaced have ended.
   bool MayForm(const RunEntry& run, const Queue& queue, const Placement& placement) REQUIRES(mu_);
   absl::Status FormEpoch(RunEntry* run, const std::vector<std::string>& workers,
                          const std::string& reason) REQUIRES(mu_);

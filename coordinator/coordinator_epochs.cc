@@ -144,11 +144,21 @@ void Coordinator::CheckEpochs() {
   for (auto& [id, run] : runs_) {
     if (run.epoch.has_value()) {
       EpochEntry& epoch = *run.epoch;
-      for (const int rank : epoch.done) {  // it may have joined another before a restart
-        const WorkerEntry* worker =
-            workers_.Find(epoch.record.members[static_cast<size_t>(rank)].worker);
-        if (worker == nullptr || worker->run_id != id || worker->epoch != epoch.record.epoch)
+      for (size_t i = 0; i < epoch.record.members.size(); ++i) {
+        const int rank = static_cast<int>(i);
+        const std::string& name = epoch.record.members[i].worker;
+        const WorkerEntry* worker = workers_.Find(name);
+        if (worker != nullptr && worker->run_id == id && worker->epoch == epoch.record.epoch)
+          continue;
+        if (epoch.done.contains(rank)) {  // it may have joined another before a restart
           epoch.left.insert(rank);
+        } else if (!epoch.complaint.has_value()) {
+          // Its loss could not be stored before another process of its name joined another epoch,
+          // and after a restart nobody else knows of it.
+          epoch.complaint = Complaint{
+              rank, absl::StrCat("worker ", name, " is another process now, or in another epoch"),
+              false, clock_->Monotonic()};
+        }
       }
       if (!epoch.all_left()) {
         TellToYield(&run);
@@ -321,6 +331,9 @@ v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {
 
 bool Coordinator::MayForm(const RunEntry& run, const Queue& queue, const Placement& placement) {
   if (!WaitsForWorkers(run) || run.committing || run.retaining) return false;
+  // Whose place was taken since is a member of an epoch that is to end first: the store must not
+  // have two with members of one name.
+  if (!replaced_.empty()) return false;
   if (clock_->Monotonic() < run.not_before) return false;
   return absl::c_all_of(placement.members, [&](int m) REQUIRES(mu_) {
     const WorkerView& view = queue.workers[static_cast<size_t>(m)];

@@ -430,6 +430,70 @@ TEST_F(EpochsTest, AnEndThatTheStoreRefusedComesOnceItTakesIt) {
   EXPECT_EQ(Get(id).epochs_lost(), 0);
 }
 
+// The end of an epoch is not stored, the epoch that another process of the same name is put into
+// is, and the coordinator dies: after it there is one worker and two epochs that name it.
+TEST_F(EpochsTest, TwoStoredEpochsOfOneNameBothEnd) {
+  for (const bool sorted : {true, false}) {
+    int submitted = 0;
+    run_id_ = [&] {
+      return absl::StrCat("r-", sorted, (submitted++ == 0) == sorted ? "-a" : "-b");
+    };
+    Start();
+    const std::string first = Submit(RunYaml("first", 30, 1, "preemptible: false\n"));
+    FakeAgent* w = AddWorker("w", 1);
+    RoundsUntil([&] { return Get(first).step() >= 3; });
+    const std::string second = Submit(RunYaml("second", 30, 1, "priority: 1\n"));
+    Rounds(1);
+    Kill(w);
+    Rounds(4);
+    // The tick's first write says that it was replaced; two that end the epoch fail.
+    store_.FailApply(1, StoreFault::kRefuse, /*sticky=*/true);
+    store_.OnAccess([this, before = store_.applies()] {
+      if (store_.applies() == before + 3) store_.Heal();
+    });
+    FakeAgent* next = AddWorker("w", 2);
+    RoundsUntil([&] { return Get(second).epoch() == 1u; }, 30);
+    EXPECT_EQ(Get(first).epoch(), 1u);
+    EXPECT_EQ(Get(first).epochs_lost(), 0) << "its end was not stored";
+    store_.OnAccess(nullptr);
+    Stop();
+    Start();
+    ASSERT_OK(next->Connect());
+    RoundsUntil([&] {
+      return Get(first).state() == v1::RUN_STATE_COMPLETED &&
+             Get(second).state() == v1::RUN_STATE_COMPLETED;
+    });
+    EXPECT_EQ(Get(first).epochs_lost(), 1);
+    Kill(next);
+    Rounds(10);
+  }
+}
+
+// It takes the place while a tick is on its way, after the look at who was replaced.
+TEST_F(EpochsTest, NoEpochIsFormedBeforeThatOfAReplacedWorkerHasEnded) {
+  const std::string first = Submit(RunYaml("first", 100, 1, "preemptible: false\n"));
+  FakeAgent* w = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(first).step() >= 3; });
+  const std::string second = Submit(RunYaml("second", 100, 1, "priority: 1\n"));
+  Rounds(1);
+  Kill(AddWorker("x", 1, [](FakeAgent* a) { a->memory_bytes = 1; }));
+  clock_.Advance(absl::Seconds(1));
+  bool replaced = false;
+  store_.OnAccess([&] {  // the first write of the tick: that x is lost
+    if (std::exchange(replaced, true)) return;
+    Kill(w);
+    AddWorker("w", 2);
+  });
+  coordinator_->Tick();
+  ASSERT_TRUE(replaced);
+  store_.OnAccess(nullptr);
+  EXPECT_EQ(Get(first).epochs_lost(), 0);
+  EXPECT_EQ(Get(second).epoch(), 0u);
+  Rounds(1);
+  EXPECT_EQ(Get(first).epochs_lost(), 1);
+  EXPECT_EQ(Get(second).epoch(), 1u);
+}
+
 TEST_F(EpochsTest, ALossThatCannotBeStoredIsToldInBoundedWords) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   FakeAgent* a = AddWorker("w-0");

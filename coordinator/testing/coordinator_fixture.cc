@@ -65,6 +65,7 @@ void CoordinatorFixture::Start() {
     a.set_step(checkpoint.manifest().step);
     return a;
   };
+  d.run_id = run_id_;
   d.pulse = pulse_;
   d.load_model = [this](const std::string& server, const std::string& model) {
     return load_model_(server, model);

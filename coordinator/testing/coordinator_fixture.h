@@ -157,6 +157,7 @@ class CoordinatorFixture : public testing::Test {
   MemoryStore memory_store_;
   FaultStore store_;
   FakeCatalog catalog_;
+  std::function<std::string()> run_id_;  // unset: random ones
   CoordinatorOptions options_;
   bool agents_yield_ = false;  // workers that are added stop when told to, and keep their state
   FakeExchange exchange_;
