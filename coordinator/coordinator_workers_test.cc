@@ -173,6 +173,28 @@ TEST_F(WorkersTest, ANameThatIsInUseIsRefused) {
   EXPECT_OK(second.Connect());
 }
 
+// Two hosts of one name, and the connection of the one that works breaks for a moment: the other
+// has no better chance in that moment. Who is started in its place has, see above.
+TEST_F(WorkersTest, ABrokenStreamIsNoChanceForWhoWasRefused) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* first = AddWorker("w", 1);
+  RoundsUntil([&] { return Get(id).step() >= 3; });
+  apis_.push_back(std::make_unique<DirectApi>(&coordinator_));
+  FakeAgent second(apis_.back().get(), &env_, "w", 2),
+      started_again(apis_.back().get(), &env_, "w", 3);
+  EXPECT_THAT(second.Connect(), StatusIs(Code::kFailedPrecondition));
+  first->Kill();
+  EXPECT_THAT(second.Connect(), StatusIs(Code::kUnavailable, HasSubstr("may come back")));
+  EXPECT_THAT(started_again.Connect(), StatusIs(Code::kUnavailable));
+  ASSERT_OK(first->Connect());
+  Rounds(10);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  Kill(first);  // for good
+  Rounds(6);
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_OK(second.Connect());
+}
+
 // What a dead process said may be on its way for long; a living one stays who it is.
 TEST_F(WorkersTest, ALateRegistrationReplacesNobody) {
   const std::string id = Submit(RunYaml("run", 1000, 1));
@@ -192,7 +214,7 @@ TEST_F(WorkersTest, ALateRegistrationReplacesNobody) {
   EXPECT_EQ(DetailOf(late(77))->reason(), v1::ErrorDetail::NAME_IN_USE);
   lives->Kill();  // its stream breaks, for a moment
   EXPECT_EQ(DetailOf(late(1))->reason(), v1::ErrorDetail::STALE_INCARNATION);
-  EXPECT_OK(late(77));  // one that died before it was heard of: its session never comes
+  EXPECT_EQ(DetailOf(late(77))->reason(), v1::ErrorDetail::NAME_IN_USE);
   ASSERT_OK(lives->Connect());
   Rounds(100);
   EXPECT_EQ(Get(id).epoch(), 2u);
@@ -216,6 +238,8 @@ TEST_F(WorkersTest, WhoOpensItsSessionFirstKeepsTheName) {
   ASSERT_TRUE(DetailOf(s).has_value()) << s;
   EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::NAME_IN_USE);
   first->Kill();
+  EXPECT_THAT(second.Connect(), StatusIs(Code::kUnavailable, HasSubstr("may come back")));
+  Rounds(6);
   ASSERT_OK(second.Connect());
   EXPECT_EQ(DetailOf(first->Connect())->reason(), v1::ErrorDetail::STALE_INCARNATION);
 }

@@ -68,15 +68,17 @@ absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, ui
                                  ", incarnation ", current, "), the request came from ", actual));
 }
 
-absl::Status NameInUseError(absl::string_view worker, absl::string_view by, bool leaves) {
+absl::Status NameInUseError(absl::string_view worker, absl::string_view by,
+                            absl::string_view soon) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::NAME_IN_USE);
   detail.set_field("worker.name");
   detail.set_actual(std::string(worker));
-  detail.set_hint(leaves ? "it was told to leave: its name is free when it has"
-                         : "give this one another --name");
-  return TypedError(leaves ? absl::StatusCode::kUnavailable : absl::StatusCode::kFailedPrecondition,
-                    detail, absl::StrCat("a worker named ", worker, " (", by, ") is connected"));
+  detail.set_hint(soon.empty() ? "give this one another --name" : std::string(soon));
+  return TypedError(
+      soon.empty() ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kUnavailable, detail,
+      absl::StrCat("a worker named ", worker, " (", by,
+                   soon.empty() ? ") is connected" : ") has this name"));
 }
 
 absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,

@@ -22,8 +22,9 @@ absl::Status UnknownWorkerError(absl::string_view worker);
 // `by`: who has the name now, "pid 12 on host-a".
 absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current,
                                    absl::string_view by);
-// A process of that name is connected. Unavailable when that one `leaves`: its name is free soon.
-absl::Status NameInUseError(absl::string_view worker, absl::string_view by, bool leaves);
+// A process has that name. Unavailable with `soon`, which says why its name may be free soon; with
+// "" it is connected.
+absl::Status NameInUseError(absl::string_view worker, absl::string_view by, absl::string_view soon);
 absl::Status StaleEpochError(absl::string_view run, uint64_t actual, uint64_t current,
                              absl::string_view why);
 // `action` e.g. "pause"; `state` e.g. "completed"; `hint`: what can be done instead.

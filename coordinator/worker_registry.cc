@@ -27,13 +27,28 @@ std::string WorkerRegistry::ProcessOf(const WorkerEntry& worker) {
 
 namespace {
 
-absl::Status CheckMayFollow(const WorkerEntry& worker, uint64_t incarnation) {
+// Of a name that was refused to another process so short a time ago two are alive, and ask.
+constexpr absl::Duration kContested = absl::Seconds(15);
+
+absl::Status CheckMayFollow(uint64_t incarnation, absl::Duration now, WorkerEntry* of) {
+  WorkerEntry& worker = *of;
   const std::string process = WorkerRegistry::ProcessOf(worker);
   if (absl::c_linear_search(worker.replaced, incarnation))
     return StaleIncarnationError(worker.name, incarnation, worker.incarnation, process);
   // One whose host is gone has a session until it has been silent for too long; the other asks
   // again until then.
-  if (worker.session != 0) return NameInUseError(worker.name, process, worker.last.draining());
+  if (worker.session != 0) {
+    worker.contested_at = now;
+    return NameInUseError(
+        worker.name, process,
+        worker.last.draining() ? "it was told to leave: its name is free when it has" : "");
+  }
+  // A connection that breaks for a moment is no chance for the other. Where nobody has asked while
+  // it was connected, the one that asks now has been started in its place: it need not wait.
+  if (!worker.lost && !worker.last.draining() && now - worker.contested_at < kContested) {
+    return NameInUseError(worker.name, process,
+                          "its connection broke a moment ago and may come back");
+  }
   return absl::OkStatus();
 }
 
@@ -50,7 +65,7 @@ absl::Status WorkerRegistry::Register(const v1::RegisterRequest& request, absl::
     worker.started = worker.standing_since = now;
     worker.detached_at = now;  // it has the grace of a broken stream to open one
   } else if (worker.incarnation != request.worker().incarnation()) {
-    RETURN_IF_ERROR(CheckMayFollow(worker, request.worker().incarnation()));
+    RETURN_IF_ERROR(CheckMayFollow(request.worker().incarnation(), now, &worker));
     worker.successor = request;
     return absl::OkStatus();
   }
@@ -65,7 +80,7 @@ absl::StatusOr<WorkerEntry*> WorkerRegistry::Enter(const v1::WorkerIdentity& id,
   WorkerEntry* worker = Find(id.name());
   if (worker == nullptr) return UnknownWorkerError(id.name());
   if (worker->incarnation == id.incarnation()) return worker;
-  RETURN_IF_ERROR(CheckMayFollow(*worker, id.incarnation()));
+  RETURN_IF_ERROR(CheckMayFollow(id.incarnation(), now, worker));
   if (!worker->successor.has_value() ||
       worker->successor->worker().incarnation() != id.incarnation())
     return UnknownWorkerError(id.name());

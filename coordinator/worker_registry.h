@@ -49,6 +49,8 @@ struct WorkerEntry {
   // Another process of this name that has registered, and takes its place when it opens a session:
   // what a dead one said may arrive late, its session never does.
   std::optional<v1::RegisterRequest> successor;
+  // When its name was last refused to another process, as it was connected.
+  absl::Duration contested_at = -absl::InfiniteDuration();
   std::vector<uint64_t> replaced;  // incarnations before this one; the newest few
   // By run id: why this process cannot read its configuration; a sentence with its version.
   std::map<std::string, std::string> cannot_read;
@@ -61,7 +63,8 @@ class WorkerRegistry {
  public:
   // Registers an incarnation. Of another one than the one that is known it remembers who it is, see
   // Enter. FailedPrecondition STALE_INCARNATION: this one was replaced; NAME_IN_USE (Unavailable
-  // while that one leaves): the one that is known has a session open.
+  // while that one leaves, or its stream broke a moment ago and several ask for its name): the one
+  // that is known has a session open.
   absl::Status Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
   // Who opens a session: the entry of this incarnation, which takes the place of another one of its
   // name if it registered as its successor; that one is moved to `old`. NotFound UNKNOWN_WORKER,

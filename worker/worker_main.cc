@@ -83,7 +83,7 @@ WorkerDescription Describe(const WorkerOptions& o) {
 struct Ended {
   Mutex mu;
   std::string reason GUARDED_BY(mu);
-  int code GUARDED_BY(mu) = 0;
+  bool name_in_use GUARDED_BY(mu) = false;  // when it started; else it has lost its name since
 };
 
 // The exit code.
@@ -131,7 +131,7 @@ absl::StatusOr<int> Work(const WorkerOptions& o) {
     {
       MutexLock lock(&ended.mu);
       ended.reason = reason;
-      ended.code = name_in_use ? kExitUsage : 0;
+      ended.name_in_use = name_in_use;
     }
     RequestShutdown(SIGTERM);
   };
@@ -159,7 +159,7 @@ absl::StatusOr<int> Work(const WorkerOptions& o) {
   WaitForShutdown();
   {
     MutexLock lock(&ended.mu);
-    if (ended.code == kExitUsage) {
+    if (ended.name_in_use) {
       LogError("name_in_use", {{"reason", ended.reason}});
     } else if (!ended.reason.empty()) {
       LogError("superseded", {{"reason", ended.reason}});
@@ -175,7 +175,8 @@ absl::StatusOr<int> Work(const WorkerOptions& o) {
   server->Shutdown(absl::ToChronoTime(Clock::Real()->Now()));
   LogInfo("stopped");
   MutexLock lock(&ended.mu);
-  return ended.code;
+  // In both cases another process has its name, and somebody should hear of that.
+  return ended.reason.empty() ? 0 : kExitUsage;
 }
 
 int Main(int argc, char** argv) {

@@ -13,6 +13,7 @@
 #include "common/testing/status_matchers.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/server_surface.h"
+#include "tritter/v1/errors.pb.h"
 #include "tritter/v1/workers.grpc.pb.h"
 
 namespace tritter {
@@ -50,12 +51,15 @@ class IdleCoordinator final : public v1::WorkerService::Service {
   }
   grpc::Status Session(grpc::ServerContext*,
                        grpc::ServerReaderWriter<v1::Command, v1::Heartbeat>* stream) override {
+    if (!refusal.empty())
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "another process", refusal);
     for (v1::Heartbeat heartbeat; stream->Read(&heartbeat);) {
       if (!heard_.HasBeenNotified()) heard_.Notify();
     }
     return grpc::Status::OK;
   }
   void AwaitSession() { heard_.WaitForNotification(); }
+  std::string refusal;  // a v1::ErrorDetail; "": none. Set before there is a session.
 
  private:
   absl::Notification heard_;
@@ -105,6 +109,24 @@ TEST(WorkerMain, ComesUpWithoutACoordinatorAndLeavesOnSigterm) {
       HasSubstr(
           "--device is auto, no GPU: there is no libtritter_worker_cuda.so"));  // why the device is
                                                                                 // this one
+}
+
+// No end as any other: supervisors and people should see that another process has its name.
+TEST(WorkerMain, WhoHasLostItsNameEndsWithCodeTwo) {
+  IdleCoordinator coordinator;
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::STALE_INCARNATION);
+  coordinator.refusal = detail.SerializeAsString();
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&coordinator);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  auto process = Launch({"--coordinator", absl::StrCat("127.0.0.1:", port)});
+  const auto exit = process->Wait(absl::Seconds(60));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 2) << exit->ToString();
+  EXPECT_THAT(process->ReadOutput(), HasSubstr("superseded"));
 }
 
 TEST(WorkerMain, WrongUseIsExitCodeTwoAndNamesTheFlag) {
