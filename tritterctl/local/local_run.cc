@@ -128,6 +128,10 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
                      RetryWhileAway(cluster, clock, [&] { return client->ResumeRun(id); }));
   }
   if (!IsTerminal(result.run.state())) {
+    // The port is chosen anew for each folder.
+    progress->Message(absl::StrCat("look at it from elsewhere: tritterctl --coordinator ",
+                                   cluster->address(), " describe ", id,
+                                   "; likewise events, logs, get workers"));
     WatchOptions options;
     options.tick = [&] { return cluster->Tick(); };
     ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
