@@ -25,6 +25,7 @@ class CheckpointFilesTest : public testing::Test {
     m.step = attempt.step;
     m.epoch = 2;
     m.attempt = attempt.name;
+    EXPECT_OK(store_->Create());
     EXPECT_OK(store_->Begin(attempt));
     auto file = store_->Put(attempt, "share-0-of-1.safetensors");
     EXPECT_OK(file.status());

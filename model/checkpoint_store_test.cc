@@ -131,6 +131,19 @@ TEST(FolderCheckpointStore, AFolderThatIsNotThereIsNoProofThatACheckpointIsGone)
   EXPECT_THAT(store->Open(200), StatusIs(absl::StatusCode::kNotFound, HasSubstr("manifest.json")));
 }
 
+TEST(FolderCheckpointStore, NobodyMakesTheFolderOfADeletedRunAnew) {
+  MemoryEnv env;
+  const auto store = CheckpointsOfRun(&env, kRunDir);
+  ASSERT_OK(store->Create());
+  ASSERT_OK(store->Begin({200, "e2"}));
+  ASSERT_OK(env.RemoveTree(kRunDir));
+  EXPECT_THAT(store->Begin({200, "e2"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("was the run deleted")));
+  EXPECT_THAT(store->Put({200, "e2"}, "share-0-of-1.safetensors"),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_FALSE(env.Exists(kRunDir));
+}
+
 TEST(FolderCheckpointStore, ACopiedFolderIsReadByItself) {
   MemoryEnv env;
   const auto store = CheckpointsOfRun(&env, kRunDir);

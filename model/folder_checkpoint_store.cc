@@ -68,6 +68,13 @@ class FolderCheckpointStore : public CheckpointStore {
 
   absl::Status Create() override { return env_->CreateDirs(folder_); }
   absl::Status Begin(const CheckpointAttempt& attempt) override {
+    // Only within what Create has made: a worker that was stopped and wakes up late must not bring
+    // back the folder of a run that was deleted meanwhile.
+    if (!env_->IsDirectory(folder_)) {
+      return absl::NotFoundError(absl::StrCat(
+          folder_, " is not there, expected the folder that was made with the run; was the run ",
+          "deleted, or is the shared folder not mounted?"));
+    }
     return env_->CreateDirs(PathOf(attempt));
   }
   absl::StatusOr<std::unique_ptr<WritableFile>> Put(const CheckpointAttempt& attempt,

@@ -20,6 +20,7 @@ class CheckpointCheckTest : public testing::Test {
  protected:
   void SetUp() override {
     const auto store = CheckpointsOfRun(&env_, "/runs/r-1");
+    ASSERT_OK(store->Create());
     for (const int64_t step : {200, 400}) {
       CheckpointManifest m;
       m.run_id = "r-1";

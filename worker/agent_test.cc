@@ -46,7 +46,10 @@ class Gate {
 
 class WorkerAgentTest : public testing::Test {
  protected:
-  WorkerAgentTest() { Build(absl::Seconds(60)); }
+  WorkerAgentTest() {
+    EXPECT_OK(env_.CreateDirs("/runs/run-1/checkpoints"));  // as the coordinator makes them
+    Build(absl::Seconds(60));
+  }
   void Build(absl::Duration end_limit, absl::Duration hold_state = kHoldState,
              FakeCoordinatorLink* link = nullptr) {
     WorkerAgent::Options options;

@@ -18,7 +18,7 @@ absl::Status RecordData(Env* env, const std::string& run_dir, const DataHashes& 
     ASSIGN_OR_RETURN(const std::string recorded, env->ReadFile(path));
     if (recorded == text) return absl::OkStatus();
   }
-  RETURN_IF_ERROR(env->CreateDirs(run_dir));
+  // The folder was made with the run. It is not made again: the run may have been deleted.
   return WriteFileAtomically(env, path, text);
 }
 

@@ -11,6 +11,7 @@ using testing::HasSubstr;
 
 TEST(DataRecord, TheSameDataPassesAndOtherDataIsRefusedBySource) {
   MemoryEnv env;
+  ASSERT_OK(env.CreateDirs("/run"));
   const DataHashes first = {{"code", "aa"}, {"text", "bb"}},
                    other = {{"code", "aa"}, {"text", "c"}};
   EXPECT_OK(CheckData(&env, "/run", first));  // nothing is recorded
@@ -23,6 +24,13 @@ TEST(DataRecord, TheSameDataPassesAndOtherDataIsRefusedBySource) {
                              HasSubstr("actual c"), HasSubstr("in a new run"))));
   ASSERT_OK(RecordData(&env, "/run", other));  // the run began anew
   EXPECT_OK(CheckData(&env, "/run", other));
+}
+
+TEST(DataRecord, IsNotMadeForARunThatWasDeleted) {
+  MemoryEnv env;
+  EXPECT_THAT(RecordData(&env, "/runs/r-1", {{"text", "bb"}}),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_FALSE(env.Exists("/runs/r-1"));
 }
 
 TEST(DataRecord, ARecordThatIsNoneIsAnError) {

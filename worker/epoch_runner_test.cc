@@ -441,6 +441,7 @@ TEST_F(EpochRunnerTest, NoShareIsReportedBeforeEveryByteIsDurable) {
   // Whichever change of the file system fails, the coordinator does not hear of the share.
   for (int64_t change = 1;; ++change) {
     MemoryEnv memory;
+    MakeRun(&memory);
     FaultEnv faulty(&memory);
     faulty.FailAt(change, absl::InternalError("input/output error"));
     FakeCoordinatorLink link({.checkpoints = {{4, "3-a"}}});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/random.h"
 #include "common/status_macros.h"
@@ -78,6 +79,11 @@ absl::Status WriteSamples(Env* env, const std::string& run_dir, int64_t step,
         {{"prompt", s.prompt}, {"likeliest", s.likeliest}, {"drawn", s.drawn}});
   }
   const std::string folder = JoinPath(run_dir, "samples");
+  if (!env->IsDirectory(run_dir)) {  // not made again: the run may have been deleted
+    return absl::NotFoundError(absl::StrCat(
+        run_dir, " is not there, expected the run's folder; was the run deleted, or is the shared ",
+        "folder not mounted?"));
+  }
   RETURN_IF_ERROR(env->CreateDirs(folder));
   return WriteFileAtomically(
       env, JoinPath(folder, SamplesFileName(step)),

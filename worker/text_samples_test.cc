@@ -62,6 +62,10 @@ TEST_F(TextSamplesTest, EndWithTheEpoch) {
 
 TEST_F(TextSamplesTest, StandInTheRunsFolderAsJson) {
   MemoryEnv env;
+  EXPECT_THAT(WriteSamples(&env, "/run", 250, {}),
+              StatusIs(absl::StatusCode::kNotFound, testing::HasSubstr("was the run deleted")));
+  EXPECT_FALSE(env.Exists("/run")) << "of a deleted run nothing is made anew";
+  ASSERT_OK(env.CreateDirs("/run"));
   ASSERT_OK(WriteSamples(&env, "/run", 250, {{"The ", "a\xff", "b\n"}}));
   ASSERT_OK_AND_ASSIGN(const std::string text, env.ReadFile("/run/samples/step-00000250.json"));
   const auto json = nlohmann::json::parse(text);

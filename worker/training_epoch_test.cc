@@ -102,6 +102,7 @@ class TrainingEpochTest : public testing::Test {
       ASSERT_OK(writer->Add(d < 50 ? Split::kTrain : Split::kHeldOut, document));
     }
     ASSERT_OK(writer->Finish({}, {}));
+    ASSERT_OK(CheckpointsOfRun(Env::Real(), JoinPath(folder_, "run"))->Create());
   }
   void TearDown() override { EXPECT_OK(Env::Real()->RemoveTree(folder_)); }
 

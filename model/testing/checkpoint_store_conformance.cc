@@ -59,6 +59,7 @@ absl::StatusOr<CheckpointManifest> PutShares(CheckpointStore* store,
   m.next_slot = attempt.step * 16;
   std::vector<std::unique_ptr<WritableFile>> files;
   for (int rank = 0; rank < kRanks; ++rank) {
+    RETURN_IF_ERROR(store->Create());
     RETURN_IF_ERROR(store->Begin(attempt));
     ASSIGN_OR_RETURN(files.emplace_back(), store->Put(attempt, ShareName(rank)));
   }
@@ -120,6 +121,7 @@ TEST_P(CheckpointStoreConformance, AnAttemptIsNoCheckpoint) {
 }
 
 TEST_P(CheckpointStoreConformance, AFileGivenUpIsNotThereAndMayBePutAgain) {
+  ASSERT_OK(store_->Create());
   ASSERT_OK(store_->Begin({200, "e2"}));
   {
     ASSERT_OK_AND_ASSIGN(const auto file, store_->Put({200, "e2"}, ShareName(0)));

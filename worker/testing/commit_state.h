@@ -19,6 +19,7 @@ inline std::unique_ptr<CheckpointReader> CommitState(Trainer* trainer, Checkpoin
   manifest.step = trainer->step();
   manifest.attempt = "alone";
   const CheckpointAttempt attempt{manifest.step, manifest.attempt};
+  EXPECT_OK(store->Create());
   EXPECT_OK(store->Begin(attempt));
   const auto snapshot = trainer->Snapshot();
   EXPECT_OK(snapshot.status());

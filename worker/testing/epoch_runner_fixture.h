@@ -25,6 +25,9 @@ training: {steps: 12, sequence_length: 8, global_batch: 4, ema_window: 2}
 
 class EpochRunnerTest : public testing::Test {
  protected:
+  EpochRunnerTest() { MakeRun(&env_); }
+  // The run's folder, as the coordinator makes it.
+  static void MakeRun(Env* env) { EXPECT_OK(CheckpointsOfRun(env, "/runs/run-1")->Create()); }
   static Assignment Order() {
     Assignment a;
     a.id = {"run-1", 3};

@@ -116,7 +116,8 @@ class Bench {
       if (!status.ok()) break;
       RETURN_IF_ERROR(Env::Real()->RemoveFile(plain_path));
       share.push_back(Seconds([&] {
-        status = store->Begin({1, "bench"});
+        status = store->Create();
+        if (status.ok()) status = store->Begin({1, "bench"});
         if (status.ok()) status = snapshot->WriteShare(store.get(), {1, "bench"}).status();
       }));
       RETURN_IF_ERROR(store->CleanUp("").status());

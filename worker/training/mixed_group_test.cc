@@ -102,6 +102,7 @@ void TrainRank(const Member& member, int64_t first, int rank, const RunSpec& spe
   EXPECT_FALSE(trainer->whole()) << "no rank has all of it";
   if (store == nullptr || from > 0) return;
   const CheckpointAttempt attempt{to, "mixed"};
+  ASSERT_OK(store->Create());
   ASSERT_OK(store->Begin(attempt));
   ASSERT_OK_AND_ASSIGN(const auto snapshot, trainer->Snapshot());
   ASSERT_OK_AND_ASSIGN(out->files, snapshot->WriteShare(store, attempt));

@@ -76,6 +76,7 @@ Outcome RunRanks(const RunSpec& spec, int world, int64_t from, int64_t to,
     out.held_out = HeldOut(trainer.get());
     ASSERT_OK_AND_ASSIGN(out.hash, trainer->StateHash());
     if (!commits) return;
+    ASSERT_OK(store->Create());
     ASSERT_OK(store->Begin(attempt));
     ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
     ASSERT_OK_AND_ASSIGN(written[rank], snapshot->WriteShare(store, attempt));
@@ -196,10 +197,12 @@ TEST(StartCheckpoint, IsTheStateOfAFreshTrainerWithTheWeightsOfAnother) {
     const auto fresh = CheckpointsOfRun(&env, absl::StrCat("/fresh-", i));
     CheckpointManifest manifest;
     manifest.attempt = "e0";
+    ASSERT_OK(store->Create());
     ASSERT_OK(WriteStartCheckpoint(*origin, /*averaged=*/false, specs[i], manifest, store.get())
                   .status());
     auto alone = SingleProcessCollective();
     const auto write = [&](Trainer* trainer, CheckpointStore* to) {
+      ASSERT_OK(to->Create());
       ASSERT_OK(to->Begin({0, "e0"}));
       ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
       CheckpointManifest of = manifest;

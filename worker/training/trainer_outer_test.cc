@@ -111,6 +111,7 @@ Outcome RunRanks(Members members, const RunSpec& spec, int world, int64_t from, 
   manifest.run_id = "run-test";
   manifest.step = to;
   manifest.attempt = "alone";
+  EXPECT_OK(store->Create());
   EXPECT_OK(store->Begin({to, "alone"}));
   for (auto& trainer : trainers) {
     const auto snapshot = trainer->Snapshot();
@@ -289,6 +290,7 @@ TEST(OuterTraining, BeginsFromACheckpointOfTheOtherSync) {
   manifest.run_id = "run-test";
   manifest.step = 5;
   manifest.attempt = "plain";
+  ASSERT_OK(store->Create());
   ASSERT_OK(store->Begin({5, "plain"}));
   ASSERT_OK_AND_ASSIGN(const auto snapshot, trainer->Snapshot());
   ASSERT_OK_AND_ASSIGN(manifest.files, snapshot->WriteShare(store.get(), {5, "plain"}));

@@ -257,6 +257,7 @@ TEST(Trainer, ASnapshotDoesNotChangeWithTraining) {
   ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
   MemoryEnv env;
   const auto store = CheckpointsOfRun(&env, "/run");
+  ASSERT_OK(store->Create());
   ASSERT_OK(store->Begin({2, "a"}));
   ASSERT_OK_AND_ASSIGN(auto before, snapshot->WriteShare(store.get(), {2, "a"}));
   Train(trainer.get(), spec, 2, 4, 8);
@@ -271,6 +272,7 @@ TEST(Trainer, AFullDiskLeavesNoHalfShareAndTheSnapshotCanBeWrittenAgain) {
   ASSERT_OK_AND_ASSIGN(auto snapshot, trainer->Snapshot());
   MemoryEnv env;
   const auto store = CheckpointsOfRun(&env, "/run");
+  ASSERT_OK(store->Create());
   ASSERT_OK(store->Begin({0, "a"}));
   env.SetCapacity(1000);
   EXPECT_THAT(snapshot->WriteShare(store.get(), {0, "a"}).status(),
