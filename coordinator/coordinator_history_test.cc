@@ -42,7 +42,7 @@ TEST_F(HistoryTest, EveryEpochSaysWhoWasInItFromWhereToWhereAndWhyItEnded) {
   EXPECT_EQ(lost.end_step(), reached);
   ASSERT_THAT(lost.members(), SizeIs(1));
   EXPECT_EQ(lost.members(0).worker(), "worker-a");
-  EXPECT_THAT(lost.end_reason(), HasSubstr("worker worker-a lost"));
+  EXPECT_THAT(lost.end_reason(), HasSubstr("worker-a lost"));
   EXPECT_GT(lost.ended_ms(), lost.started_ms());
   EXPECT_EQ(lost.failure().worker(), "worker-a");
   const v1::Epoch& last = epochs.epochs(1);
@@ -72,7 +72,7 @@ TEST_F(HistoryTest, TheFirstFailingWorkerIsShownWithItsLastLinesAlsoAfterARestar
     EXPECT_EQ(failure.worker(), "worker-b");
     EXPECT_EQ(failure.rank(), 1);
     EXPECT_TRUE(failure.permanent());
-    EXPECT_THAT(failure.cause(), AllOf(HasSubstr("worker worker-b (rank 1) failed"),
+    EXPECT_THAT(failure.cause(), AllOf(HasSubstr("worker-b (rank 1) failed"),
                                        HasSubstr("loss is not finite at step 31")));
     ASSERT_THAT(failure.last_lines(), SizeIs(20));
     for (const v1::LogLine& line : failure.last_lines()) EXPECT_EQ(line.worker(), "worker-b");
@@ -198,7 +198,7 @@ TEST_F(HistoryTest, AKillEndsARunWithoutACheckpoint) {
   FakeAgent* w = AddWorker("w");
   RoundsUntil([&] { return Get(id).step() >= 5; });
   EXPECT_EQ(coordinator_->Cancel(id, true, "q1")->state(), v1::RUN_STATE_CANCELLED);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("steps 1 to "));
+  EXPECT_THAT(Get(id).reason(), HasSubstr(" steps are lost"));
   Rounds(2);
   EXPECT_TRUE(w->idle());
   EXPECT_EQ(coordinator_->Cancel(id, true, "q1")->state(), v1::RUN_STATE_CANCELLED);

@@ -9,7 +9,7 @@
 namespace tritter {
 namespace {
 
-// "paused at step 241; steps 242 to 260 are lost: worker b lost".
+// "paused at step 241; the 19 steps after it are lost: worker b lost".
 std::string Stopped(const RunRecord& run, const EpochEnd& end, int64_t committed) {
   const bool cancelled = run.intent == Intent::kCancel;
   std::string out = !cancelled ? "paused" : end.killed ? "killed" : "cancelled";
@@ -21,8 +21,11 @@ std::string Stopped(const RunRecord& run, const EpochEnd& end, int64_t committed
     absl::StrAppend(&out, " before its first ", run.step == 0 ? "step" : "checkpoint");
   }
   // A paused run may go on from the memory of its workers.
-  if (run.step <= committed || (end.clean && !cancelled)) return out;
-  absl::StrAppend(&out, "; steps ", committed + 1, " to ", run.step, " are lost");
+  const int64_t lost = run.step - committed;
+  if (lost <= 0 || (end.clean && !cancelled)) return out;
+  absl::StrAppend(&out, committed > 0 ? " (of its newest checkpoint); the " : "; its ",
+                  Count(lost, "step"), committed > 0 ? " after it " : " ",
+                  lost == 1 ? "is lost" : "are lost");
   if (!end.clean && !end.killed) absl::StrAppend(&out, ": ", end.cause);
   return out;
 }

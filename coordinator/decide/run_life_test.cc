@@ -63,10 +63,13 @@ TEST(DecideAfterEpoch, SaysWhereItWasEndedAndWhatIsLost) {
   const Case cases[] = {
       {Intent::kCancel, waits_killed, 200, 200, 1200, "killed at step 200"},
       {Intent::kCancel, waits_killed, 215, 200, 1200,
-       "killed at step 200; steps 201 to 215 are lost"},
-      {Intent::kCancel, killed, 215, 200, 1200, "killed at step 200; steps 201 to 215 are lost"},
+       "killed at step 200 (of its newest checkpoint); the 15 steps after it are lost"},
+      {Intent::kCancel, killed, 215, 200, 1200,
+       "killed at step 200 (of its newest checkpoint); the 15 steps after it are lost"},
       {Intent::kCancel, killed, 15, 0, 1200,
-       "killed before its first checkpoint; steps 1 to 15 are lost"},
+       "killed before its first checkpoint; its 15 steps are lost"},
+      {Intent::kCancel, killed, 201, 200, 1200,
+       "killed at step 200 (of its newest checkpoint); the 1 step after it is lost"},
       {Intent::kCancel, waits_killed, 0, 0, 1200, "killed before its first step"},
       {Intent::kCancel, waits, 0, 0, 1200, "cancelled before its first step"},
       {Intent::kCancel, waits, 0, 0, 0, "cancelled before it began"},  // a job
@@ -85,7 +88,8 @@ TEST(DecideAfterEpoch, SaysWhatIsLostWhenAPauseMeetsALoss) {
   const RunVerdict v = DecideAfterEpoch(MakeRun(Intent::kPause), Loss(), 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_PAUSED);
   EXPECT_EQ(v.reason,
-            "paused at step 200; steps 201 to 240 are lost: worker w-1 lost: stream broken");
+            "paused at step 200 (of its newest checkpoint); the 40 steps after it are lost: worker "
+            "w-1 lost: stream broken");
 }
 
 TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
