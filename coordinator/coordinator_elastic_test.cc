@@ -250,6 +250,9 @@ TEST_F(ElasticTest, StepsThatAnEarlierEpochTrainedAndDidNotReportAreTakenOnce) {
   ASSERT_TRUE(second.from_memory());
   const int64_t start = second.start_step();
   ASSERT_GE(start, 45);
+  ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 10));
+  EXPECT_EQ(epochs.epochs(0).end_step(), start) << "the second goes on where the first was";
+  EXPECT_EQ(epochs.epochs(1).start_step(), start);
   RoundsUntil([&] { return b_->plan().has_value(); });
   v1::ReportRequest report;
   *report.mutable_worker() = b_->Identity();

@@ -381,11 +381,15 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   next.reason = absl::StrCat("epoch ", e.epoch, " ", reason, " trains ", resume.reason);
   if (next.started_ms == 0) next.started_ms = e.started_ms;
   batch.runs = {next};
-  if (run->last_epoch.end_reason == kEndUnconfirmed) batch.epochs = {run->last_epoch};
+  EpochRecord before = run->last_epoch;
+  // It was not reported in full: a member's memory or a checkpoint has more of what it trained.
+  const bool trained_more = before.epoch > 0 && before.end_step < resume.step;
+  if (trained_more) before.end_step = resume.step;
+  if (trained_more || before.end_reason == kEndUnconfirmed) batch.epochs = {before};
   batch.epochs.push_back(e);
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
-  if (const int64_t reached = run->last_epoch.end_step; reached > resume.step) {
+  if (const int64_t reached = before.end_step; reached > resume.step) {
     batch.events.push_back(NewEvent(
         e.run_id, kEventStepsRepeated,
         absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1, " to ",
@@ -413,6 +417,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
                             : run->lost_member   ? "loss"
                                                  : "failure"];
   epoch.formed_at = clock_->Monotonic();
+  run->last_epoch = std::move(before);
   run->record = std::move(next);
   run->checkpoints = std::move(checkpoints);
   run->epoch = std::move(epoch);
