@@ -11,6 +11,7 @@
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/extension.h"
+#include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
 
@@ -313,7 +314,7 @@ absl::Status Coordinator::RecordCommit(RunEntry* run, v1::Checkpoint checkpoint)
   batch.checkpoints = {{id, checkpoint}};
   batch.events = {NewEvent(
       id, kEventCheckpointCommitted,
-      absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", checkpoint.bytes(), " bytes"))};
+      absl::StrCat("checkpoint of step ", checkpoint.step(), ", ", Bytes(checkpoint.bytes())))};
   RETURN_IF_ERROR(Write(&batch));
   run->checkpoints.push_back(checkpoint);
   run->commit_error.clear();

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -19,15 +18,6 @@
 namespace tritter {
 namespace {
 
-// A reason without its figures: ages move all the time and are no news.
-std::string Shape(const std::string& reason) {
-  std::string out;
-  for (const char c : reason) {
-    if (!absl::ascii_isdigit(static_cast<unsigned char>(c)) && c != '.') out += c;
-  }
-  return out;
-}
-
 bool WaitsForWorkers(const RunEntry& run) {
   return NeedsWorkers(run.record.state) && !run.epoch.has_value() && IsTraining(run.spec);
 }
@@ -40,7 +30,7 @@ bool MayBeTrained(const RunEntry& run) {
 
 // Of a worker that is lost.
 std::string CauseOf(const WorkerEntry& worker) {
-  return absl::StrCat("worker ", worker.name, worker.lost && !worker.left ? " lost: " : " ",
+  return absl::StrCat(NamedWorker(worker.name), worker.lost && !worker.left ? " lost: " : " ",
                       worker.lost_why);
 }
 
@@ -156,7 +146,7 @@ void Coordinator::CheckEpochs() {
           // Its loss could not be stored before another process of its name joined another epoch,
           // and after a restart nobody else knows of it.
           epoch.complaint = Complaint{
-              rank, absl::StrCat("worker ", name, " is another process now, or in another epoch"),
+              rank, absl::StrCat(NamedWorker(name), " is another process now, or in another epoch"),
               false, clock_->Monotonic()};
         }
       }
@@ -445,7 +435,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   if (!gone.empty()) {  // who is replaced from now on ends the epoch by itself
     run->lost_member = true;
     EndEpoch(run, {.progress = true,
-                   .cause = absl::StrCat("worker ", gone,
+                   .cause = absl::StrCat(NamedWorker(gone),
                                          " was replaced by a new process while the epoch was "
                                          "formed"),
                    .rank = run->epoch->RankOf(gone)});
@@ -573,18 +563,18 @@ void Coordinator::LookForStraggler(RunEntry* run) {
 }
 
 void Coordinator::SetWaiting(RunEntry* run, const Wait& wait) {
-  const std::string full =
-      run->cause.empty() ? wait.sentence
-                         : absl::StrCat(wait.sentence, "; the last epoch ended: ", run->cause);
+  const bool lost = run->lost_member && run->last_failure.has_value();
+  const std::string full = WaitText(wait, run->cause, lost ? run->last_failure->worker() : "");
   if (run->record.reason == full && run->wait_cause == wait.cause && run->wait_stored) return;
-  const bool news = run->wait_cause != wait.cause || Shape(run->record.reason) != Shape(full);
+  const bool news = run->wait_cause != wait.cause || !SaysTheSame(run->record.reason, full);
   run->record.reason = full;
   run->wait_cause = wait.cause;
   if (!news && run->wait_stored) return;
   if (news) Touch(run);
   WriteBatch batch;
   batch.runs = {run->record};
-  batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, full)};
+  batch.runs[0].reason = WithoutAges(full);  // they would become untrue
+  batch.events = {NewEvent(run->record.run_id, kEventRunWaiting, batch.runs[0].reason)};
   const absl::Status stored = Write(&batch);
   if (!stored.ok() && run->wait_stored) {  // the next tick tries again
     LogWarning("reason_not_stored",

@@ -83,7 +83,7 @@ TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
   Kill(b);
   RoundsUntil([&] { return a->idle(); }, 20);
   Rounds(1);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("worker w-1 lost: stream broken"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("; w-1 was lost "));
   EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);
   EXPECT_EQ(Get(id).epochs_lost(), 1);
   FakeAgent* again = AddWorker("w-1", 2);
@@ -217,7 +217,7 @@ TEST_F(EpochsTest, ASurvivorsComplaintIsNotTakenForTheCause) {
   Kill(b);
   Rounds(10);
   ASSERT_EQ(Get(id).epochs_lost(), 1);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("ended: worker w-1 lost: stream broken"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("; w-1 was lost "));
   EXPECT_THAT(Get(id).reason(), Not(HasSubstr("collective")));  // it followed from that
   EXPECT_EQ(Get(id).last_failure().detail(),
             "worker w-0 (rank 0) failed: collective: connection closed by peer");

@@ -17,6 +17,7 @@
 #include "coordinator/decide/devices.h"
 #include "coordinator/decide/held.h"
 #include "coordinator/decide/memory.h"
+#include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "model/utf8.h"
 #include "proto/event_kinds.h"
@@ -448,9 +449,8 @@ void Coordinator::Complain(const v1::ReportRequest& request, int rank, EpochEntr
     epoch->complaint = Complaint{
         rank,
         unreadable
-            ? absl::StrCat("worker ",
-                           workers_.Find(request.worker().name())->cannot_read.at(request.run_id()))
-            : absl::StrCat("worker ", request.worker().name(), " (rank ", rank,
+            ? NamedWorker(workers_.Find(request.worker().name())->cannot_read.at(request.run_id()))
+            : absl::StrCat(NamedWorker(request.worker().name()), " (rank ", rank,
                            ") failed: ", ShowableUtf8(sentence, kMaxSentenceBytes)),
         request.failure_is_permanent() && !unreadable,
         clock_->Monotonic(),

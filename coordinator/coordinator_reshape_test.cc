@@ -53,7 +53,7 @@ TEST_F(ReshapeTest, AnUrgentRunTakesTheWorkersAndTheOtherGoesOnAfterwardsWithNoL
   const int64_t at = Get(low).committed_step();
   EXPECT_GE(at, 60) << "its state is on disk";
   EXPECT_THAT(Reasons(low), HasSubstr("gives its 2 workers to urgent (priority 5)"));
-  EXPECT_THAT(Get(low).reason(), HasSubstr("works for urgent"));
+  EXPECT_THAT(Get(low).reason(), HasSubstr("work for run urgent"));
   RoundsUntil([&] { return Get(urgent).state() == v1::RUN_STATE_COMPLETED; });
   RoundsUntil([&] { return Get(low).step() > at + 5; });
   EXPECT_EQ(live_[0]->assignments().back().second, at);

@@ -174,7 +174,7 @@ TEST_F(RunsTest, AWaitingRunSaysWhatItWaitsFor) {
   AddWorker("worker-a");
   Kill(b);
   Rounds(410);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("needs 2 workers, 1 healthy; worker-b lost 4"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("needs 2 workers: 1 is free; worker-b was lost 4"));
   EXPECT_THAT(EventKinds(id), Contains("run_waiting"));
 }
 

@@ -7,6 +7,7 @@
 #include <future>
 #include <thread>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
@@ -53,6 +54,14 @@ class WaitingTest : public CoordinatorFixture {
     ExpectShown(id, cause, words);
     ExpectEvent(id, words);
   }
+  int64_t Waits(const std::string& id) {  // events
+    v1::ListEventsRequest request;
+    request.set_run(id);
+    const auto events = coordinator_->ListEvents(request);
+    if (!events.ok()) return -1;
+    return absl::c_count_if(events->events(),
+                            [](const v1::Event& e) { return e.kind() == kEventRunWaiting; });
+  }
   // A run with one worker and a checkpoint of step 20.
   std::string Trained(FakeAgent** worker) {
     const std::string id = Submit(RunYaml("run", 100, 1));
@@ -88,7 +97,7 @@ TEST_F(WaitingTest, TooFewWorkers) {
   AddWorker("w");
   Rounds(1);
   ExpectWaits(id, "too_few_workers",
-              "needs 2 workers, 1 healthy; 1 is known in all: start more, or lower workers.min");
+              "needs 2 workers: 1 is free; start 1 more, or lower workers.min to 1");
   EXPECT_THAT(Metrics(), testing::Not(HasSubstr("no_workers"))) << "it never waited for that";
   AddWorker("v");
   RoundsUntil([&] { return Get(id).step() > 0; });
@@ -97,12 +106,20 @@ TEST_F(WaitingTest, TooFewWorkers) {
 }
 
 TEST_F(WaitingTest, WorkersBusy) {
-  Submit(RunYaml("first", 1000, 1));
+  const std::string first = Submit(RunYaml("first", 1000, 1));
   AddWorker("w");
   Rounds(5);
   const std::string id = Submit(RunYaml("second", 100, 1));
   Rounds(1);
-  ExpectWaits(id, "workers_busy", "needs 1 worker, 0 healthy; w works for first");
+  ExpectWaits(id, "workers_busy",
+              absl::StrCat("needs 1 worker: none is free, w works for run first (", first,
+                           "); it can start when w is free"));
+  const std::string third = Submit(RunYaml("third", 100, 2));
+  Rounds(1);
+  ExpectWaits(third, "too_few_workers",
+              absl::StrCat("needs 2 workers: none is free, w works for run first (", first,
+                           "); with those that work 1 is missing: start 1 more, or lower "
+                           "workers.min to 1"));
 }
 
 TEST_F(WaitingTest, WorkersLeaving) {
@@ -140,7 +157,7 @@ TEST_F(WaitingTest, WorkerTooOld) {
   Rounds(10);
   EXPECT_EQ(Get(id).epoch(), 1u) << "it was placed on that process again";
   ExpectWaits(id, "worker_too_old",
-              "needs 2 workers, 1 healthy; w-0 (version 0.1.0) cannot read the run's configuration "
+              "needs 2 workers: 1 is free; w-0 (version 0.1.0) cannot read the run's configuration "
               "(run.yaml:9:3: training.foo: unknown key); update it to version 0.1.0");
   EXPECT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING);
   // Another serves it, and so does the next process of that name.
@@ -205,22 +222,50 @@ TEST_F(WaitingTest, WorkersLost) {
   AddWorker("w-0");
   Kill(AddWorker("w-1"));
   Rounds(20);
-  ExpectShown(id, "workers_lost", "needs 2 workers, 1 healthy; w-1 lost 1.");
-  ExpectEvent(id, "needs 2 workers, 1 healthy; w-1 lost 0.0 s ago (stream broken)");
+  ExpectShown(id, "workers_lost", "needs 2 workers: 1 is free; w-1 was lost 1.");
+  ExpectEvent(id, "needs 2 workers: 1 is free; w-1 was lost (stream broken); 1 must come back");
+  const int64_t told = Waits(id);
+  clock_.Advance(absl::Minutes(4));
+  Rounds(1);
+  ExpectShown(id, "workers_lost", "w-1 was lost 4 min ago (stream broken)");
+  EXPECT_EQ(Waits(id), told) << "an age is no news, in whatever unit";
+}
+
+// Events and the store keep what they are told: an age would become untrue.
+TEST_F(WaitingTest, ALossIsToldOnceAndWithoutItsAgeInWhatIsKept) {
+  const std::string id = Submit(RunYaml("run", 100, 2));
+  AddWorker("w-0");
+  FakeAgent* other = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Kill(other);
+  RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "1 is free; w-1 was lost"); });
+  const std::string words =
+      "needs 2 workers: 1 is free; w-1 was lost (stream broken); 1 must come back, or as many "
+      "others be started";
+  EXPECT_THAT(Get(id).reason(),
+              testing::MatchesRegex("needs 2 workers: 1 is free; w-1 was lost [0-9.]+ s ago "
+                                    ".stream broken.; 1 must come back, or as many others be "
+                                    "started"));
+  v1::ListEventsRequest request;
+  request.set_run(id);
+  ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
+  EXPECT_EQ(events.events().rbegin()->message(), words);
+  ASSERT_OK_AND_ASSIGN(const std::vector<RunRecord> stored, store_.Runs());
+  EXPECT_EQ(stored[0].reason, words);
 }
 
 TEST_F(WaitingTest, WorkersDraining) {
   AddWorker("w", 1, [](FakeAgent* agent) { agent->draining = true; });
   const std::string id = Submit(RunYaml("run", 100, 1));
   Rounds(1);
-  ExpectWaits(id, "workers_draining", "needs 1 worker, 0 healthy; w is draining");
+  ExpectWaits(id, "workers_draining", "needs 1 worker: none is free; w is draining; start 1 more");
 }
 
 TEST_F(WaitingTest, TooLittleMemory) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   AddWorker("w", 1, [](FakeAgent* agent) { agent->memory_bytes = 1 << 20; });
   Rounds(1);
-  ExpectWaits(id, "too_little_memory", "w has 1 MiB, the run needs ");
+  ExpectWaits(id, "too_little_memory", "w has 1.0 MiB, the run needs ");
 }
 
 TEST_F(WaitingTest, WrongDevice) {
@@ -261,7 +306,7 @@ TEST_F(WaitingTest, Settling) {
   const std::string id = Submit(yaml);
   AddWorker("w");
   Rounds(1);
-  ExpectWaits(id, "settling", "1 of up to 2 workers healthy; waits 1.9 s for more");
+  ExpectWaits(id, "settling", "of up to 2 workers 1 is free; waits 1.9 s for more");
 }
 
 TEST_F(WaitingTest, BehindOneOfAHigherPriorityAndBehindAnOlderOne) {
@@ -297,7 +342,7 @@ TEST_F(WaitingTest, BehindAProjectThatUsesLessOfItsShare) {
   ExpectWaits(older, "behind_share",
               "project p uses 1 of 2 workers, its share is 1; wide of project q, which uses 0, is "
               "ahead");
-  ExpectShown(wide, "workers_busy", "w-0 works for running");
+  ExpectShown(wide, "workers_busy", "w-0 works for run running");
   ASSERT_OK(coordinator_->Cancel("running", true));
   RoundsUntil([&] { return Get(older).step() > 0; });
   EXPECT_EQ(Get(wide).waiting_cause(), "workers_busy") << "neither used any: age decided";
@@ -309,7 +354,8 @@ TEST_F(WaitingTest, ARunThatIsNotPreemptibleKeepsItsWorkers) {
   RoundsUntil([&] { return Get(low).step() > 10; });
   const std::string id = Submit(absl::StrCat("priority: 5\n", RunYaml("urgent", 100, 1)));
   Rounds(2);
-  ExpectWaits(id, "workers_busy", "w works for low; low (priority 0) is not preemptible");
+  ExpectWaits(id, "workers_busy",
+              "it can start when w is free; low (priority 0) is not preemptible");
   RoundsUntil([&] { return Get(id).step() > 0; });
   EXPECT_EQ(Get(low).state(), v1::RUN_STATE_COMPLETED);
   EXPECT_EQ(Get(low).epoch(), 1u);
@@ -393,7 +439,7 @@ TEST_F(WaitingTest, Verifying) {
   env_.on_map = [&](const std::string& path) {
     if (seen || Get(id).members_size() > 0) return;
     seen = true;
-    ExpectWaits(id, "verifying", "reads its checkpoint of step 20 (0 MiB) before it goes on");
+    ExpectWaits(id, "verifying", "reads its checkpoint of step 20 (2 KiB) before it goes on");
   };
   RoundsUntil([&] { return Get(id).epoch() == 2u; }, 50);
   EXPECT_TRUE(seen);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 
 namespace tritter {
@@ -185,7 +186,7 @@ void Coordinator::HandleIdle(WorkerEntry* worker) {
                            ? " did not join the epoch, or left it while the coordinator was away"
                            : " left the epoch without a word";
     run.epoch->complaint =
-        Complaint{rank, absl::StrCat("worker ", worker->name, what), false, clock_->Monotonic()};
+        Complaint{rank, absl::StrCat(NamedWorker(worker->name), what), false, clock_->Monotonic()};
   }
 }
 

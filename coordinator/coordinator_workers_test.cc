@@ -41,7 +41,7 @@ TEST_F(WorkersTest, ASilentWorkerIsLostAfterTheTimeoutAndItsLateWordsAreRefused)
   Rounds(10);
   EXPECT_EQ(Get(id).epochs_lost(), 1);
   EXPECT_TRUE(a->idle());
-  EXPECT_THAT(Get(id).reason(), HasSubstr("w-1 lost: silent for 5"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("(silent for 5 s)"));
   b->Act();  // wakes up
   EXPECT_EQ(DetailOf(b->last_error()) ? DetailOf(b->last_error())->reason()
                                       : v1::ErrorDetail::REASON_UNSPECIFIED,

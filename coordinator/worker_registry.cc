@@ -238,6 +238,7 @@ std::vector<WorkerView> WorkerRegistry::Views(
     const std::string& run = worker.run_id.empty() ? worker.last.run_id() : worker.run_id;
     const auto it = run_names.find(run);
     view.run_name = run.empty() ? "" : it == run_names.end() ? "an earlier epoch" : it->second;
+    if (it != run_names.end()) view.run_id = run;
     view.why = worker.lost_why;
     view.left = worker.left;
     view.version = worker.info.code_version();

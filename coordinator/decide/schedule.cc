@@ -63,6 +63,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   const auto take = [&](int m, int run) {
     left[m].standing = Standing::kBusy;
     left[m].run_name = runs[run].name;
+    left[m].run_id = runs[run].run_id;
   };
   std::vector<std::vector<int>> kept(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -130,6 +131,8 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
       ahead = index;
     } else if (!by_share.empty()) {
       absl::StrAppend(&world.reason, "; ", by_share);
+    } else if (world.possible) {
+      absl::StrAppend(&world.reason, "; ", runs[ahead].name, " is ahead in the queue");
     }
     out.push_back({run.run_id, std::move(world.members), world.cause, std::move(world.reason)});
   }

@@ -28,7 +28,9 @@ TEST(Schedule, ServesTheFirstAndTellsTheOthersWhatIsMissing) {
   EXPECT_EQ(p[0].run_id, "early");
   EXPECT_THAT(p[0].members, ElementsAre(0));
   EXPECT_THAT(p[1].members, IsEmpty());
-  EXPECT_EQ(p[1].reason, "needs 1 worker, 0 healthy; w works for early");
+  EXPECT_EQ(
+      p[1].reason,
+      "needs 1 worker: none is free, w works for run early (early); it can start when w is free");
 }
 
 TEST(Schedule, ARunThatWaitsForBusyWorkersKeepsItsPlace) {
@@ -43,8 +45,7 @@ TEST(Schedule, ARunThatWaitsForBusyWorkersKeepsItsPlace) {
 TEST(Schedule, ARunThatAsksForMoreThanThereIsDoesNotBlockOthers) {
   const auto p =
       Schedule({MakeRun("huge", 0, 1, 3), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b")});
-  EXPECT_EQ(p[0].reason,
-            "needs 3 workers, 2 healthy; 2 are known in all: start more, or lower workers.min");
+  EXPECT_EQ(p[0].reason, "needs 3 workers: 2 are free; start 1 more, or lower workers.min to 2");
   EXPECT_THAT(p[1].members, ElementsAre(0));
 }
 

@@ -1,5 +1,10 @@
 #include "coordinator/decide/wait_cause.h"
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/decide/words.h"
+
 namespace tritter {
 
 const char* WaitCauseName(WaitCause cause) {
@@ -66,6 +71,24 @@ const char* WaitCauseName(WaitCause cause) {
       return "store_failing";
   }
   return "";
+}
+
+std::string WaitText(const Wait& wait, const std::string& ended, const std::string& lost) {
+  const bool said =
+      !lost.empty() && absl::StrContains(wait.sentence, absl::StrCat(" ", lost, " was lost"));
+  return ended.empty() || said ? wait.sentence
+                               : absl::StrCat(wait.sentence, "; the last epoch ended: ", ended);
+}
+
+bool SaysTheSame(const std::string& a, const std::string& b) {
+  const auto shape = [](const std::string& text) {
+    std::string out;
+    for (const char c : WithoutAges(text)) {
+      if (!absl::ascii_isdigit(static_cast<unsigned char>(c)) && c != '.') out += c;
+    }
+    return out;
+  };
+  return shape(a) == shape(b);
 }
 
 }  // namespace tritter

@@ -54,4 +54,10 @@ struct Wait {
   bool waits() const { return cause != WaitCause::kNone; }
 };
 
+// What `describe` shows of it: the sentence and how the last epoch ended (`ended`; empty: there was
+// none), once where the sentence names the worker whose loss that was (`lost`; empty: it was none).
+std::string WaitText(const Wait& wait, const std::string& ended, const std::string& lost);
+// The same but for figures and ages, which move all the time: no news.
+bool SaysTheSame(const std::string& a, const std::string& b);
+
 }  // namespace tritter

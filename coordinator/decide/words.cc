@@ -1,7 +1,10 @@
 #include "coordinator/decide/words.h"
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 
 namespace tritter {
 
@@ -19,6 +22,8 @@ std::string Ago(absl::Duration d) { return absl::StrCat(Seconds(d), " ago"); }
 
 std::string Bytes(int64_t bytes) {
   const double mib = static_cast<double>(bytes) / (1 << 20);
+  if (mib < 1) return absl::StrFormat("%.0f KiB", mib * 1024);
+  if (mib < 10) return absl::StrFormat("%.1f MiB", mib);
   return mib < 1024 ? absl::StrFormat("%.0f MiB", mib) : absl::StrFormat("%.1f GiB", mib / 1024);
 }
 
@@ -29,6 +34,27 @@ std::string JoinWords(const std::vector<std::string>& words) {
     out += words[i];
   }
   return out;
+}
+
+std::string NamedWorker(absl::string_view name) {
+  return absl::StartsWith(name, "worker") ? std::string(name) : absl::StrCat("worker ", name);
+}
+
+std::string WithoutAges(absl::string_view text) {
+  constexpr absl::string_view kAgo = " ago";
+  std::string out;
+  for (;;) {
+    const size_t at = text.find(kAgo);
+    if (at == text.npos) return absl::StrCat(out, text);
+    absl::string_view before = text.substr(0, at);
+    const bool unit = absl::ConsumeSuffix(&before, " s") || absl::ConsumeSuffix(&before, " min");
+    size_t begin = before.size();
+    while (begin > 0 && (absl::ascii_isdigit(before[begin - 1]) || before[begin - 1] == '.'))
+      --begin;
+    const bool age = unit && begin > 0 && begin < before.size() && before[begin - 1] == ' ';
+    absl::StrAppend(&out, age ? before.substr(0, begin - 1) : text.substr(0, at + kAgo.size()));
+    text.remove_prefix(at + kAgo.size());
+  }
 }
 
 }  // namespace tritter

@@ -10,10 +10,14 @@
 
 namespace tritter {
 
-std::string Count(int64_t n, absl::string_view noun);          // "1 worker", "2 workers"
-std::string Ago(absl::Duration d);                             // "41 s ago"
-std::string Seconds(absl::Duration d);                         // "0.5 s", "41 s", "3 min"
-std::string Bytes(int64_t bytes);                              // "512 MiB", "2.5 GiB"
+std::string Count(int64_t n, absl::string_view noun);  // "1 worker", "2 workers"
+std::string Ago(absl::Duration d);                     // "41 s ago"
+std::string Seconds(absl::Duration d);                 // "0.5 s", "41 s", "3 min"
+std::string Bytes(int64_t bytes);                      // "3 KiB", "1.5 MiB", "512 MiB", "2.5 GiB"
 std::string JoinWords(const std::vector<std::string>& words);  // "a, b and c"
+// "worker a", and "worker-0" for one whose name says already what it is.
+std::string NamedWorker(absl::string_view name);
+// Without what Ago has put into it: for a text that is kept, in which an age would become untrue.
+std::string WithoutAges(absl::string_view text);
 
 }  // namespace tritter

@@ -83,12 +83,44 @@ Alike GroupOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
   return out;
 }
 
+// Healthy, at work for others, by run: "2 healthy ones (a and b) work for run first (r-1)".
+std::string BusyWords(absl::Span<const WorkerView> workers, const std::vector<int>& busy) {
+  constexpr size_t kNamed = 4, kRuns = 3;
+  std::map<std::string, std::vector<std::string>> by_run;
+  for (const int i : busy) {
+    const WorkerView& w = workers[i];
+    const std::string run =
+        w.run_id.empty() ? w.run_name : absl::StrCat(w.run_name, " (", w.run_id, ")");
+    by_run[run].push_back(w.name);
+  }
+  std::vector<std::string> parts;
+  size_t told = 0;
+  for (const auto& [run, names] : by_run) {
+    if (parts.size() == kRuns) {
+      parts.push_back(absl::StrCat(busy.size() - told, " more for other runs"));
+      break;
+    }
+    told += names.size();
+    parts.push_back(
+        names.size() == 1
+            ? absl::StrCat(names[0], " works for run ", run)
+            : absl::StrCat(names.size(), " healthy ones ",
+                           names.size() > kNamed ? "" : absl::StrCat("(", JoinWords(names), ") "),
+                           "work for run ", run));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+// "none is free", "1 is free", "2 are free".
+std::string Free(int64_t n) {
+  return n == 0 ? "none is free" : absl::StrCat(n, n == 1 ? " is free" : " are free");
+}
+
 std::string WhyNotIdle(const WorkerView& w) {
   switch (w.standing) {
     case Standing::kIdle:
+    case Standing::kBusy:  // BusyWords
       return "";
-    case Standing::kBusy:
-      return absl::StrCat(w.name, " works for ", w.run_name);
     case Standing::kLeaving:
       return w.run_name.empty() ? absl::StrCat(w.name, " is connecting")
                                 : absl::StrCat(w.name, " is still leaving ", w.run_name);
@@ -96,7 +128,7 @@ std::string WhyNotIdle(const WorkerView& w) {
       return absl::StrCat(w.name, " is draining");
     case Standing::kLost:
       if (w.left) return absl::StrCat(w.name, " left ", Ago(w.since));
-      return absl::StrCat(w.name, " lost ", Ago(w.since),
+      return absl::StrCat(w.name, " was lost ", Ago(w.since),
                           w.why.empty() ? "" : absl::StrCat(" (", w.why, ")"));
   }
   return "";
@@ -130,6 +162,39 @@ WaitCause CauseOfLack(int64_t missing, absl::Span<const WorkerView> workers, con
     if (missing <= 0) return cause;
   }
   return WaitCause::kTooFewWorkers;
+}
+
+// What helps, with how many workers; empty where the obstacles say it. `live`: those that serve now
+// or will when they are free.
+std::string Advice(WaitCause cause, int64_t min, int64_t free, int64_t live,
+                   absl::Span<const WorkerView> workers, const std::vector<int>& busy) {
+  const int64_t now = min - free, missing = min - live;
+  switch (cause) {
+    case WaitCause::kWorkersBusy:
+      if (static_cast<int64_t>(busy.size()) > now)
+        return absl::StrCat("it can start when ", now, now == 1 ? " of them is" : " of them are",
+                            " free");
+      return busy.size() == 1
+                 ? absl::StrCat("it can start when ", workers[busy[0]].name, " is free")
+                 : "it can start when they are free";
+    case WaitCause::kWorkersLost:
+      return absl::StrCat(missing, " must come back, or as many others be started");
+    case WaitCause::kWorkersDraining:
+      return absl::StrCat("start ", missing, " more");
+    case WaitCause::kTooFewWorkers:
+      return absl::StrCat(busy.empty() ? ""
+                                       : absl::StrCat("with those that work ", missing,
+                                                      missing == 1 ? " is" : " are", " missing: "),
+                          "start ", missing, " more",
+                          live > 0 ? absl::StrCat(", or lower workers.min to ", live) : "");
+    case WaitCause::kMixedVersions:
+      return "a group is of one version: update the older ones";
+    case WaitCause::kMixedDevices:
+      return "with `auto` a group is of one kind: say `workers.device: any` to let CPUs and GPUs "
+             "train together";
+    default:
+      return "";
+  }
 }
 
 }  // namespace
@@ -186,6 +251,7 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
                                    ? WaitCause::kMixedDevices
                                    : WaitCause::kWrongDevice;
   std::vector<std::string> obstacles, leaving;
+  std::vector<int> busy;
   Tally tally;
   int64_t live = 0;
   absl::Duration newest = absl::InfiniteDuration();
@@ -206,6 +272,10 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
       live += IsLive(w);
       why = WhyNotIdle(w);
       if (!w.left) ++tally[CauseOf(w.standing)];  // who left is not waited for
+      if (w.standing == Standing::kBusy) {
+        busy.push_back(static_cast<int>(i));
+        continue;
+      }
     }
     if (!why.empty()) {
       const bool soon = w.standing == Standing::kLeaving && w.since < options.leave;
@@ -217,32 +287,26 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
     newest = std::min(newest, w.since);
   }
   out.possible = live >= needs.min_workers;
-  const int64_t healthy = static_cast<int64_t>(out.members.size());
+  const int64_t free = static_cast<int64_t>(out.members.size());
   if (obstacles.size() > kNamedWorkers) {
     const size_t more = obstacles.size() - kNamedWorkers;
     obstacles.resize(kNamedWorkers);
     obstacles.push_back(absl::StrCat(more, " more"));
   }
   const std::string tail =
-      obstacles.empty() ? "" : absl::StrCat("; ", absl::StrJoin(obstacles, ", "));
-  if (healthy < needs.min_workers) {
+      absl::StrCat(busy.empty() ? "" : absl::StrCat(", ", BusyWords(workers, busy)),
+                   obstacles.empty() ? "" : absl::StrCat("; ", absl::StrJoin(obstacles, ", ")));
+  if (free < needs.min_workers) {
     out.members.clear();
-    out.cause = CauseOfLack(needs.min_workers - healthy, workers, tally);
-    out.reason = workers.empty() ? absl::StrCat("needs ", Count(needs.min_workers, "worker"),
-                                                ", none is registered")
-                                 : absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", ",
-                                                healthy, " healthy", tail);
-    if (out.cause == WaitCause::kTooFewWorkers && !workers.empty()) {
-      absl::StrAppend(&out.reason, "; ", workers.size(), workers.size() == 1 ? " is" : " are",
-                      " known in all: start more, or lower workers.min");
+    out.cause = CauseOfLack(needs.min_workers - free, workers, tally);
+    if (workers.empty()) {
+      out.reason =
+          absl::StrCat("needs ", Count(needs.min_workers, "worker"), ", none is registered");
+      return out;
     }
-    if (out.cause == WaitCause::kMixedVersions)
-      absl::StrAppend(&out.reason, "; a group is of one version: update the older ones");
-    if (out.cause == WaitCause::kMixedDevices) {
-      absl::StrAppend(&out.reason,
-                      "; with `auto` a group is of one kind: say `workers.device: any` to let CPUs "
-                      "and GPUs train together");
-    }
+    const std::string advice = Advice(out.cause, needs.min_workers, free, live, workers, busy);
+    out.reason = absl::StrCat("needs ", Count(needs.min_workers, "worker"), ": ", Free(free), tail,
+                              advice.empty() ? "" : "; ", advice);
     return out;
   }
   const auto cost = [&](int i) {
@@ -256,21 +320,20 @@ WorldDecision FormWorld(const WorldNeeds& needs, absl::Span<const WorkerView> wo
   std::sort(out.members.begin(), out.members.end(),
             [&](int a, int b) { return place(a) < place(b); });
   out.preferred = out.members;
-  if (healthy > needs.max_workers) out.members.resize(needs.max_workers);
+  if (free > needs.max_workers) out.members.resize(needs.max_workers);
   SortByName(workers, &out.members);
-  if (healthy < needs.max_workers && newest < options.settle && !needs.settled) {
+  if (free < needs.max_workers && newest < options.settle && !needs.settled) {
     out.members.clear();
     out.cause = WaitCause::kSettling;
-    out.reason =
-        absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"), " healthy; waits ",
-                     Seconds(options.settle - newest), " for more", tail);
+    out.reason = absl::StrCat("of up to ", Count(needs.max_workers, "worker"), " ", Free(free),
+                              tail, "; waits ", Seconds(options.settle - newest), " for more");
     return out;
   }
-  if (healthy < needs.max_workers && !leaving.empty()) {
+  if (free < needs.max_workers && !leaving.empty()) {
     out.members.clear();
     out.cause = WaitCause::kWorkersLeaving;
-    out.reason = absl::StrCat(healthy, " of up to ", Count(needs.max_workers, "worker"),
-                              " healthy; waits for more", tail);
+    out.reason = absl::StrCat("of up to ", Count(needs.max_workers, "worker"), " ", Free(free),
+                              tail, "; waits for more");
     return out;
   }
   out.reason = FormedOf(workers, out.members);

@@ -32,6 +32,7 @@ struct WorkerView {
   bool holds = false;        // a run's state, in memory
   bool left = false;         // kLost: nothing did, it was told to leave
   std::string version = {};  // of its program; "": not known yet
+  std::string run_id = {};   // of `run_name`; empty: not known any more
 };
 
 struct WorldNeeds {

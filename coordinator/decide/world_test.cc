@@ -62,7 +62,7 @@ TEST(FormWorld, WhoCannotReadTheRunDoesNotServeItNorDecideItsKind) {
   EXPECT_THAT(FormWorld(needs, {g, h, Idle("c"), Idle("d")}).members, ElementsAre(2, 3));
   const auto d = FormWorld(needs, {Idle("c"), g});
   EXPECT_EQ(d.cause, WaitCause::kWorkerTooOld);
-  EXPECT_EQ(d.reason, "needs 2 workers, 1 healthy; g (version 1) cannot read it");
+  EXPECT_EQ(d.reason, "needs 2 workers: 1 is free; g (version 1) cannot read it");
   EXPECT_FALSE(d.possible);
   gone.standing = Standing::kLost;
   gone.since = absl::Seconds(3);
@@ -89,7 +89,7 @@ TEST(FormWorld, AGroupIsOfOneVersion) {
   const auto mixed = FormWorld(two, {a, b});
   EXPECT_EQ(mixed.cause, WaitCause::kMixedVersions);
   EXPECT_EQ(mixed.reason,
-            "needs 2 workers, 1 healthy; a is of version 1, the group of 2; a group is of one "
+            "needs 2 workers: 1 is free; a is of version 1, the group of 2; a group is of one "
             "version: update the older ones");
   EXPECT_FALSE(mixed.possible);
   // After a restart of the coordinator, until it says what it is.
@@ -105,7 +105,8 @@ TEST(FormWorld, WhoLeftAsItWasToldIsNotWaitedFor) {
   w.why = "left, as it was told to";
   const auto d = FormWorld({2, 2}, {Idle("v"), w});
   EXPECT_EQ(d.cause, WaitCause::kTooFewWorkers);
-  EXPECT_THAT(d.reason, HasSubstr("1 healthy; w left 3 s ago; 2 are known in all: start more"));
+  EXPECT_THAT(d.reason,
+              HasSubstr("1 is free; w left 3 s ago; start 1 more, or lower workers.min to 1"));
 }
 
 TEST(FormWorld, OfAnyDeviceAGroupIsOfGpusFirstAndThenOfCpus) {
@@ -154,7 +155,7 @@ TEST(FormWorld, ARunThatGpusDoNotTrainGoesToCpus) {
   gpu.device = "cuda:0 NVIDIA H100";
   EXPECT_THAT(FormWorld(needs, {gpu, Idle("c")}).members, ElementsAre(1));
   EXPECT_EQ(FormWorld(needs, {gpu}).reason,
-            "needs 1 worker, 0 healthy; g is a cuda:0 worker, GPUs do not train the run: "
+            "needs 1 worker: none is free; g is a cuda:0 worker, GPUs do not train the run: "
             "model.head_dim is 512, at most 256 on a GPU");
   spec.model.head_dim = 256;
   EXPECT_THAT(FormWorld(NeedsOf(spec, 0), {gpu, Idle("c")}).members, ElementsAre(0));
@@ -167,7 +168,7 @@ TEST(FormWorld, CpusAndGpusFormNoGroupTogether) {
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_EQ(d.cause, WaitCause::kMixedDevices);
   EXPECT_EQ(d.reason,
-            "needs 2 workers, 1 healthy; g is a cuda:0 worker, the group is of cpu; with `auto` "
+            "needs 2 workers: 1 is free; g is a cuda:0 worker, the group is of cpu; with `auto` "
             "a group is of one kind: say `workers.device: any` to let CPUs and GPUs train "
             "together");
   d = FormWorld({3, 3}, {gpu, Idle("c")});
@@ -189,7 +190,10 @@ TEST(FormWorld, NamesTheLostWorkerAndWhen) {
                                                            "stream broken", absl::Seconds(41))});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_FALSE(d.possible);
-  EXPECT_EQ(d.reason, "needs 2 workers, 1 healthy; worker-b lost 41 s ago (stream broken)");
+  EXPECT_EQ(d.reason,
+            "needs 2 workers: 1 is free; worker-b was lost 41 s ago (stream broken); 1 must come "
+            "back, or "
+            "as many others be started");
 }
 
 struct ObstacleCase {
@@ -204,42 +208,66 @@ TEST(FormWorld, NamesEveryKindOfObstacle) {
   const ObstacleCase cases[] = {
       {With(Idle("w"), Standing::kBusy, "other", "", absl::Seconds(1)),
        {1, 1},
-       "w works for other",
+       ", w works for run other; it can start when w is free",
        true,
        WaitCause::kWorkersBusy},
       {With(Idle("w"), Standing::kLeaving, "other", "", absl::Seconds(1)),
        {1, 1},
-       "w is still leaving other",
+       "; w is still leaving other",
        true,
        WaitCause::kWorkersLeaving},
       {With(Idle("w"), Standing::kLeaving, "", "", absl::Seconds(1)),
        {1, 1},
-       "w is connecting",
+       "; w is connecting",
        true,
        WaitCause::kWorkersLeaving},
       {With(Idle("w"), Standing::kDraining, "", "", absl::Seconds(1)),
        {1, 1},
-       "w is draining",
+       "; w is draining; start 1 more",
        false,
        WaitCause::kWorkersDraining},
       {Idle("w"),
        {1, 1, "cuda"},
-       "w is a cpu worker, the run asks for cuda",
+       "; w is a cpu worker, the run asks for cuda",
        false,
        WaitCause::kWrongDevice},
       {Idle("w"),
        {1, 1, "auto", int64_t{8} << 30},
-       "w has 4.0 GiB, the run needs 8.0 GiB",
+       "; w has 4.0 GiB, the run needs 8.0 GiB",
        false,
        WaitCause::kTooLittleMemory},
   };
   for (const ObstacleCase& c : cases) {
     const auto d = FormWorld(c.needs, {c.worker});
     EXPECT_THAT(d.members, IsEmpty()) << c.reason;
-    EXPECT_EQ(d.reason, "needs 1 worker, 0 healthy; " + c.reason);
+    EXPECT_EQ(d.reason, "needs 1 worker: none is free" + c.reason);
     EXPECT_EQ(d.possible, c.possible) << c.reason;
     EXPECT_EQ(d.cause, c.cause) << c.reason;
   }
+}
+
+// Whoever works is healthy, and is not to be replaced by one that is started.
+TEST(FormWorld, BusyWorkersAreToldApartFromMissingOnes) {
+  const auto busy = [](const std::string& name, const std::string& run) {
+    WorkerView w = With(Idle(name), Standing::kBusy, run, "", absl::Seconds(1));
+    w.run_id = "r-" + run;
+    return w;
+  };
+  const std::vector<WorkerView> two = {busy("a", "x"), busy("b", "x")};
+  EXPECT_EQ(FormWorld({2, 2}, two).reason,
+            "needs 2 workers: none is free, 2 healthy ones (a and b) work for run x (r-x); it can "
+            "start when they are free");
+  EXPECT_EQ(FormWorld({3, 3}, two).reason,
+            "needs 3 workers: none is free, 2 healthy ones (a and b) work for run x (r-x); with "
+            "those that work 1 is missing: start 1 more, or lower workers.min to 2");
+  EXPECT_EQ(FormWorld({2, 2}, {Idle("a"), busy("b", "x"), busy("c", "y")}).reason,
+            "needs 2 workers: 1 is free, b works for run x (r-x), c works for run y (r-y); it can "
+            "start when 1 of them is free");
+  EXPECT_EQ(FormWorld({3, 3}, {Idle("a"), busy("b", "x"),
+                               With(Idle("c"), Standing::kLost, "", "", absl::Seconds(5))})
+                .reason,
+            "needs 3 workers: 1 is free, b works for run x (r-x); c was lost 5 s ago; 1 must come "
+            "back, or as many others be started");
 }
 
 TEST(FormWorld, TheCauseIsTheNearestObstacleWhoseEndWouldDo) {
@@ -249,8 +277,9 @@ TEST(FormWorld, TheCauseIsTheNearestObstacleWhoseEndWouldDo) {
   EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersBusy);
   EXPECT_EQ(FormWorld({3, 3}, {Idle("i"), busy, lost}).cause, WaitCause::kWorkersLost);
   EXPECT_EQ(FormWorld({2, 2}, {Idle("i"), busy, leaving}).cause, WaitCause::kWorkersLeaving);
-  EXPECT_THAT(FormWorld({4, 4}, {Idle("i"), busy, lost}).reason,
-              HasSubstr("; 3 are known in all: start more, or lower workers.min"));
+  EXPECT_THAT(
+      FormWorld({4, 4}, {Idle("i"), busy, lost}).reason,
+      HasSubstr("; with those that work 2 are missing: start 2 more, or lower workers.min to 2"));
   EXPECT_EQ(FormWorld({4, 4}, {Idle("i"), busy, lost}).cause, WaitCause::kTooFewWorkers);
   EXPECT_EQ(FormWorld({1, 1}, {Idle("i"), busy, lost}).cause, WaitCause::kNone);
   // One that would not do when it came back is no reason to wait for it.
@@ -276,7 +305,7 @@ TEST(FormWorld, WaitsForThoseWhoAreOnTheirWayOutOfAnEpoch) {
   const auto d = FormWorld({1, 2}, {leaves(absl::Seconds(1)), Idle("b")});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_EQ(d.cause, WaitCause::kWorkersLeaving);
-  EXPECT_EQ(d.reason, "1 of up to 2 workers healthy; waits for more; a is still leaving run");
+  EXPECT_EQ(d.reason, "of up to 2 workers 1 is free; a is still leaving run; waits for more");
   EXPECT_THAT(FormWorld({1, 2}, {leaves(absl::Seconds(5)), Idle("b")}).members, ElementsAre(1));
   EXPECT_THAT(FormWorld({1, 1}, {leaves(absl::Seconds(1)), Idle("b")}).members, ElementsAre(1));
   WorkerView gpu = leaves(absl::Seconds(1));
@@ -290,8 +319,15 @@ TEST(FormWorld, KeepsTheReasonShortWithManyWorkers) {
     many.push_back(With(Idle("w" + std::to_string(i)), Standing::kBusy, "x", "", absl::Seconds(1)));
   }
   const auto d = FormWorld({1, 1}, many);
-  EXPECT_THAT(d.reason, HasSubstr("44 more"));
-  EXPECT_LT(d.reason.size(), 250u);
+  EXPECT_EQ(d.reason,
+            "needs 1 worker: none is free, 50 healthy ones work for run x; it can start when 1 of "
+            "them is free");
+  for (size_t i = 0; i < many.size(); ++i) many[i].run_name = "r" + std::to_string(i);
+  EXPECT_THAT(FormWorld({1, 1}, many).reason, HasSubstr(", 47 more for other runs; "));
+  for (WorkerView& w : many) w.standing = Standing::kDraining;
+  const std::string others = FormWorld({1, 1}, many).reason;
+  EXPECT_THAT(others, HasSubstr("44 more"));
+  EXPECT_LT(others.size(), 250u);
 }
 
 }  // namespace

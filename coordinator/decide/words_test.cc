@@ -1,0 +1,33 @@
+#include "coordinator/decide/words.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace tritter {
+namespace {
+
+TEST(Words, WhatIsKeptHasNoAge) {
+  for (const absl::Duration age : {absl::ZeroDuration(), absl::Seconds(41), absl::Hours(2)}) {
+    EXPECT_EQ(WithoutAges(absl::StrCat("a lost ", Ago(age), " (x), b left ", Ago(age))),
+              "a lost (x), b left");
+  }
+  for (const char* other :
+       {"", "a year ago", "it began 3 steps ago", "3 s", "x3 s ago", "12.5 s agog"})
+    EXPECT_EQ(WithoutAges(other), other);
+}
+
+TEST(Words, Sizes) {
+  EXPECT_EQ(Bytes(3 << 10), "3 KiB");
+  EXPECT_EQ(Bytes(3 << 19), "1.5 MiB");
+  EXPECT_EQ(Bytes(512 << 20), "512 MiB");
+  EXPECT_EQ(Bytes(int64_t{5} << 29), "2.5 GiB");
+}
+
+TEST(Words, AWorkerIsNamedOnce) {
+  EXPECT_EQ(NamedWorker("a"), "worker a");
+  EXPECT_EQ(NamedWorker("worker-0"), "worker-0");
+}
+
+}  // namespace
+}  // namespace tritter
