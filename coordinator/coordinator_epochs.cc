@@ -383,7 +383,8 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
     batch.events.push_back(NewEvent(
         e.run_id, kEventStepsRepeated,
         absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1, " to ",
-                     reached, "): no checkpoint and no member's memory holds them")));
+                     reached,
+                     "): there is no later checkpoint, and no member's memory to go on from")));
   }
   if (absl::Status s = Write(&batch); !s.ok()) {
     if (!absl::IsUnavailable(s)) return s;

@@ -223,7 +223,7 @@ TEST_F(WaitingTest, WorkersLost) {
   Kill(AddWorker("w-1"));
   Rounds(20);
   ExpectShown(id, "workers_lost", "needs 2 workers: 1 is free; w-1 was lost 1.");
-  ExpectEvent(id, "needs 2 workers: 1 is free; w-1 was lost (stream broken); 1 must come back");
+  ExpectEvent(id, "needs 2 workers: 1 is free; w-1 was lost (stream broken); one must come back");
   const int64_t told = Waits(id);
   clock_.Advance(absl::Minutes(4));
   Rounds(1);
@@ -240,11 +240,11 @@ TEST_F(WaitingTest, ALossIsToldOnceAndWithoutItsAgeInWhatIsKept) {
   Kill(other);
   RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "1 is free; w-1 was lost"); });
   const std::string words =
-      "needs 2 workers: 1 is free; w-1 was lost (stream broken); 1 must come back, or as many "
-      "others be started";
+      "needs 2 workers: 1 is free; w-1 was lost (stream broken); one must come back, or another "
+      "be started";
   EXPECT_THAT(Get(id).reason(),
               testing::MatchesRegex("needs 2 workers: 1 is free; w-1 was lost [0-9.]+ s ago "
-                                    ".stream broken.; 1 must come back, or as many others be "
+                                    ".stream broken.; one must come back, or another be "
                                     "started"));
   v1::ListEventsRequest request;
   request.set_run(id);

@@ -178,7 +178,8 @@ std::string Advice(WaitCause cause, int64_t min, int64_t free, int64_t live,
                  ? absl::StrCat("it can start when ", workers[busy[0]].name, " is free")
                  : "it can start when they are free";
     case WaitCause::kWorkersLost:
-      return absl::StrCat(missing, " must come back, or as many others be started");
+      return missing == 1 ? "one must come back, or another be started"
+                          : absl::StrCat(missing, " must come back, or as many others be started");
     case WaitCause::kWorkersDraining:
       return absl::StrCat("start ", missing, " more");
     case WaitCause::kTooFewWorkers:

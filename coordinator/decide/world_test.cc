@@ -190,10 +190,10 @@ TEST(FormWorld, NamesTheLostWorkerAndWhen) {
                                                            "stream broken", absl::Seconds(41))});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_FALSE(d.possible);
-  EXPECT_EQ(d.reason,
-            "needs 2 workers: 1 is free; worker-b was lost 41 s ago (stream broken); 1 must come "
-            "back, or "
-            "as many others be started");
+  EXPECT_EQ(
+      d.reason,
+      "needs 2 workers: 1 is free; worker-b was lost 41 s ago (stream broken); one must come back, "
+      "or another be started");
 }
 
 struct ObstacleCase {
@@ -263,11 +263,12 @@ TEST(FormWorld, BusyWorkersAreToldApartFromMissingOnes) {
   EXPECT_EQ(FormWorld({2, 2}, {Idle("a"), busy("b", "x"), busy("c", "y")}).reason,
             "needs 2 workers: 1 is free, b works for run x (r-x), c works for run y (r-y); it can "
             "start when 1 of them is free");
-  EXPECT_EQ(FormWorld({3, 3}, {Idle("a"), busy("b", "x"),
-                               With(Idle("c"), Standing::kLost, "", "", absl::Seconds(5))})
-                .reason,
-            "needs 3 workers: 1 is free, b works for run x (r-x); c was lost 5 s ago; 1 must come "
-            "back, or as many others be started");
+  EXPECT_EQ(
+      FormWorld({3, 3}, {Idle("a"), busy("b", "x"),
+                         With(Idle("c"), Standing::kLost, "", "", absl::Seconds(5))})
+          .reason,
+      "needs 3 workers: 1 is free, b works for run x (r-x); c was lost 5 s ago; one must come "
+      "back, or another be started");
 }
 
 TEST(FormWorld, TheCauseIsTheNearestObstacleWhoseEndWouldDo) {
