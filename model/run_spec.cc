@@ -1,7 +1,10 @@
 #include "model/run_spec.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/env.h"
@@ -21,6 +24,17 @@ bool HasControlCharacter(absl::string_view text) {
   return false;
 }
 
+// Without "x/..", where that leads to the same place: "mine/../quickstart" is another one if mine
+// is a link.
+std::string Shortened(const std::string& path) {
+  if (!absl::StrContains(path, "..")) return path;
+  const std::filesystem::path normal = std::filesystem::path(path).lexically_normal();
+  std::error_code error, other;
+  const bool same = std::filesystem::weakly_canonical(path, error) ==
+                    std::filesystem::weakly_canonical(normal, other);
+  return same && !error && !other ? normal.string() : path;
+}
+
 std::vector<SourceSpec> ReadSources(RunMaps* maps, absl::string_view base_dir) {
   std::vector<SourceSpec> sources;
   maps->data.Require("sources");
@@ -37,7 +51,7 @@ std::vector<SourceSpec> ReadSources(RunMaps* maps, absl::string_view base_dir) {
     }
     while (source.shards.size() > 1 && source.shards.back() == '/') source.shards.pop_back();
     if (!map.Has("name")) source.name = Basename(source.shards);
-    source.shards = JoinPath(base_dir, source.shards);
+    source.shards = Shortened(JoinPath(base_dir, source.shards));
     sources.push_back(std::move(source));
   }
   return sources;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -256,6 +257,19 @@ TEST(ParseRunSpec, ASourceIsNamedAfterItsFolder) {
   EXPECT_EQ(spec.sources[0].name, "wiki");
   EXPECT_EQ(spec.sources[0].shards, "/base/x/wiki");
   EXPECT_EQ(spec.sources[1].shards, "/abs/code");
+}
+
+// The same folder is the same configuration, and reads well.
+TEST(ParseRunSpec, APathHasNoDetour) {
+  const std::string temp = testing::TempDir();
+  std::filesystem::create_directories(temp + "/far/deep");
+  std::filesystem::create_directory_symlink(temp + "/far/deep", temp + "/link");
+  ASSERT_OK_AND_ASSIGN(
+      const RunSpec spec,
+      Parse("model: {preset: nano}\ndata: {sources: [{shards: ../quickstart/shards}, {shards: " +
+            temp + "/link/../wiki}]}\ntraining: {steps: 1}\n"));
+  EXPECT_EQ(spec.sources[0].shards, "/quickstart/shards");
+  EXPECT_EQ(spec.sources[1].shards, temp + "/link/../wiki") << "that is far/wiki";
 }
 
 TEST(ParseRunSpec, ASourceThatAStageDoesNotNameHasNoWeightInIt) {
