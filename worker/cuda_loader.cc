@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <link.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/device_library.h"
@@ -56,6 +57,13 @@ CudaDevices FindCudaDevicesIn(const std::vector<std::string>& folders) {
   found.name = found.backend->device_name(0);
   found.memory_bytes = found.backend->memory_bytes(0);
   return found;
+}
+
+bool HasNvidiaDriver() {
+  for (const char* path : {"/dev/nvidiactl", "/dev/dxg"}) {  // the second: under Windows
+    if (access(path, F_OK) == 0) return true;
+  }
+  return false;
 }
 
 const CudaDevices& FindCudaDevices() {

@@ -26,4 +26,7 @@ const CudaDevices& FindCudaDevices();
 // The same with a library from `folders`, tried in order; not remembered.
 CudaDevices FindCudaDevicesIn(const std::vector<std::string>& folders);
 
+// Whether a kernel driver for GPUs of NVIDIA is there: without one no library helps.
+bool HasNvidiaDriver();
+
 }  // namespace tritter

@@ -192,7 +192,7 @@ int Main(int argc, char** argv) {
       options, HostName(), static_cast<int>(std::thread::hardware_concurrency()),
       std::getenv("TRITTER_KERNEL"), [] {
         const CudaDevices& found = FindCudaDevices();
-        return CudaSummary{found.count, found.name, found.why_none};
+        return CudaSummary{found.count, found.name, found.why_none, HasNvidiaDriver()};
       });
   if (!resolved.ok()) {
     std::fprintf(stderr, "%s\n", std::string(resolved.status().message()).c_str());

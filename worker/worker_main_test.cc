@@ -106,9 +106,8 @@ TEST(WorkerMain, ComesUpWithoutACoordinatorAndLeavesOnSigterm) {
   EXPECT_TRUE(exit->ok()) << exit->ToString() << output;
   EXPECT_THAT(
       output,
-      HasSubstr(
-          "--device is auto, no GPU: there is no libtritter_worker_cuda.so"));  // why the device is
-                                                                                // this one
+      HasSubstr("--device is auto, no GPU: th"));  // why the device is this one: "this machine has
+                                                   // no NVIDIA driver", "there is no library …"
 }
 
 // No end as any other: supervisors and people should see that another process has its name.

@@ -90,7 +90,9 @@ absl::Status ResolveDevice(const std::function<CudaSummary()>& find_cuda, Worker
   const CudaSummary cuda = find_cuda();
   if (cuda.count == 0 && wanted == "auto") {
     o->device = "cpu";
-    o->device_reason = absl::StrCat("--device is auto, no GPU: ", cuda.why_none);
+    o->device_reason =
+        absl::StrCat("--device is auto, no GPU: ",
+                     cuda.driver ? cuda.why_none : "this machine has no NVIDIA driver");
     return absl::OkStatus();
   }
   if (cuda.count == 0) {

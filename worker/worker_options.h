@@ -43,6 +43,7 @@ struct CudaSummary {
   int count = 0;
   std::string name;      // of the first
   std::string why_none;  // one clause, where count is 0
+  bool driver = true;    // one of NVIDIA is there; else nothing is missing but a GPU
 };
 
 void AddWorkerFlags(CommandLine* app, WorkerOptions* options);

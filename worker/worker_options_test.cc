@@ -102,6 +102,20 @@ TEST(WorkerOptions, DeviceIsChosenForAReason) {
   }
 }
 
+// Which library is missing, and how to build it, is of use only where there may be a GPU.
+TEST(WorkerOptions, WithoutADriverItIsOneShortSentence) {
+  const auto bare = [] {
+    return CudaSummary{0, "", "there is no x.so in /a or /b (build it)", false};
+  };
+  ASSERT_OK_AND_ASSIGN(const WorkerOptions resolved,
+                       ResolveWorkerOptions({}, "host", 2, nullptr, bare));
+  EXPECT_EQ(resolved.device_reason, "--device is auto, no GPU: this machine has no NVIDIA driver");
+  WorkerOptions cuda;
+  cuda.device = "cuda";
+  EXPECT_THAT(ResolveWorkerOptions(cuda, "host", 2, nullptr, bare).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("there is no x.so")));
+}
+
 TEST(WorkerOptions, ADeviceThatIsNotThereIsRefusedWithWhatToDo) {
   struct Case {
     const char *wanted, *message;
