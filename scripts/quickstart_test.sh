@@ -37,6 +37,7 @@ expect() {
 run=$work/quickstart/run.yaml
 
 expect 0 '1.90  this model'
+expect 0 'the first time that takes minutes'
 cmp "$run" "$work/examples/shakespeare/run.yaml" || failures=1
 grep -q '^bazel shutdown' "$work/bazel.log" || { echo 'a Bazel server was left'; failures=1; }
 
