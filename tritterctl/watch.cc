@@ -1,6 +1,10 @@
 #include "tritterctl/watch.h"
 
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/shutdown.h"
 #include "proto/event_kinds.h"
 #include "tritterctl/exit_codes.h"
@@ -9,13 +13,57 @@
 namespace tritter {
 namespace {
 
-// Told to the user while the bar runs; the rest is in `tritterctl events`.
-bool WorthTelling(const v1::Event& event) {
-  return event.kind() == kEventWorkerLost || event.kind() == kEventWorkerLeft ||
-         event.kind() == kEventEpochLost || event.kind() == kEventRunResumed ||
-         event.kind() == kEventRunFailed || event.kind() == kEventRunWaiting ||
-         event.kind() == kEventCheckpointDamaged;
-}
+// Tells events while the bar runs; those that are not worth it are in `tritterctl events`.
+class Teller {
+ public:
+  Teller(ProgressPrinter* progress, const WatchOptions& options)
+      : progress_(progress), options_(options) {}
+
+  // `run`: as it is now.
+  void Tell(const v1::Event& event, const v1::Run& run) {
+    if (event.id() <= newest_) return;
+    newest_ = event.id();
+    const std::string& kind = event.kind();
+    if (kind == kEventWorkerLost || kind == kEventWorkerLeft) {
+      loss_ = event.message();
+      progress_->Message(loss_);
+    } else if (kind == kEventEpochLost) {
+      const bool told = !loss_.empty() && absl::EndsWith(event.message(), loss_);
+      if (!told) progress_->Message(event.message());
+    } else if (kind == kEventEpochFormed || kind == kEventStepsRepeated ||
+               kind == kEventCheckpointDamaged) {
+      waits_.clear();
+      progress_->Message(event.message());
+    } else if (kind == kEventRunWaiting) {
+      TellWaiting(event, run);
+    } else if (kind == kEventRunResumed || kind == kEventRunFailed) {
+      progress_->Message(absl::StrCat("run ", kind == kEventRunFailed ? "failed" : "resumed", ": ",
+                                      event.message()));
+    }
+  }
+  int64_t newest() const { return newest_; }
+
+ private:
+  void TellWaiting(const v1::Event& event, const v1::Run& run) {
+    absl::string_view message = event.message();
+    // How the last epoch ended has been told.
+    if (!loss_.empty())
+      absl::ConsumeSuffix(&message, absl::StrCat("; the last epoch ended: ", loss_));
+    std::string text = absl::StrCat("waiting: ", message);
+    if (options_.waiting) {
+      if (run.waiting_cause().empty()) return;  // no more
+      if (std::string known = options_.waiting(run); !known.empty()) text = std::move(known);
+    }
+    if (text == waits_) return;
+    waits_ = text;
+    progress_->Message(text);
+  }
+
+  ProgressPrinter* const progress_;
+  const WatchOptions& options_;
+  int64_t newest_ = 0;
+  std::string loss_, waits_;  // told last
+};
 
 }  // namespace
 
@@ -25,7 +73,8 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
   absl::Duration last_heard = begin;
   absl::Status interruption;
   v1::Run newest;
-  int64_t last_event = 0;
+  Teller teller(progress, options);
+  bool again = false;  // it was away
   const auto tick = [&] {
     if (ShutdownRequested()) {
       interruption = absl::CancelledError("interrupted");
@@ -41,15 +90,26 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
   const auto on_update = [&](const v1::RunUpdate& update) {
     last_heard = clock->Monotonic();
     newest = update.run();
-    for (const v1::Event& event : update.events()) {
-      if (event.id() > last_event && WorthTelling(event))
-        progress->Message(absl::StrCat(event.kind(), ": ", event.message()));
-      last_event = std::max(last_event, event.id());
+    if (std::exchange(again, false) && teller.newest() > 0) {
+      v1::ListEventsRequest missed;
+      missed.set_run(run);
+      missed.set_after_id(teller.newest());
+      if (const absl::StatusOr<v1::ListEventsResponse> events = client->ListEvents(missed);
+          events.ok()) {
+        for (const v1::Event& event : events->events()) teller.Tell(event, newest);
+      }
     }
-    progress->Update(newest);
+    for (const v1::Event& event : update.events()) teller.Tell(event, newest);
+    v1::Run shown = newest;
+    if (options.waiting && !shown.waiting_cause().empty()) {
+      if (std::string known = options.waiting(shown); !known.empty())
+        shown.set_reason(std::move(known));
+    }
+    progress->Update(shown);
   };
   for (;;) {
     const absl::Status status = client->WatchRun(run, on_update, tick);
+    again = true;
     if (!interruption.ok()) return interruption;
     if (IsTerminal(newest.state())) return newest;
     if (status.ok()) {

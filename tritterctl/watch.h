@@ -18,11 +18,15 @@ struct WatchOptions {
   absl::Duration unreachable_limit = absl::Seconds(60);
   // Called at least every 100 ms; an error ends the watch with it. May be empty.
   std::function<absl::Status()> tick;
+  // What is said of a run that waits, by one who knows more than the coordinator does; empty: what
+  // that says. May be empty.
+  std::function<std::string(const v1::Run&)> waiting;
 };
 
-// The run in its terminal state. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded
-// (timeout), Unavailable (away for longer than the limit), that of `tick`, and what the service
-// says.
+// The run in its terminal state. Meanwhile it tells, a line each, who was lost, from where training
+// goes on and what is trained again, why the run waits; also what happened while the coordinator
+// was away. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded (timeout), Unavailable
+// (away for longer than the limit), that of `tick`, and what the service says.
 absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run,
                                    ProgressPrinter* progress, const WatchOptions& options);
 

@@ -1,8 +1,11 @@
 #include "tritterctl/local/local_cluster.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
+#include "tritterctl/local/connecting_words.h"
 
 namespace tritter {
 
@@ -100,6 +103,16 @@ absl::Status LocalCluster::Tick() {
   RETURN_IF_ERROR(coordinator_->Tick(tell_));
   for (const auto& worker : workers_) RETURN_IF_ERROR(worker->Tick(tell_));
   return absl::OkStatus();
+}
+
+std::string LocalCluster::WaitingFor(const std::string& cause) const {
+  std::vector<std::string> starting;
+  absl::Duration since_start = absl::InfiniteDuration();
+  for (const auto& worker : workers_) {
+    if (!worker->Ready()) starting.push_back(worker->spec().name);
+    since_start = std::min(since_start, clock_->Monotonic() - worker->started());
+  }
+  return ConnectingWords(cause, starting, since_start);
 }
 
 void LocalCluster::Stop() {

@@ -47,6 +47,8 @@ class LocalCluster {
   absl::Status Tick();
   // host:port of the coordinator; the same over its restarts.
   const std::string& address() const { return address_; }
+  // What is said of a run that waits for workers that are being started (connecting_words.h).
+  std::string WaitingFor(const std::string& cause) const;
   // Workers first, so that they can take their leave, then the coordinator.
   void Stop();
 

@@ -134,6 +134,7 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
                                    "; likewise events, logs, get workers"));
     WatchOptions options;
     options.tick = [&] { return cluster->Tick(); };
+    options.waiting = [&](const v1::Run& run) { return cluster->WaitingFor(run.waiting_cause()); };
     ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
   }
   result.summary = RunSummary(result.run);

@@ -37,6 +37,9 @@ class SupervisedChild {
   absl::Status Tick(const std::function<void(const std::string&)>& tell);
   // "address" of the ready file, once it is there.
   absl::StatusOr<std::string> ReadyAddress();
+  // It runs, and has written its ready file.
+  bool Ready() const { return process_ != nullptr && env_->Exists(spec_.ready_path); }
+  absl::Duration started() const { return started_; }  // monotonic
   bool running() const { return process_ != nullptr; }
   const ChildSpec& spec() const { return spec_; }
   pid_t pid() const { return process_ ? process_->pid() : 0; }
