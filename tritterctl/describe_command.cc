@@ -34,7 +34,8 @@ int Describe(const CommandContext& context, const std::string& name) {
       context, json,
       [&] {
         return DescribeRun(*run, *checkpoints, events, *epochs,
-                           absl::ToUnixMillis(context.clock->Now()));
+                           absl::ToUnixMillis(context.clock->Now()),
+                           context.format() == OutputFormat::kWide);
       },
       [&] { return run->run_id() + "\n"; });
 }
@@ -46,7 +47,8 @@ void AddDescribeCommand(CommandLine* app, CommandContext* context) {
   CommandLine* command = app->AddCommand("describe",
                                          "everything about a run: state and reason, what failed, "
                                          "figures, epochs, checkpoints, events, "
-                                         "configuration");
+                                         "configuration (-o wide: also the log lines of a "
+                                         "failure that is over)");
   command->AddFlag("run", run.get(), "id or name").Required();
   command->OnCall([=] { context->run = [=] { return Describe(*context, *run); }; });
 }

@@ -1,4 +1,4 @@
-// get runs|workers|checkpoints|epochs.
+// get runs|workers|checkpoints|epochs, list.
 #include "absl/time/time.h"
 #include "common/flags.h"
 #include "tritterctl/command.h"
@@ -92,6 +92,10 @@ void AddGetCommand(CommandLine* app, CommandContext* context) {
       command->AddCommand("checkpoints", "committed checkpoints of a run, oldest first");
   checkpoints->AddFlag("run", run.get(), "id or name").Required();
   checkpoints->OnCall([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
+  // What people type first.
+  CommandLine* list = app->AddCommand("list", "runs, newest first: get runs");
+  list->AddFlag("--limit", limit.get(), "at most this many").Between(1, 100000);
+  list->OnCall([=] { context->run = [=] { return GetRuns(*context, "", *limit); }; });
   auto newest = std::make_shared<int>(100);
   CommandLine* epochs = command->AddCommand(
       "epochs", "groups of workers that trained a run, oldest first, and why each ended");

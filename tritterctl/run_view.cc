@@ -38,10 +38,32 @@ std::string EvaluationText(const v1::EvaluationPoint& e) {
       e.raw_bytes());
 }
 
-// Who failed first in the newest epoch that failed, and what it said last.
-void AppendFailure(const v1::Failure& failure, std::string* out) {
-  absl::StrAppend(out, "\nlast failure: epoch ", failure.epoch(), ", ",
-                  FormatTimeMs(failure.time_ms()), failure.permanent() ? ", permanent" : "", "\n  ",
+// Whether what failed still stands in the way: nothing has trained since, and something should.
+bool StillFailed(const v1::Run& run) {
+  return run.epoch() <= run.last_failure().epoch() &&
+         (run.state() == v1::RUN_STATE_FAILED || run.state() == v1::RUN_STATE_RUNNING ||
+          run.state() == v1::RUN_STATE_QUEUED);
+}
+
+// Who failed first in the newest epoch that failed. With `all` also what it said last and what came
+// of it, else in one line.
+void AppendFailure(const v1::Run& run, const v1::ListEpochsResponse& epochs, bool all,
+                   std::string* out) {
+  const v1::Failure& failure = run.last_failure();
+  std::string head = absl::StrCat("epoch ", failure.epoch(), ", ", FormatTimeMs(failure.time_ms()),
+                                  failure.permanent() ? ", permanent" : "");
+  std::string recovered;
+  for (const v1::Epoch& e : epochs.epochs()) {
+    if (e.epoch() != failure.epoch() + 1) continue;
+    recovered = absl::StrCat("recovered: went on from step ", e.start_step());
+  }
+  if (recovered.empty() && run.epoch() > failure.epoch()) recovered = "recovered";
+  if (!all) {
+    absl::StrAppend(&head, ": ", failure.cause());
+    if (!recovered.empty()) absl::StrAppend(&head, "; ", recovered);
+    return AppendField(out, "last failure", head);
+  }
+  absl::StrAppend(out, "\nlast failure: ", head, recovered.empty() ? "" : "; ", recovered, "\n  ",
                   failure.cause(), "\n");
   for (const absl::string_view line : absl::StrSplit(failure.detail(), '\n', absl::SkipEmpty()))
     absl::StrAppend(out, "    ", line, "\n");
@@ -165,7 +187,7 @@ std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bo
 
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
                         const v1::ListEventsResponse& events, const v1::ListEpochsResponse& epochs,
-                        int64_t now_ms) {
+                        int64_t now_ms, bool wide) {
   std::string out;
   AppendField(&out, "run", run.run_id());
   AppendField(&out, "name", run.name());
@@ -215,7 +237,7 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
                 absl::StrCat(a.kind(), " of step ", a.step(), ", ",
                              FormatBytes(static_cast<double>(a.bytes())), ": ", a.path()));
   }
-  if (run.has_last_failure()) AppendFailure(run.last_failure(), &out);
+  if (run.has_last_failure()) AppendFailure(run, epochs, wide || StillFailed(run), &out);
   if (epochs.epochs_size() > 0) absl::StrAppend(&out, "\nepochs\n", EpochsTable(epochs, now_ms));
   if (checkpoints.checkpoints_size() > 0)
     absl::StrAppend(&out, "\ncheckpoints\n", CheckpointsTable(checkpoints));

@@ -17,10 +17,12 @@ std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms,
 std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints, bool wide = false);
 std::string EventLine(const v1::Event& event);
 std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bool wide = false);
-// Everything about one run, with its newest events, epochs and checkpoints.
+// Everything about one run, with its newest events, epochs and checkpoints. A failure that it has
+// left behind is one line unless `wide`.
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
                         const v1::ListEventsResponse& events,
-                        const v1::ListEpochsResponse& epochs = {}, int64_t now_ms = 0);
+                        const v1::ListEpochsResponse& epochs = {}, int64_t now_ms = 0,
+                        bool wide = false);
 
 // What is left when a run has ended: state, steps, figures, artefacts. Keys: those of Run, and
 // "evaluations" (newest per source), "tokens_per_second" (mean over every step reported),

@@ -130,24 +130,55 @@ TEST(RunView, DescribeSaysWhatTheTimeOfAStepGoesInto) {
               HasSubstr("sent:         3.4 MB by rank 0 to the others, at step 40\n"));
 }
 
-TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {
+v1::Run FailedInEpochThree() {
   v1::Run run = DemoRun();
+  run.set_epoch(3);
   v1::Failure* failure = run.mutable_last_failure();
   failure->set_epoch(3);
   failure->set_worker("worker-b");
   failure->set_rank(1);
   failure->set_device("cpu avx2 x1");
-  failure->set_cause("worker worker-b lost: stream broken");
+  failure->set_cause("worker-b lost: stream broken");
   failure->add_last_lines()->set_line("checkpoint_write_failed: no space left");
   failure->set_detail("[pair.cc:534] Connection closed\nframe #0: x\n");
-  EXPECT_THAT(
-      DescribeRun(run, {}, {}),
-      AllOf(HasSubstr("last failure: epoch 3, "),
-            HasSubstr("\n  worker worker-b lost: stream broken\n    [pair.cc:534] Connection "
-                      "closed\n    frame #0: x\n  first to fail: worker-b "
-                      "(rank 1, cpu avx2 x1), which logged last\n    "),
-            HasSubstr("checkpoint_write_failed: no space left\n")));
+  return run;
+}
+
+TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {
+  v1::Run run = FailedInEpochThree();
+  for (const v1::RunState state : {v1::RUN_STATE_RUNNING, v1::RUN_STATE_FAILED}) {
+    run.set_state(state);
+    EXPECT_THAT(DescribeRun(run, {}, {}),
+                AllOf(HasSubstr("last failure: epoch 3, "),
+                      HasSubstr("\n  worker-b lost: stream broken\n    [pair.cc:534] Connection "
+                                "closed\n    frame #0: x\n  first to fail: worker-b "
+                                "(rank 1, cpu avx2 x1), which logged last\n    "),
+                      HasSubstr("checkpoint_write_failed: no space left\n")));
+  }
   EXPECT_THAT(DescribeRun(DemoRun(), {}, {}), Not(HasSubstr("last failure")));
+}
+
+TEST(RunView, AFailureThatIsOverIsOneLine) {
+  v1::Run run = FailedInEpochThree();
+  run.mutable_last_failure()->set_time_ms(1'700'000'000'000);
+  run.set_epoch(5);
+  v1::ListEpochsResponse epochs;
+  epochs.add_epochs()->set_epoch(4);
+  epochs.mutable_epochs(0)->set_start_step(240);
+  std::string text = DescribeRun(run, {}, {}, epochs);
+  EXPECT_THAT(text, HasSubstr("last failure: epoch 3, 2023-11-14 22:13:20: worker-b lost: stream "
+                              "broken; recovered: went on from step 240\n"));
+  EXPECT_THAT(text, AllOf(Not(HasSubstr("first to fail")), Not(HasSubstr("pair.cc"))));
+  EXPECT_THAT(DescribeRun(run, {}, {}, epochs, 0, /*wide=*/true),
+              AllOf(HasSubstr("; recovered: went on from step 240\n  worker-b lost"),
+                    HasSubstr("checkpoint_write_failed: no space left\n")));
+  EXPECT_THAT(DescribeRun(run, {}, {}), HasSubstr("stream broken; recovered\n"))
+      << "the epoch after it is not among those that were asked for";
+  // It ended with the failure, which nobody has to look into any more.
+  run.set_epoch(3);
+  run.set_state(v1::RUN_STATE_COMPLETED);
+  EXPECT_THAT(DescribeRun(run, {}, {}), AllOf(HasSubstr(": worker-b lost: stream broken\n"),
+                                              Not(HasSubstr("first to fail"))));
 }
 
 TEST(RunView, EpochsSayFromWhereToWhereWithWhomAndWhyTheyEnded) {

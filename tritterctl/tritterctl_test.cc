@@ -276,6 +276,7 @@ TEST_F(WithCoordinator, JsonKeepsItsShape) {
 
 TEST_F(WithCoordinator, NamesAndTables) {
   EXPECT_EQ(Ask({"get", "runs", "-o", "name"}).out, "r-1\n");
+  EXPECT_EQ(Ask({"list"}).out, Ask({"get", "runs"}).out);
   EXPECT_EQ(Ask({"get", "checkpoints", "demo", "-o", "name"}).out,
             "/elsewhere/checkpoints/step-00000020\n");
   EXPECT_THAT(Ask({"get", "runs"}).out, StartsWith("RUN"));
