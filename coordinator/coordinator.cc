@@ -3,15 +3,19 @@
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "common/status_macros.h"
 #include "coordinator/checkpoint_files.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/errors.h"
 #include "model/folder_checkpoint_store.h"
 #include "proto/event_kinds.h"
@@ -290,16 +294,60 @@ void Coordinator::Touch(RunEntry* run) {
   changed_.NotifyAll();
 }
 
+std::vector<RunEntry*> Coordinator::RunsNamed(const std::string& name) {
+  std::vector<RunEntry*> out;
+  for (auto& [id, run] : runs_) {
+    if (run.record.name == name && !run.deleted) out.push_back(&run);
+  }
+  std::sort(out.begin(), out.end(), [](const RunEntry* a, const RunEntry* b) {
+    return std::tie(b->record.created_ms, b->record.run_id) <
+           std::tie(a->record.created_ms, a->record.run_id);
+  });
+  return out;
+}
+
 absl::StatusOr<RunEntry*> Coordinator::FindRun(const std::string& name) {
   if (const auto it = runs_.find(name); it != runs_.end() && !it->second.deleted)
     return &it->second;
-  RunEntry* newest = nullptr;
-  for (auto& [id, run] : runs_) {
-    if (run.record.name != name || run.deleted) continue;
-    if (newest == nullptr || run.record.created_ms >= newest->record.created_ms) newest = &run;
+  const std::vector<RunEntry*> all = RunsNamed(name);
+  if (all.empty()) return UnknownRunError(name);
+  return all.front();
+}
+
+absl::StatusOr<RunEntry*> Coordinator::FindRunToChange(const std::string& name) {
+  if (const auto it = runs_.find(name); it != runs_.end() && !it->second.deleted)
+    return &it->second;
+  const std::vector<RunEntry*> all = RunsNamed(name);
+  if (all.empty()) return UnknownRunError(name);
+  std::vector<Namesake> namesakes;
+  std::vector<std::string> ids;
+  for (const RunEntry* run : all) {
+    const RunRecord& r = run->record;
+    namesakes.push_back(
+        {r.run_id, r.state, absl::Milliseconds(std::max<int64_t>(0, NowMs() - r.created_ms))});
+    ids.push_back(r.run_id);
   }
-  if (newest == nullptr) return UnknownRunError(name);
-  return newest;
+  if (const std::optional<size_t> one = RunToChange(namesakes); one.has_value()) return all[*one];
+  ids.resize(std::min<size_t>(ids.size(), 10));
+  return AmbiguousRunError(name, AmbiguityWords(name, namesakes), absl::StrJoin(ids, ", "));
+}
+
+std::string Coordinator::FreeName(const std::string& wanted) {
+  std::set<std::string> taken = promised_names_;
+  for (const auto& [id, run] : runs_) {
+    if (!run.deleted) taken.insert(run.record.name);
+  }
+  return DistinctName(wanted, taken);
+}
+
+std::string Coordinator::NameWarning(const RunRecord& run) {
+  for (const RunEntry* other : RunsNamed(run.name)) {
+    if (other->record.run_id == run.run_id || IsFinal(other->record.state)) continue;
+    return absl::StrCat("run ", NamedRun(run.name, other->record.run_id),
+                        " has this name too, and is ", StateName(other->record.state),
+                        ": name them by their ids; this one is ", run.run_id);
+  }
+  return "";
 }
 
 absl::StatusOr<std::string> Coordinator::RunId(const std::string& name) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -142,7 +143,8 @@ class Coordinator {
   // --- runs: errors as RunService says ---
   absl::StatusOr<v1::SubmitRunResponse> Submit(const v1::SubmitRunRequest& request);
   absl::StatusOr<v1::ValidateRunResponse> Validate(const v1::ValidateRunRequest& request);
-  absl::StatusOr<v1::Run> Get(const std::string& run);
+  // `for_change`: the one that Pause, Resume, Cancel and Delete would take.
+  absl::StatusOr<v1::Run> Get(const std::string& run, bool for_change = false);
   v1::ListRunsResponse List(int64_t limit);
   absl::StatusOr<v1::Run> Pause(const std::string& run, const std::string& request_id = "");
   absl::StatusOr<v1::Run> Resume(const std::string& run, const std::string& request_id = "");
@@ -150,6 +152,7 @@ class Coordinator {
                                  const std::string& request_id = "");
   absl::StatusOr<v1::DeleteRunResponse> Delete(const std::string& run,
                                                const std::string& request_id = "");
+  absl::StatusOr<v1::Run> CheckDeletion(const std::string& run);
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request);
   absl::StatusOr<v1::ListMetricsResponse> ListMetrics(const v1::ListMetricsRequest& request);
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run);
@@ -223,7 +226,16 @@ class Coordinator {
   v1::Event NewEvent(const std::string& run_id, const std::string& kind,
                      const std::string& message);
   void Touch(RunEntry* run) REQUIRES(mu_);
+  // Newest first.
+  std::vector<RunEntry*> RunsNamed(const std::string& name) REQUIRES(mu_);
+  // By id or name: of several the newest.
   absl::StatusOr<RunEntry*> FindRun(const std::string& run) REQUIRES(mu_);
+  // Of several the one that a change is for (RunToChange), else AMBIGUOUS_RUN.
+  absl::StatusOr<RunEntry*> FindRunToChange(const std::string& run) REQUIRES(mu_);
+  // A name like `wanted` that no run has, and none that is being submitted gets.
+  std::string FreeName(const std::string& wanted) REQUIRES(mu_);
+  // That another run which has not ended has the run's name; "" when none has.
+  std::string NameWarning(const RunRecord& run) REQUIRES(mu_);
   // For reads of the store that may take long: those are done without the lock.
   absl::StatusOr<std::string> RunId(const std::string& run);
   // The live epoch the request names, with the sender's rank. UNKNOWN_WORKER, STALE_INCARNATION,
@@ -288,6 +300,8 @@ class Coordinator {
                                      const std::string& run, const IdempotencyRecord& known);
   absl::StatusOr<v1::Run> ChangeOnce(const std::string& name, const std::string& request_id,
                                      const std::string& what, const Change& change) EXCLUDES(mu_);
+  // Waits a moment for who still writes there. FailedPrecondition: somebody goes on with that.
+  absl::Status RemoveFolder(const RunRecord& run) EXCLUDES(mu_);
   // Nothing, or what is in the way of a run's deletion.
   absl::Status CheckDeletable(const RunEntry& run) REQUIRES(mu_);
   // Once a minute: takes away a part of the history that has grown old, and looks how large the
@@ -295,6 +309,8 @@ class Coordinator {
   void KeepHouse();
   // `of` and `after` become identifiers.
   absl::Status ResolveReferences(RunSpec* spec) REQUIRES(mu_);
+  // FailedPrecondition: one of those was deleted.
+  absl::Status CheckNeedsAreThere(const RunEntry& run) REQUIRES(mu_);
   // How the runs stand that it must wait for.
   Wait Dependencies(const RunEntry& run) REQUIRES(mu_);
   // Who failed first in the live epoch, with what it logged last.
@@ -426,6 +442,8 @@ class Coordinator {
   WorkerRegistry workers_ GUARDED_BY(mu_);
   // What the submission under submit_mu_ waits for or works on, until its run is in runs_.
   std::vector<std::string> submitting_needs_ GUARDED_BY(mu_);
+  // Names that were found free for submissions which are under way.
+  std::set<std::string> promised_names_ GUARDED_BY(mu_);
   // In whose place another process of its name is since the last tick.
   std::vector<WorkerEntry> replaced_ GUARDED_BY(mu_);
   int64_t next_event_id_ GUARDED_BY(mu_) = 1;

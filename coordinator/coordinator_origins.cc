@@ -10,6 +10,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/clone.h"
 #include "coordinator/decide/extension.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/errors.h"
 #include "model/folder_checkpoint_store.h"
 #include "model/start_checkpoint.h"
@@ -22,12 +23,14 @@ absl::StatusOr<Coordinator::Origin> Coordinator::FindOrigin(const RunSpec& spec)
   Origin out;
   {
     MutexLock lock(&mu_);
-    ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
+    // A clone may be of any; what is extended goes on as another.
+    ASSIGN_OR_RETURN(const RunEntry* run, extends ? FindRunToChange(name) : FindRun(name));
     if (!run->spec_error.empty()) {
-      return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
-                        absl::StrCat("cannot ", extends ? "extend" : "clone", " run ", name, ": ",
-                                     run->spec_error),
-                        "");
+      return TypedError(
+          absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
+          absl::StrCat("cannot ", extends ? "extend" : "clone", " run ",
+                       NamedRun(run->record.name, run->record.run_id), ": ", run->spec_error),
+          "");
     }
     out.spec = run->spec;
     out.run_id = run->record.run_id;

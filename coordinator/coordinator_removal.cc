@@ -9,6 +9,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/deletion.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
@@ -16,11 +17,14 @@
 namespace tritter {
 namespace {
 
+// How often a folder is tried again that fills up while it is removed.
+constexpr int kRemovals = 5;
+constexpr absl::Duration kRemoveAgain = absl::Milliseconds(200);
 constexpr char kDelete[] = "delete";  // request_hash of its key
 constexpr absl::Duration kKeepHouseEvery = absl::Minutes(1);
 constexpr int64_t kRowsAtOnce = 10000;  // tens of milliseconds
 
-std::string Named(const RunRecord& run) { return absl::StrCat(run.name, " (", run.run_id, ")"); }
+std::string Named(const RunRecord& run) { return NamedRun(run.name, run.run_id); }
 
 absl::Status Refused(const std::string& run, const std::string& why, const std::string& hint) {
   return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
@@ -37,8 +41,9 @@ absl::Status Coordinator::CheckDeletable(const RunEntry& run) {
   for (const auto& [other, entry] : runs_) {
     if (other == id || IsFinal(entry.record.state)) continue;
     if (!entry.spec_error.empty()) facts.unreadable.push_back(Named(entry.record));
-    if (entry.spec.of == id || absl::c_linear_search(entry.spec.after, id))
-      facts.dependents.push_back(Named(entry.record));
+    // One that has begun waits for nobody any more.
+    const bool waits = entry.record.started_ms == 0 && absl::c_linear_search(entry.spec.after, id);
+    if (entry.spec.of == id || waits) facts.dependents.push_back(Named(entry.record));
   }
   if (absl::c_linear_search(submitting_needs_, id))
     facts.dependents.push_back("a run that is being submitted");
@@ -54,6 +59,32 @@ absl::Status Coordinator::CheckDeletable(const RunEntry& run) {
                  absl::StrCat("its folder ", run.record.run_dir, " does not have its identifier ",
                               "as name, and may hold what is not of this run"),
                  "look into the store, and restore a backup if it is damaged");
+}
+
+absl::Status Coordinator::RemoveFolder(const RunRecord& run) {
+  absl::Status status = env_->RemoveTree(run.run_dir);
+  // Whoever is about to write a file there ends within moments, or fails when it finds no folder.
+  const auto disturbed = [&] {
+    return absl::IsFailedPrecondition(status) || absl::IsNotFound(status);
+  };
+  for (int i = 0; i < kRemovals && disturbed(); ++i) {
+    clock_->Sleep(kRemoveAgain);
+    status = env_->RemoveTree(run.run_dir);
+  }
+  if (!disturbed()) return Annotate(status, absl::StrCat("run ", Named(run), " is not deleted"));
+  std::string file;
+  std::string folder = run.run_dir;
+  for (;;) {  // the first that has come
+    const absl::StatusOr<std::vector<std::string>> names = env_->ListDir(folder);
+    if (!names.ok() || names->empty()) break;
+    folder = file = JoinPath(folder, names->front());
+  }
+  return Refused(
+      Named(run),
+      absl::StrCat("something still writes into its folder",
+                   file.empty() ? "" : absl::StrCat(" (", file, ")"),
+                   ": a worker that was lost, and ends a checkpoint, or another program"),
+      absl::StrCat("end that one, or try again in a moment: `tritterctl delete ", run.run_id, "`"));
 }
 
 absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& name,
@@ -72,21 +103,24 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
     if (known->request_hash != kDelete || !same)
       return RequestIdTaken(request_id, kDelete, name, *known);
     out.set_run_id(known->run_id);
+    if (const auto it = runs_.find(known->run_id); it != runs_.end())
+      out.set_name(it->second.record.name);
     return true;
   };
   ASSIGN_OR_RETURN(const bool repeated, answered());
   if (repeated) return out;
   // What is gone by now may have been deleted by this very request, said twice.
-  const auto gone = [&]() REQUIRES(mu_) -> absl::StatusOr<v1::DeleteRunResponse> {
+  const auto gone = [&](const absl::Status& why)
+                        REQUIRES(mu_) -> absl::StatusOr<v1::DeleteRunResponse> {
     ASSIGN_OR_RETURN(const bool by_this, answered());
     if (by_this) return out;
-    return UnknownRunError(name);
+    return why;
   };
-  const absl::StatusOr<RunEntry*> found = FindRun(name);
-  if (!found.ok()) return gone();
+  const absl::StatusOr<RunEntry*> found = FindRunToChange(name);
+  if (!found.ok()) return gone(found.status());
   RunEntry* const run = *found;
   const RunTurn turn = TurnOf(run);
-  if (run->deleted) return gone();
+  if (run->deleted) return gone(UnknownRunError(name));
   RETURN_IF_ERROR(CheckDeletable(*run));
   run->deleting = true;
   const absl::Cleanup over = [run] { run->deleting = false; };
@@ -97,11 +131,11 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
   // it is still listed, and is deleted again.
   // Durably so before the store forgets it: no power loss may bring them back.
   const auto remove = [&]() -> absl::Status {
-    RETURN_IF_ERROR(env_->RemoveTree(record.run_dir));
+    RETURN_IF_ERROR(RemoveFolder(record));
     const absl::Status synced = env_->SyncDir(Dirname(record.run_dir));
     return absl::IsNotFound(synced) ? absl::OkStatus() : synced;  // a store without its files
   };
-  RETURN_IF_ERROR(Annotate(Apart(remove), absl::StrCat("run ", Named(record), " is not deleted")));
+  RETURN_IF_ERROR(Apart(remove));
   WriteBatch batch;
   batch.deleted_runs = {record.run_id};
   if (!request_id.empty()) batch.keys = {{key, kDelete, record.run_id, NowMs()}};
@@ -123,7 +157,15 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
   run->record.spec_yaml.clear();
   Touch(run);
   out.set_run_id(record.run_id);
+  out.set_name(record.name);
   return out;
+}
+
+absl::StatusOr<v1::Run> Coordinator::CheckDeletion(const std::string& name) {
+  MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const RunEntry* run, FindRunToChange(name));
+  RETURN_IF_ERROR(CheckDeletable(*run));
+  return DescribeRun(*run);
 }
 
 void Coordinator::KeepHouse() {

@@ -42,8 +42,12 @@ TEST_F(RemovalTest, ADeletedRunIsGoneFromStoreAndDiskAndItsNameIsFree) {
   Start();
   const std::string kept = Trained("nano"), id = Trained("nano", "key");
   ASSERT_TRUE(FolderOf(id));
-  ASSERT_OK_AND_ASSIGN(const v1::DeleteRunResponse deleted, coordinator_->Delete("nano"));
-  EXPECT_EQ(deleted.run_id(), id);  // the newest of that name
+  EXPECT_THAT(coordinator_->Delete("nano"), StatusIs(Code::kFailedPrecondition, HasSubstr(kept)));
+  ASSERT_OK_AND_ASSIGN(const v1::Run checked, coordinator_->CheckDeletion(id));
+  EXPECT_EQ(checked.run_id(), id);
+  ASSERT_OK_AND_ASSIGN(const v1::DeleteRunResponse deleted, coordinator_->Delete(id));
+  EXPECT_EQ(deleted.run_id(), id);
+  EXPECT_EQ(deleted.name(), "nano");
   EXPECT_FALSE(FolderOf(id));
   EXPECT_TRUE(FolderOf(kept));
   EXPECT_EQ(Get("nano").run_id(), kept);
@@ -66,14 +70,30 @@ TEST_F(RemovalTest, ADeletedRunIsGoneFromStoreAndDiskAndItsNameIsFree) {
   EXPECT_THAT(events.back().message(),
               AllOf(HasSubstr(absl::StrCat("run nano (", id, "), completed, was deleted with ")),
                     HasSubstr("checkpoint")));
+  // The key too is free: whoever uses it anew gets a new run.
+  const std::string again = Submit(RunYaml("nano", 10, 1), "key");
+  EXPECT_NE(again, id);
+  EXPECT_EQ(Submit(RunYaml("nano", 10, 1), "key"), again);
+}
+
+// Without a restart in between, and with another configuration.
+TEST_F(RemovalTest, TheKeyOfADeletedRunIsFreeForAnyOther) {
+  Start();
+  const std::string id = Trained("nano", "key");
+  ASSERT_OK(coordinator_->Delete(id));
+  const std::string again = Submit(RunYaml("other", 20, 1), "key");
+  EXPECT_NE(again, id);
+  EXPECT_EQ(Get(again).name(), "other");
 }
 
 TEST_F(RemovalTest, WhatHasNotEndedOrIsNeededStays) {
   Start();
   const std::string first = Submit(RunYaml("first", 20, 1));
-  EXPECT_THAT(coordinator_->Delete(first),
-              StatusIs(Code::kFailedPrecondition,
-                       AllOf(HasSubstr("it is queued"), HasSubstr("tritterctl cancel"))));
+  for (const absl::Status& s :
+       {coordinator_->Delete(first).status(), coordinator_->CheckDeletion("first").status()}) {
+    EXPECT_THAT(s, StatusIs(Code::kFailedPrecondition,
+                            AllOf(HasSubstr("it is queued"), HasSubstr("tritterctl cancel"))));
+  }
   AddWorker("w");
   RoundsUntil([&] { return Is(first, v1::RUN_STATE_COMPLETED); });
   Rounds(5);
@@ -83,7 +103,57 @@ TEST_F(RemovalTest, WhatHasNotEndedOrIsNeededStays) {
               StatusIs(Code::kFailedPrecondition, HasSubstr("works on it or waits for it")));
   EXPECT_TRUE(FolderOf(first));
   ASSERT_OK(coordinator_->Cancel(second, true));
+  ASSERT_OK(coordinator_->CheckDeletion(first));
+  EXPECT_TRUE(FolderOf(first)) << "it was but looked at";
   EXPECT_OK(coordinator_->Delete(first));
+}
+
+TEST_F(RemovalTest, AFolderThatFillsUpMeanwhileIsTriedAgainForAMoment) {
+  Start();
+  const std::string id = Trained("nano");
+  env_.refilled = 100;
+  EXPECT_THAT(coordinator_->Delete(id),
+              StatusIs(Code::kFailedPrecondition,
+                       AllOf(HasSubstr("something still writes into its folder (/data-dir/runs/"),
+                             HasSubstr("try again in a moment"), Not(HasSubstr("not empty")))));
+  EXPECT_TRUE(Is(id, v1::RUN_STATE_COMPLETED));
+  env_.refilled = 3;
+  EXPECT_OK(coordinator_->Delete(id));
+  EXPECT_FALSE(FolderOf(id));
+}
+
+// What a run waited for has been complete when it began.
+TEST_F(RemovalTest, WhatARunFollowedMayGoOnceItHasBegun) {
+  Start();
+  const std::string first = Trained("first");
+  const std::string second = Submit(RunYaml("second", 1000, 1, "after: [first]\n"));
+  RoundsUntil([&] { return Get(second).step() >= 5; });
+  ASSERT_OK(coordinator_->Delete(first)) << "it has begun";
+  ASSERT_OK(live_.front()->Fail("shard truncated", /*permanent=*/true));
+  RoundsUntil([&] { return Is(second, v1::RUN_STATE_FAILED); });
+  Start();
+  ASSERT_OK(live_.front()->Connect());
+  ASSERT_OK(coordinator_->Resume(second));
+  RoundsUntil([&] { return Get(second).step() >= 20; });
+}
+
+TEST_F(RemovalTest, AJobDoesNotGoOnWithoutTheRunItWorksOn) {
+  Start();
+  const std::string base = Trained("base");
+  export_status_ = absl::DataLossError("damaged");
+  const std::string job = Submit("name: packed\njob: export\nof: base\nexport: {format: tpack}\n");
+  RoundsUntil([&] { return Is(job, v1::RUN_STATE_FAILED); });
+  ASSERT_OK(coordinator_->Delete(base));
+  EXPECT_THAT(
+      coordinator_->Resume(job),
+      StatusIs(Code::kFailedPrecondition,
+               AllOf(HasSubstr(absl::StrCat("cannot resume run packed (", job, "): run base (",
+                                            base, "), on which it works, was deleted")),
+                     HasSubstr("submit it anew with another `of`"))));
+  Start();  // its name is known no more
+  EXPECT_THAT(coordinator_->Resume(job),
+              StatusIs(Code::kFailedPrecondition, HasSubstr(absl::StrCat("run ", base, ", on"))));
+  EXPECT_TRUE(Is(job, v1::RUN_STATE_FAILED));
 }
 
 TEST_F(RemovalTest, ARepeatIsAnsweredAsTheFirstWas) {

@@ -1,5 +1,6 @@
 // Runs as people see them: submit, look at, pause, resume, cancel.
 #include <algorithm>
+#include <functional>
 #include <tuple>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/extension.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
 #include "proto/event_kinds.h"
@@ -29,32 +31,47 @@ absl::Status SpecError(absl::string_view message) {
                     "");
 }
 
+std::string Named(const RunEntry& run) { return NamedRun(run.record.name, run.record.run_id); }
+
 bool HasOrigin(const RunSpec& spec) { return !spec.extend_run.empty() || !spec.clone_run.empty(); }
 
-// One sentence for the event.
-std::string Submitted(const RunSpec& spec) {
+// One sentence for the event. `named`: what to call the run of that id.
+std::string Submitted(const RunSpec& spec,
+                      const std::function<std::string(const std::string&)>& named) {
   std::string out = absl::StrCat("run ", spec.name);
-  if (!IsTraining(spec)) return absl::StrCat(out, ", job ", spec.job, " of run ", spec.of);
+  if (!IsTraining(spec)) return absl::StrCat(out, ", job ", spec.job, " of run ", named(spec.of));
   absl::StrAppend(&out, " of ", spec.steps, " steps");
   if (!spec.extend_run.empty()) {
-    absl::StrAppend(&out, ", extends run ", spec.extend_run, " from step ", spec.extend_step);
+    absl::StrAppend(&out, ", extends run ", named(spec.extend_run), " from step ",
+                    spec.extend_step);
   }
   if (!spec.clone_run.empty()) {
     absl::StrAppend(
         &out, ", begins with the ",
         spec.clone_weights_only ? absl::StrCat(spec.clone_weights, " weights") : "state",
-        " of run ", spec.clone_run, " at step ", spec.clone_step);
+        " of run ", named(spec.clone_run), " at step ", spec.clone_step);
   }
-  if (!spec.after.empty()) absl::StrAppend(&out, ", after ", JoinWords(spec.after));
+  std::vector<std::string> after;
+  for (const std::string& id : spec.after) after.push_back(named(id));
+  if (!after.empty()) absl::StrAppend(&out, ", after ", JoinWords(after));
   return out;
 }
 
+// The runs that must be there, and complete, for it to begin or to go on: those it waited for
+// before it began have been complete then, and may be gone by now.
+std::vector<std::string> RunsNeededBy(const RunEntry& run) {
+  std::vector<std::string> ids;
+  if (run.record.started_ms == 0) ids = run.spec.after;
+  if (!run.spec.of.empty()) ids.push_back(run.spec.of);
+  return ids;
+}
+
 // What can be done with a run that has ended for good.
-std::string InsteadOfResume(const RunEntry& run, const std::string& name) {
+std::string InsteadOfResume(const RunEntry& run) {
   const int64_t last = LastExtensibleStep(run.spec);
   const bool extensible = !run.checkpoints.empty() && run.checkpoints.front().step() <= last;
   const std::string extend =
-      extensible ? absl::StrCat("`tritterctl extend ", name,
+      extensible ? absl::StrCat("`tritterctl extend ", run.record.run_id,
                                 " --steps N` goes on from one of its checkpoints, as a new run")
                  : "";
   if (run.record.state != v1::RUN_STATE_CANCELLED) return extend;
@@ -78,12 +95,12 @@ absl::Status Coordinator::ResolveReferences(RunSpec* spec) {
     }
     const RunRecord& other = (*run)->record;
     if ((*run)->deleting) {
-      return SpecError(absl::StrCat(key, ": run ", other.name, " (", other.run_id,
-                                    ") is being deleted; name another"));
+      return SpecError(
+          absl::StrCat(key, ": run ", Named(**run), " is being deleted; name another"));
     }
     if (other.state == v1::RUN_STATE_CANCELLED) {
-      return SpecError(absl::StrCat(key, ": run ", other.name, " (", other.run_id,
-                                    ") was cancelled and will not be complete; name another"));
+      return SpecError(absl::StrCat(key, ": run ", Named(**run),
+                                    " was cancelled and will not be complete; name another"));
     }
     *name = other.run_id;
     return absl::OkStatus();
@@ -96,11 +113,25 @@ absl::Status Coordinator::ResolveReferences(RunSpec* spec) {
   return absl::OkStatus();
 }
 
+absl::Status Coordinator::CheckNeedsAreThere(const RunEntry& run) {
+  for (const std::string& id : RunsNeededBy(run)) {
+    const auto it = runs_.find(id);
+    if (it != runs_.end() && !it->second.deleted) continue;
+    const bool of = id == run.spec.of;
+    return TypedError(
+        absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
+        absl::StrCat("cannot resume run ", Named(run), ": run ",
+                     it == runs_.end() ? id : Named(it->second), ", ",
+                     of ? "on which it works" : "for which it waits", ", was deleted"),
+        absl::StrCat("submit it anew with another `", of ? "of" : "after", "`: its run.yaml is ",
+                     JoinPath(run.record.run_dir, "spec.yaml")));
+  }
+  return absl::OkStatus();
+}
+
 Wait Coordinator::Dependencies(const RunEntry& run) {
-  std::vector<std::string> ids = run.spec.after;
-  if (!run.spec.of.empty()) ids.push_back(run.spec.of);
   std::vector<DependencyView> views;
-  for (const std::string& id : ids) {
+  for (const std::string& id : RunsNeededBy(run)) {
     DependencyView& view = views.emplace_back();
     view.run_id = id;
     view.of = id == run.spec.of;
@@ -192,6 +223,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   ASSIGN_OR_RETURN(Prepared run, Prepare(request.yaml(), request.file_name(), request.base_dir()));
   const std::string request_hash = run.hash;
   bool known = false;
+  std::string promised;  // the name that it gets
   {
     MutexLock one(&submit_mu_);
     MutexLock lock(&mu_);
@@ -199,7 +231,16 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     if (known || !earlier.ok()) return earlier;
     RETURN_IF_ERROR(ResolveReferences(&run.spec));
     RETURN_IF_ERROR(Admit(run.spec, {}));  // roots and queue, before anything is opened
+    // Now, since it is written into the checkpoint with which it may begin.
+    if (request.distinct_name()) {
+      promised = run.spec.name = FreeName(run.spec.name);
+      promised_names_.insert(promised);
+    }
   }
+  const absl::Cleanup given = [&] {
+    MutexLock lock(&mu_);
+    promised_names_.erase(promised);
+  };
   run.yaml = CanonicalYaml(run.spec);
   run.hash = Sha256Hex(run.yaml);
   const std::vector<SourceFacts> sources = catalog_->Inspect(run.spec);
@@ -243,7 +284,11 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
     for (const v1::Checkpoint& start : entry.checkpoints)
       batch.checkpoints.push_back({r.run_id, start});
     if (!key.empty()) batch.keys = {{key, request_hash, r.run_id, r.created_ms}};
-    batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec))};
+    const auto named = [&](const std::string& id) REQUIRES(mu_) {
+      const auto it = runs_.find(id);
+      return it == runs_.end() ? id : NamedRun(it->second.record.name, id);
+    };
+    batch.events = {NewEvent(r.run_id, kEventRunSubmitted, Submitted(entry.spec, named))};
     status = Write(&batch);
   }
   submitting_needs_.clear();
@@ -253,6 +298,7 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::Submit(const v1::SubmitRunReq
   const std::string id = r.run_id;
   RunEntry& kept = runs_[id] = std::move(entry);
   *out.mutable_run() = DescribeRun(kept);
+  out.set_warning(NameWarning(kept.record));
   Touch(&kept);
   kicked_ = true;
   wake_.NotifyAll();
@@ -279,10 +325,12 @@ absl::StatusOr<v1::ValidateRunResponse> Coordinator::Validate(
   return out;
 }
 
-absl::StatusOr<v1::Run> Coordinator::Get(const std::string& name) {
+absl::StatusOr<v1::Run> Coordinator::Get(const std::string& name, bool for_change) {
   MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(const RunEntry* run, FindRun(name));
-  return DescribeRun(*run);
+  ASSIGN_OR_RETURN(const RunEntry* run, for_change ? FindRunToChange(name) : FindRun(name));
+  v1::Run out = DescribeRun(*run);
+  if (name != out.run_id()) out.set_runs_of_name(static_cast<int32_t>(RunsNamed(name).size()));
+  return out;
 }
 
 v1::ListRunsResponse Coordinator::List(int64_t limit) {
@@ -349,12 +397,30 @@ absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
                                                 const std::string& what, const Change& change) {
   RETURN_IF_ERROR(CheckRequestId(request_id));
   MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(RunEntry * run, FindRun(name));
+  const std::string key = ChangeKey(request_id);
+  const auto find = [&] { return store_->FindKey(key); };
+  // The run that a request of this id has changed as this one wishes: a name may be that of another
+  // run by now, or of several of which none is meant more than the others.
+  const auto changed = [&](const std::optional<IdempotencyRecord>& known)
+                           REQUIRES(mu_) -> const RunEntry* {
+    if (!known.has_value() || known->request_hash != what) return nullptr;
+    const auto it = runs_.find(known->run_id);
+    if (it == runs_.end() || it->second.deleted) return nullptr;
+    const RunRecord& r = it->second.record;
+    return name == r.run_id || name == r.name ? &it->second : nullptr;
+  };
+  const absl::StatusOr<RunEntry*> found = FindRunToChange(name);
+  if (!found.ok()) {
+    if (request_id.empty()) return found.status();
+    ASSIGN_OR_RETURN(const std::optional<IdempotencyRecord> known, Apart(find));
+    if (const RunEntry* before = changed(known); before != nullptr) return DescribeRun(*before);
+    return found.status();
+  }
+  RunEntry* const run = *found;
   const RunTurn turn = TurnOf(run);
   if (run->deleted) return UnknownRunError(name);  // by now
   if (request_id.empty()) return change(run, {});
-  const IdempotencyRecord request = {ChangeKey(request_id), what, run->record.run_id, NowMs()};
-  const auto find = [&] { return store_->FindKey(request.key); };
+  const IdempotencyRecord request = {key, what, run->record.run_id, NowMs()};
   ASSIGN_OR_RETURN(std::optional<IdempotencyRecord> known, Apart(find));
   if (!known.has_value()) {
     const uint64_t version = run->version;
@@ -369,7 +435,7 @@ absl::StatusOr<v1::Run> Coordinator::ChangeOnce(const std::string& name,
     ASSIGN_OR_RETURN(known, Apart(find));
     if (!known.has_value()) return described;
   }
-  if (known->request_hash == what && known->run_id == request.run_id) return DescribeRun(*run);
+  if (const RunEntry* before = changed(known); before != nullptr) return DescribeRun(*before);
   return RequestIdTaken(request_id, what, request.run_id, *known);
 }
 
@@ -418,7 +484,7 @@ absl::StatusOr<v1::Run> Coordinator::Pause(const std::string& name, const std::s
                          REQUIRES(mu_) -> absl::StatusOr<v1::Run> {
     const v1::RunState state = run->record.state;
     if (state == v1::RUN_STATE_PAUSED || state == v1::RUN_STATE_PAUSING) return DescribeRun(*run);
-    if (!NeedsWorkers(state)) return WrongStateError(name, "pause", StateName(state));
+    if (!NeedsWorkers(state)) return WrongStateError(Named(*run), "pause", StateName(state));
     return AskToStop(run, Intent::kPause, v1::RUN_STATE_PAUSING, request);
   };
   return ChangeOnce(name, request_id, "pause", pause);
@@ -433,11 +499,12 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name,
     const bool failed = state == v1::RUN_STATE_FAILED;
     if (!run->spec_error.empty()) {
       return TypedError(absl::StatusCode::kFailedPrecondition, v1::ErrorDetail::WRONG_STATE,
-                        absl::StrCat("cannot resume run ", name, ": ", run->spec_error), "");
+                        absl::StrCat("cannot resume run ", Named(*run), ": ", run->spec_error), "");
     }
     if (!failed && state != v1::RUN_STATE_PAUSED && state != v1::RUN_STATE_PAUSING) {
-      return WrongStateError(name, "resume", StateName(state), InsteadOfResume(*run, name));
+      return WrongStateError(Named(*run), "resume", StateName(state), InsteadOfResume(*run));
     }
+    if (failed) RETURN_IF_ERROR(CheckNeedsAreThere(*run));
     RunRecord next = run->record;
     next.intent = Intent::kRun;
     next.failures = 0;
@@ -467,11 +534,11 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
     const v1::RunState state = run->record.state;
     if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
       return DescribeRun(*run);
-    if (IsFinal(state)) return WrongStateError(name, "cancel", StateName(state));
+    if (IsFinal(state)) return WrongStateError(Named(*run), "cancel", StateName(state));
     const bool writing = state == v1::RUN_STATE_EXPORTING || state == v1::RUN_STATE_DEPLOYING;
     if (writing && run->spec_error.empty()) {
       if (!now) {
-        return WrongStateError(name, "cancel", StateName(state),
+        return WrongStateError(Named(*run), "cancel", StateName(state),
                                "wait for its end, or end it at once with `tritterctl kill`");
       }
       RunRecord next = run->record;  // whoever is at it finds this and drops what it has made

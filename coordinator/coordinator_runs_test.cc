@@ -264,9 +264,10 @@ TEST_F(RunsTest, AResumeOfARunThatHasEndedSaysWhatCanBeDone) {
   const std::string begun = Submit(RunYaml("first", 100, 1));
   EXPECT_OK(coordinator_->Cancel(begun, false));
   const std::string folder = Get(begun).run_dir();
-  EXPECT_EQ(coordinator_->Resume("first").status().message(),
-            absl::StrCat("cannot resume run first: it is cancelled; `tritterctl submit ", folder,
-                         "/spec.yaml` begins it anew"));
+  EXPECT_EQ(
+      coordinator_->Resume("first").status().message(),
+      absl::StrCat("cannot resume run first (", begun, "): it is cancelled; `tritterctl submit ",
+                   folder, "/spec.yaml` begins it anew"));
   const std::string id = Submit(RunYaml("second", 100, 1));
   AddWorker("w");
   RoundsUntil([&] { return Get(id).committed_step() == 20; });

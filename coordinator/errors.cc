@@ -45,6 +45,17 @@ absl::Status UnknownRunError(absl::string_view run) {
                     absl::StrCat("no run with the id or name \"", run, "\""));
 }
 
+absl::Status AmbiguousRunError(absl::string_view name, absl::string_view words,
+                               absl::string_view ids) {
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::AMBIGUOUS_RUN);
+  detail.set_field("run");
+  detail.set_actual(std::string(name));
+  detail.set_expected(std::string(ids));
+  detail.set_hint("give the id of the one that is meant");
+  return TypedError(absl::StatusCode::kFailedPrecondition, detail, words);
+}
+
 absl::Status UnknownWorkerError(absl::string_view worker) {
   v1::ErrorDetail detail;
   detail.set_reason(v1::ErrorDetail::UNKNOWN_WORKER);

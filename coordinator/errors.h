@@ -18,6 +18,9 @@ absl::Status TypedError(absl::StatusCode code, v1::ErrorDetail::Reason reason,
 std::optional<v1::ErrorDetail> DetailOf(const absl::Status& status);
 
 absl::Status UnknownRunError(absl::string_view run);
+// `words`: AmbiguityWords; `ids`: of those runs.
+absl::Status AmbiguousRunError(absl::string_view name, absl::string_view words,
+                               absl::string_view ids);
 absl::Status UnknownWorkerError(absl::string_view worker);
 // `by`: who has the name now, "pid 12 on host-a".
 absl::Status StaleIncarnationError(absl::string_view worker, uint64_t actual, uint64_t current,

@@ -51,7 +51,7 @@ grpc::Status RunServiceImpl::ValidateRun(grpc::ServerContext* context,
 grpc::Status RunServiceImpl::GetRun(grpc::ServerContext* context, const v1::GetRunRequest* request,
                                     v1::Run* response) {
   RETURN_IF_REFUSED(guard_.Admit(*context, Role::kRead, "GetRun", request));
-  return Answer(coordinator_->Get(request->run()), response);
+  return Answer(coordinator_->Get(request->run(), request->for_change()), response);
 }
 
 grpc::Status RunServiceImpl::ListRuns(grpc::ServerContext* context,
@@ -126,6 +126,13 @@ grpc::Status RunServiceImpl::DeleteRun(grpc::ServerContext* context,
         if (status.ok()) *run = response->run_id();
         return status;
       });
+}
+
+grpc::Status RunServiceImpl::CheckDeletion(grpc::ServerContext* context,
+                                           const v1::CheckDeletionRequest* request,
+                                           v1::Run* response) {
+  RETURN_IF_REFUSED(guard_.Admit(*context, Role::kOperate, "CheckDeletion", request));
+  return Answer(coordinator_->CheckDeletion(request->run()), response);
 }
 
 grpc::Status RunServiceImpl::ListEvents(grpc::ServerContext* context,

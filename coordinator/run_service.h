@@ -31,6 +31,8 @@ class RunServiceImpl final : public v1::RunService::Service {
   grpc::Status CancelRun(grpc::ServerContext*, const v1::CancelRunRequest*, v1::Run*) override;
   grpc::Status DeleteRun(grpc::ServerContext* context, const v1::DeleteRunRequest* request,
                          v1::DeleteRunResponse* response) override;
+  grpc::Status CheckDeletion(grpc::ServerContext* context, const v1::CheckDeletionRequest* request,
+                             v1::Run* response) override;
   grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
                           v1::ListEventsResponse*) override;
   grpc::Status ListMetrics(grpc::ServerContext*, const v1::ListMetricsRequest*,

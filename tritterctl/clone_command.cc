@@ -3,6 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_file.h"
 #include "tritterctl/run_view.h"
 
@@ -25,7 +26,7 @@ absl::StatusOr<RunSpec> SpecOf(const CommandContext& context, const CloneArgumen
   }
   absl::StatusOr<RunSpec> spec = ParseRunSpec(base.spec_yaml(), a.run, "/");
   if (!spec.ok()) return spec;
-  spec->name = absl::StrCat(spec->name.substr(0, 57), "-clone");
+  spec->name = DerivedName(spec->name, "clone");
   spec->after.clear();
   spec->extend_run.clear();
   spec->extend_step = 0;
@@ -36,7 +37,7 @@ absl::StatusOr<RunSpec> SpecOf(const CommandContext& context, const CloneArgumen
 
 int Clone(const CommandContext& context, const CloneArguments& a) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::Run> base = client->GetRun(a.run);
+  const absl::StatusOr<v1::Run> base = GetRunToRead(client.get(), a.run);
   if (!base.ok()) return FailServer(base.status());
   absl::StatusOr<RunSpec> spec = SpecOf(context, a, *base);
   if (!spec.ok()) return FailLocal(spec.status());
@@ -64,17 +65,19 @@ int Clone(const CommandContext& context, const CloneArguments& a) {
   request.set_yaml(CanonicalYaml(*spec));
   request.set_file_name(absl::StrCat("clone of ", a.run));
   request.set_base_dir("/");
+  request.set_distinct_name(a.name.empty() && a.file.empty());
   const absl::StatusOr<v1::SubmitRunResponse> answer = client->SubmitRun(request);
   if (!answer.ok()) return FailServer(answer.status());
+  PrintWarning(*answer);
   const v1::Run& run = answer->run();
   return PrintAnswer(
       context, ProtoToJson(run),
       [&] {
         return absl::StrCat(
-            "run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
-            ": begins at step ", run.step(), " of ", run.total_steps(), " with the ",
+            "run ", RunTitle(run), " ", StateName(run.state()), ": begins at step ", run.step(),
+            " of ", run.total_steps(), " with the ",
             spec->clone_weights_only ? absl::StrCat(spec->clone_weights, " weights") : "state",
-            " of ", base->name(), "\n");
+            " of run ", RunTitle(*base), "\n");
       },
       [&] { return run.run_id() + "\n"; });
 }
@@ -105,7 +108,10 @@ void AddCloneCommand(CommandLine* app, CommandContext* context) {
                 "with --weights-only: averaged (default), as they are exported, or raw")
       .OneOf({"averaged", "raw"})
       .HideDefault();
-  command->AddFlag("--name", &a->name, "of the new run; default: the old one's and -clone")
+  command
+      ->AddFlag("--name", &a->name,
+                "of the new run; default: the old one's and -clone, with a number where another "
+                "run has that")
       .HideDefault();
   command->OnCall([=] { context->run = [=] { return Clone(*context, *a); }; });
 }

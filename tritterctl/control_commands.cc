@@ -3,6 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/progress.h"
 
 namespace tritter {
@@ -13,7 +14,7 @@ int Answer(const CommandContext& context, const absl::StatusOr<v1::Run>& run) {
   return PrintAnswer(
       context, ProtoToJson(*run),
       [&] {
-        return absl::StrCat("run ", run->run_id(), " ", ShownState(*run),
+        return absl::StrCat("run ", RunTitle(*run), " ", ShownState(*run),
                             run->reason().empty() ? "" : ": ", run->reason(), "\n");
       },
       [&] { return run->run_id() + "\n"; });

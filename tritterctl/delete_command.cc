@@ -8,6 +8,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/progress.h"
 
 namespace tritter {
@@ -19,8 +20,8 @@ std::string Doomed(const v1::Run& run, const v1::ListCheckpointsResponse& checkp
   for (const v1::Checkpoint& c : checkpoints.checkpoints()) bytes += c.bytes();
   for (const v1::Artifact& a : run.artifacts()) bytes += a.bytes();
   const int count = checkpoints.checkpoints_size();
-  return absl::StrCat("run ", run.name(), " (", run.run_id(), "), ", ShownState(run), ", with ",
-                      count, count == 1 ? " checkpoint, " : " checkpoints, ",
+  return absl::StrCat("run ", RunTitle(run), ", ", ShownState(run), ", with ", count,
+                      count == 1 ? " checkpoint, " : " checkpoints, ",
                       run.artifacts_size() > 0 ? "its exported files, " : "",
                       FormatBytes(static_cast<double>(bytes)), " in ", run.run_dir());
 }
@@ -36,7 +37,8 @@ bool Confirmed(const std::string& doomed) {
 
 int Delete(const CommandContext& context, const std::string& name, bool yes) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::Run> run = client->GetRun(name);
+  // What cannot be deleted is said before anybody is asked.
+  const absl::StatusOr<v1::Run> run = client->CheckDeletion(name);
   if (!run.ok()) return FailServer(run.status());
   const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints =
       client->ListCheckpoints(run->run_id());
@@ -47,7 +49,7 @@ int Delete(const CommandContext& context, const std::string& name, bool yes) {
         absl::StrCat("would remove ", doomed, "; nobody is there to confirm that: give --yes")));
   }
   if (!yes && !Confirmed(doomed)) {
-    return FailLocal(absl::CancelledError(absl::StrCat("run ", run->run_id(), " is left alone")));
+    return FailLocal(absl::CancelledError(absl::StrCat("run ", RunTitle(*run), " is left alone")));
   }
   // By its id: a newer one of that name may have come while somebody thought about it.
   const absl::StatusOr<v1::DeleteRunResponse> deleted = client->DeleteRun(run->run_id());

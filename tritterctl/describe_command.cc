@@ -3,6 +3,7 @@
 #include "tritterctl/command.h"
 #include "tritterctl/event_feed.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_view.h"
 
 namespace tritter {
@@ -13,7 +14,7 @@ constexpr int kEpochsShown = 10;
 
 int Describe(const CommandContext& context, const std::string& name) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::Run> run = client->GetRun(name);
+  const absl::StatusOr<v1::Run> run = GetRunToRead(client.get(), name);
   if (!run.ok()) return FailServer(run.status());
   const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints =
       client->ListCheckpoints(run->run_id());

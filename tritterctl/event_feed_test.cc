@@ -51,6 +51,12 @@ class FakeApi : public RunApi {
   absl::StatusOr<v1::Run> CancelRun(const std::string&, bool) override {
     return absl::UnimplementedError("");
   }
+  absl::StatusOr<v1::Run> GetRunToChange(const std::string&) override {
+    return absl::UnimplementedError("");
+  }
+  absl::StatusOr<v1::Run> CheckDeletion(const std::string&) override {
+    return absl::UnimplementedError("");
+  }
   absl::StatusOr<v1::DeleteRunResponse> DeleteRun(const std::string&) override {
     return absl::UnimplementedError("");
   }

@@ -4,6 +4,7 @@
 #include "tritterctl/command.h"
 #include "tritterctl/event_feed.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_view.h"
 
 namespace tritter {
@@ -26,8 +27,13 @@ std::string Text(OutputFormat format, const v1::Event& event) {
   }
 }
 
-int Events(const CommandContext& context, const EventsArguments& a) {
+int Events(const CommandContext& context, EventsArguments a) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
+  if (!a.run.empty()) {
+    const absl::StatusOr<v1::Run> run = GetRunToRead(client.get(), a.run);
+    if (!run.ok()) return FailServer(run.status());
+    a.run = run->run_id();
+  }
   const absl::StatusOr<std::deque<v1::Event>> events =
       NewestEvents(client.get(), a.run, static_cast<size_t>(a.limit));
   if (!events.ok()) return FailServer(events.status());

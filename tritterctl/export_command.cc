@@ -5,6 +5,7 @@
 #include "tritterctl/artifact_check.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 
 namespace tritter {
 namespace {
@@ -18,14 +19,20 @@ struct ExportArguments {
 absl::StatusOr<std::string> NewestCheckpoint(const CommandContext& context, const std::string& run,
                                              int* exit_code) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::ListCheckpointsResponse> list = client->ListCheckpoints(run);
+  const absl::StatusOr<v1::Run> found = GetRunToRead(client.get(), run);
+  if (!found.ok()) {
+    *exit_code = FailServer(found.status());
+    return found.status();
+  }
+  const absl::StatusOr<v1::ListCheckpointsResponse> list = client->ListCheckpoints(found->run_id());
   if (!list.ok()) {
     *exit_code = FailServer(list.status());
     return list.status();
   }
   absl::Status status;
   if (list->checkpoints_size() == 0) {
-    status = absl::NotFoundError(absl::StrCat("run ", run, " has no committed checkpoint yet"));
+    status = absl::NotFoundError(
+        absl::StrCat("run ", RunTitle(*found), " has no committed checkpoint yet"));
   } else if (const std::string& path = list->checkpoints(list->checkpoints_size() - 1).path();
              !context.env->IsDirectory(path)) {
     status = absl::NotFoundError(

@@ -4,6 +4,7 @@
 #include "model/run_spec.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/proto_json.h"
 #include "tritterctl/run_view.h"
 
@@ -18,7 +19,7 @@ struct ExtendArguments {
 
 int Extend(const CommandContext& context, const ExtendArguments& a) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::Run> base = client->GetRun(a.run);
+  const absl::StatusOr<v1::Run> base = client->GetRunToChange(a.run);
   if (!base.ok()) return FailServer(base.status());
   absl::StatusOr<RunSpec> spec = ParseRunSpec(base->spec_yaml(), a.run, "/");
   if (!spec.ok()) return FailLocal(spec.status());
@@ -37,7 +38,7 @@ int Extend(const CommandContext& context, const ExtendArguments& a) {
   spec->clone_weights = RunSpec().clone_weights;
   spec->extend_run = base->run_id();
   spec->extend_step = a.from;
-  if (!a.name.empty()) spec->name = a.name;
+  spec->name = a.name.empty() ? DerivedName(spec->name, "extended") : a.name;
   for (SourceSpec& source : spec->sources) {
     if (a.max_epochs > 0) source.max_epochs = a.max_epochs;
   }
@@ -45,15 +46,17 @@ int Extend(const CommandContext& context, const ExtendArguments& a) {
   request.set_yaml(CanonicalYaml(*spec));
   request.set_file_name(absl::StrCat("extension of ", a.run));
   request.set_base_dir("/");
+  request.set_distinct_name(a.name.empty());
   const absl::StatusOr<v1::SubmitRunResponse> answer = client->SubmitRun(request);
   if (!answer.ok()) return FailServer(answer.status());
+  PrintWarning(*answer);
   const v1::Run& run = answer->run();
   return PrintAnswer(
       context, ProtoToJson(run),
       [&] {
-        return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
+        return absl::StrCat("run ", RunTitle(run), " ", StateName(run.state()),
                             ": goes on at step ", run.committed_step(), " of ", run.total_steps(),
-                            "\n");
+                            " with the state of run ", RunTitle(*base), "\n");
       },
       [&] { return run.run_id() + "\n"; });
 }
@@ -73,7 +76,11 @@ void AddExtendCommand(CommandLine* app, CommandContext* context) {
       ->AddFlag("--max-epochs", &a->max_epochs,
                 "of every source; default: the old run's, which more steps may exceed")
       .HideDefault();
-  command->AddFlag("--name", &a->name, "of the new run; default: the old one's").HideDefault();
+  command
+      ->AddFlag("--name", &a->name,
+                "of the new run; default: the old one's and -extended, with a number where another "
+                "run has that")
+      .HideDefault();
   command->OnCall([=] { context->run = [=] { return Extend(*context, *a); }; });
 }
 

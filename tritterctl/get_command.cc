@@ -3,6 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_view.h"
 
 namespace tritter {
@@ -12,7 +13,7 @@ int GetRuns(const CommandContext& context, const std::string& run, int limit) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   v1::ListRunsResponse runs;
   if (!run.empty()) {
-    const absl::StatusOr<v1::Run> one = client->GetRun(run);
+    const absl::StatusOr<v1::Run> one = GetRunToRead(client.get(), run);
     if (!one.ok()) return FailServer(one.status());
     *runs.add_runs() = *one;
   } else {
@@ -47,7 +48,10 @@ int GetWorkers(const CommandContext& context) {
 
 int GetCheckpoints(const CommandContext& context, const std::string& run) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints = client->ListCheckpoints(run);
+  const absl::StatusOr<v1::Run> found = GetRunToRead(client.get(), run);
+  if (!found.ok()) return FailServer(found.status());
+  const absl::StatusOr<v1::ListCheckpointsResponse> checkpoints =
+      client->ListCheckpoints(found->run_id());
   if (!checkpoints.ok()) return FailServer(checkpoints.status());
   const bool wide = context.format() == OutputFormat::kWide;
   return PrintAnswer(
@@ -61,7 +65,9 @@ int GetCheckpoints(const CommandContext& context, const std::string& run) {
 
 int GetEpochs(const CommandContext& context, const std::string& run, int limit) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::ListEpochsResponse> epochs = client->ListEpochs(run, limit);
+  const absl::StatusOr<v1::Run> found = GetRunToRead(client.get(), run);
+  if (!found.ok()) return FailServer(found.status());
+  const absl::StatusOr<v1::ListEpochsResponse> epochs = client->ListEpochs(found->run_id(), limit);
   if (!epochs.ok()) return FailServer(epochs.status());
   const bool wide = context.format() == OutputFormat::kWide;
   return PrintAnswer(

@@ -5,12 +5,16 @@
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
 #include "tritterctl/log_feed.h"
+#include "tritterctl/named_run.h"
 
 namespace tritter {
 namespace {
 
-int Logs(const CommandContext& context, const v1::StreamLogsRequest& request) {
+int Logs(const CommandContext& context, v1::StreamLogsRequest request) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
+  const absl::StatusOr<v1::Run> run = GetRunToRead(client.get(), request.run());
+  if (!run.ok()) return FailServer(run.status());
+  request.set_run(run->run_id());
   absl::Status written;
   const auto print = [&](const v1::LogLine& line) {
     if (!written.ok()) return;

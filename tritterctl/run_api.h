@@ -25,11 +25,15 @@ class RunApi {
   virtual absl::StatusOr<v1::ValidateRunResponse> ValidateRun(
       const v1::ValidateRunRequest& request) = 0;
   virtual absl::StatusOr<v1::Run> GetRun(const std::string& run) = 0;
+  // The one that a call which changes it would take.
+  virtual absl::StatusOr<v1::Run> GetRunToChange(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListRunsResponse> ListRuns(int limit) = 0;
   virtual absl::StatusOr<v1::Run> PauseRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> ResumeRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) = 0;
   virtual absl::StatusOr<v1::DeleteRunResponse> DeleteRun(const std::string& run) = 0;
+  // The run that DeleteRun would remove, or its error.
+  virtual absl::StatusOr<v1::Run> CheckDeletion(const std::string& run) = 0;
   virtual absl::StatusOr<v1::ListEventsResponse> ListEvents(
       const v1::ListEventsRequest& request) = 0;
   virtual absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) = 0;

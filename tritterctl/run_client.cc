@@ -90,6 +90,13 @@ absl::StatusOr<v1::Run> RunClient::GetRun(const std::string& run) {
   return impl_->Call(&v1::RunService::Stub::GetRun, request);
 }
 
+absl::StatusOr<v1::Run> RunClient::GetRunToChange(const std::string& run) {
+  v1::GetRunRequest request;
+  request.set_run(run);
+  request.set_for_change(true);
+  return impl_->Call(&v1::RunService::Stub::GetRun, request);
+}
+
 absl::StatusOr<v1::ListRunsResponse> RunClient::ListRuns(int limit) {
   v1::ListRunsRequest request;
   request.set_limit(limit);
@@ -123,6 +130,12 @@ absl::StatusOr<v1::DeleteRunResponse> RunClient::DeleteRun(const std::string& ru
   request.set_run(run);
   request.set_request_id(RandomId("q"));
   return impl_->Change(&v1::RunService::Stub::DeleteRun, request);
+}
+
+absl::StatusOr<v1::Run> RunClient::CheckDeletion(const std::string& run) {
+  v1::CheckDeletionRequest request;
+  request.set_run(run);
+  return impl_->Call(&v1::RunService::Stub::CheckDeletion, request);
 }
 
 absl::StatusOr<v1::ListEventsResponse> RunClient::ListEvents(const v1::ListEventsRequest& request) {

@@ -21,11 +21,13 @@ class RunClient final : public RunApi {
   absl::StatusOr<v1::ValidateRunResponse> ValidateRun(
       const v1::ValidateRunRequest& request) override;
   absl::StatusOr<v1::Run> GetRun(const std::string& run) override;
+  absl::StatusOr<v1::Run> GetRunToChange(const std::string& run) override;
   absl::StatusOr<v1::ListRunsResponse> ListRuns(int limit) override;
   absl::StatusOr<v1::Run> PauseRun(const std::string& run) override;
   absl::StatusOr<v1::Run> ResumeRun(const std::string& run) override;
   absl::StatusOr<v1::Run> CancelRun(const std::string& run, bool now) override;
   absl::StatusOr<v1::DeleteRunResponse> DeleteRun(const std::string& run) override;
+  absl::StatusOr<v1::Run> CheckDeletion(const std::string& run) override;
   absl::StatusOr<v1::ListEventsResponse> ListEvents(const v1::ListEventsRequest& request) override;
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& run) override;
   absl::StatusOr<v1::ListEpochsResponse> ListEpochs(const std::string& run, int limit) override;

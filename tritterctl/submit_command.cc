@@ -3,6 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_file.h"
 #include "tritterctl/run_view.h"
 #include "tritterctl/watch.h"
@@ -28,11 +29,12 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
   if (!answer.ok()) return FailServer(answer.status());
   v1::Run run = answer->run();
   if (answer->repeated())
-    std::fprintf(stderr, "this key was submitted before: %s is %s\n", run.run_id().c_str(),
+    std::fprintf(stderr, "this key was submitted before: run %s is %s\n", RunTitle(run).c_str(),
                  StateName(run.state()).c_str());
+  PrintWarning(*answer);
   int code = kExitOk;
   if (arguments.wait) {
-    std::fprintf(stderr, "submitted %s\n", run.run_id().c_str());
+    std::fprintf(stderr, "submitted %s\n", RunTitle(run).c_str());
     ProgressPrinter progress(context.clock, context.quiet);
     const absl::StatusOr<v1::Run> end =
         WatchToEnd(client.get(), context.clock, run.run_id(), &progress, WatchOptions());
@@ -48,7 +50,7 @@ int Submit(const CommandContext& context, const SubmitArguments& arguments) {
   return PrintAnswer(
       context, ProtoToJson(run),
       [&] {
-        return absl::StrCat("run ", run.run_id(), " (", run.name(), ") ", StateName(run.state()),
+        return absl::StrCat("run ", RunTitle(run), " ", StateName(run.state()),
                             run.reason().empty() ? "" : ": ", run.reason(), "\n");
       },
       [&] { return run.run_id() + "\n"; }, code);

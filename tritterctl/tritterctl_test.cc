@@ -335,23 +335,50 @@ TEST_F(WithCoordinator, FollowedLogsGoOnThroughARestartOfTheCoordinator) {
 
 TEST_F(WithCoordinator, PauseResumeCancel) {
   EXPECT_EQ(Ask({"resume", "demo"}).code, 2) << "it is not paused";
-  EXPECT_THAT(Ask({"pause", "demo"}).out, HasSubstr("run r-1 paused"));
+  EXPECT_THAT(Ask({"pause", "demo"}).out, HasSubstr("run demo (r-1) paused"));
   EXPECT_EQ(Ask({"resume", "demo", "-o", "name"}).out, "r-1\n");
   EXPECT_EQ(Ask({"cancel", "demo"}).code, 0);
   EXPECT_EQ(coordinator_.run().state(), v1::RUN_STATE_CANCELLED);
 }
 
 TEST_F(WithCoordinator, DeleteTakesAWordForItAndNamesTheRunByItsId) {
+  // What cannot be is not asked about.
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"delete", "demo"}, {"delete", "demo", "--yes"}}) {
+    const Outcome refused = Ask(command);
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("it has not ended"), Not(HasSubstr("remove"))));
+  }
+  v1::Run run = coordinator_.run();
+  run.set_state(v1::RUN_STATE_COMPLETED);
+  coordinator_.SetRun(run);
   const Outcome silent = Ask({"delete", "demo"});
   EXPECT_EQ(silent.code, 2);
-  EXPECT_THAT(silent.err, AllOf(HasSubstr("would remove run demo (r-1), running, with "),
+  EXPECT_THAT(silent.err, AllOf(HasSubstr("would remove run demo (r-1), completed, with "),
                                 HasSubstr("give --yes")));
   EXPECT_TRUE(coordinator_.deleted().empty());
   const Outcome sure = Ask({"delete", "demo", "--yes"});
   EXPECT_EQ(sure.code, 0) << sure.err;
-  EXPECT_THAT(sure.out, HasSubstr("deleted run demo (r-1), running, with "));
+  EXPECT_THAT(sure.out, HasSubstr("deleted run demo (r-1), completed, with "));
   EXPECT_EQ(Ask({"delete", "demo", "-y", "-o", "name"}).out, "r-1\n");
   EXPECT_THAT(coordinator_.deleted(), testing::ElementsAre("r-1", "r-1"));
+}
+
+TEST_F(WithCoordinator, WhoNamesOneOfSeveralRunsIsToldWhichWasTaken) {
+  v1::Run run = coordinator_.run();
+  run.set_runs_of_name(2);
+  coordinator_.SetRun(run);
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"describe", "demo"},
+                                             {"get", "runs", "demo"},
+                                             {"get", "checkpoints", "demo"},
+                                             {"get", "epochs", "demo"},
+                                             {"events", "demo"},
+                                             {"logs", "demo"}}) {
+    const Outcome o = Ask(command);
+    EXPECT_EQ(o.code, 0) << command[0] << ": " << o.err;
+    EXPECT_EQ(o.err, "2 runs are named demo; this is the newest, r-1\n") << command[0];
+  }
 }
 
 TEST_F(WithCoordinator, KillEndsARunAndAChangeIsSentWithAnIdOfItsOwn) {

@@ -8,6 +8,7 @@
 #include "tritterctl/checkpoint_check.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 
 namespace tritter {
 namespace {
@@ -25,7 +26,7 @@ int VerifyRunFolder(const CommandContext& context, const std::string& path,
 // By id or name: where its checkpoints lie and what they were says the coordinator.
 int VerifyRun(const CommandContext& context, const std::string& name) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
-  const absl::StatusOr<v1::Run> run = client->GetRun(name);
+  const absl::StatusOr<v1::Run> run = GetRunToRead(client.get(), name);
   if (!run.ok()) return FailServer(run.status());
   const absl::StatusOr<v1::ListCheckpointsResponse> list = client->ListCheckpoints(run->run_id());
   if (!list.ok()) return FailServer(list.status());

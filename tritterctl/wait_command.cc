@@ -3,6 +3,7 @@
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
+#include "tritterctl/named_run.h"
 #include "tritterctl/run_view.h"
 #include "tritterctl/watch.h"
 
@@ -12,19 +13,19 @@ namespace {
 int Wait(const CommandContext& context, const std::string& run, double timeout_seconds) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   // Asked once first: an unknown run or an absent server is told at once.
-  if (const absl::StatusOr<v1::Run> now = client->GetRun(run); !now.ok())
-    return FailServer(now.status());
+  const absl::StatusOr<v1::Run> now = GetRunToRead(client.get(), run);
+  if (!now.ok()) return FailServer(now.status());
   ProgressPrinter progress(context.clock, context.quiet);
   WatchOptions options;
   if (timeout_seconds > 0) options.timeout = absl::Seconds(timeout_seconds);
   const absl::StatusOr<v1::Run> end =
-      WatchToEnd(client.get(), context.clock, run, &progress, options);
+      WatchToEnd(client.get(), context.clock, now->run_id(), &progress, options);
   progress.Finish();
   if (!end.ok()) return FailServer(end.status());
   return PrintAnswer(
       context, ProtoToJson(*end),
       [&] {
-        return absl::StrCat("run ", end->run_id(), " ", StateName(end->state()),
+        return absl::StrCat("run ", RunTitle(*end), " ", StateName(end->state()),
                             end->reason().empty() ? "" : ": ", end->reason(), "\n");
       },
       [&] { return end->run_id() + "\n"; }, RunExitCode(*end));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/errno_status.h"
 #include "common/mutex.h"
 #include "common/testing/fake_clock.h"
 #include "common/testing/memory_env.h"
@@ -50,6 +52,10 @@ class SlowEnv : public MemoryEnv {
   absl::Status RemoveTree(const std::string& path) override {
     if (on_access) on_access();
     if (on_remove) on_remove(path);
+    if (refilled > 0) {
+      --refilled;
+      return ErrnoStatus("remove folder", path, ENOTEMPTY);
+    }
     return MemoryEnv::RemoveTree(path);
   }
   std::function<void()> on_access;  // before each of these
@@ -58,6 +64,7 @@ class SlowEnv : public MemoryEnv {
   std::function<void(const std::string& to)> on_rename;
   std::function<void(const std::string& path)> on_map;
   std::function<void(const std::string& path)> on_remove;
+  int refilled = 0;  // so many removals find a new file in the folder at their end
 };
 
 // Commands collected for one worker. Thread-safe: a coordinator with threads of its own pushes from

@@ -212,6 +212,16 @@ grpc::Status FakeCoordinator::CancelRun(grpc::ServerContext*, const v1::CancelRu
   return Move(r->run(), v1::RUN_STATE_RUNNING, v1::RUN_STATE_CANCELLED, run);
 }
 
+grpc::Status FakeCoordinator::CheckDeletion(grpc::ServerContext*,
+                                            const v1::CheckDeletionRequest* request, v1::Run* run) {
+  if (const grpc::Status found = Find(request->run(), run); !found.ok()) return found;
+  if (!Ended(run->state())) {
+    return Typed(grpc::StatusCode::FAILED_PRECONDITION, v1::ErrorDetail::WRONG_STATE,
+                 "it has not ended", "end it first");
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeCoordinator::DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest* request,
                                         v1::DeleteRunResponse* response) {
   v1::Run run;

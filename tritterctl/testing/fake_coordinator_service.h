@@ -55,6 +55,8 @@ class FakeCoordinator final : public v1::RunService::Service {
   grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest*, v1::Run*) override;
   grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest*, v1::Run*) override;
   grpc::Status CancelRun(grpc::ServerContext*, const v1::CancelRunRequest*, v1::Run*) override;
+  grpc::Status CheckDeletion(grpc::ServerContext*, const v1::CheckDeletionRequest*,
+                             v1::Run*) override;
   grpc::Status DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest*,
                          v1::DeleteRunResponse*) override;
   grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
