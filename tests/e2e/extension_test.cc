@@ -105,7 +105,8 @@ TEST(Clone, OfWeightsAloneBeginsWithThemAndWithItsOwnOptimiser) {
                   folder + "/other.yaml", "--coordinator", cluster.address()},
                  absl::Seconds(60)));
   ASSERT_EQ(cloned.exit.code, 0) << cloned.output;
-  EXPECT_THAT(cloned.output, HasSubstr("begins at step 0 of 20 with the averaged weights of base"));
+  EXPECT_THAT(cloned.output,
+              HasSubstr("begins at step 0 of 20 with the averaged weights of run base ("));
   const v1::Run tuned = end_of("tuned");
 
   ASSERT_OK_AND_ASSIGN(const State from, ReadState(trained.run_dir(), 40));
