@@ -54,6 +54,9 @@ expect 0 'held-out bytes'
 # A prompt that looks like a flag.
 expect 0 '<--><-ROMEO>' --prompt -ROMEO
 
+# A detour in the folder's name is not repeated.
+expect 0 'files are in quickstart/:' --dir mine/../quickstart
+
 # The server of an earlier build stays.
 mkdir -p "$work/base/server" "$work/base/execroot/tritter/bazel-out"
 ln -s "$work/base/execroot/tritter/bazel-out" "$work/bazel-out"

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -67,8 +68,11 @@ std::string Numbers(const v1::Run& run) {
       parts.push_back(FormatCount(run.tokens_per_second()) + " tok/s");
     if (run.eta_seconds() > 0) parts.push_back(FormatSeconds(run.eta_seconds()) + " left");
   } else {
-    parts.push_back(run.reason().empty() ? ShownState(run)
-                                         : absl::StrCat(ShownState(run), ": ", run.reason()));
+    const std::string state = ShownState(run);
+    parts.push_back(run.reason().empty() ? state
+                    : absl::StartsWith(run.reason(), absl::StrCat(state, " "))
+                        ? run.reason()
+                        : absl::StrCat(state, ": ", run.reason()));
   }
   return absl::StrJoin(parts, " ");
 }
@@ -163,7 +167,7 @@ void ProgressPrinter::Erase() {
 void ProgressPrinter::Message(const std::string& text) {
   Erase();
   std::fprintf(stderr, "%s\n", text.c_str());
-  last_ = -absl::InfiniteDuration();  // the bar comes back with the next update
+  if (terminal_) last_ = -absl::InfiniteDuration();  // the bar comes back with the next update
 }
 
 void ProgressPrinter::Finish() {

@@ -24,9 +24,13 @@ TEST(RenderProgressBar, ShowsEverythingWhenThereIsRoom) {
 TEST(RenderProgressLine, OfARunThatWaitsSaysSo) {
   v1::Run run = DemoRun();
   run.clear_members();
-  run.set_reason("needs 2 workers, 1 healthy");
+  run.set_reason("needs 2 workers: 1 is free");
   run.set_waiting_cause("too_few_workers");
-  EXPECT_THAT(RenderProgressLine(run), HasSubstr(" waiting: needs 2 workers, 1 healthy"));
+  EXPECT_THAT(RenderProgressLine(run), HasSubstr(" waiting: needs 2 workers: 1 is free"));
+  v1::Run once = run;
+  once.set_reason("waiting for worker-1 to connect");
+  EXPECT_THAT(RenderProgressLine(once), HasSubstr(" waiting for worker-1 to connect"));
+  EXPECT_THAT(RenderProgressLine(once), Not(HasSubstr("waiting: ")));
 }
 
 TEST(RenderProgressBar, NeverWiderThanTheTerminal) {
@@ -42,9 +46,9 @@ TEST(RenderProgressBar, SaysWhyNothingMoves) {
   run.set_step(0);
   run.clear_last_metrics();
   run.clear_last_evaluation();
-  run.set_reason("needs 2 workers, 1 healthy");
+  run.set_reason("needs 2 workers: 1 is free");
   EXPECT_THAT(RenderProgressBar(run, 200),
-              HasSubstr("0/100 0% queued: needs 2 workers, 1 healthy"));
+              HasSubstr("0/100 0% queued: needs 2 workers: 1 is free"));
 }
 
 TEST(RenderProgressBar, FullAndEmptyRunsHaveFullAndEmptyBars) {
@@ -92,6 +96,26 @@ TEST(ProgressPrinter, InALogALineEveryFewSeconds) {
   EXPECT_THAT(text, StartsWith("demo 1/100"));
   EXPECT_THAT(text, HasSubstr("demo 12/100"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+}
+
+// What it says may be what the line before said.
+TEST(ProgressPrinter, InALogAMessageMakesNoLineDue) {
+  FakeClock clock;
+  CaptureStderr();
+  {
+    ProgressPrinter printer(&clock, false, /*terminal=*/false, absl::Seconds(5));
+    v1::Run run = DemoRun();
+    printer.Update(run);
+    printer.Message("worker-1 ended");
+    run.set_step(50);
+    printer.Update(run);
+    clock.Advance(absl::Seconds(5));
+    run.set_step(60);
+    printer.Update(run);
+    printer.Finish();
+  }
+  const std::string text = GetCapturedStderr();
+  EXPECT_THAT(text, AllOf(HasSubstr("\nworker-1 ended\ndemo 60/100"), Not(HasSubstr("50/100"))));
 }
 
 TEST(ProgressPrinter, OnATerminalTheBarIsRewrittenAndMessagesStandAboveIt) {

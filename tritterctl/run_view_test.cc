@@ -20,13 +20,13 @@ TEST(RunView, TableHasALineForEachRun) {
   v1::Run queued;
   queued.set_run_id("r-2");
   queued.set_state(v1::RUN_STATE_QUEUED);
-  queued.set_reason("needs 2 workers, 1 healthy");
+  queued.set_reason("needs 2 workers: 1 is free");
   *runs.add_runs() = queued;
   EXPECT_EQ(RunsTable(runs),
             "RUN  NAME  PROJECT  STATE    STEP    LOSS   TOKENS/S  CREATED              REASON\n"
             "r-1  demo  speech   running  40/100  1.623  21.5k     2023-11-14 22:13:20  training\n"
             "r-2        -        queued   0/0     -      -         -                    needs 2 "
-            "workers, 1 healthy\n");
+            "workers: 1 is free\n");
 }
 
 TEST(RunView, ARunThatShouldTrainAndDoesNotWaits) {
@@ -83,7 +83,7 @@ TEST(RunView, DescribeTellsWhatMatters) {
   v1::ListCheckpointsResponse checkpoints;
   checkpoints.add_checkpoints()->set_path("/c/step-00000020");
   v1::ListEventsResponse events;
-  events.add_events()->set_message("worker-b lost 41 s ago");
+  events.add_events()->set_message("worker-b lost: silent for 41 s");
   const std::string text = DescribeRun(DemoRun(), checkpoints, events);
   for (const char* part :
        {"run:          r-1\n", "project:      speech\n", "state:        running\n",
@@ -91,7 +91,7 @@ TEST(RunView, DescribeTellsWhatMatters) {
         "rank 0: worker-0 (cpu avx2 x1), 5 sequences of a batch\n",
         "shakespeare (averaged weights, step 20): loss 1.7000, perplexity 5.474, 2.3140 bits/byte "
         "over 113687 bytes",
-        "/c/step-00000020", "worker-b lost 41 s ago", "  name: demo\n", "1m02s",
+        "/c/step-00000020", "worker-b lost: silent for 41 s", "  name: demo\n", "1m02s",
         "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }

@@ -1,7 +1,9 @@
 #include "tritterctl/watch.h"
 
 #include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -25,14 +27,16 @@ class Teller {
     newest_ = event.id();
     const std::string& kind = event.kind();
     if (kind == kEventWorkerLost || kind == kEventWorkerLeft) {
-      loss_ = event.message();
-      progress_->Message(loss_);
+      losses_.push_back(event.message());
+      progress_->Message(event.message());
     } else if (kind == kEventEpochLost) {
-      const bool told = !loss_.empty() && absl::EndsWith(event.message(), loss_);
+      const bool told = absl::c_any_of(
+          losses_, [&](const std::string& loss) { return absl::EndsWith(event.message(), loss); });
       if (!told) progress_->Message(event.message());
     } else if (kind == kEventEpochFormed || kind == kEventStepsRepeated ||
                kind == kEventCheckpointDamaged) {
       waits_.clear();
+      if (kind == kEventEpochFormed) losses_.clear();
       progress_->Message(event.message());
     } else if (kind == kEventRunWaiting) {
       TellWaiting(event, run);
@@ -46,14 +50,11 @@ class Teller {
  private:
   void TellWaiting(const v1::Event& event, const v1::Run& run) {
     absl::string_view message = event.message();
-    // How the last epoch ended has been told.
-    if (!loss_.empty())
-      absl::ConsumeSuffix(&message, absl::StrCat("; the last epoch ended: ", loss_));
+    for (const std::string& loss : losses_)  // how the last epoch ended has been told
+      absl::ConsumeSuffix(&message, absl::StrCat("; the last epoch ended: ", loss));
     std::string text = absl::StrCat("waiting: ", message);
-    if (options_.waiting) {
-      if (run.waiting_cause().empty()) return;  // no more
-      if (std::string known = options_.waiting(run); !known.empty()) text = std::move(known);
-    }
+    // It is over, or the bar says what is known better.
+    if (options_.waiting && (run.waiting_cause().empty() || !options_.waiting(run).empty())) return;
     if (text == waits_) return;
     waits_ = text;
     progress_->Message(text);
@@ -62,7 +63,8 @@ class Teller {
   ProgressPrinter* const progress_;
   const WatchOptions& options_;
   int64_t newest_ = 0;
-  std::string loss_, waits_;  // told last
+  std::vector<std::string> losses_;  // told since an epoch was formed
+  std::string waits_;                // told last
 };
 
 }  // namespace
