@@ -119,6 +119,10 @@ absl::Status Coordinator::Load() {
     if (!it->second.recent_metrics.empty()) {
       epoch.seconds_per_step = it->second.recent_metrics.back().second.step_seconds();
     }
+    const RunRecord& run = it->second.record;
+    const std::vector<v1::Checkpoint>& checkpoints = it->second.checkpoints;
+    epoch.progress = (run.step > record.start_step && run.step >= run.best_step) ||
+                     (!checkpoints.empty() && checkpoints.back().epoch() == record.epoch);
     epoch.formed_at = clock_->Monotonic();
     epoch.record = std::move(record);
     it->second.epoch = std::move(epoch);

@@ -162,6 +162,30 @@ TEST_F(EpochsTest, AnAssignmentLostWithTheCoordinatorIsSaidAgainAndBlamesNobody)
   EXPECT_EQ(Get(id).epoch(), 1u);
 }
 
+// It is no try in vain: the steps and checkpoints of it are stored.
+TEST_F(EpochsTest, WhatAnEpochReachedBeforeTheCoordinatorRestartedIsProgress) {
+  for (const int64_t reached : {37, 45}) {  // beyond all before; with a checkpoint
+    const std::string id = Submit(RunYaml(absl::StrCat("run-", reached), 100, 1));
+    const std::string name = absl::StrCat("w-", reached);
+    FakeAgent* first = AddWorker(name);
+    RoundsUntil([&] { return Get(id).step() >= 33; });
+    Kill(first);
+    FakeAgent* second = AddWorker(name, 2);
+    RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() >= reached; });
+    EXPECT_LT(Get(id).step(), reached + 2);
+    Stop();
+    Start();
+    Silence(second);
+    Rounds(105);
+    EXPECT_EQ(Get(id).epochs_lost(), 2);
+    ASSERT_OK_AND_ASSIGN(const std::vector<RunRecord> stored, store_.Runs());
+    for (const RunRecord& run : stored) {
+      if (run.run_id == id) EXPECT_EQ(run.failures, 1) << reached;
+    }
+    ASSERT_OK(coordinator_->Cancel(id, true));
+  }
+}
+
 TEST_F(EpochsTest, AMemberThatDoesNotComeBackAfterARestartIsLostAfterTheGrace) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   FakeAgent* a = AddWorker("w-0");
