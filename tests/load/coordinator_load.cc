@@ -285,7 +285,7 @@ absl::Status Perform(const LoadOptions& options) {
 int Main(int argc, char** argv) {
   CommandLine app(
       "Loads a coordinator with workers and runs; prints what it needs and how fast it "
-      "answers. Exit code 1 when a call failed or a session ended.");
+      "answers. Exit code 1 when a call failed or a session ended, 3 when a bar was missed.");
   LoadOptions o;
   o.coordinator = BuiltCoordinator();
   app.AddFlag("--workers", &o.workers, "connections, each with a heartbeat a second").Positive();
@@ -303,7 +303,7 @@ int Main(int argc, char** argv) {
   if (const std::optional<int> exit_code = ParseFlags(&app, argc, argv)) return *exit_code;
   RaiseFileLimit();
   const absl::Status status = Perform(o);
-  if (status.ok()) return 0;
+  if (status.ok()) return ConcludeFigures();
   std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   return 1;
 }
