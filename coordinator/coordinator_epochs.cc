@@ -610,10 +610,8 @@ Coordinator::Queue Coordinator::Decide() {
     if (now < run.not_before && run.obstacle.waits()) {
       w.blocked = run.obstacle;
     } else if (now < run.not_before) {
-      w.blocked = {
-          WaitCause::kRetryDelay,
-          absl::StrCat("tries again in ", Seconds(run.not_before - now), " (", run.record.failures,
-                       " of ", run.spec.retry_budget, " without progress)")};
+      w.blocked = {WaitCause::kRetryDelay,
+                   TriesAgain(run.not_before - now, run.record.failures, run.spec.retry_budget)};
     }
     w.needs.settled = run.stopped_to_reform;
     if (const auto it = out.cannot_read.find(id); it != out.cannot_read.end())

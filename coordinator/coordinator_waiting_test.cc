@@ -382,7 +382,8 @@ TEST_F(WaitingTest, RetryDelay) {
   }
   Rounds(1);
   ExpectWaits(id, "retry_delay", "tries again in ");
-  EXPECT_THAT(Get(id).reason(), HasSubstr("(3 of 5 without progress)"));
+  EXPECT_THAT(Get(id).reason(),
+              HasSubstr("(3 epochs in a row made no progress, it gives up after 5)"));
   EXPECT_THAT(Get(id).reason(),
               HasSubstr("the last epoch ended: worker w (rank 0) failed: out of memory"));
 }

@@ -98,8 +98,7 @@ RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t c
   out.retry_after = RetryDelay(out.failures, options);
   out.reason = end.cause;
   if (out.retry_after > absl::ZeroDuration()) {
-    absl::StrAppend(&out.reason, "; tries again in ", Seconds(out.retry_after), " (", out.failures,
-                    " of ", options.budget, " without progress)");
+    absl::StrAppend(&out.reason, "; ", TriesAgain(out.retry_after, out.failures, options.budget));
   }
   return out;
 }

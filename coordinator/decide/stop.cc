@@ -11,8 +11,7 @@ StopDecision DecideStop(const StopInputs& in) {
   const int64_t leaving = static_cast<int64_t>(in.draining.size());
   const bool nobody_stays = leaving >= in.members || in.reshape.gives_all;
   if (leaving > 0) {
-    return {absl::StrCat(leaving == 1 ? "worker " : "workers ", JoinWords(in.draining),
-                         leaving == 1 ? " is leaving" : " are leaving"),
+    return {absl::StrCat(NamedWorkers(in.draining), leaving == 1 ? " is leaving" : " are leaving"),
             nobody_stays};
   }
   if (!in.reshape.reason.empty()) return {in.reshape.reason, nobody_stays};

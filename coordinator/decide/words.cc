@@ -1,5 +1,7 @@
 #include "coordinator/decide/words.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -38,6 +40,19 @@ std::string JoinWords(const std::vector<std::string>& words) {
 
 std::string NamedWorker(absl::string_view name) {
   return absl::StartsWith(name, "worker") ? std::string(name) : absl::StrCat("worker ", name);
+}
+
+std::string NamedWorkers(const std::vector<std::string>& names) {
+  const bool told = std::all_of(names.begin(), names.end(), [](const std::string& name) {
+    return absl::StartsWith(name, "worker");
+  });
+  return absl::StrCat(told ? "" : names.size() == 1 ? "worker " : "workers ", JoinWords(names));
+}
+
+std::string TriesAgain(absl::Duration after, int64_t failures, int64_t budget) {
+  return absl::StrCat("tries again in ", Seconds(after), " (", Count(failures, "epoch"),
+                      failures == 1 ? "" : " in a row", " made no progress, it gives up after ",
+                      budget, ")");
 }
 
 std::string WithoutAges(absl::string_view text) {

@@ -17,6 +17,9 @@ std::string Bytes(int64_t bytes);                      // "3 KiB", "1.5 MiB", "5
 std::string JoinWords(const std::vector<std::string>& words);  // "a, b and c"
 // "worker a", and "worker-0" for one whose name says already what it is.
 std::string NamedWorker(absl::string_view name);
+std::string NamedWorkers(const std::vector<std::string>& names);  // "workers a and b"
+// "tries again in 2.0 s (2 epochs in a row made no progress, it gives up after 5)".
+std::string TriesAgain(absl::Duration after, int64_t failures, int64_t budget);
 // Without what Ago has put into it: for a text that is kept, in which an age would become untrue.
 std::string WithoutAges(absl::string_view text);
 

@@ -27,6 +27,14 @@ TEST(Words, Sizes) {
 TEST(Words, AWorkerIsNamedOnce) {
   EXPECT_EQ(NamedWorker("a"), "worker a");
   EXPECT_EQ(NamedWorker("worker-0"), "worker-0");
+  EXPECT_EQ(NamedWorkers({"a"}), "worker a");
+  EXPECT_EQ(NamedWorkers({"a", "b"}), "workers a and b");
+  EXPECT_EQ(NamedWorkers({"worker-0", "worker-1"}), "worker-0 and worker-1");
+}
+
+TEST(Words, TriesAreCounted) {
+  EXPECT_EQ(TriesAgain(absl::Seconds(2), 3, 5),
+            "tries again in 2.0 s (3 epochs in a row made no progress, it gives up after 5)");
 }
 
 }  // namespace
