@@ -30,8 +30,8 @@ struct NodeRef {
 
   void Report(Position at, absl::string_view key, std::string message) const {
     // Without a key the problem is the mapping's own.
-    state->tree.problems.push_back(
-        {at, key.empty() ? path : ChildPath(path, key), std::move(message)});
+    AddProblem(&state->tree.problems, at, key.empty() ? path : ChildPath(path, key),
+               std::move(message));
   }
 
   // Marks the key as known. Null when it is absent or already reported as broken.
@@ -61,7 +61,7 @@ struct NodeRef {
     const std::string range = lower && upper ? absl::StrCat("between ", min, " and ", max)
                               : lower        ? absl::StrCat("at least ", min)
                                              : absl::StrCat("at most ", max);
-    Report(value.position, key, absl::StrCat("must be ", range, ", got ", value.text));
+    Report(value.position, key, absl::StrCat("must be ", range, ", got ", ShortText(value.text)));
     return false;
   }
 };
@@ -140,7 +140,8 @@ bool YamlMap::Get(absl::string_view key, int64_t* out, int64_t min, int64_t max)
   }
   if (value->kind == Node::Kind::kScalar && !value->quoted &&
       yaml_internal::LooksLikeInt(value->text)) {
-    ref_->Report(value->position, key, absl::StrCat(value->text, " does not fit a 64-bit integer"));
+    ref_->Report(value->position, key,
+                 absl::StrCat(ShortText(value->text), " does not fit a 64-bit integer"));
   } else {
     ref_->WrongType(*value, key, "an integer");
     absl::StrAppend(&ref_->state->tree.problems.back().message, QuoteHint(*value));
@@ -259,7 +260,7 @@ YamlMap YamlMap::Map(absl::string_view key) {
   return YamlMap(std::make_shared<const NodeRef>(std::move(child)));
 }
 
-std::vector<YamlMap> YamlMap::MapList(absl::string_view key) {
+std::vector<YamlMap> YamlMap::MapList(absl::string_view key, size_t at_most) {
   std::vector<YamlMap> maps;
   const Node* value = ref_->Ask(key);
   if (value == nullptr) return maps;
@@ -267,7 +268,10 @@ std::vector<YamlMap> YamlMap::MapList(absl::string_view key) {
     ref_->WrongType(*value, key, "a list of mappings");
     return maps;
   }
-  for (size_t i = 0; i < value->items.size(); ++i) {
+  if (value->items.size() > at_most) {
+    Error(key, absl::StrCat("has ", value->items.size(), " items, expected at most ", at_most));
+  }
+  for (size_t i = 0; i < std::min(at_most, value->items.size()); ++i) {
     Node* item = value->items[i].get();
     const std::string name = absl::StrCat(key, "[", i, "]");
     if (item->kind == Node::Kind::kMap) {
@@ -312,6 +316,8 @@ YamlMap YamlDocument::Root() {
 }
 
 namespace {
+
+static_assert(kMaxYamlBytes == yaml_internal::kMaxBytes);
 
 constexpr size_t kMaxProblems = 100;  // more help nobody
 

@@ -36,6 +36,8 @@ struct NodeRef;
 // lives. Types are strict: a string that reads as a number, true, false or null must be quoted in
 // the file, and a quoted number is a string. Not thread-safe. Readers collect errors in the
 // document and go on, so that one run of validation reports them all.
+inline constexpr size_t kMaxYamlBytes = 1 << 20;  // of a text that is read
+
 class YamlMap {
  public:
   bool present() const;                      // the mapping was written in the file
@@ -71,8 +73,10 @@ class YamlMap {
   bool GetCountOrPercent(absl::string_view key, int64_t* value, std::optional<double>* fraction,
                          absl::string_view word = "", bool* is_word = nullptr);
 
-  YamlMap Map(absl::string_view key);                   // nested mapping; not present() when absent
-  std::vector<YamlMap> MapList(absl::string_view key);  // list of mappings
+  YamlMap Map(absl::string_view key);  // nested mapping; not present() when absent
+  // List of mappings; of a longer one the first `at_most`, and an error.
+  std::vector<YamlMap> MapList(absl::string_view key,
+                               size_t at_most = std::numeric_limits<size_t>::max());
   void Require(absl::string_view key);  // error "required key is missing" unless present
   void Skip(absl::string_view key);     // known, but not read: whatever is below it is accepted
 

@@ -53,6 +53,27 @@ TEST(YamlHostile, BillionLaughsStaysSmall) {
   EXPECT_THAT(Errors(text), HasSubstr("aliases (*name) are not supported"));
 }
 
+// What is wrong below a long key is said with a path of some hundred bytes, however often.
+TEST(YamlHostile, WhatIsWrongTakesLittleMemory) {
+  const std::string key(500000, 'k');
+  const std::string aliases = absl::StrCat("a: &x 1\n", key, ": [", Repeat("*x,", 150000), "]\n");
+  ASSERT_LT(aliases.size(), size_t{1} << 20);
+  EXPECT_LT(Errors(aliases).size(), 100000u);
+  const std::string unknown = absl::StrCat("a: {", key, ": {", Repeat("? {}\n,", 50000), "}}\n");
+  EXPECT_LT(Errors(unknown).size(), 100000u);
+  EXPECT_LT(Errors(absl::StrCat("a: ", Repeat("!", 2) + key, " 3\n")).size(), 10000u);
+}
+
+TEST(YamlHostile, OfALongerListTheFirstAreTaken) {
+  absl::StatusOr<YamlDocument> doc =
+      YamlDocument::Parse(absl::StrCat("s:\n", Repeat("- {unknown: 1}\n", 5)), "f");
+  ASSERT_OK(doc);
+  EXPECT_EQ(doc->Root().MapList("s", 2).size(), 2u);
+  EXPECT_EQ(doc->Finish().message(),
+            "f:2:1: s: has 5 items, expected at most 2\nf:2:4: s[0].unknown: unknown key\n"
+            "f:3:4: s[1].unknown: unknown key");
+}
+
 TEST(YamlHostile, SizeIsBounded) {
   const std::string text = absl::StrCat("a: ", std::string((1 << 20) - 3, 'x'));
   EXPECT_OK(YamlDocument::Parse(text, "f"));

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "common/short_text.h"
 
 namespace tritter::yaml_internal {
 namespace {
@@ -78,7 +79,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void Report(Position position, std::string message) {
-    tree_->problems.push_back({position, PathHere(), std::move(message)});
+    AddProblem(&tree_->problems, position, PathHere(), std::move(message));
   }
 
   std::unique_ptr<Node> Make(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
@@ -88,7 +89,8 @@ class TreeBuilder : public YAML::EventHandler {
     node->position = At(mark);
     if (anchor != 0) Report(node->position, "anchors (&name) are not supported; remove it");
     if (!tag.empty() && tag != "?" && tag != "!") {
-      Report(node->position, absl::StrCat("tags are not supported, got ", tag, "; remove it"));
+      Report(node->position,
+             absl::StrCat("tags are not supported, got ", ShortText(tag), "; remove it"));
       node->kind = kind == Node::Kind::kScalar ? Node::Kind::kBroken : kind;
     }
     return node;
@@ -168,9 +170,17 @@ void Node::AddEntry(Entry entry) {
   entries.push_back(std::move(entry));
 }
 
+void AddProblem(std::vector<Problem>* problems, Position position, std::string path,
+                std::string message) {
+  constexpr size_t kKept = 1000;
+  if (problems->size() >= kKept) problems->pop_back();
+  problems->push_back({position, std::move(path), ShortText(message, 2000)});
+}
+
 std::string ChildPath(absl::string_view parent, absl::string_view key) {
-  if (parent.empty() || key.empty()) return absl::StrCat(parent, key);
-  return absl::StrCat(parent, ".", key);
+  const std::string child = ShortText(key, 100);
+  if (parent.empty() || key.empty()) return absl::StrCat(parent, child);
+  return absl::StrCat(parent, ".", child);
 }
 
 std::string Where(absl::string_view file, Position position) {

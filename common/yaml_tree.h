@@ -63,7 +63,12 @@ struct Tree {
 // kMaxDepth, a syntax error, an empty text, more than one document, a root that is not a mapping.
 absl::StatusOr<Tree> ParseTree(absl::string_view text, absl::string_view file_name);
 
-// `a.b` from `a` and `b`.
+// Adds a problem. Of a text that is wrong everywhere only so many are kept as help somebody: the
+// newest takes the place of the one before it.
+void AddProblem(std::vector<Problem>* problems, Position position, std::string path,
+                std::string message);
+
+// `a.b` from `a` and `b`, of which a long one is cut: a path is kept with every problem below it.
 std::string ChildPath(absl::string_view parent, absl::string_view key);
 std::string Where(absl::string_view file, Position position);
 

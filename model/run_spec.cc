@@ -38,7 +38,7 @@ std::string Shortened(const std::string& path) {
 std::vector<SourceSpec> ReadSources(RunMaps* maps, absl::string_view base_dir) {
   std::vector<SourceSpec> sources;
   maps->data.Require("sources");
-  maps->sources = maps->data.MapList("sources");
+  maps->sources = maps->data.MapList("sources", kMaxSources);
   if (maps->data.Has("sources") && maps->sources.empty()) {
     maps->data.Error("sources", "expected a list of at least one source");
   }
@@ -48,6 +48,10 @@ std::vector<SourceSpec> ReadSources(RunMaps* maps, absl::string_view base_dir) {
     ReadYamlFields(SourceFields(), &map, &source);
     if (map.Has("shards") && (source.shards.empty() || HasControlCharacter(source.shards))) {
       map.Error("shards", "expected the path of a folder, without control characters");
+    } else if (source.shards.size() > kMaxPathBytes) {
+      map.Error("shards", absl::StrCat("has ", source.shards.size(),
+                                       " bytes, expected a path of at most ", kMaxPathBytes));
+      source.shards.clear();
     }
     while (source.shards.size() > 1 && source.shards.back() == '/') source.shards.pop_back();
     if (!map.Has("name")) source.name = Basename(source.shards);
@@ -68,7 +72,14 @@ std::map<std::string, double> ReadStage(YamlMap* stage, const std::vector<Source
   }
   double sum = 0;
   bool all_known = true;
-  for (const std::string& key : stage->Keys()) {
+  const std::vector<std::string> keys = stage->Keys();
+  if (keys.size() > kMaxSources) {
+    stage->Error("", absl::StrCat("names ", keys.size(), " sources, expected at most the ",
+                                  sources.size(), " of data.sources"));
+    for (const std::string& key : keys) stage->Skip(key);
+    return {};
+  }
+  for (const std::string& key : keys) {
     double weight = 0;
     const bool read = stage->Get(key, &weight, 0.0);
     if (weights.count(key) == 0) {
@@ -140,7 +151,7 @@ void ReadStages(RunMaps* maps, RunDraft* draft) {
     }
     return;
   }
-  for (YamlMap& item : maps->data.MapList("stages")) {
+  for (YamlMap& item : maps->data.MapList("stages", kMaxStages)) {
     StageSpec stage;
     StepsOrShare from;
     item.Require("from");
@@ -236,6 +247,13 @@ absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view yaml, absl::string_view f
   ReadDocument(root, base_dir, &maps, &draft);
   ResolveDefaults(&maps, &draft);
   CheckRun(&maps, draft);
+  // It is stored, shown and read again by the workers as this text, which may be longer than the
+  // one that was written.
+  if (const size_t bytes = CanonicalYaml(draft).size(); bytes > kMaxYamlBytes) {
+    maps.root.Error("", absl::StrCat("with all that follows from it the configuration takes ",
+                                     bytes, " bytes, expected at most ", kMaxYamlBytes,
+                                     "; use fewer sources or stages, or shorter paths"));
+  }
   RETURN_IF_ERROR(document.Finish());
   return static_cast<RunSpec>(draft);
 }

@@ -15,6 +15,11 @@
 
 namespace tritter {
 
+// So that no text of a client's makes a spec that is many times its size.
+inline constexpr size_t kMaxSources = 256;
+inline constexpr size_t kMaxStages = 32;
+inline constexpr size_t kMaxPathBytes = 4096;  // PATH_MAX of Linux
+
 struct SourceSpec {
   std::string name;
   std::string shards;  // folder with manifest.json; absolute once resolved

@@ -132,8 +132,11 @@ const std::vector<YamlField<SourceSpec>>& SourceFields() {
       TextField<S>("name", &S::name, "text: letters, digits, `.`, `_` and -, at most 64 characters",
                    "the last part of `shards`",
                    "What the source is called in stages, evaluations and metrics."),
-      TextField<S>("shards", &S::shards, "path", "required",
-                   "Folder with the source's manifest.json; relative to the file's own folder."),
+      TextField<S>(
+          "shards", &S::shards, absl::StrCat("path, at most ", kMaxPathBytes, " bytes"), "required",
+          absl::StrCat("Folder with the source's manifest.json; relative to the file's own "
+                       "folder. At most ",
+                       kMaxSources, " sources.")),
       NumberField<S>("weight", &S::weight, 0, kNoBound, "1.0",
                      "Share of the samples, relative to the other sources'."),
       {"max_epochs", "number, more than 0", "4.0",

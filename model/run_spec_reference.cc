@@ -99,8 +99,8 @@ std::vector<YamlKeyDoc> RunYamlKeys() {
                   "The same from the first step of the decay on."});
   keys.push_back(
       {"data.stages[].from", "steps, a percentage of all steps, or decay", "required",
-       "Instead of that mapping, a list: the first step of the stage, each later than the "
-       "one before."});
+       absl::StrCat("Instead of that mapping, a list of at most ", kMaxStages,
+                    " stages: the first step of each, later than that of the one before.")});
   keys.push_back({"data.stages[].weights.<source>", "number, at least 0", "0",
                   "Weights of the sources from there on."});
   AppendKeyDocs(LabelWeightFields(), "data.label_weights.", &keys);

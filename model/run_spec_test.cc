@@ -430,6 +430,29 @@ TEST(CanonicalYaml, DiffersWhenAnythingDiffers) {
   }
 }
 
+std::string ManySources(int sources, int stages, absl::string_view path) {
+  std::string text = "model: {preset: nano}\ntraining: {steps: 100000}\ndata:\n  sources:\n";
+  for (int i = 0; i < sources; ++i)
+    absl::StrAppend(&text, "  - {name: s", i, ", shards: ", path, i, "}\n");
+  absl::StrAppend(&text, "  stages:\n");
+  for (int i = 0; i < stages; ++i)
+    absl::StrAppend(&text, "  - {from: ", i, ", weights: {s", i, ": 1}}\n");
+  return text;
+}
+
+// A text of a client's makes a spec of about its own size, or none.
+TEST(ParseRunSpec, SourcesAndStagesAreBounded) {
+  EXPECT_OK(Parse(ManySources(256, 32, "/d/")));
+  EXPECT_THAT(
+      Parse(ManySources(1500, 1500, "/d/")).status().message(),
+      testing::AllOf(testing::HasSubstr("data.sources: has 1500 items, expected at most 256"),
+                     testing::HasSubstr("data.stages: has 1500 items, expected at most 32")));
+  EXPECT_THAT(Parse(ManySources(2, 1, std::string(5000, 'p'))).status().message(),
+              testing::HasSubstr("has 5001 bytes, expected a path of at most 4096"));
+  EXPECT_THAT(Parse(ManySources(256, 32, std::string(4000, 'p'))).status().message(),
+              testing::HasSubstr("with all that follows from it the configuration takes"));
+}
+
 TEST(ParseRunSpec, AnyMutationGivesAStatus) {
   const std::string example = kExample;
   for (size_t i = 0; i < example.size(); ++i) {
