@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "common/yaml.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/extension.h"
 #include "coordinator/decide/run_names.h"
@@ -19,7 +20,6 @@
 namespace tritter {
 namespace {
 
-constexpr size_t kMaxYamlBytes = size_t{1} << 20;
 constexpr size_t kMaxKeyLength = 128;  // of the keys and ids of requests
 constexpr int64_t kMaxListed = 10000;
 // An answer stays below the 4 MiB that gRPC takes. The evaluations of one step are far fewer.

@@ -45,9 +45,11 @@ void Invariants::OnBatch(const WriteBatch& batch) {
   for (const CheckpointKey& c : batch.dropped_checkpoints) {
     KnownRun& run = runs_[c.run_id];
     if (run.checkpoints.empty()) continue;
-    const bool newest = run.checkpoints.rbegin()->first == c.step;
-    if (newest && !run.damaged.contains(c.step))
-      Break("run ", c.run_id, ": the newest checkpoint, of step ", c.step, ", is kept");
+    // One that was damaged unnoticed counts among them, as long as it is not the newest.
+    const int64_t newer = std::distance(run.checkpoints.upper_bound(c.step), run.checkpoints.end());
+    if (!run.damaged.contains(c.step) && newer < run.oracle->wish().keep)
+      Break("run ", c.run_id, ": its newest ", run.oracle->wish().keep,
+            " checkpoints are kept, but that of step ", c.step, " is dropped");
     run.checkpoints.erase(c.step);
   }
   OnMetrics(batch);
@@ -98,6 +100,15 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
                  " was formed while ", run.live->record.epoch, " lives");
   if (!run.live.has_value() && record.epoch <= run.newest_epoch)
     return Break("run ", record.run_id, ": epoch ", record.epoch, " had ended, it lives again");
+  const RunWish& wish = run.oracle->wish();
+  const auto size = static_cast<int64_t>(record.members.size());
+  if (size < wish.min_workers || size > wish.max_workers)
+    return Break("run ", record.run_id, " is trained by ", wish.min_workers, " to ",
+                 wish.max_workers, " workers, but epoch ", record.epoch, " has ", size);
+  std::set<std::string> names;
+  for (const MemberRecord& m : record.members) names.insert(m.worker);
+  if (names.size() != record.members.size())
+    return Break("run ", record.run_id, ": a worker is in epoch ", record.epoch, " twice");
   for (const MemberRecord& m : record.members) {
     for (const auto& [id, other] : runs_) {
       if (id == record.run_id || !other.live.has_value()) continue;
@@ -132,9 +143,9 @@ void Invariants::OnEpoch(const EpochRecord& record, const WriteBatch& batch) {
                    " trains again is marked so with it");
     const auto is_gpu = [](const MemberRecord& m) { return absl::StartsWith(m.device, "cuda"); };
     const auto gpus = std::count_if(record.members.begin(), record.members.end(), is_gpu);
-    if (gpus > 0 && gpus < static_cast<int64_t>(record.members.size())) {
+    if (gpus > 0 && gpus < size) {
       ++run.epochs_mixed;
-      if (run.oracle->wish().device != "any")
+      if (wish.device != "any")
         return Break("run ", record.run_id, " is trained by workers of one kind, but epoch ",
                      record.epoch, " has CPUs and GPUs");
     }

@@ -29,6 +29,21 @@ WatchedStore::Tamper TamperOf(Sabotage sabotage) {
       return [](WriteBatch* b) {
         for (EpochRecord& e : b->epochs) e.live = true;
       };
+    case Sabotage::kStoreForgetsKeys:
+      return [](WriteBatch* b) { b->keys.clear(); };
+    case Sabotage::kStoreForgetsMembers:
+      return [](WriteBatch* b) {
+        for (EpochRecord& e : b->epochs) e.members.pop_back();
+      };
+    case Sabotage::kStoreDoublesMembers:
+      return [](WriteBatch* b) {
+        for (EpochRecord& e : b->epochs) e.members.back() = e.members.front();
+      };
+    case Sabotage::kStoreDropsCheckpoints:
+      return [](WriteBatch* b) {
+        for (const CheckpointRecord& c : b->checkpoints)
+          b->dropped_checkpoints.push_back({c.run_id, c.checkpoint.step()});
+      };
     default:
       return nullptr;
   }
@@ -148,7 +163,8 @@ Simulation::Simulation(uint64_t seed, const SimulationOptions& options)
   if (seed % 8 < 2) {
     for (int host = 0; host < hosts_; ++host) gpu_at_.push_back(device_random_.Below(2) == 0);
   }
-  user_ = std::make_shared<User>(&world_, &network_, &invariants_, hosts_);
+  user_ = std::make_shared<User>(&world_, &network_, &invariants_, hosts_,
+                                 /*insists=*/seed % 8 < 2);
   host_.on_death = [this] {
     network_.CoordinatorDied();
     const bool long_away = weather_ == Weather::kStorm && world_.Chance(0.15);

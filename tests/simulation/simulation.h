@@ -30,6 +30,10 @@ enum class Sabotage {
   kStoreForgetsRequests,
   kStoreForgetsPlans,
   kStoreKeepsEpochsAlive,
+  kStoreForgetsKeys,
+  kStoreForgetsMembers,
+  kStoreDoublesMembers,
+  kStoreDropsCheckpoints,
 };
 
 struct SimulationOptions {

@@ -163,6 +163,11 @@ INSTANTIATE_TEST_SUITE_P(
         SabotageCase{"StoreForgetsRequests", Sabotage::kStoreForgetsRequests,
                      "a repeated report counts once"},
         SabotageCase{"StoreForgetsPlans", Sabotage::kStoreForgetsPlans, "plan"},
+        SabotageCase{"StoreForgetsKeys", Sabotage::kStoreForgetsKeys,
+                     "one submission makes one run|a wish is fulfilled once"},
+        SabotageCase{"StoreForgetsMembers", Sabotage::kStoreForgetsMembers, "is trained by"},
+        SabotageCase{"StoreDoublesMembers", Sabotage::kStoreDoublesMembers, "twice"},
+        SabotageCase{"StoreDropsCheckpoints", Sabotage::kStoreDropsCheckpoints, "are kept"},
         // After a restart such an epoch ends once more, and so does its run.
         SabotageCase{"StoreKeepsEpochsAlive", Sabotage::kStoreKeepsEpochsAlive, "epoch|is final"}),
     [](const auto& info) { return info.param.name; });

@@ -44,20 +44,36 @@ void User::Send(std::shared_ptr<const v1::SubmitRunRequest> request) {
 }
 
 void User::Ask(const std::string& run, Wish wish) {
+  Ask(run, wish, insists_ ? absl::StrCat("wish ", ++asked_) : "");
+}
+
+void User::Ask(const std::string& run, Wish wish, const std::string& id) {
   static constexpr const char* kWords[] = {"pause", "resume", "cancel", "cancel at once"};
   const char* word = kWords[static_cast<int>(wish)];
+  const auto self = shared_from_this();
   network_->Call(
-      shared_from_this(),
-      [this, run, wish, word](Coordinator* c) -> Network::Reply {
-        const absl::StatusOr<v1::Run> answer = wish == Wish::kPause ? c->Pause(run)
+      self,
+      [self, run, wish, word, id](Coordinator* c) -> Network::Reply {
+        const auto record = [&] { return self->invariants_->runs().at(run).record; };
+        const RunRecord before = record();
+        const absl::StatusOr<v1::Run> answer = wish == Wish::kPause ? c->Pause(run, id)
                                                : wish == Wish::kResume
-                                                   ? c->Resume(run)
-                                                   : c->Cancel(run, wish == Wish::kCancelNow);
-        world_->Note("the user asks to ", word, " ", run, ": ",
-                     answer.ok() ? answer->reason() : answer.status().ToString());
+                                                   ? c->Resume(run, id)
+                                                   : c->Cancel(run, wish == Wish::kCancelNow, id);
+        self->world_->Note("the user asks to ", word, " ", run, id.empty() ? "" : ", ", id, ": ",
+                           answer.ok() ? answer->reason() : answer.status().ToString());
+        const RunRecord after = record();
+        if (self->done_.contains(id) &&
+            (after.state != before.state || after.intent != before.intent))
+          self->world_->Break(absl::StrCat("a wish is fulfilled once, but ", id, ", to ", word, " ",
+                                           run, ", was there again and changed it"));
+        if (answer.ok() && !id.empty()) self->done_.insert(id);
         return [] {};
       },
-      [](const absl::Status&) {});
+      [self, run, wish, id](const absl::Status&) {
+        if (id.empty()) return;
+        self->Later(absl::Seconds(1), [self, run, wish, id] { self->Ask(run, wish, id); });
+      });
 }
 
 }  // namespace tritter::simulation

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@ namespace tritter::simulation {
 
 class User : public Process, public std::enable_shared_from_this<User> {
  public:
-  User(World* world, Network* network, Invariants* invariants, int host)
-      : world_(world), network_(network), invariants_(invariants), host_(host) {}
+  // `insists`: he gives each of his wishes an id and repeats it until it is answered.
+  User(World* world, Network* network, Invariants* invariants, int host, bool insists)
+      : world_(world), network_(network), invariants_(invariants), host_(host), insists_(insists) {}
 
   int host() const override { return host_; }
   void Later(absl::Duration delay, std::function<void()> act) override {
@@ -32,12 +34,16 @@ class User : public Process, public std::enable_shared_from_this<User> {
 
  private:
   void Send(std::shared_ptr<const v1::SubmitRunRequest> request);
+  void Ask(const std::string& run, Wish wish, const std::string& id);
 
   World* const world_;
   Network* const network_;
   Invariants* const invariants_;
   const int host_;
+  const bool insists_;
   int unanswered_ = 0;  // submissions
+  int64_t asked_ = 0;
+  std::set<std::string> done_;  // ids of wishes that were fulfilled, whoever heard of it
 };
 
 }  // namespace tritter::simulation
