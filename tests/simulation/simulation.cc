@@ -1,6 +1,7 @@
 #include "tests/simulation/simulation.h"
 
 #include <algorithm>
+#include <regex>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/decide/run_life.h"
@@ -31,18 +32,23 @@ WatchedStore::Tamper TamperOf(Sabotage sabotage) {
       };
     case Sabotage::kStoreForgetsKeys:
       return [](WriteBatch* b) { b->keys.clear(); };
-    case Sabotage::kStoreForgetsMembers:
-      return [](WriteBatch* b) {
-        for (EpochRecord& e : b->epochs) e.members.pop_back();
-      };
     case Sabotage::kStoreDoublesMembers:
       return [](WriteBatch* b) {
-        for (EpochRecord& e : b->epochs) e.members.back() = e.members.front();
+        for (EpochRecord& e : b->epochs)
+          if (!e.members.empty()) e.members.back() = e.members.front();
       };
-    case Sabotage::kStoreDropsCheckpoints:
+    case Sabotage::kStoreChangesWorkers:  // found after a restart
       return [](WriteBatch* b) {
-        for (const CheckpointRecord& c : b->checkpoints)
-          b->dropped_checkpoints.push_back({c.run_id, c.checkpoint.step()});
+        for (RunRecord& r : b->runs)
+          r.spec_yaml =
+              std::regex_replace(r.spec_yaml, std::regex("\n  min: [0-9]+\n  max: [0-9]+\n"),
+                                 "\n  min: 1\n  max: 4\n");
+      };
+    case Sabotage::kStoreChangesRetention:
+      return [](WriteBatch* b) {
+        for (RunRecord& r : b->runs)
+          r.spec_yaml =
+              std::regex_replace(r.spec_yaml, std::regex("\n  keep: [0-9]+\n"), "\n  keep: 1\n");
       };
     default:
       return nullptr;

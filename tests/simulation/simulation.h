@@ -31,9 +31,9 @@ enum class Sabotage {
   kStoreForgetsPlans,
   kStoreKeepsEpochsAlive,
   kStoreForgetsKeys,
-  kStoreForgetsMembers,
   kStoreDoublesMembers,
-  kStoreDropsCheckpoints,
+  kStoreChangesWorkers,
+  kStoreChangesRetention,
 };
 
 struct SimulationOptions {

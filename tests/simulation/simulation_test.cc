@@ -165,9 +165,9 @@ INSTANTIATE_TEST_SUITE_P(
         SabotageCase{"StoreForgetsPlans", Sabotage::kStoreForgetsPlans, "plan"},
         SabotageCase{"StoreForgetsKeys", Sabotage::kStoreForgetsKeys,
                      "one submission makes one run|a wish is fulfilled once"},
-        SabotageCase{"StoreForgetsMembers", Sabotage::kStoreForgetsMembers, "is trained by"},
+        SabotageCase{"StoreChangesWorkers", Sabotage::kStoreChangesWorkers, "is trained by"},
         SabotageCase{"StoreDoublesMembers", Sabotage::kStoreDoublesMembers, "twice"},
-        SabotageCase{"StoreDropsCheckpoints", Sabotage::kStoreDropsCheckpoints, "are kept"},
+        SabotageCase{"StoreChangesRetention", Sabotage::kStoreChangesRetention, "are kept"},
         // After a restart such an epoch ends once more, and so does its run.
         SabotageCase{"StoreKeepsEpochsAlive", Sabotage::kStoreKeepsEpochsAlive, "epoch|is final"}),
     [](const auto& info) { return info.param.name; });
