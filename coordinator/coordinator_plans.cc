@@ -1,6 +1,5 @@
 // Plans out, progress in.
 #include <algorithm>
-#include <cmath>
 #include <set>
 #include <string>
 #include <tuple>
@@ -18,18 +17,13 @@
 #include "coordinator/decide/held.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/decide/words.h"
-#include "coordinator/errors.h"
+#include "coordinator/report_checks.h"
 #include "model/utf8.h"
 #include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
 
-constexpr int kMaxStepsInReport = 10000;
-constexpr int kMaxEvaluationsInReport = 1000;
-constexpr int kMaxLinesInReport = 500;
-constexpr int64_t kMaxTokensOfStep = int64_t{1} << 40;
-constexpr double kMaxSecondsOfStep = 1e7;  // a third of a year
 constexpr size_t kMaxLineBytes = 4096;
 constexpr size_t kMaxSentenceBytes = 1000;
 constexpr size_t kMaxFailureBytes = 16384;
@@ -51,25 +45,6 @@ std::string ShowableLines(absl::string_view text) {
        absl::StrSplit(text.substr(0, kMaxFailureBytes), '\n', absl::SkipWhitespace()))
     lines.push_back(ShowableUtf8(line));
   return absl::StrJoin(lines, "\n");
-}
-
-absl::Status CheckReport(const v1::ReportRequest& r) {
-  if (r.steps_size() > kMaxStepsInReport || r.evaluations_size() > kMaxEvaluationsInReport ||
-      r.log_lines_size() > kMaxLinesInReport) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a report takes at most ", kMaxStepsInReport, " steps, ", kMaxEvaluationsInReport,
-        " evaluations and ", kMaxLinesInReport, " lines; send several"));
-  }
-  for (const v1::StepMetrics& m : r.steps()) {
-    // Sums of these are kept as whole numbers.
-    if (m.tokens() < 0 || m.tokens() > kMaxTokensOfStep || m.step_seconds() > kMaxSecondsOfStep) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("steps: step ", m.step(), " has ", m.tokens(), " tokens and took ",
-                       m.step_seconds(), " seconds; taken are 0 to ", kMaxTokensOfStep,
-                       " tokens and at most ", kMaxSecondsOfStep, " seconds"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -325,6 +300,7 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
     }
   }
   if (rank == 0) {
+    RETURN_IF_ERROR(CheckEvaluations(request, run->spec, end));
     for (const v1::StepMetrics& m : request.steps()) {
       if (m.step() < 1 || m.step() > end) {
         return absl::InvalidArgumentError(
@@ -340,9 +316,10 @@ absl::Status Coordinator::Report(const v1::ReportRequest& request) {
       batch.metrics.push_back(std::move(record));
       next.step = std::max<int64_t>(next.step, m.step());
       const bool counts = !known.contains(m.step());
-      if (counts && m.step_seconds() > 0 && std::isfinite(m.step_seconds())) {
-        next.reported_tokens += m.tokens();
-        next.reported_us += static_cast<int64_t>(m.step_seconds() * 1e6);
+      if (counts && m.step_seconds() > 0) {
+        next.reported_tokens = SaturatedSum(next.reported_tokens, m.tokens());
+        next.reported_us =
+            SaturatedSum(next.reported_us, static_cast<int64_t>(m.step_seconds() * 1e6));
         if (!earlier) {  // those were of another group
           seconds =
               seconds > 0 ? seconds + kSmoothing * (m.step_seconds() - seconds) : m.step_seconds();
@@ -386,6 +363,7 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
   // be all: its state may be in somebody's memory. The next one supersedes what it repeats.
   const int64_t end =
       run->epoch.has_value() ? run->epoch->record.start_step : run->record.total_steps;
+  RETURN_IF_ERROR(CheckEvaluations(request, run->spec, run->record.total_steps));
   WriteBatch batch;
   for (const v1::StepMetrics& m : request.steps()) {
     if (m.step() <= run->last_epoch.start_step || m.step() > end) continue;

@@ -7,6 +7,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
+#include "coordinator/report_checks.h"
 
 namespace tritter {
 namespace {
@@ -74,6 +75,7 @@ absl::StatusOr<v1::RegisterResponse> Coordinator::Register(const v1::RegisterReq
 
 absl::StatusOr<uint64_t> Coordinator::OpenSession(const v1::Heartbeat& first,
                                                   std::shared_ptr<CommandSink> sink) {
+  RETURN_IF_ERROR(CheckHeartbeat(first));
   MutexLock lock(&mu_);
   if (stopping_) return absl::UnavailableError("the coordinator is stopping; reconnect");
   WorkerEntry old;
@@ -120,6 +122,7 @@ void Coordinator::SendStanding(WorkerEntry* entry) {
 }
 
 absl::Status Coordinator::Beat(uint64_t session, const v1::Heartbeat& heartbeat) {
+  RETURN_IF_ERROR(CheckHeartbeat(heartbeat));
   MutexLock lock(&mu_);
   WorkerEntry* worker = workers_.BySession(session);
   if (worker == nullptr) return absl::AbortedError("the session is closed; open another");

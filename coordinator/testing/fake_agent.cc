@@ -211,7 +211,8 @@ void FakeAgent::AddEvaluation(v1::ReportRequest* report) {
     e->set_source("text");
     e->set_weights("averaged");
     e->set_bits_per_byte(2.0);
-    e->set_loss(held_out_loss ? held_out_loss(step_) : 1.0 / static_cast<double>(step_));
+    e->set_loss(held_out_loss ? held_out_loss(step_)
+                              : 1.0 / static_cast<double>(std::max<int64_t>(1, step_)));
     e->set_tokens(1000);
     e->set_seconds(evaluation_seconds);
   }
