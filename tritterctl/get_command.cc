@@ -9,6 +9,8 @@
 namespace tritter {
 namespace {
 
+constexpr int kMostRuns = 10000;  // that a coordinator lists
+
 int GetRuns(const CommandContext& context, const std::string& run, int limit) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   v1::ListRunsResponse runs;
@@ -89,7 +91,7 @@ void AddGetCommand(CommandLine* app, CommandContext* context) {
   command->RequireCommand();
   CommandLine* runs = command->AddCommand("runs", "runs, newest first");
   runs->AddFlag("run", run.get(), "only this run (id or name)").HideDefault();
-  runs->AddFlag("--limit", limit.get(), "at most this many").Between(1, 100000);
+  runs->AddFlag("--limit", limit.get(), "at most this many").Between(1, kMostRuns);
   runs->OnCall([=] { context->run = [=] { return GetRuns(*context, *run, *limit); }; });
   command->AddCommand("workers", "workers and what they do")->OnCall([=] {
     context->run = [=] { return GetWorkers(*context); };
@@ -100,7 +102,7 @@ void AddGetCommand(CommandLine* app, CommandContext* context) {
   checkpoints->OnCall([=] { context->run = [=] { return GetCheckpoints(*context, *run); }; });
   // What people type first.
   CommandLine* list = app->AddCommand("list", "runs, newest first: get runs");
-  list->AddFlag("--limit", limit.get(), "at most this many").Between(1, 100000);
+  list->AddFlag("--limit", limit.get(), "at most this many").Between(1, kMostRuns);
   list->OnCall([=] { context->run = [=] { return GetRuns(*context, "", *limit); }; });
   auto newest = std::make_shared<int>(100);
   CommandLine* epochs = command->AddCommand(
