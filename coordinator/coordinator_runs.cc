@@ -516,13 +516,19 @@ absl::StatusOr<v1::Run> Coordinator::Resume(const std::string& name,
                       : "resumed";
     if (failed) {
       if (IsTraining(run->spec) && run->committed_step() >= next.total_steps) {
-        next.state = v1::RUN_STATE_EXPORTING;  // what failed was the export
+        // What failed was the export, or its last checkpoint was committed after it had failed.
+        RunVerdict verdict =
+            DecideAfterEpoch(next, {.clean = true}, run->committed_step(), run->exports());
+        next.state = verdict.state;
+        next.reason = std::move(verdict.reason);
       }
       absl::StrAppend(&next.reason, "; it had failed: ", run->record.reason);
       run->cause.clear();
     }
     run->not_before = absl::ZeroDuration();
-    return ChangeState(run, std::move(next), kEventRunResumed, request);
+    const bool complete = next.state == v1::RUN_STATE_COMPLETED;
+    return ChangeState(run, std::move(next), complete ? kEventRunCompleted : kEventRunResumed,
+                       request);
   };
   return ChangeOnce(name, request_id, "resume", resume);
 }

@@ -1,4 +1,5 @@
 // Runs as people see them: submission, states, watching.
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/testing/status_matchers.h"
 #include "coordinator/errors.h"
@@ -440,6 +441,36 @@ TEST_F(RunsTest, AFailedRunIsResumedFromItsNewestCheckpointWithItsRetriesCounted
   EXPECT_EQ(memory_store_.Runs()->front().failures, 0);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   EXPECT_EQ(w->assignments().back(), std::make_pair(uint64_t{2}, int64_t{20}));
+}
+
+// It fails while its last checkpoint is on its way to the disk: with that it is trained.
+TEST_F(RunsTest, AFailedRunWhoseLastCheckpointWasCommittedAfterwardsIsCompletedByResume) {
+  for (const bool exports : {false, true}) {
+    const std::string id = Submit(
+        RunYaml(absl::StrCat("run-", exports), 30, 1, exports ? "export: {format: tpack}\n" : ""));
+    FakeAgent* w = AddWorker(absl::StrCat("w-", exports));
+    bool failed = false;
+    env_.on_rename = [&](const std::string& to) {
+      if (failed || !absl::StrContains(to, "step-00000030")) return;
+      failed = true;
+      ASSERT_OK(w->Fail("bad data", /*permanent=*/true));
+      coordinator_->Tick();
+      EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+      EXPECT_EQ(Get(id).committed_step(), 20);
+    };
+    RoundsUntil([&] { return Get(id).committed_step() == 30; });
+    EXPECT_EQ(Get(id).state(), v1::RUN_STATE_FAILED);
+    ASSERT_OK_AND_ASSIGN(const v1::Run resumed, coordinator_->Resume(id));
+    EXPECT_EQ(resumed.state(), exports ? v1::RUN_STATE_EXPORTING : v1::RUN_STATE_COMPLETED);
+    EXPECT_THAT(resumed.reason(),
+                AllOf(HasSubstr("trained 30 steps"), HasSubstr("it had failed: ")));
+    EXPECT_EQ(resumed.finished_ms() > 0, !exports);
+    RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; }, 50);
+    EXPECT_EQ(Get(id).artifacts_size(), exports ? 1 : 0);
+    EXPECT_THAT(EventKinds(id), Contains("run_completed"));
+    env_.on_rename = nullptr;
+    Kill(w);
+  }
 }
 
 TEST_F(RunsTest, AFailedRunWithoutACheckpointBeginsAgain) {
