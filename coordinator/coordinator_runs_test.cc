@@ -507,6 +507,31 @@ TEST_F(RunsTest, WatchGivesTheRunThenWhatChanges) {
   EXPECT_GT(events, 2);
 }
 
+// Somebody who was slow, or a run with much to tell: no event is left out, not at the end either.
+TEST_F(RunsTest, WatchGivesEveryEventAlsoWhenThereAreMany) {
+  const std::string id = Submit(RunYaml("first", 40, 1));
+  WatchCursor cursor;
+  v1::RunUpdate update;
+  bool ended = false;
+  ASSERT_TRUE(*coordinator_->Watch(id, absl::ZeroDuration(), &cursor, &update, &ended));
+  for (int i = 0; i < 350; ++i) {
+    ASSERT_OK(coordinator_->Pause(id));
+    ASSERT_OK(coordinator_->Resume(id));
+  }
+  ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+  std::vector<std::string> seen;
+  int updates = 0;
+  for (; !ended && updates < 10; ++updates) {
+    ASSERT_TRUE(*coordinator_->Watch(id, absl::ZeroDuration(), &cursor, &update, &ended));
+    EXPECT_LE(update.events_size(), 256);
+    for (const auto& e : update.events()) seen.push_back(e.kind());
+  }
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(updates, 3);
+  ASSERT_THAT(seen, SizeIs(701));
+  EXPECT_EQ(seen.back(), "run_cancelled");
+}
+
 TEST_F(RunsTest, MetricsComeInPartsOfBoundedSize) {
   const std::string id = Submit(RunYaml("first", 40, 1, "evaluation: {every: 10}\n"));
   AddWorker("w");

@@ -50,6 +50,11 @@ absl::StatusOr<bool> Coordinator::Watch(const std::string& name, absl::Duration 
                      store_->Events(id, cursor->event_id, kMaxEventsInUpdate));
     for (const v1::Event& e : events) *update->add_events() = e;
     if (!events.empty()) cursor->event_id = events.back().id();
+    if (static_cast<int64_t>(events.size()) == kMaxEventsInUpdate) {
+      // There may be more of them, for the next call, which does not wait then.
+      *ended = false;
+      return true;
+    }
   }
   cursor->version = version;
   return true;
