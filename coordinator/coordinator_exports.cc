@@ -119,6 +119,7 @@ void Coordinator::ExportRun(const std::string& run_id) {
         absl::StrCat(next.reason, "; this cannot be stored yet (", std::string(s.message()),
                      "): free some space below ", options_.data_dir, ", it is tried again every ",
                      absl::FormatDuration(kStoreRetry));
+    run.wait_cause = WaitCause::kExportNotStored;
     run.exported = std::move(artifact);
     run.export_retry_at = clock_->Monotonic() + kStoreRetry;
     Touch(&run);

@@ -205,10 +205,12 @@ void Coordinator::DeployRun(const std::string& run_id) {
                      options_.inference_servers.size() == 1 ? " has model " : " have model ", model,
                      "; ", std::string(status.message()), "; tried again every ",
                      Seconds(kServerRetry), ", `tritterctl kill` gives it up");
-    if (run.record.reason == reason) return;
-    RunRecord next = run.record;
-    next.reason = reason;
-    ChangeState(&run, std::move(next), kEventRunWaiting).status().IgnoreError();
+    if (run.record.reason != reason) {
+      RunRecord next = run.record;
+      next.reason = reason;
+      ChangeState(&run, std::move(next), kEventRunWaiting).status().IgnoreError();
+    }
+    run.wait_cause = WaitCause::kServerAway;
     return;
   }
   RunRecord next = run.record;
@@ -223,6 +225,11 @@ void Coordinator::DeployRun(const std::string& run_id) {
           ChangeState(&run, next, status.ok() ? kEventRunCompleted : kEventRunFailed).status();
       !s.ok()) {
     LogError("deployment_not_stored", {{"run", run_id}, {"error", std::string(s.message())}});
+    run.record.reason =
+        absl::StrCat(next.reason, "; this cannot be stored yet (", std::string(s.message()),
+                     "), it is tried again every ", Seconds(kServerRetry));
+    run.wait_cause = WaitCause::kStoreFailing;
+    Touch(&run);
     run.export_retry_at = clock_->Monotonic() + kServerRetry;
   }
 }

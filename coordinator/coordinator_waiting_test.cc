@@ -512,6 +512,61 @@ TEST_F(WaitingTest, AnEventThatCouldNotBeStoredIsStoredLater) {
   ExpectWaits(id, "no_workers", "none is registered");
 }
 
+TEST_F(WaitingTest, ForAnInferenceServerThatIsAway) {
+  options_.inference_servers = {"a:1"};
+  options_.model_root = "/models";
+  absl::Status loaded = absl::UnavailableError("connection refused");
+  load_model_ = [&](const std::string&, const std::string&) { return loaded; };
+  Start();
+  Submit(RunYaml("base", 30, 1, "export: {format: tpack}\n"));
+  const std::string id = Submit("job: serve\nof: base\n");
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_DEPLOYING; });
+  Rounds(2);
+  const std::string words = "server a:1: connection refused; tried again every 5 s";
+  ExpectWaits(id, "server_away", words);
+  const int64_t events = Waits(id);
+  Rounds(200);
+  ExpectShown(id, "server_away", words);
+  EXPECT_EQ(Waits(id), events) << "told once";
+  Start();  // what another coordinator has stored is no news to this one
+  Rounds(2);
+  ExpectShown(id, "server_away", words);
+  loaded = absl::OkStatus();
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).waiting_cause(), "");
+}
+
+TEST_F(WaitingTest, ForAStoreThatDoesNotTakeTheExport) {
+  const std::string id = Submit(RunYaml("run", 30, 1, "export: {format: tpack}\n"));
+  AddWorker("w");
+  on_export_ = [&] { store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true); };
+  RoundsUntil([&] { return exports_ > 0; });
+  Rounds(1);
+  ExpectShown(id, "export_not_stored", "this cannot be stored yet");  // without a store no event
+  store_.Heal();
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_EQ(Get(id).waiting_cause(), "");
+}
+
+TEST_F(WaitingTest, ForAStoreThatDoesNotTakeThatAModelIsServed) {
+  options_.inference_servers = {"a:1"};
+  options_.model_root = "/models";
+  load_model_ = [&](const std::string&, const std::string&) {
+    store_.FailApply(0, StoreFault::kRefuse, /*sticky=*/true);
+    return absl::OkStatus();
+  };
+  Start();
+  Submit(RunYaml("base", 30, 1, "export: {format: tpack}\n"));
+  const std::string id = Submit("job: serve\nof: base\n");
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).waiting_cause() == "store_failing"; });
+  ExpectShown(id, "store_failing", "is served by a:1; this cannot be stored yet");
+  load_model_ = [](const std::string&, const std::string&) { return absl::OkStatus(); };
+  store_.Heal();
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+}
+
 // Not a cause of waiting, but shown in the same places.
 TEST_F(WaitingTest, AStragglerIsNamed) {
   const std::string id = Submit(RunYaml("run", 1000, 2, "checkpoint: {every: 1000}\n"));

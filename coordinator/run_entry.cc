@@ -105,7 +105,15 @@ bool RunEntry::mixed() const {
 }
 
 WaitCause RunEntry::waiting() const {
-  return NeedsWorkers(record.state) && !epoch.has_value() ? wait_cause : WaitCause::kNone;
+  if (NeedsWorkers(record.state)) return epoch.has_value() ? WaitCause::kNone : wait_cause;
+  const bool at_work =
+      record.state == v1::RUN_STATE_EXPORTING || record.state == v1::RUN_STATE_DEPLOYING;
+  return at_work && wait_cause != WaitCause::kUndecided ? wait_cause : WaitCause::kNone;
+}
+
+bool RunEntry::active() const {
+  if (record.started_ms == 0 || spec.job != "train") return false;
+  return NeedsWorkers(record.state) || epoch.has_value();
 }
 
 void RunEntry::Remember(const v1::StepMetrics& metrics) {

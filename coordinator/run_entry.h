@@ -124,7 +124,7 @@ struct RunEntry {
   std::optional<v1::Failure> last_failure;        // of the newest epoch that failed
   std::string cause;                              // why the last epoch ended
   bool lost_member = false;                       // it was the loss of a worker
-  double active_seconds = 0;                      // with a live epoch, since the process started
+  double active_seconds = 0;                      // while active(), since the process started
   double productive_seconds = 0;                  // of those, on steps that a checkpoint holds
   std::map<int64_t, double> uncommitted_seconds;  // by step
   // For watchers: bounded, by increasing sequence.
@@ -134,8 +134,10 @@ struct RunEntry {
   std::deque<std::pair<uint64_t, v1::EvaluationPoint>> recent_evaluations;
   std::map<std::string, v1::EvaluationPoint> last_evaluation;  // by source, averaged weights
 
-  // Should train, and does not; kNone: it need not or does.
+  // Should train, export or be served, and is not; kNone: it need not or is.
   WaitCause waiting() const;
+  // It has trained, and is not paused: what it waits and recovers counts too.
+  bool active() const;
   bool mixed() const;  // AreMixed: the members of its live epoch
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);

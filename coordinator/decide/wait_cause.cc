@@ -51,6 +51,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "after_failed";
     case WaitCause::kNoInferenceServers:
       return "no_inference_servers";
+    case WaitCause::kServerAway:
+      return "server_away";
     case WaitCause::kRetryDelay:
       return "retry_delay";
     case WaitCause::kCommitting:
@@ -67,6 +69,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "checkpoints_not_tidied";
     case WaitCause::kSpecUnreadable:
       return "spec_unreadable";
+    case WaitCause::kExportNotStored:
+      return "export_not_stored";
     case WaitCause::kStoreFailing:
       return "store_failing";
   }

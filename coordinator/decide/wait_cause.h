@@ -1,6 +1,7 @@
 // Why a run does not train although it should: a cause for programs and a sentence for people.
-// Every run that is queued or running without a live epoch has one: it is in `describe`, in the
-// events (when it changes) and in the metric tritter_run_waiting.
+// Every run that is queued or running without a live epoch has one, and so has one whose export or
+// deployment is held up: it is in `describe`, in the events (when it changes) and in the metric
+// tritter_run_waiting.
 #pragma once
 
 #include <string>
@@ -33,6 +34,7 @@ enum class WaitCause {
   kAfterUnfinished,     // a run that must be complete first is not yet
   kAfterFailed,         // such a run has failed or was cancelled: somebody must act
   kNoInferenceServers,  // its job is for inference servers, and this coordinator knows none
+  kServerAway,          // likewise, and one of them does not answer
   // Itself.
   kRetryDelay,            // its last epochs failed; a pause before the next
   kCommitting,            // a checkpoint of its last epoch is being committed
@@ -42,7 +44,8 @@ enum class WaitCause {
   kCheckpointsDamaged,    // none of its checkpoints is whole
   kCheckpointsNotTidied,  // the folder of its checkpoints cannot be looked through
   kSpecUnreadable,        // its stored configuration was written by another version
-  kStoreFailing,          // its epoch cannot be stored
+  kExportNotStored,       // it has exported, and the store does not take that
+  kStoreFailing,          // its epoch, or its end, cannot be stored
 };
 
 // Stable, snake_case: the label of the metric and Run.waiting_cause. Empty for kNone.
