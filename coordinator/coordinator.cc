@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -23,6 +24,7 @@
 namespace tritter {
 namespace {
 constexpr absl::Duration kUnhealthyFor = absl::Seconds(30);
+constexpr int64_t kMostUncommitted = 100000;  // steps read at the start, of each run
 }  // namespace
 
 Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions options)
@@ -162,6 +164,7 @@ absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
     if (!IsFinal(record.state)) {
       LogError("run_spec_unreadable", {{"run", record.run_id}, {"error", run.spec_error}});
       record.reason = run.spec_error;
+      if (!NeedsWorkers(record.state)) run.wait_cause = WaitCause::kSpecUnreadable;
     }
   }
   if (spec.ok()) {
@@ -190,6 +193,13 @@ absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run.Remember(p);
+  if (record.started_ms > 0 && !IsFinal(record.state)) {
+    // They become productive when the next checkpoint holds them.
+    ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> uncommitted,
+                     store_->Metrics(record.run_id, run.committed_step() + 1, 0, kMostUncommitted));
+    for (const v1::StepMetrics& m : uncommitted)
+      if (std::isfinite(m.step_seconds())) run.uncommitted_seconds[m.step()] = m.step_seconds();
+  }
   run.retention_due = NeedsWorkers(record.state);
   run.record = std::move(record);
   return run;
@@ -253,7 +263,7 @@ void Coordinator::Tick() {
     if (stopping_) return;
     const absl::Duration now = clock_->Monotonic();
     for (auto& [id, run] : runs_) {
-      if (run.epoch.has_value()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
+      if (run.active()) run.active_seconds += absl::ToDoubleSeconds(now - last_tick_);
     }
     last_tick_ = now;
     ticks_.Beat(now, now);

@@ -107,7 +107,7 @@ struct CoordinatorStats {
     int64_t step = 0;
     double checkpoint_age_seconds = 0;  // since the newest commit, or since it first started; 0:
                                         // it never did
-    double active_seconds = 0;          // with a live epoch
+    double active_seconds = 0;          // since it first started, without pauses
     double productive_seconds = 0;      // of steps that a checkpoint holds
     std::string straggler;              // a worker that the others wait for, "" for none
     double straggler_ratio = 0;         // its time for a step, over the others'

@@ -377,6 +377,10 @@ absl::Status Coordinator::KeepCommitted(const v1::ReportRequest& request, int ra
   RETURN_IF_ERROR(DropKnown(end, &batch.evaluations));
   if (batch.metrics.empty() && batch.evaluations.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(Write(&batch));
+  for (const MetricRecord& m : batch.metrics) {
+    if (m.metrics.step() > run->committed_step())
+      run->uncommitted_seconds[m.metrics.step()] = m.metrics.step_seconds();
+  }
   for (const EvaluationRecord& e : batch.evaluations) {
     const auto shown = run->last_evaluation.find(e.point.source());
     if (shown == run->last_evaluation.end() || shown->second.step() <= e.point.step())

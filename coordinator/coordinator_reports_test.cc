@@ -51,6 +51,44 @@ TEST_F(ReportsTest, OneFigureThatIsNoNumberDoesNotStopTheCountOfProductiveTime) 
   EXPECT_EQ(Productive(id), 20);
 }
 
+// Goodput is productive over active time: a loss lowers it by what is waited for the next worker,
+// and a restart of the coordinator by nothing.
+TEST_F(ReportsTest, WaitingAndRecoveringIsActiveTimeAndPausesAreNot) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  const auto active = [&] { return coordinator_->Stats().training.at(id).active_seconds; };
+  Rounds(100);
+  EXPECT_EQ(active(), 0) << "it has not started";
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20; });
+  const double trained = active();
+  EXPECT_GT(trained, 0);
+  EXPECT_EQ(Productive(id), 20);
+  Kill(w);
+  Rounds(300);  // of 0.1 s
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+  EXPECT_NEAR(active() - trained, 30, 1e-6);
+  EXPECT_EQ(Productive(id), 20);
+  ASSERT_OK(coordinator_->Pause(id));
+  const double paused = active();
+  Rounds(300);
+  EXPECT_EQ(active(), paused);
+  ASSERT_OK(coordinator_->Resume(id));
+  Rounds(100);
+  EXPECT_NEAR(active() - paused, 10, 1e-6) << "in the queue, once started";
+}
+
+TEST_F(ReportsTest, StepsReportedBeforeARestartAreProductiveWhenTheyAreCommittedAfterIt) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20 && Get(id).step() == 35; });
+  EXPECT_EQ(Productive(id), 20);
+  Start();
+  ASSERT_OK(w->Connect());
+  EXPECT_EQ(Productive(id), 0) << "counted anew by every process";
+  RoundsUntil([&] { return Get(id).committed_step() == 40; });
+  EXPECT_EQ(Productive(id), 20) << "15 of them were reported to the one before";
+}
+
 TEST_F(ReportsTest, SumsOverReportsDoNotOverflow) {
   const std::string id = Submit(RunYaml("run", 100, 1));
   Stop();

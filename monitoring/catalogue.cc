@@ -141,7 +141,8 @@ std::vector<MetricInfo>* MakeCatalogue() {
        {"run"},
        "seconds",
        "coordinator",
-       "Time since a run first started, pauses left out: the denominator of goodput.",
+       "Time since a run first started, with what it waited and recovered, pauses left out: the "
+       "denominator of goodput. Counted while this coordinator runs.",
        {}},
       {"tritter_run_productive_seconds_total",
        kCounter,
