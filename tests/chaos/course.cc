@@ -14,6 +14,20 @@ absl::Status FromGrpc(const grpc::Status& s) {
   return absl::Status(static_cast<absl::StatusCode>(s.error_code()), s.error_message());
 }
 
+// Of `run`, or with "" those of no run.
+absl::Status AddEvents(e2e::Cluster& cluster, const std::string& run, Course* course) {
+  grpc::ClientContext context;
+  v1::ListEventsRequest request;
+  request.set_run(run);
+  request.set_limit(10000);
+  v1::ListEventsResponse response;
+  RETURN_IF_ERROR(FromGrpc(cluster.runs().ListEvents(&context, request, &response)));
+  for (const v1::Event& e : response.events()) {
+    if (!run.empty() || e.run_id().empty()) course->events.push_back(e);
+  }
+  return absl::OkStatus();
+}
+
 bool SameStep(const v1::StepMetrics& a, const v1::StepMetrics& b) {
   return a.step() == b.step() && a.loss() == b.loss() && a.grad_norm() == b.grad_norm() &&
          a.learning_rate() == b.learning_rate() && a.tokens() == b.tokens();
@@ -64,13 +78,8 @@ absl::StatusOr<Course> ReadCourse(e2e::Cluster& cluster, const std::string& run)
     return absl::DataLossError(absl::StrCat("the record has ", course.steps.size(), " steps of ",
                                             course.run.total_steps()));
   }
-  grpc::ClientContext context;
-  v1::ListEventsRequest request;
-  request.set_run(run);
-  request.set_limit(10000);
-  v1::ListEventsResponse response;
-  RETURN_IF_ERROR(FromGrpc(cluster.runs().ListEvents(&context, request, &response)));
-  course.events.assign(response.events().begin(), response.events().end());
+  RETURN_IF_ERROR(AddEvents(cluster, run, &course));
+  RETURN_IF_ERROR(AddEvents(cluster, "", &course));
   ASSIGN_OR_RETURN(course.state, e2e::ReadState(course.run.run_dir(), course.run.total_steps()));
   return course;
 }

@@ -14,6 +14,7 @@ struct Course {
   v1::Run run;
   std::vector<v1::StepMetrics> steps;
   std::vector<v1::EvaluationPoint> evaluations;
+  // Of the run, then those of no run: coordinators, workers that belonged to none.
   std::vector<v1::Event> events;
   e2e::State state;  // after the last step
 

@@ -9,15 +9,19 @@
 #include <string>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/env.h"
 #include "common/status_macros.h"
 #include "common/testing/status_matchers.h"
+#include "nlohmann/json.hpp"
 #include "tests/chaos/campaign.h"
 #include "tests/chaos/isolation.h"
 #include "tests/chaos/scene.h"
 #include "tests/chaos/small_disk.h"
 #include "tests/chaos/wall_clock.h"
+#include "tests/testing/server_surface.h"
 
 namespace tritter::chaos {
 namespace {
@@ -35,6 +39,134 @@ const Course& Undisturbed() {
     return new Course(played.ok() ? *std::move(played) : Course());
   }();
   return *course;
+}
+
+// For a minute at most.
+void Await(const std::function<bool()>& done) {
+  const absl::Duration end = Clock::Real()->Monotonic() + absl::Minutes(1);
+  while (!done() && Clock::Real()->Monotonic() < end) Clock::Real()->Sleep(absl::Milliseconds(10));
+}
+
+// Nobody was lost, nothing was trained twice, and the work is that of the undisturbed run.
+void ExpectNoStepLost(const Course& undisturbed, const Course& course) {
+  EXPECT_EQ(DifferenceOfWork(undisturbed, course), "");
+  EXPECT_EQ(course.run.epochs_lost(), 0) << course.EventTexts();
+  EXPECT_EQ(course.CountEvents("worker_lost"), 0) << course.EventTexts();
+  EXPECT_EQ(course.CountEvents("steps_repeated"), 0) << course.EventTexts();
+}
+
+TEST(Processes, AWorkerThatIsToldToLeaveAndStartedAgainCostsNoStep) {
+  ASSERT_OK_AND_ASSIGN(const Course course,
+                       Play({.name = "leaves", .disturb = [](e2e::Cluster& cluster, auto&) {
+                               RETURN_IF_ERROR(TellToEnd(cluster.worker("w1")));
+                               return cluster.StartWorker("w1");
+                             }}));
+  ExpectNoStepLost(Undisturbed(), course);
+  EXPECT_EQ(course.CountEvents("worker_left", "w1 left, as it was told to"), 1)
+      << course.EventTexts();
+  EXPECT_EQ(course.run.epoch(), 2u) << course.EventTexts();
+}
+
+TEST(Processes, ARankZeroThatIsToldToLeaveIsReplacedByAFreeWorkerAndCostsNoStep) {
+  ASSERT_OK_AND_ASSIGN(
+      const Course course,
+      Play({.name = "rank-zero-leaves",
+            .workers = 3,
+            .disturb = [](e2e::Cluster& cluster, const std::string& run) -> absl::Status {
+              ASSIGN_OR_RETURN(const v1::Run now, cluster.Get(run));
+              if (now.members_size() != 2) return absl::InternalError(now.ShortDebugString());
+              return TellToEnd(cluster.worker(now.members(0).worker()));
+            }}));
+  ExpectNoStepLost(Undisturbed(), course);
+  EXPECT_EQ(course.CountEvents("worker_left"), 1) << course.EventTexts();
+  EXPECT_EQ(course.run.epoch(), 2u) << course.EventTexts();
+}
+
+TEST(Processes, ACoordinatorThatIsToldToEndAndStartedAgainCostsNoStep) {
+  ASSERT_OK_AND_ASSIGN(
+      const Course course,
+      Play({.name = "coordinator-leaves", .disturb = [](e2e::Cluster& cluster, auto&) {
+              RETURN_IF_ERROR(TellToEnd(cluster.coordinator()));
+              return cluster.StartCoordinator();
+            }}));
+  ExpectNoStepLost(Undisturbed(), course);
+  EXPECT_EQ(course.run.epoch(), 1u) << course.EventTexts();
+}
+
+// The whole number behind the first `key` of `text`; -1 without one.
+int64_t NumberBehind(absl::string_view text, absl::string_view key) {
+  const size_t at = text.find(key);
+  if (at == text.npos) return -1;
+  text.remove_prefix(at + key.size());
+  int64_t number = -1;
+  return absl::SimpleAtoi(text.substr(0, text.find_first_not_of("0123456789")), &number) ? number
+                                                                                         : -1;
+}
+
+// What a worker logged since it began with the newest of its plans; "" without one.
+std::string SinceNewestPlan(const std::string& folder, const std::string& worker) {
+  const std::string log = Env::Real()->ReadFile(JoinPath(folder, worker + ".log")).value_or("");
+  const size_t newest = log.rfind(" plan_started ");
+  return newest == std::string::npos ? "" : log.substr(newest);
+}
+
+// The step up to which a worker has plans, once it has trained that far and the coordinator is not
+// there to be asked for more; 0 before.
+int64_t WaitsForAPlanAt(const std::string& folder, const std::string& worker) {
+  const std::string since = SinceNewestPlan(folder, worker);
+  if (!absl::StrContains(since, "the coordinator is away")) return 0;
+  const auto ready = nlohmann::json::parse(
+      Env::Real()->ReadFile(JoinPath(folder, worker + ".json")).value_or("{}"));
+  int status = 0;
+  const std::string metrics = HttpGet(ready["metrics_address"], "/metrics", &status);
+  const size_t gauge = metrics.find("\ntritter_train_step{");
+  if (gauge == std::string::npos) return 0;
+  const int64_t end = NumberBehind(since, "end_step=");
+  return NumberBehind(absl::string_view(metrics).substr(gauge), "} ") == end ? end : 0;
+}
+
+TEST(Processes, ACoordinatorThatIsAwayForLongerThanAPlanIsWaitedForAndNoStepIsLost) {
+  // Plans grow from 8 steps to four times the one before: one that is handed out soon after the
+  // beginning ends well before the run.
+  const std::map<std::string, std::string> longer = {
+      {"steps", "200"}, {"every", "200"}, {"evaluate", "100"}};
+  ASSERT_OK_AND_ASSIGN(const Course undisturbed,
+                       Play({.name = "away-undisturbed", .overrides = longer}));
+  std::string folder;
+  int64_t waited_at = 0;
+  ASSERT_OK_AND_ASSIGN(
+      const Course course,
+      Play({.name = "away",
+            .overrides = longer,
+            .worker =
+                [&](int i) {
+                  return e2e::Launch{
+                      .flags = {"--ready-file", JoinPath(folder, absl::StrCat("w", i, ".json"))}};
+                },
+            .prepare =
+                [&](const std::string& f) {
+                  folder = f;
+                  return absl::OkStatus();
+                },
+            .disturb =
+                [&](e2e::Cluster& cluster, auto&) {
+                  const auto has_plan = [&](const char* worker) {
+                    return SinceNewestPlan(folder, worker) != "";
+                  };
+                  Await([&] { return has_plan("w0") && has_plan("w1"); });
+                  cluster.KillCoordinator();
+                  Await([&] {
+                    waited_at = WaitsForAPlanAt(folder, "w0");
+                    return waited_at > 0 && WaitsForAPlanAt(folder, "w1") == waited_at;
+                  });
+                  EXPECT_GT(waited_at, 0) << cluster.LogTails();
+                  return cluster.StartCoordinator();
+                },
+            .after_step = -1,
+            .after_checkpoint = 0}));
+  EXPECT_LT(waited_at, 200) << "the plans in hand were the run's last ones";
+  ExpectNoStepLost(undisturbed, course);
+  EXPECT_EQ(course.run.epoch(), 1u) << course.EventTexts();
 }
 
 TEST(Processes, AStoppedWorkerIsLostAndComesBackWhenItIsWokenUp) {
@@ -69,33 +201,32 @@ TEST(Processes, AStoppedCoordinatorBlamesNobodyForItsOwnSilence) {
 TEST(Processes, AFullDiskHoldsTheRunUpAndNothingIsLost) {
   if (!isolated.ok()) GTEST_SKIP() << isolated;
   std::unique_ptr<SmallDisk> disk;
-  ASSERT_OK_AND_ASSIGN(
-      const Course course,
-      Play({.name = "disk-full",
-            .overrides = {{"keep", "2"}},
-            .prepare = [&](const std::string& folder) -> absl::Status {
-              auto mounted = SmallDisk::Mount(JoinPath(folder, "data"), 128 << 20);
-              if (mounted.ok()) disk = *std::move(mounted);
-              return mounted.status();
-            },
-            .disturb = [&](e2e::Cluster& cluster, auto& run) -> absl::Status {
-              if (absl::Status s = disk->Fill(); !s.ok()) return s;
-              // A checkpoint is due that has no room, or before it a plan that the store does not
-              // take.
-              const auto said = [&] {
-                const std::string tails = cluster.LogTails();
-                return absl::StrContains(tails, "free space on") ||
-                       absl::StrContains(tails, "free some space");
-              };
-              const absl::Duration end = Clock::Real()->Monotonic() + absl::Seconds(60);
-              while (!said() && Clock::Real()->Monotonic() < end)
-                Clock::Real()->Sleep(absl::Milliseconds(50));
-              EXPECT_TRUE(said()) << cluster.LogTails();
-              auto waits = cluster.Get(run);
-              EXPECT_OK(waits.status());
-              if (waits.ok()) EXPECT_EQ(waits->state(), v1::RUN_STATE_RUNNING) << waits->reason();
-              return disk->Free();
-            }}));
+  ASSERT_OK_AND_ASSIGN(const Course course,
+                       Play({.name = "disk-full",
+                             .overrides = {{"keep", "2"}},
+                             .prepare = [&](const std::string& folder) -> absl::Status {
+                               auto mounted = SmallDisk::Mount(JoinPath(folder, "data"), 128 << 20);
+                               if (mounted.ok()) disk = *std::move(mounted);
+                               return mounted.status();
+                             },
+                             .disturb = [&](e2e::Cluster& cluster, auto& run) -> absl::Status {
+                               if (absl::Status s = disk->Fill(); !s.ok()) return s;
+                               // A checkpoint is due that has no room, or before it a plan that the
+                               // store does not take.
+                               const auto said = [&] {
+                                 const std::string tails = cluster.LogTails();
+                                 return absl::StrContains(tails, "free space on") ||
+                                        absl::StrContains(tails, "free some space");
+                               };
+                               Await(said);
+                               EXPECT_TRUE(said()) << cluster.LogTails();
+                               auto waits = cluster.Get(run);
+                               EXPECT_OK(waits.status());
+                               if (waits.ok())
+                                 EXPECT_EQ(waits->state(), v1::RUN_STATE_RUNNING)
+                                     << waits->reason();
+                               return disk->Free();
+                             }}));
   EXPECT_EQ(DifferenceOfWork(Undisturbed(), course), "");
   EXPECT_EQ(course.run.epoch(), 1u) << course.EventTexts();
 }

@@ -1,5 +1,9 @@
 #include "tests/chaos/scene.h"
 
+#include <signal.h>
+
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "common/env.h"
 #include "common/status_macros.h"
@@ -12,6 +16,15 @@ absl::StatusOr<v1::Run> AwaitTraining(e2e::Cluster& cluster, const std::string& 
     return r.state() == v1::RUN_STATE_COMPLETED || r.state() == v1::RUN_STATE_FAILED ||
            (r.members_size() > 0 && r.step() > step && r.epoch() >= epoch);
   });
+}
+
+absl::Status TellToEnd(Subprocess* process) {
+  process->Signal(SIGTERM);
+  const std::optional<ExitStatus> exit = process->Wait(absl::Minutes(1));
+  if (exit.has_value() && exit->ok()) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("a process that was told to end: ",
+                   exit.has_value() ? exit->ToString() : "still there after a minute"));
 }
 
 absl::StatusOr<Course> Play(const Scene& scene) {
@@ -27,11 +40,10 @@ absl::StatusOr<Course> Play(const Scene& scene) {
   for (const auto& [key, value] : scene.overrides) overrides[key] = value;
   ASSIGN_OR_RETURN(const std::string run, cluster.Submit(e2e::RunYaml(scene.name, overrides)));
   if (scene.disturb) {
-    RETURN_IF_ERROR(
-        cluster
-            .WaitFor(run,
-                     [](const v1::Run& r) { return r.step() > 25 && r.committed_step() >= 20; })
-            .status());
+    const auto under_way = [&](const v1::Run& r) {
+      return r.step() > scene.after_step && r.committed_step() >= scene.after_checkpoint;
+    };
+    RETURN_IF_ERROR(cluster.WaitFor(run, under_way).status());
     if (absl::Status s = scene.disturb(cluster, run); !s.ok())
       return absl::InternalError(absl::StrCat(s.ToString(), "\n", cluster.LogTails()));
   }
