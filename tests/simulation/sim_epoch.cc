@@ -84,7 +84,7 @@ std::optional<Held> SimEpoch::TakeState() {
 absl::Duration SimEpoch::unanswered_for() const {
   const absl::Duration now = world()->now();
   return std::max({asked_at_.has_value() ? now - *asked_at_ : waited_,
-                   await_writer_.empty() ? absl::ZeroDuration() : now - await_writer_since_});
+                   await_writer_.empty() ? waited_for_writer_ : now - await_writer_since_});
 }
 
 void SimEpoch::LaterEvenSo(absl::Duration delay, std::function<void()> act) {
@@ -542,6 +542,7 @@ void SimEpoch::CommitShare(const std::shared_ptr<v1::CommitShareRequest>& share,
 void SimEpoch::WriterEnds(const absl::Status& status) {
   writing_ = false;
   writer_failure_ = status;
+  if (!await_writer_.empty()) waited_for_writer_ = world()->now() - await_writer_since_;
   for (const auto& then : std::exchange(await_writer_, {})) then();
   if (!status.ok() && wants_plan_ && !cancelled_) Fail(status.ToString(), false);
 }

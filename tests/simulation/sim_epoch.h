@@ -28,7 +28,7 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   void Yield() { yield_wished_ = true; }  // stop after a step, all together, and ask
   void Cancel();                          // ended from outside
   std::optional<Held> TakeState();        // once it has ended
-  // How long it waits, or has waited last, for a plan or for its last checkpoint to be committed.
+  // How long it waits, or has waited last, for a plan or for a checkpoint to be committed.
   absl::Duration unanswered_for() const;
   bool awaits_rendezvous() const { return !rendezvous_; }
   void Fail(const std::string& failure, bool permanent);
@@ -109,7 +109,7 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   bool writing_ = false;
   absl::Status writer_failure_;
   std::vector<std::function<void()>> await_writer_;
-  absl::Duration await_writer_since_;
+  absl::Duration await_writer_since_, waited_for_writer_;
 };
 
 }  // namespace tritter::simulation

@@ -131,7 +131,8 @@ INSTANTIATE_TEST_SUITE_P(
                     NamedSeed{"AdoptedCheckpointLostWithThePower", 12628},
                     NamedSeed{"SlowDiskExcusedWhoWasGone", 646},
                     NamedSeed{"GroupHadNoWordWhereToMeet", 70750},
-                    NamedSeed{"GroupHadNoWordWhereToMeetNorAPlan", 75556}),
+                    NamedSeed{"GroupHadNoWordWhereToMeetNorAPlan", 75556},
+                    NamedSeed{"MemberHadWaitedForACommit", 208234}),
     [](const auto& info) { return info.param.name; });
 
 struct SabotageCase {
