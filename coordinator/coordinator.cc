@@ -134,8 +134,6 @@ absl::Status Coordinator::Load() {
     if (!it->second.spec_error.empty())
       EndEpoch(&it->second, {.progress = true, .cause = it->second.spec_error});
     if (not_begun && it->second.epoch.has_value()) {
-      it->second.origin_epoch = it->second.record.epoch - 1;
-      it->second.origin_step = it->second.epoch->record.start_step;
       EndEpoch(&it->second,
                {.progress = true,
                 .cause = "the coordinator restarted before the epoch, which was to begin from "
@@ -144,12 +142,34 @@ absl::Status Coordinator::Load() {
   }
   for (auto& [id, run] : runs_) {
     if (IsFinal(run.record.state)) continue;
+    run.ended_at = clock_->Monotonic();
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
       // Tried again before its next epoch. The other runs need not wait for that.
       LogWarning("checkpoint_folder_not_tidied",
                  {{"run", id}, {"error", std::string(s.message())}});
     }
+    RETURN_IF_ERROR(RecallOrigin(&run));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::RecallOrigin(RunEntry* run) {
+  constexpr int64_t kMostEpochs = 1000;
+  const EpochRecord& newest = run->epoch.has_value() ? run->epoch->record : run->last_epoch;
+  if (newest.epoch != run->record.epoch || newest.start_step == 0 ||
+      !newest.manifest_sha256.empty())
+    return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<EpochRecord> epochs,
+                   Apart([&] { return store_->Epochs(run->record.run_id, kMostEpochs); }));
+  // Whose state that was is not stored: of the epoch before it, or, where that began with it too,
+  // of one before that.
+  run->origin_step = newest.start_step;
+  run->origin_epoch = run->oldest_origin = newest.epoch - 1;
+  const auto began_so = [&](const EpochRecord& e) {
+    return e.epoch == run->oldest_origin && e.start_step == run->origin_step &&
+           e.manifest_sha256.empty();
+  };
+  while (absl::c_any_of(epochs, began_so)) --run->oldest_origin;
   return absl::OkStatus();
 }
 

@@ -196,6 +196,8 @@ class Coordinator {
   Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
   absl::Status Load();
   absl::StatusOr<RunEntry> ReadRun(RunRecord record);
+  // With which state in memory the run's newest epoch began, if it did: for HeldInputs.
+  absl::Status RecallOrigin(RunEntry* run) REQUIRES(mu_);
   // Where the run's checkpoints are kept.
   std::unique_ptr<CheckpointStore> CheckpointsOf(const RunEntry& run) const;
   // Tidies the run's checkpoints and records what is whole there; takes the run's turn for that. No
@@ -334,7 +336,14 @@ class Coordinator {
   // From whose memory the run may go on now; `among`: of these workers alone.
   std::optional<HeldChoice> HeldOf(const RunEntry& run,
                                    const std::vector<std::string>* among = nullptr) REQUIRES(mu_);
+  HeldInputs HeldInputsOf(const RunEntry& run) REQUIRES(mu_);
   std::vector<std::string> DevicesOf(const std::vector<std::string>& workers) REQUIRES(mu_);
+  // Members of its newest epoch, which has ended, that may yet tell of a later state than its
+  // newest checkpoint.
+  std::vector<std::string> SilentHolders(const RunEntry& run) REQUIRES(mu_);
+  // They are waited for: before a checkpoint is chosen, for as long as leaving an epoch may take.
+  bool WaitsForHolders(RunEntry* run) REQUIRES(mu_);
+  std::string RepeatedBecause(const RunEntry& run) REQUIRES(mu_);
   // Whether one of those it would get holds its state. No checkpoint is read then.
   bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
   struct Queue {

@@ -13,6 +13,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 using Code = absl::StatusCode;
 
@@ -424,6 +425,117 @@ TEST_F(ElasticTest, AnEpochFromMemoryLivesThroughARestartOnceItTrains) {
   RoundsUntil([&] { return a_->step() >= at + 5; }, 60);
   EXPECT_EQ(Get(id).epoch(), 2u);
   EXPECT_EQ(Get(id).epochs_lost(), 1);
+}
+
+// Each of these epochs goes beyond all before it. A coordinator that forgets that with every
+// restart takes the run for one that fails without progress: it goes back to checkpoints, then
+// gives up.
+TEST_F(ElasticTest, AMemberAndTheCoordinatorKilledTogetherAgainAndAgainCostNoStep) {
+  const std::string id = InALongPlan();
+  for (uint64_t killed = 1; killed <= 6; ++killed) {
+    const int64_t at = Get(id).step();
+    Kill(b_);
+    Stop();
+    Start();
+    ASSERT_OK(a_->Connect());
+    b_ = AddWorker("w-1", 1 + killed);
+    RoundsUntil([&] { return Get(id).epoch() == 1 + killed && Get(id).step() >= at + 5; }, 100);
+    ASSERT_EQ(Get(id).state(), v1::RUN_STATE_RUNNING) << Get(id).reason();
+    EXPECT_TRUE(a_->assigned().back().from_memory());
+  }
+  EXPECT_THAT(a_->trained(), SizeIs(a_->step())) << "nothing twice";
+  EXPECT_THAT(EventKinds(id), Not(Contains(kEventStepsRepeated)));
+}
+
+// Each of these epochs is to begin with the state that the first one left, and never does.
+TEST_F(ElasticTest, TheStateOutlivesEpochsThatDidNotBegin) {
+  const std::string id = InALongPlan();
+  for (uint64_t killed = 1; killed <= 4; ++killed) {
+    Kill(b_);
+    Stop();
+    Start();
+    ASSERT_OK(a_->Connect());
+    b_ = AddWorker("w-1", 1 + killed);
+    RoundsUntil([&] { return Get(id).epoch() == 1 + killed; }, 100);
+  }
+  RoundsUntil([&] { return Get(id).step() >= 50; }, 100);
+  EXPECT_THAT(a_->trained(), SizeIs(a_->step())) << "nothing twice";
+  EXPECT_THAT(EventKinds(id), Not(Contains(kEventStepsRepeated)));
+}
+
+// The same step again and again is no progress, whoever restarts in between.
+TEST_F(ElasticTest, ARestartIsNoProgress) {
+  options_.liveness.blame_window = absl::ZeroDuration();
+  const std::string id = InALongPlan();
+  for (uint64_t epoch = 1; epoch <= 3; ++epoch) {
+    Stop();
+    Start();
+    ASSERT_OK(a_->Connect());
+    ASSERT_OK(b_->Connect());
+    ASSERT_OK(a_->Fail("loss is not finite", false));
+    coordinator_->Tick();
+    ASSERT_EQ(Get(id).epochs_lost(), static_cast<int64_t>(epoch));
+    if (epoch == 3) break;
+    Assigned(a_, epoch + 1);
+    RoundsUntil([&] { return a_->plan().has_value(); }, 100);
+  }
+  EXPECT_THAT(Get(id).reason(), HasSubstr("(3 of 5 without progress)"));
+}
+
+// The epoch has ended, the coordinator is started again: two that are free are there at once, and
+// the one that holds the newest state a second later.
+TEST_F(ElasticTest, ARestartedCoordinatorWaitsForWhoMayHoldTheState) {
+  const std::string id = InALongPlan();
+  Kill(b_);
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1 && a_->idle(); }, 20);
+  Stop();
+  Start();
+  AddWorker("x");
+  AddWorker("y");
+  Rounds(10);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  EXPECT_EQ(Get(id).waiting_cause(), "workers_leaving");
+  EXPECT_THAT(Get(id).reason(), HasSubstr("for w-0 to tell what it holds in memory, before it goes "
+                                          "on from a checkpoint"));
+  ASSERT_OK(a_->Connect());
+  RoundsUntil([&] { return Get(id).epoch() == 2u && Get(id).step() >= 50; }, 60);
+  EXPECT_THAT(a_->trained(), SizeIs(a_->step())) << "nothing twice";
+  EXPECT_THAT(EventKinds(id), Not(Contains(kEventStepsRepeated)));
+}
+
+TEST_F(ElasticTest, ItWaitsNoLongerThanLeavingMayTake) {
+  const std::string id = InALongPlan();
+  Kill(b_);
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; }, 20);
+  Kill(a_);
+  Stop();
+  Start();
+  AddWorker("x");
+  AddWorker("y");
+  Rounds(49);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  Rounds(3);
+  EXPECT_EQ(Get(id).epoch(), 2u);
+  v1::ListEventsRequest request;
+  request.set_run(id);
+  ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
+  EXPECT_THAT(events.events(),
+              Contains(testing::Property(
+                  &v1::Event::message,
+                  HasSubstr("no checkpoint holds them, and w-0 did not tell in time what it holds "
+                            "in memory"))));
+}
+
+TEST_F(ElasticTest, ItWaitsForNobodyWhereAllAreOtherProcesses) {
+  const std::string id = InALongPlan();
+  Kill(a_);
+  Kill(b_);
+  Stop();
+  Start();
+  AddWorker("w-0", 2);
+  AddWorker("w-1", 2);
+  Rounds(3);
+  EXPECT_EQ(Get(id).epoch(), 2u);
 }
 
 }  // namespace

@@ -1,15 +1,12 @@
 // Epochs: ended by losses, complaints and completion; formed from healthy workers.
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
-#include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/decide/devices.h"
 #include "coordinator/decide/memory.h"
 #include "coordinator/decide/schedule.h"
 #include "coordinator/decide/words.h"
@@ -380,11 +377,10 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   batch.superseded = {{e.run_id, resume.step}};
   batch.events = {NewEvent(e.run_id, kEventEpochFormed, next.reason)};
   if (const int64_t reached = before.end_step; reached > resume.step) {
-    batch.events.push_back(NewEvent(
-        e.run_id, kEventStepsRepeated,
-        absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1, " to ",
-                     reached,
-                     "): there is no later checkpoint, and no member's memory to go on from")));
+    batch.events.push_back(
+        NewEvent(e.run_id, kEventStepsRepeated,
+                 absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1,
+                              " to ", reached, "): ", RepeatedBecause(*run))));
   }
   if (absl::Status s = Write(&batch); !s.ok()) {
     if (!absl::IsUnavailable(s)) return s;
@@ -415,6 +411,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   run->last_end_clean = run->stopped_to_reform = false;
   run->cause.clear();
   run->origin_epoch = run->epoch->state_epoch;
+  run->oldest_origin = 0;
   run->origin_step = run->epoch->from_memory ? resume.step : 0;
   run->uncommitted_seconds.erase(run->uncommitted_seconds.upper_bound(resume.step),
                                  run->uncommitted_seconds.end());
@@ -437,55 +434,11 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
     run->lost_member = true;
     EndEpoch(run, {.progress = true,
                    .cause = absl::StrCat(NamedWorker(gone),
-                                         " was replaced by a new process while the epoch was "
+                                         " lost: a new process took its place while the epoch was "
                                          "formed"),
                    .rank = run->epoch->RankOf(gone)});
   }
   return absl::OkStatus();
-}
-
-std::vector<std::string> Coordinator::DevicesOf(const std::vector<std::string>& names) {
-  std::vector<std::string> out;
-  for (const std::string& name : names) {
-    const WorkerEntry* worker = workers_.Find(name);
-    out.push_back(worker == nullptr ? "" : worker->info.device());
-  }
-  return out;
-}
-
-std::optional<HeldChoice> Coordinator::HeldOf(const RunEntry& run,
-                                              const std::vector<std::string>* among) {
-  std::vector<HeldView> held;
-  for (const auto& [name, worker] : workers_.all()) {
-    const v1::HeldState& state = worker.last.held();
-    if (worker.lost || worker.session == 0 || !worker.run_id.empty()) continue;
-    if (state.run_id() != run.record.run_id || !worker.last.run_id().empty()) continue;
-    if (worker.last.draining()) continue;
-    if (among != nullptr && !absl::c_linear_search(*among, name)) continue;
-    held.push_back({name, state.epoch(), state.step()});
-  }
-  HeldInputs in;
-  in.newest_epoch = run.record.epoch;
-  in.origin_epoch = run.origin_epoch;
-  in.origin_step = run.origin_step;
-  in.committed_step = run.committed_step();
-  in.total_steps = run.record.total_steps;
-  in.failures = run.record.failures;
-  if (among != nullptr) in.mixed = AreMixed(run.spec, DevicesOf(*among));
-  return ChooseHeld(held, in);
-}
-
-bool Coordinator::FromMemory(RunEntry* run, const std::vector<std::string>& members) {
-  const std::optional<HeldChoice> held = HeldOf(*run, &members);
-  if (!held.has_value()) return false;
-  ResumeDecision resume;
-  resume.holders = held->holders;
-  resume.step = held->step;
-  resume.state_epoch = held->epoch;
-  resume.reason =
-      absl::StrCat("from step ", held->step, " in the memory of ", JoinWords(resume.holders));
-  run->resume = std::move(resume);
-  return true;
 }
 
 StopDecision Coordinator::StopOf(const RunEntry& run) {
@@ -667,68 +620,6 @@ ReshapeDecision Coordinator::MarkReshapes(const Queue& queue) {
   return decision;
 }
 
-void Coordinator::StartVerification(std::vector<std::string> run_ids) {
-  if (run_ids.empty()) return;
-  {
-    MutexLock lock(&mu_);
-    if (verifying_ || stopping_) return;
-    verifying_ = true;
-    for (const std::string& id : run_ids) runs_.at(id).choosing = true;
-  }
-  auto verify = [this, ids = std::move(run_ids)] {
-    for (const std::string& id : ids) ChooseResume(id);
-    MutexLock lock(&mu_);
-    for (const std::string& id : ids) runs_.at(id).choosing = false;
-    verifying_ = false;
-    kicked_ = true;
-    wake_.NotifyAll();
-  };
-  if (!options_.background) return verify();
-  if (verify_thread_.joinable()) verify_thread_.join();  // the one before has ended
-  verify_thread_ = std::thread(std::move(verify));
-}
-
-void Coordinator::ChooseResume(const std::string& run_id) {
-  constexpr absl::Duration kLookAgain = absl::Seconds(5);
-  std::vector<v1::Checkpoint> checkpoints;
-  std::unique_ptr<CheckpointStore> store;
-  uint64_t newest_epoch = 0;
-  const auto wait = [&](RunEntry* run, Wait obstacle) REQUIRES(mu_) {
-    const RunTurn turn = TurnOf(run);
-    if (!NeedsWorkers(run->record.state) || run->epoch.has_value()) return;  // by now
-    run->obstacle = std::move(obstacle);
-    run->not_before = clock_->Monotonic() + kLookAgain;
-    SetWaiting(run, run->obstacle);
-  };
-  {
-    MutexLock lock(&mu_);
-    RunEntry& run = runs_.at(run_id);
-    if (absl::Status s = RecoverFolders(&run); !s.ok()) {
-      wait(&run, {WaitCause::kCheckpointsNotTidied,
-                  absl::StrCat("its checkpoints cannot be tidied: ", std::string(s.message()))});
-      return;
-    }
-    checkpoints = run.checkpoints;
-    newest_epoch = run.record.epoch;
-    store = CheckpointsOf(run);
-  }
-  std::vector<CheckedCheckpoint> checked;
-  for (auto it = checkpoints.rbegin(); it != checkpoints.rend(); ++it) {
-    checked.push_back({it->step(), VerifyRecordedCheckpoint(store.get(), *it)});
-    if (checked.back().status.ok()) break;
-  }
-  ResumeDecision decision = DecideResume(checked);
-  MutexLock lock(&mu_);
-  RunEntry& run = runs_.at(run_id);
-  // An epoch was formed from memory meanwhile, or the last one's checkpoint was committed: what was
-  // read is not the newest any more.
-  const int64_t read = checkpoints.empty() ? 0 : checkpoints.back().step();
-  if (run.record.epoch != newest_epoch || run.committed_step() != read) return;
-  if (decision.wait) return wait(&run, {decision.cause, std::move(decision.reason)});
-  run.obstacle = {};
-  run.resume = std::move(decision);
-}
-
 void Coordinator::Place() {
   std::vector<std::string> unverified;
   const auto names_of = [](const Queue& queue, const Placement& p) {
@@ -746,7 +637,7 @@ void Coordinator::Place() {
       RunEntry& run = runs_.at(p.run_id);
       const RunTurn turn = TurnOf(&run);
       if (p.members.empty() || run.resume.has_value() || !WaitsForWorkers(run)) continue;
-      if (FromMemory(&run, names_of(queue, p))) continue;
+      if (FromMemory(&run, names_of(queue, p)) || WaitsForHolders(&run)) continue;
       if (!verifying_ && !run.checkpoints.empty()) {
         const v1::Checkpoint& newest = run.checkpoints.back();
         SetWaiting(&run, {WaitCause::kVerifying,
@@ -777,8 +668,10 @@ void Coordinator::Place() {
       continue;
     }
     // Memory may have come since a checkpoint was read, or have gone since it was chosen.
-    if (!FromMemory(&run, members) && run.resume.has_value() && !run.resume->holders.empty())
-      run.resume.reset();
+    if (!FromMemory(&run, members)) {
+      if (run.resume.has_value() && !run.resume->holders.empty()) run.resume.reset();
+      if (WaitsForHolders(&run)) continue;
+    }
     if (!run.resume.has_value()) continue;  // placed only now: the next tick verifies
     if (absl::Status s = FormEpoch(&run, members, p.reason); !s.ok()) {
       SetWaiting(&run, {WaitCause::kStoreFailing,

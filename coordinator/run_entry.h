@@ -103,6 +103,7 @@ struct RunEntry {
   // With which state the newest epoch began, when that was in memory: decide/held.h.
   uint64_t origin_epoch = 0;
   int64_t origin_step = 0;
+  uint64_t oldest_origin = 0;
   std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
   std::vector<v1::Artifact> artifacts;
   std::optional<ResumeDecision> resume;  // verified for the next epoch

@@ -32,6 +32,9 @@ struct HeldInputs {
   // When that began from memory: with this state. Who holds it still may go on from it.
   uint64_t origin_epoch = 0;  // 0: it did not
   int64_t origin_step = 0;
+  // After a restart of the coordinator: the oldest epoch that state may be of. All after it began
+  // at that step too, in memory.
+  uint64_t oldest_origin = 0;  // 0: origin_epoch
   int64_t committed_step = 0;  // of the newest checkpoint
   int64_t total_steps = 0;
   int64_t failures = 0;  // epochs without progress, in a row
@@ -51,5 +54,21 @@ struct HeldChoice {
 // its checkpoint could be written. Nor for a group that spreads its state over the ranks: each
 // reads its part of a checkpoint.
 std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in);
+
+// A member of the newest epoch, which has ended, as it is known now.
+struct FormerMember {
+  std::string worker;
+  bool gone = false;  // its process, or for this run: lost, replaced, at work elsewhere, draining
+  bool told = false;  // it has said since that it is in no epoch, and so what it holds
+};
+
+// Those that may yet tell of a state from which the run can go on. `whole`: HasWholeState of the
+// group that they were.
+std::vector<std::string> YetToTell(absl::Span<const FormerMember> members, const HeldInputs& in,
+                                   bool whole);
+
+// Why steps beyond the chosen state are trained again: "no checkpoint holds them, and …". `silent`:
+// YetToTell when it was chosen.
+std::string WhyRepeated(const HeldInputs& in, bool whole, const std::vector<std::string>& silent);
 
 }  // namespace tritter

@@ -72,6 +72,10 @@ TEST(ChooseHeld, WhatTheNewestEpochBeganWithWhereItMadeNoStep) {
   EXPECT_THAT(c->holders, ElementsAre("a"));
   EXPECT_THAT(ChooseHeld({{"a", 3, 60}, {"b", 4, 60}}, in)->holders, ElementsAre("b"));
   EXPECT_FALSE(ChooseHeld({{"a", 3, 61}}, in).has_value());
+  EXPECT_FALSE(ChooseHeld({{"a", 2, 60}}, in).has_value());
+  in.oldest_origin = 2;
+  EXPECT_THAT(ChooseHeld({{"a", 2, 60}, {"b", 1, 60}, {"c", 2, 61}}, in)->holders,
+              ElementsAre("a"));
 }
 
 TEST(ChooseHeld, NotAgainAfterFailuresWithoutProgressAndNotForTheLastStep) {
@@ -82,6 +86,39 @@ TEST(ChooseHeld, NotAgainAfterFailuresWithoutProgressAndNotForTheLastStep) {
   EXPECT_FALSE(ChooseHeld({{"a", 4, 48}}, in).has_value());
   EXPECT_TRUE(ChooseHeld({{"a", 4, 99}}, Inputs()).has_value());
   EXPECT_FALSE(ChooseHeld({{"a", 4, 100}}, Inputs()).has_value());
+}
+
+TEST(YetToTell, WhoLivesAndHasNotSaidThatItLeft) {
+  const std::vector<FormerMember> members = {{"dead", true, false},
+                                             {"leaving", false, false},
+                                             {"told", false, true},
+                                             {"gone after it told", true, true}};
+  EXPECT_THAT(YetToTell(members, Inputs(), /*whole=*/true), ElementsAre("leaving"));
+  EXPECT_THAT(YetToTell(members, Inputs(), /*whole=*/false), ElementsAre())
+      << "nobody has a state from which the run could go on";
+  HeldInputs in = Inputs();
+  in.failures = 2;
+  EXPECT_THAT(YetToTell(members, in, true), ElementsAre()) << "nor would it be gone on from";
+}
+
+TEST(WhyRepeated, SaysWhatIsKnown) {
+  const auto says = [](const HeldInputs& in, bool whole, const std::vector<std::string>& silent) {
+    return WhyRepeated(in, whole, silent);
+  };
+  HeldInputs in = Inputs();
+  EXPECT_EQ(says(in, true, {}),
+            "no checkpoint holds them, and no worker that can go on has told of a later state in "
+            "its memory");
+  EXPECT_EQ(says(in, true, {"a"}),
+            "no checkpoint holds them, and a did not tell in time what it holds in memory");
+  EXPECT_EQ(says(in, true, {"a", "b"}),
+            "no checkpoint holds them, and a and b did not tell in time what they hold in memory");
+  EXPECT_EQ(says(in, false, {}),
+            "no checkpoint holds them, and only there the state of such a group is whole");
+  in.failures = 2;
+  EXPECT_EQ(says(in, true, {}),
+            "no checkpoint holds them, and after 2 epochs without progress a state in memory is "
+            "not gone on from");
 }
 
 }  // namespace

@@ -88,6 +88,36 @@ TEST(Survival, AKilledCoordinatorComesBackAndNoStepIsRepeated) {
   EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
 }
 
+// Twice: a coordinator that forgets what the epochs before a restart achieved takes the second for
+// a run that fails, and begins again.
+TEST(Survival, AWorkerAndTheCoordinatorKilledTogetherAndTheSurvivorsStepsAreNotRepeated) {
+  const v1::Run run = Train(
+      "both-killed", {{"every", "1000"}}, 2,
+      [](Cluster& cluster, const std::string& id) {
+        for (uint64_t epoch = 2; epoch <= 3; ++epoch) {
+          cluster.KillWorker("w1");
+          cluster.KillCoordinator();
+          EXPECT_OK(cluster.StartCoordinator());
+          EXPECT_OK(cluster.StartWorker("w1"));
+          auto formed = cluster.WaitFor(id, [&](const v1::Run& r) { return r.epoch() == epoch; });
+          ASSERT_OK(formed.status());
+          auto again =
+              cluster.WaitFor(id, [&](const v1::Run& r) { return r.step() > formed->step(); });
+          ASSERT_OK(again.status());
+        }
+        grpc::ClientContext context;
+        v1::ListEventsRequest request;
+        request.set_run(id);
+        request.set_limit(1000);
+        v1::ListEventsResponse events;
+        ASSERT_TRUE(cluster.runs().ListEvents(&context, request, &events).ok());
+        for (const v1::Event& e : events.events())
+          EXPECT_NE(e.kind(), "steps_repeated") << e.message() << "\n" << cluster.LogTails();
+      },
+      /*from_step=*/5);
+  EXPECT_EQ(Difference(FinalState(Reference()), FinalState(run)), "");
+}
+
 TEST(Survival, PausedAndResumedEndsInTheSameWeights) {
   const v1::Run run = Train(
       "paused", {}, 2,
