@@ -411,6 +411,7 @@ absl::StatusOr<Coordinator::Fenced> Coordinator::Fence(const v1::WorkerIdentity&
 absl::StatusOr<RunTurn> Coordinator::TurnOf(const v1::WorkerIdentity& worker,
                                             const std::string& run_id) {
   RETURN_IF_ERROR(workers_.Check(worker));
+  workers_.Hear(worker, clock_->Monotonic());
   const auto it = runs_.find(run_id);
   if (it == runs_.end() || it->second.deleted) return UnknownRunError(run_id);
   return TurnOf(&it->second);

@@ -479,7 +479,7 @@ TEST_F(ElasticTest, ARestartIsNoProgress) {
     Assigned(a_, epoch + 1);
     RoundsUntil([&] { return a_->plan().has_value(); }, 100);
   }
-  EXPECT_THAT(Get(id).reason(), HasSubstr("(3 of 5 without progress)"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("3 epochs in a row made no progress"));
 }
 
 // The epoch has ended, the coordinator is started again: two that are free are there at once, and

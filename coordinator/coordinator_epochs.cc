@@ -48,12 +48,16 @@ void Coordinator::CheckWorkers() {
   for (WorkerEntry& worker : replaced) {
     if (std::exchange(worker.lost, false)) continue;  // that is known
     worker.left = LeftAsTold(worker);
-    const WorkerEntry* next = workers_.Find(worker.name);
-    worker.lost_why =
-        worker.left ? kLeft
-                    : absl::StrCat("was replaced by a new process (",
-                                   next == nullptr ? "" : WorkerRegistry::ProcessOf(*next), ")");
-    if (!worker.left) ++stats_.losses_by_reason["replaced"];
+    worker.lost = true;
+    worker.lost_why = kLeft;
+    if (!worker.left) {
+      const WorkerEntry* next = workers_.Find(worker.name);
+      worker.lost_why = absl::StrCat(
+          GoneProcess(WorkerRegistry::ProcessIfKnown(worker)), ", a new one",
+          next == nullptr ? "" : absl::StrCat(" (", WorkerRegistry::ProcessOf(*next), ")"),
+          " took its place");
+      ++stats_.losses_by_reason["replaced"];
+    }
     lost.push_back(worker);
   }
   for (WorkerEntry* worker : workers_.MarkLost(now, options_.liveness)) {

@@ -100,7 +100,9 @@ TEST_F(EpochsTest, ALostWorkerEndsTheEpochAndANewOneResumesFromTheCheckpoint) {
   ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
   EXPECT_THAT(events.events(), Contains(testing::Truly([](const v1::Event& e) {
                 return e.kind() == kEventWorkerLost &&
-                       e.message() == "worker w-1 lost: stream broken";
+                       e.message() ==
+                           "worker w-1 lost: its process (pid 100 on host) "
+                           "died or was cut off";
               })));
 }
 
@@ -199,7 +201,8 @@ TEST_F(EpochsTest, AMemberThatDoesNotComeBackAfterARestartIsLostAfterTheGrace) {
   EXPECT_EQ(Get(id).epochs_lost(), 0);
   Rounds(10);
   EXPECT_EQ(Get(id).epochs_lost(), 1);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("did not come back within 10 s"));
+  EXPECT_THAT(Get(id).reason(),
+              HasSubstr("did not come back after the coordinator's restart, silent for 10 s"));
   AddWorker("w-1", 2);
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
   ExpectWholeCurve(id, 100);
@@ -336,8 +339,9 @@ TEST_F(EpochsTest, AfterARestartTheMemberThatIsMissedIsBlamedAndNotWhoSaysSo) {
   }
   ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 10));
   ASSERT_GT(epochs.epochs_size(), 0);
-  EXPECT_THAT(epochs.epochs(0).end_reason(),
-              HasSubstr("w-1 lost: did not come back within 5 s of the coordinator's restart"));
+  EXPECT_THAT(
+      epochs.epochs(0).end_reason(),
+      HasSubstr("w-1 lost: did not come back after the coordinator's restart, silent for 5 s"));
 }
 
 // Its checkpoints may still be tidied when the next epoch, formed from memory, writes already.
@@ -530,7 +534,7 @@ TEST_F(EpochsTest, ALossThatCannotBeStoredIsToldInBoundedWords) {
   store_.Heal();
   RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
   EXPECT_LT(Get(id).reason().size(), 300u);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("stream broken"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("its process (pid 100 on host) died or was cut off"));
 }
 
 // The store takes the end later: then it is told as it was decided.

@@ -111,7 +111,8 @@ TEST_F(HistoryTest, WhatTheLastEpochWasIsKnownAfterARestart) {
   Rounds(20);
   Start();
   Rounds(1);
-  EXPECT_THAT(Get(id).reason(), HasSubstr("the last epoch ended: worker w-1 lost: stream broken"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("the last epoch ended: worker w-1 lost: its process (pid "
+                                          "100 on host) died or was cut off"));
 }
 
 TEST_F(HistoryTest, LogLinesOfOneWorkerCanBeAskedFor) {

@@ -223,11 +223,14 @@ TEST_F(WaitingTest, WorkersLost) {
   Kill(AddWorker("w-1"));
   Rounds(20);
   ExpectShown(id, "workers_lost", "needs 2 workers: 1 is free; w-1 was lost 1.");
-  ExpectEvent(id, "needs 2 workers: 1 is free; w-1 was lost (stream broken); one must come back");
+  ExpectEvent(id,
+              "needs 2 workers: 1 is free; w-1 was lost (its process (pid 100 on host) died or was "
+              "cut off); one must come back");
   const int64_t told = Waits(id);
   clock_.Advance(absl::Minutes(4));
   Rounds(1);
-  ExpectShown(id, "workers_lost", "w-1 was lost 4 min ago (stream broken)");
+  ExpectShown(id, "workers_lost",
+              "w-1 was lost 4 min ago (its process (pid 100 on host) died or was cut off)");
   EXPECT_EQ(Waits(id), told) << "an age is no news, in whatever unit";
 }
 
@@ -240,12 +243,15 @@ TEST_F(WaitingTest, ALossIsToldOnceAndWithoutItsAgeInWhatIsKept) {
   Kill(other);
   RoundsUntil([&] { return absl::StrContains(Get(id).reason(), "1 is free; w-1 was lost"); });
   const std::string words =
-      "needs 2 workers: 1 is free; w-1 was lost (stream broken); one must come back, or another "
+      "needs 2 workers: 1 is free; w-1 was lost (its process (pid 100 on host) died or was cut "
+      "off); one must come back, or another "
       "be started";
-  EXPECT_THAT(Get(id).reason(),
-              testing::MatchesRegex("needs 2 workers: 1 is free; w-1 was lost [0-9.]+ s ago "
-                                    ".stream broken.; one must come back, or another be "
-                                    "started"));
+  EXPECT_THAT(
+      Get(id).reason(),
+      testing::MatchesRegex(
+          "needs 2 workers: 1 is free; w-1 was lost [0-9.]+ s ago "
+          ".its process .pid 100 on host. died or was cut off.; one must come back, or another be "
+          "started"));
   v1::ListEventsRequest request;
   request.set_run(id);
   ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));

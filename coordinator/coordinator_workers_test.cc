@@ -133,8 +133,10 @@ TEST_F(WorkersTest, ANewProcessOfTheSameNameSupersedesTheOld) {
   FakeAgent* fresh = AddWorker("w", 2);  // at once: nobody has called the old one lost yet
   coordinator_->Tick();
   EXPECT_EQ(Get(id).epochs_lost(), 1);
-  EXPECT_THAT(Get(id).last_failure().cause(),
-              HasSubstr("worker w was replaced by a new process (pid 100 on host)"));
+  EXPECT_THAT(
+      Get(id).last_failure().cause(),
+      HasSubstr("worker w lost: its process (pid 100 on host) died or was cut off, a new one "
+                "(pid 100 on host) took its place"));
   RoundsUntil([&] { return !fresh->assignments().empty(); });
   EXPECT_EQ(fresh->assignments()[0], std::make_pair(uint64_t{2}, int64_t{20}));
   const absl::Status s = old->Connect();  // it lived on, behind a broken connection
@@ -300,6 +302,69 @@ TEST_F(WorkersTest, NoEpochIsFormedOfAProcessThatIsAnotherByNow) {
   Rounds(1);
   EXPECT_EQ(Get(second).epoch(), 1u);
   EXPECT_EQ(Get(second).epochs_lost(), 0);
+}
+
+// What a worker said of itself is not stored. Its epoch goes on while it says it again.
+TEST_F(WorkersTest, AfterARestartWhoIsAwaitedRegistersFirst) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Stop();
+  Start();
+  v1::Heartbeat hello;
+  *hello.mutable_worker() = w->Identity();
+  hello.set_run_id(id);
+  hello.set_epoch(1);
+  const absl::Status s =
+      coordinator_->OpenSession(hello, std::make_shared<RecordingSink>()).status();
+  ASSERT_TRUE(DetailOf(s).has_value()) << s;
+  EXPECT_EQ(DetailOf(s)->reason(), v1::ErrorDetail::UNKNOWN_WORKER);
+  ASSERT_OK(w->Connect());
+  Rounds(5);
+  const v1::ListWorkersResponse workers = coordinator_->ListWorkers();
+  ASSERT_EQ(workers.workers_size(), 1);
+  EXPECT_EQ(workers.workers(0).host(), "host");
+  EXPECT_EQ(workers.workers(0).threads(), 1);
+  EXPECT_EQ(Get(id).epoch(), 1u);
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  EXPECT_GE(Get(id).step(), 9) << "it trained on";
+}
+
+// Its registration may be lost on the way; what it trains meanwhile shows that it lives.
+TEST_F(WorkersTest, AnAwaitedMemberThatCallsIsNotLost) {
+  const std::string id = Submit(RunYaml("run", 1000, 1));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Stop();
+  Start();
+  v1::ReportRequest report;
+  *report.mutable_worker() = w->Identity();
+  report.set_run_id(id);
+  report.set_epoch(1);
+  for (int seconds = 0; seconds < 30; ++seconds) {
+    clock_.Advance(absl::Seconds(1));
+    ASSERT_OK(coordinator_->Report(report));
+    coordinator_->Tick();
+  }
+  EXPECT_EQ(Get(id).epochs_lost(), 0);
+  for (int seconds = 0; seconds < 11; ++seconds) {
+    clock_.Advance(absl::Seconds(1));
+    coordinator_->Tick();
+  }
+  EXPECT_EQ(Get(id).epochs_lost(), 1);
+}
+
+// Its connection is gone, and nobody knows yet whether for good: it is no worker that is
+// connecting.
+TEST_F(WorkersTest, WhoHasJustLeftIsDraining) {
+  FakeAgent* w = AddWorker("w");
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  w->draining = true;
+  w->Act();
+  w->Kill();
+  coordinator_->Tick();
+  EXPECT_EQ(Get(id).waiting_cause(), "workers_draining");
+  EXPECT_THAT(Get(id).reason(), HasSubstr("w is draining"));
 }
 
 }  // namespace

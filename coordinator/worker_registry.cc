@@ -13,16 +13,20 @@ namespace tritter {
 Standing WorkerRegistry::StandingOf(const WorkerEntry& w) {
   if (w.lost) return Standing::kLost;
   if (!w.run_id.empty()) return Standing::kBusy;
+  if (w.last.draining()) return Standing::kDraining;  // also in the moment after it has gone
   if (w.session == 0)
     return Standing::kLeaving;  // not (or no longer) attached: decided within the grace
-  if (w.last.draining()) return Standing::kDraining;
   return w.last.run_id().empty() ? Standing::kIdle : Standing::kLeaving;
 }
 
-std::string WorkerRegistry::ProcessOf(const WorkerEntry& worker) {
-  // Of a member of an epoch that was found in the store no more than its name is known.
-  if (worker.info.host().empty()) return "a process that is awaited";
+std::string WorkerRegistry::ProcessIfKnown(const WorkerEntry& worker) {
+  if (!worker.registered) return "";
   return absl::StrCat("pid ", worker.info.pid(), " on ", worker.info.host());
+}
+
+std::string WorkerRegistry::ProcessOf(const WorkerEntry& worker) {
+  const std::string process = ProcessIfKnown(worker);
+  return process.empty() ? "a process that is awaited" : process;
 }
 
 namespace {
@@ -70,6 +74,7 @@ absl::Status WorkerRegistry::Register(const v1::RegisterRequest& request, absl::
     return absl::OkStatus();
   }
   worker.info = request;
+  worker.registered = true;
   worker.last_seen_ms = now_ms;
   return absl::OkStatus();
 }
@@ -79,7 +84,11 @@ absl::StatusOr<WorkerEntry*> WorkerRegistry::Enter(const v1::WorkerIdentity& id,
   constexpr size_t kRemembered = 16;
   WorkerEntry* worker = Find(id.name());
   if (worker == nullptr) return UnknownWorkerError(id.name());
-  if (worker->incarnation == id.incarnation()) return worker;
+  if (worker->incarnation == id.incarnation()) {
+    if (worker->registered) return worker;
+    Hear(id, now);
+    return UnknownWorkerError(id.name());
+  }
   RETURN_IF_ERROR(CheckMayFollow(id.incarnation(), now, worker));
   if (!worker->successor.has_value() ||
       worker->successor->worker().incarnation() != id.incarnation())
@@ -88,6 +97,7 @@ absl::StatusOr<WorkerEntry*> WorkerRegistry::Enter(const v1::WorkerIdentity& id,
   worker->name = id.name();
   worker->incarnation = id.incarnation();
   worker->info = *old->successor;
+  worker->registered = true;
   worker->started = worker->standing_since = now;
   worker->replaced = std::move(old->replaced);
   worker->replaced.push_back(old->incarnation);
@@ -105,6 +115,7 @@ void WorkerRegistry::Await(const MemberRecord& member, const std::string& run_id
   worker.info.set_device(member.device);
   worker.info.set_memory_bytes(member.memory_bytes);
   worker.awaited = true;
+  worker.registered = false;
   worker.started = worker.standing_since = now;
   worker.run_id = run_id;
   worker.epoch = epoch;
@@ -130,6 +141,12 @@ absl::Status WorkerRegistry::Check(const v1::WorkerIdentity& id) {
                                  ProcessOf(*worker));
   }
   return absl::OkStatus();
+}
+
+void WorkerRegistry::Hear(const v1::WorkerIdentity& id, absl::Duration now) {
+  WorkerEntry* worker = Find(id.name());
+  if (worker == nullptr || worker->incarnation != id.incarnation() || !worker->awaited) return;
+  worker->heard_at = now;
 }
 
 uint64_t WorkerRegistry::Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink,
@@ -206,6 +223,8 @@ std::vector<WorkerEntry*> WorkerRegistry::MarkLost(absl::Duration now,
     if (!liveness.attached) liveness.detached_for = now - worker.detached_at;
     liveness.silent_for = now - worker.last_heartbeat;
     liveness.awaited_for = now - worker.started;
+    liveness.unheard_for = now - worker.heard_at;
+    liveness.process = ProcessIfKnown(worker);
     std::optional<Loss> loss = DecideLoss(liveness, options);
     if (!loss.has_value()) continue;
     worker.lost = true;

@@ -33,7 +33,8 @@ struct WorkerEntry {
   std::string name;
   uint64_t incarnation = 0;
   v1::RegisterRequest info;
-  uint64_t session = 0;  // 0: none is open
+  bool registered = false;  // with this coordinator: `info` is what it said then
+  uint64_t session = 0;     // 0: none is open
   std::shared_ptr<CommandSink> sink;
   bool awaited = false;  // member of a live epoch that has not come back since the start
   bool missed = false;   // Liveness::missed
@@ -41,6 +42,7 @@ struct WorkerEntry {
   std::string lost_kind, lost_why;  // Loss
   bool left = false;                // lost, but as it was told
   absl::Duration started, detached_at, last_heartbeat, standing_since;
+  absl::Duration heard_at = -absl::InfiniteDuration();  // while it is awaited: a call of it came
   int64_t last_seen_ms = 0;
   v1::Heartbeat last;  // newest heartbeat of this incarnation
   std::string run_id;  // live epoch it is a member of, or empty
@@ -67,8 +69,9 @@ class WorkerRegistry {
   // that is known has a session open.
   absl::Status Register(const v1::RegisterRequest& request, absl::Duration now, int64_t now_ms);
   // Who opens a session: the entry of this incarnation, which takes the place of another one of its
-  // name if it registered as its successor; that one is moved to `old`. NotFound UNKNOWN_WORKER,
-  // and as Register.
+  // name if it registered as its successor; that one is moved to `old`. NotFound UNKNOWN_WORKER: it
+  // has not registered since this coordinator was started, of which nothing is known but its name
+  // then. Else as Register.
   absl::StatusOr<WorkerEntry*> Enter(const v1::WorkerIdentity& id, absl::Duration now,
                                      WorkerEntry* old);
   // A member of a live epoch that was stored before the coordinator started.
@@ -79,6 +82,8 @@ class WorkerRegistry {
   WorkerEntry* BySession(uint64_t session);
   // NotFound UNKNOWN_WORKER, FailedPrecondition STALE_INCARNATION.
   absl::Status Check(const v1::WorkerIdentity& worker);
+  // It has called: one that is awaited lives, though its session is not open yet.
+  void Hear(const v1::WorkerIdentity& worker, absl::Duration now);
 
   uint64_t Attach(WorkerEntry* worker, std::shared_ptr<CommandSink> sink, absl::Duration now,
                   int64_t now_ms);
@@ -101,7 +106,10 @@ class WorkerRegistry {
   std::vector<WorkerView> Views(absl::Duration now,
                                 const std::map<std::string, std::string>& run_names) const;
   static Standing StandingOf(const WorkerEntry& worker);
-  static std::string ProcessOf(const WorkerEntry& worker);  // "pid 12 on host-a"
+  // "pid 12 on host-a"; of a member of an epoch that was found in the store no more than its name
+  // is known before it has registered.
+  static std::string ProcessOf(const WorkerEntry& worker);
+  static std::string ProcessIfKnown(const WorkerEntry& worker);  // "": it is not
   std::map<std::string, WorkerEntry>& all() { return workers_; }
   const std::map<std::string, WorkerEntry>& all() const { return workers_; }
 

@@ -25,17 +25,22 @@ struct LivenessOptions {
 // Durations are ages; infinite when it never happened.
 struct Liveness {
   bool attached = false;  // its stream is open
-  bool awaited = false;   // not seen since the coordinator started
+  bool awaited = false;   // no session since the coordinator started
   absl::Duration detached_for = absl::InfiniteDuration();
-  absl::Duration silent_for = absl::ZeroDuration();   // since the last heartbeat
-  absl::Duration awaited_for = absl::ZeroDuration();  // since the coordinator started
-  bool missed = false;  // awaited, and a member of its epoch says that the group is broken
+  absl::Duration silent_for = absl::ZeroDuration();       // since the last heartbeat
+  absl::Duration awaited_for = absl::ZeroDuration();      // since the coordinator started
+  absl::Duration unheard_for = absl::InfiniteDuration();  // awaited: since its newest call
+  bool missed = false;       // awaited, and a member of its epoch says that the group is broken
+  std::string process = {};  // "pid 12 on host-a"; "": not known
 };
 
 struct Loss {
   const char* kind = "";  // "stream", "silence", "restart": the label of the metric
-  std::string why;        // "stream broken", "silent for 5.2 s"
+  std::string why;        // after "worker w lost: "
 };
+
+// "its process (pid 12 on host-a) died or was cut off": which of both, nobody can see from here.
+std::string GoneProcess(const std::string& process);
 
 // Nothing while it does not count as lost.
 std::optional<Loss> DecideLoss(const Liveness& worker, const LivenessOptions& options = {});

@@ -23,8 +23,9 @@ struct EpochEnd {
   bool permanent = false;  // a worker says that retrying cannot help
   bool killed = false;     // by its users, who wait for no checkpoint
   bool progress = false;   // it went beyond what was ever reached, or committed a checkpoint
-  std::string cause = {};  // e.g. "worker w-1 lost: stream broken"; empty when clean
-  int rank = -1;           // the member that failed first; -1: none is to blame
+  std::string cause =
+      {};         // e.g. "worker w-1 lost: its process died or was cut off"; empty when clean
+  int rank = -1;  // the member that failed first; -1: none is to blame
 };
 
 struct RunVerdict {

@@ -16,12 +16,12 @@ RunRecord MakeRun(Intent intent = Intent::kRun) {
   r.step = 240;
   return r;
 }
-EpochEnd Loss() { return {.cause = "worker w-1 lost: stream broken"}; }
+EpochEnd Loss() { return {.cause = "worker w-1 lost: its process died or was cut off"}; }
 
 TEST(DecideAfterEpoch, GoesOnAfterALossAtOnce) {
   const RunVerdict v = DecideAfterEpoch(MakeRun(), Loss(), 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_RUNNING);
-  EXPECT_EQ(v.reason, "worker w-1 lost: stream broken");
+  EXPECT_EQ(v.reason, "worker w-1 lost: its process died or was cut off");
   EXPECT_EQ(v.failures, 1);
   EXPECT_EQ(v.retry_after, absl::ZeroDuration());
 }
@@ -89,7 +89,7 @@ TEST(DecideAfterEpoch, SaysWhatIsLostWhenAPauseMeetsALoss) {
   EXPECT_EQ(v.state, v1::RUN_STATE_PAUSED);
   EXPECT_EQ(v.reason,
             "paused at step 200 (of its newest checkpoint); the 40 steps after it are lost: worker "
-            "w-1 lost: stream broken");
+            "w-1 lost: its process died or was cut off");
 }
 
 TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
@@ -106,7 +106,8 @@ TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
   RunVerdict v = DecideAfterEpoch(run, Loss(), 200, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
   EXPECT_EQ(v.reason,
-            "gave up after 5 epochs without progress; the last: worker w-1 lost: stream broken");
+            "gave up after 5 epochs without progress; the last: worker w-1 lost: its process died "
+            "or was cut off");
   EpochEnd moved = Loss();
   moved.progress = true;
   v = DecideAfterEpoch(run, moved, 400, true);

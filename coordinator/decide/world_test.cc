@@ -186,14 +186,15 @@ TEST(FormWorld, SaysThatNobodyIsRegistered) {
 }
 
 TEST(FormWorld, NamesTheLostWorkerAndWhen) {
-  const auto d = FormWorld({2, 2}, {Idle("worker-a"), With(Idle("worker-b"), Standing::kLost, "",
-                                                           "stream broken", absl::Seconds(41))});
+  const auto d = FormWorld(
+      {2, 2}, {Idle("worker-a"), With(Idle("worker-b"), Standing::kLost, "",
+                                      "its process died or was cut off", absl::Seconds(41))});
   EXPECT_THAT(d.members, IsEmpty());
   EXPECT_FALSE(d.possible);
-  EXPECT_EQ(
-      d.reason,
-      "needs 2 workers: 1 is free; worker-b was lost 41 s ago (stream broken); one must come back, "
-      "or another be started");
+  EXPECT_EQ(d.reason,
+            "needs 2 workers: 1 is free; worker-b was lost 41 s ago (its process died or was cut "
+            "off); one must come back, "
+            "or another be started");
 }
 
 struct ObstacleCase {

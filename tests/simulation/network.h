@@ -22,7 +22,7 @@ struct NetworkFaults {
   double request_lost = 0, answer_lost = 0, duplicated = 0, late = 0;
   absl::Duration delay = absl::Milliseconds(5);    // mean of a message
   absl::Duration longest_late = absl::Seconds(8);  // of requests that outlive their caller
-  absl::Duration call_deadline = absl::Seconds(5);
+  absl::Duration call_deadline = absl::Seconds(3);  // as CoordinatorClient has
 };
 
 // Where a process is: its events wait while it is stopped, and end with it.

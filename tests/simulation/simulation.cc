@@ -468,13 +468,17 @@ void Simulation::OnTick() {
 // A process that is gone does not stay a member of a live epoch.
 void Simulation::CheckNoticed() {
   constexpr absl::Duration kNoticed = absl::Seconds(8), kWell = absl::Seconds(13);
+  // While the coordinator awaits its members after a restart, whatever comes of one is a sign of
+  // life; what the network brings late, too.
+  constexpr absl::Duration kAwaited = absl::Seconds(40), kNoticedLate = absl::Seconds(24);
   const absl::Duration now = world_.now();
   if (!host_.well() || now - host_.well_since() < kWell) return;
+  const absl::Duration noticed = now - host_.well_since() < kAwaited ? kNoticedLate : kNoticed;
   for (const auto& [id, run] : invariants_.runs()) {
     if (!run.live.has_value() || run.live->done) continue;
     for (const MemberRecord& m : run.live->record.members) {
       for (const std::shared_ptr<SimWorker>& p : processes_) {
-        if (p->alive() || p->incarnation() != m.incarnation || now - p->ended_at() < kNoticed)
+        if (p->alive() || p->incarnation() != m.incarnation || now - p->ended_at() < noticed)
           continue;
         world_.Break(absl::StrCat("a process that is gone is noticed, but ", p->name(), " ended ",
                                   absl::FormatDuration(now - p->ended_at()),

@@ -67,7 +67,7 @@ TEST_P(SeedsTest, EveryPromiseHolds) {
   if (kShare > 1) return;
   // It is a storm: what it proves rests on these.
   EXPECT_GT(sum.failures, 1250);
-  EXPECT_GT(sum.epochs_lost, 200);
+  EXPECT_GT(sum.epochs_lost, 150);
   EXPECT_GT(sum.epochs_mixed, 25);
   EXPECT_GT(sum.runs_completed, 250);
   EXPECT_GT(sum.samples_committed, 25000);
@@ -167,7 +167,9 @@ INSTANTIATE_TEST_SUITE_P(
         SabotageCase{"StoreForgetsKeys", Sabotage::kStoreForgetsKeys,
                      "one submission makes one run|a wish is fulfilled once"},
         SabotageCase{"StoreChangesWorkers", Sabotage::kStoreChangesWorkers, "is trained by"},
-        SabotageCase{"StoreDoublesMembers", Sabotage::kStoreDoublesMembers, "twice"},
+        // Or the one in whose stead it is there twice is free, and gets a second epoch.
+        SabotageCase{"StoreDoublesMembers", Sabotage::kStoreDoublesMembers,
+                     "twice|belongs to one epoch"},
         SabotageCase{"StoreChangesRetention", Sabotage::kStoreChangesRetention, "are kept"},
         // After a restart such an epoch ends once more, and so does its run.
         SabotageCase{"StoreKeepsEpochsAlive", Sabotage::kStoreKeepsEpochsAlive, "epoch|is final"}),
