@@ -7,6 +7,7 @@
 
 #include "common/testing/status_matchers.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/train.h"
 
 namespace tritter::e2e {
 namespace {
@@ -16,49 +17,30 @@ using ::testing::HasSubstr;
 constexpr int kSteps = 40;
 
 // One thread: two processes share two cores.
-absl::Status StartGpu(Cluster& cluster) {
-  return cluster.StartWorker("gpu",
-                             {.environment = {"OMP_NUM_THREADS=1"}, .program = "formula_worker"});
-}
+Launch Gpu() { return {.environment = {"OMP_NUM_THREADS=1"}, .program = "formula_worker"}; }
 
 // `workers`: of the mapping of that name, behind `min` and `max`.
 v1::Run Train(const std::string& name, const std::string& min_workers, const std::string& workers,
               const std::string& training,
               const std::function<void(Cluster&, const v1::Run&)>& disturb = nullptr) {
-  const std::string folder = TempFolder(name);
-  EXPECT_OK(MakeShards(folder));
-  Cluster cluster(folder);
-  EXPECT_OK(cluster.StartCoordinator());
-  EXPECT_OK(cluster.StartWorker("cpu"));
-  EXPECT_OK(StartGpu(cluster));
-  const auto id = cluster.Submit(RunYaml(name, {{"steps", std::to_string(kSteps)},
-                                                {"sequence_length", "32"},
-                                                {"every", "10"},
-                                                {"evaluate", "40"},
-                                                {"export", "{}"},
-                                                {"min", min_workers},
-                                                {"max", "2, device: any" + workers},
-                                                {"training", training}}));
-  EXPECT_OK(id.status());
-  if (!id.ok()) return {};
-  const auto under_way = cluster.WaitFor(*id, [](const v1::Run& r) {
-    return r.members_size() == 2 && r.step() >= 15 && r.committed_step() >= 10;
-  });
-  EXPECT_OK(under_way.status());
-  if (under_way.ok() && disturb) disturb(cluster, *under_way);
-  const auto end = cluster.WaitForEnd(*id);
-  EXPECT_OK(end.status());
-  if (!end.ok()) return {};
-  EXPECT_EQ(end->state(), v1::RUN_STATE_COMPLETED) << end->reason() << "\n" << cluster.LogTails();
-  EXPECT_EQ(end->committed_step(), kSteps);
-  return *end;
+  return Train(Training{.name = name,
+                        .workers = {{"cpu"}, {"gpu", Gpu()}},
+                        .overrides = {{"steps", std::to_string(kSteps)},
+                                      {"sequence_length", "32"},
+                                      {"every", "10"},
+                                      {"evaluate", "40"},
+                                      {"export", "{}"},
+                                      {"min", min_workers},
+                                      {"max", "2, device: any" + workers},
+                                      {"training", training}},
+                        .under_way =
+                            [](const v1::Run& r) {
+                              return r.members_size() == 2 && r.step() >= 15 &&
+                                     r.committed_step() >= 10;
+                            },
+                        .disturb = disturb});
 }
 
-State FinalState(const v1::Run& run) {
-  auto state = ReadState(run.run_dir(), kSteps);
-  EXPECT_OK(state.status());
-  return state.ok() ? *state : State{};
-}
 double Loss(const v1::Run& run) {
   EXPECT_EQ(run.last_evaluation_size(), 1);
   return run.last_evaluation_size() == 1 ? run.last_evaluation(0).loss() : 0;
@@ -66,7 +48,7 @@ double Loss(const v1::Run& run) {
 
 void KillTheGpu(Cluster& cluster, const v1::Run&) {
   cluster.KillWorker("gpu");
-  EXPECT_OK(StartGpu(cluster));
+  EXPECT_OK(cluster.StartWorker("gpu", Gpu()));
 }
 
 TEST(MixedDevices, AKilledGpuComesBackAndTheRunEndsInTheSameWeights) {

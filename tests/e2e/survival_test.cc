@@ -6,6 +6,7 @@
 
 #include "common/testing/status_matchers.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/train.h"
 
 namespace tritter::e2e {
 namespace {
@@ -13,42 +14,17 @@ namespace {
 constexpr int kSteps = 100;
 
 // Runs `name` to its end with `disturb` called once training has passed `from_step`.
-v1::Run Train(const std::string& name, const std::map<std::string, std::string>& overrides,
-              int workers, const std::function<void(Cluster&, const std::string& run)>& disturb,
+v1::Run Train(const std::string& name, std::map<std::string, std::string> overrides, int workers,
+              const std::function<void(Cluster&, const v1::Run&)>& disturb,
               int64_t from_step = 30) {
-  const std::string folder = TempFolder(name);
-  EXPECT_OK(MakeShards(folder));
-  Cluster cluster(folder);
-  EXPECT_OK(cluster.StartCoordinator());
-  for (int i = 0; i < workers; ++i) EXPECT_OK(cluster.StartWorker("w" + std::to_string(i)));
-  std::map<std::string, std::string> all = {
-      {"steps", std::to_string(kSteps)}, {"export", "{}"}, {"evaluate", "50"}};
-  for (const auto& [k, v] : overrides) all[k] = v;
-  auto run = cluster.Submit(RunYaml(name, all));
-  EXPECT_OK(run.status());
-  if (!run.ok()) return {};
-  if (disturb) {
-    // At step 30 there is something to lose: the newest checkpoint is that of step 20.
-    auto under_way = cluster.WaitFor(*run, [&](const v1::Run& r) {
-      return r.step() >= from_step && (from_step < 20 || r.committed_step() >= 20);
-    });
-    EXPECT_OK(under_way.status());
-    if (under_way.ok())
-      EXPECT_LT(under_way->step(), kSteps) << "the run was over before it could be disturbed";
-    disturb(cluster, *run);
-  }
-  auto end = cluster.WaitForEnd(*run);
-  EXPECT_OK(end.status());
-  if (!end.ok()) return {};
-  EXPECT_EQ(end->state(), v1::RUN_STATE_COMPLETED) << end->reason() << "\n" << cluster.LogTails();
-  EXPECT_EQ(end->committed_step(), kSteps);
-  return *end;
-}
-
-State FinalState(const v1::Run& run) {
-  auto state = ReadState(run.run_dir(), kSteps);
-  EXPECT_OK(state.status());
-  return state.ok() ? *state : State{};
+  overrides.insert({{"steps", std::to_string(kSteps)}, {"export", "{}"}, {"evaluate", "50"}});
+  Training training = {.name = name, .overrides = std::move(overrides), .disturb = disturb};
+  for (int i = 0; i < workers; ++i) training.workers.push_back({"w" + std::to_string(i)});
+  // At step 30 there is something to lose: the newest checkpoint is that of step 20.
+  training.under_way = [=](const v1::Run& r) {
+    return r.step() >= from_step && (from_step < 20 || r.committed_step() >= 20);
+  };
+  return Train(training);
 }
 
 // The undisturbed run that the others are compared with.
@@ -58,7 +34,7 @@ const v1::Run& Reference() {
 }
 
 TEST(Survival, AKilledWorkerComesBackAndTheRunEndsInTheSameWeights) {
-  const v1::Run run = Train("worker-killed", {}, 2, [](Cluster& cluster, const std::string&) {
+  const v1::Run run = Train("worker-killed", {}, 2, [](Cluster& cluster, const v1::Run&) {
     cluster.KillWorker("w1");
     EXPECT_OK(cluster.StartWorker("w1"));
   });
@@ -67,11 +43,9 @@ TEST(Survival, AKilledWorkerComesBackAndTheRunEndsInTheSameWeights) {
 }
 
 TEST(Survival, AKilledRankZeroComesBackToo) {
-  const v1::Run run = Train("rank-zero-killed", {}, 2, [](Cluster& cluster, const std::string& id) {
-    auto now = cluster.Get(id);
-    ASSERT_OK(now.status());
-    ASSERT_EQ(now->members_size(), 2);
-    const std::string name = now->members(0).worker();
+  const v1::Run run = Train("rank-zero-killed", {}, 2, [](Cluster& cluster, const v1::Run& now) {
+    ASSERT_EQ(now.members_size(), 2);
+    const std::string name = now.members(0).worker();
     cluster.KillWorker(name);
     EXPECT_OK(cluster.StartWorker(name));
   });
@@ -80,7 +54,7 @@ TEST(Survival, AKilledRankZeroComesBackToo) {
 }
 
 TEST(Survival, AKilledCoordinatorComesBackAndNoStepIsRepeated) {
-  const v1::Run run = Train("coordinator-killed", {}, 2, [](Cluster& cluster, const std::string&) {
+  const v1::Run run = Train("coordinator-killed", {}, 2, [](Cluster& cluster, const v1::Run&) {
     cluster.KillCoordinator();
     EXPECT_OK(cluster.StartCoordinator());
   });
@@ -121,7 +95,8 @@ TEST(Survival, AWorkerAndTheCoordinatorKilledTogetherAndTheSurvivorsStepsAreNotR
 TEST(Survival, PausedAndResumedEndsInTheSameWeights) {
   const v1::Run run = Train(
       "paused", {}, 2,
-      [](Cluster& cluster, const std::string& id) {
+      [](Cluster& cluster, const v1::Run& now) {
+        const std::string& id = now.run_id();
         grpc::ClientContext pause_context;
         v1::PauseRunRequest pause;
         pause.set_run(id);
@@ -152,11 +127,10 @@ TEST(Survival, AKilledWorkerInsideARoundOfSyncOuterComesBackToTheSameWeights) {
       {"training",
        "  sync: outer\n  outer: {steps: 8, rate: 0.7, momentum: 0.9, compression: int8}\n"}};
   const v1::Run undisturbed = Train("outer", outer, 2, nullptr);
-  const v1::Run run =
-      Train("outer-worker-killed", outer, 2, [](Cluster& cluster, const std::string&) {
-        cluster.KillWorker("w1");
-        EXPECT_OK(cluster.StartWorker("w1"));
-      });
+  const v1::Run run = Train("outer-worker-killed", outer, 2, [](Cluster& cluster, const v1::Run&) {
+    cluster.KillWorker("w1");
+    EXPECT_OK(cluster.StartWorker("w1"));
+  });
   EXPECT_GE(run.epoch(), 2u);
   const State state = FinalState(run);
   const auto own = state.lower_bound("adam_m@1/");

@@ -19,6 +19,7 @@
 #include "common/testing/status_matchers.h"
 #include "coordinator/store/postgres/testing/postgres_server.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/train.h"
 
 namespace tritter::e2e {
 namespace {
@@ -28,32 +29,13 @@ using testing::HasSubstr;
 constexpr int kSteps = 160;
 constexpr absl::Duration kPatience = absl::Seconds(120);
 
-std::string Yaml(const std::string& name) {
-  return RunYaml(
-      name,
-      {{"steps", std::to_string(kSteps)}, {"every", "40"}, {"evaluate", "80"}, {"export", "{}"}});
-}
-
-State FinalState(const v1::Run& run) {
-  auto state = ReadState(run.run_dir(), kSteps);
-  EXPECT_OK(state.status());
-  return state.ok() ? *state : State{};
-}
+const std::map<std::string, std::string> kRun = {
+    {"steps", std::to_string(kSteps)}, {"every", "40"}, {"evaluate", "80"}, {"export", "{}"}};
 
 // The weights of a run that nobody disturbed.
 const State& Reference() {
-  static const State* state = [] {
-    const std::string folder = TempFolder("reference");
-    EXPECT_OK(MakeShards(folder));
-    Cluster cluster(folder);
-    EXPECT_OK(cluster.StartCoordinator());
-    for (const char* name : {"w0", "w1"}) EXPECT_OK(cluster.StartWorker(name));
-    auto run = cluster.Submit(Yaml("reference"));
-    EXPECT_OK(run.status());
-    auto end = cluster.WaitForEnd(run.ok() ? *run : "");
-    EXPECT_OK(end.status());
-    return new State(end.ok() ? FinalState(*end) : State());
-  }();
+  static const State* state = new State(
+      FinalState(Train({.name = "reference", .workers = {{"w0"}, {"w1"}}, .overrides = kRun})));
   return *state;
 }
 
@@ -114,7 +96,7 @@ class Takeover : public testing::Test {
   }
   // A run that has something to lose: its newest checkpoint is that of step 40.
   std::string UnderWay() {
-    auto run = cluster_->Submit(Yaml("disturbed"));
+    auto run = cluster_->Submit(RunYaml("disturbed", kRun));
     EXPECT_OK(run.status());
     if (!run.ok()) return "";
     auto now = cluster_->WaitFor(
