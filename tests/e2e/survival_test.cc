@@ -67,7 +67,8 @@ TEST(Survival, AKilledCoordinatorComesBackAndNoStepIsRepeated) {
 TEST(Survival, AWorkerAndTheCoordinatorKilledTogetherAndTheSurvivorsStepsAreNotRepeated) {
   const v1::Run run = Train(
       "both-killed", {{"every", "1000"}}, 2,
-      [](Cluster& cluster, const std::string& id) {
+      [](Cluster& cluster, const v1::Run& now) {
+        const std::string& id = now.run_id();
         for (uint64_t epoch = 2; epoch <= 3; ++epoch) {
           cluster.KillWorker("w1");
           cluster.KillCoordinator();
