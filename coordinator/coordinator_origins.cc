@@ -21,6 +21,7 @@ absl::StatusOr<Coordinator::Origin> Coordinator::FindOrigin(const RunSpec& spec)
   const bool extends = !spec.extend_run.empty();
   const std::string& name = extends ? spec.extend_run : spec.clone_run;
   Origin out;
+  RunSpec named = spec;  // errors call the run by name and id
   {
     MutexLock lock(&mu_);
     // A clone may be of any; what is extended goes on as another.
@@ -32,6 +33,7 @@ absl::StatusOr<Coordinator::Origin> Coordinator::FindOrigin(const RunSpec& spec)
                        NamedRun(run->record.name, run->record.run_id), ": ", run->spec_error),
           "");
     }
+    (extends ? named.extend_run : named.clone_run) = NamedRun(run->record.name, run->record.run_id);
     out.spec = run->spec;
     out.run_id = run->record.run_id;
     out.run_dir = run->record.run_dir;
@@ -39,8 +41,8 @@ absl::StatusOr<Coordinator::Origin> Coordinator::FindOrigin(const RunSpec& spec)
   }
   std::vector<int64_t> committed;
   for (const v1::Checkpoint& c : out.checkpoints) committed.push_back(c.step());
-  absl::StatusOr<std::vector<int64_t>> steps =
-      extends ? DecideExtension(out.spec, spec, committed) : DecideClone(out.spec, spec, committed);
+  absl::StatusOr<std::vector<int64_t>> steps = extends ? DecideExtension(out.spec, named, committed)
+                                                       : DecideClone(out.spec, named, committed);
   if (!steps.ok()) {
     return TypedError(steps.status().code(), v1::ErrorDetail::INVALID_RUN_SPEC,
                       steps.status().message(), "");

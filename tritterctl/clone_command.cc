@@ -77,7 +77,7 @@ int Clone(const CommandContext& context, const CloneArguments& a) {
             "run ", RunTitle(run), " ", StateName(run.state()), ": begins at step ", run.step(),
             " of ", run.total_steps(), " with the ",
             spec->clone_weights_only ? absl::StrCat(spec->clone_weights, " weights") : "state",
-            " of run ", RunTitle(*base), "\n");
+            " of run ", RunTitle(*base), "; ", ScheduleWords(spec->schedule), "\n");
       },
       [&] { return run.run_id() + "\n"; });
 }

@@ -56,7 +56,8 @@ int Extend(const CommandContext& context, const ExtendArguments& a) {
       [&] {
         return absl::StrCat("run ", RunTitle(run), " ", StateName(run.state()),
                             ": goes on at step ", run.committed_step(), " of ", run.total_steps(),
-                            " with the state of run ", RunTitle(*base), "\n");
+                            " with the state of run ", RunTitle(*base), "; ",
+                            ScheduleWords(spec->schedule), ", as long as there\n");
       },
       [&] { return run.run_id() + "\n"; });
 }

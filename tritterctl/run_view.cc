@@ -185,6 +185,15 @@ std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bo
   return FormatTable(head, rows);
 }
 
+std::string ScheduleWords(const ScheduleSpec& schedule) {
+  const std::string warmup = schedule.warmup_steps > 0
+                                 ? absl::StrCat("warm-up up to step ", schedule.warmup_steps)
+                                 : "no warm-up";
+  return schedule.decay_start_step < schedule.total_steps
+             ? absl::StrCat(warmup, ", decay from step ", schedule.decay_start_step, " on")
+             : absl::StrCat(warmup, ", no decay");
+}
+
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
                         const v1::ListEventsResponse& events, const v1::ListEpochsResponse& epochs,
                         int64_t now_ms, bool wide) {

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "model/schedule.h"
 #include "tritter/v1/runs.pb.h"
 #include "tritterctl/proto_json.h"
 
@@ -17,6 +18,8 @@ std::string WorkersTable(const v1::ListWorkersResponse& workers, int64_t now_ms,
 std::string CheckpointsTable(const v1::ListCheckpointsResponse& checkpoints, bool wide = false);
 std::string EventLine(const v1::Event& event);
 std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bool wide = false);
+// "warm-up up to step 20, decay from step 280 on", as the schedule has it.
+std::string ScheduleWords(const ScheduleSpec& schedule);
 // Everything about one run, with its newest events, epochs and checkpoints. A failure that it has
 // left behind is one line unless `wide`.
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,

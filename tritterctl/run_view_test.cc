@@ -232,5 +232,12 @@ TEST(RunView, TerminalStates) {
   }
 }
 
+TEST(RunView, AScheduleIsToldByItsSteps) {
+  EXPECT_EQ(ScheduleWords({.warmup_steps = 20, .decay_start_step = 280, .total_steps = 300}),
+            "warm-up up to step 20, decay from step 280 on");
+  EXPECT_EQ(ScheduleWords({.warmup_steps = 0, .decay_start_step = 300, .total_steps = 300}),
+            "no warm-up, no decay");
+}
+
 }  // namespace
 }  // namespace tritter

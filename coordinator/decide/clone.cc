@@ -76,7 +76,7 @@ absl::StatusOr<std::vector<int64_t>> DecideClone(const RunSpec& base, const RunS
   }
   if (committed.empty())
     return absl::FailedPreconditionError(
-        absl::StrCat("clone.run: run ", next.clone_run, " cannot be cloned yet: ", there));
+        absl::StrCat("clone.run: run ", next.clone_run, " cannot be cloned: ", there));
   return absl::FailedPreconditionError(absl::StrCat(
       "clone.run: training.steps is ", next.steps, " and training goes on at the cloned step; ",
       there,

@@ -79,7 +79,9 @@ int64_t LastCommonStep(const RunSpec& spec, int64_t border) {
 }  // namespace
 
 int64_t LastExtensibleStep(const RunSpec& spec) {
-  return LastCommonStep(spec, spec.schedule.decay_start_step);
+  // The last round of all is cut short, and its mean is taken as it is: a longer run has another.
+  const int64_t whole = IsOuter(spec) ? spec.steps - 1 : spec.steps;
+  return LastCommonStep(spec, std::min(whole, spec.schedule.decay_start_step));
 }
 
 absl::StatusOr<std::vector<int64_t>> DecideExtension(const RunSpec& base, const RunSpec& next,
@@ -87,7 +89,9 @@ absl::StatusOr<std::vector<int64_t>> DecideExtension(const RunSpec& base, const 
   if (absl::Status same = CheckSame(base, next); !same.ok()) return same;
   const int64_t border = std::min(base.schedule.decay_start_step, next.schedule.decay_start_step);
   const bool moved = base.schedule.decay_start_step != next.schedule.decay_start_step;
-  const int64_t last = moved ? LastCommonStep(base, border) : border;
+  const int64_t last =
+      !moved ? std::min(border, next.steps - 1)
+             : std::min({LastCommonStep(base, border), LastExtensibleStep(base), next.steps - 1});
   std::vector<int64_t> steps;
   for (const int64_t step : committed) {
     if (step <= last) steps.insert(steps.begin(), step);
@@ -96,12 +100,15 @@ absl::StatusOr<std::vector<int64_t>> DecideExtension(const RunSpec& base, const 
                                               : absl::StrCat("its checkpoints are of steps ",
                                                              absl::StrJoin(committed, ", "));
   const std::string limit =
-      next.schedule.decay_start_step < base.schedule.decay_start_step
+      last == next.steps - 1 ? absl::StrCat("with ", next.steps, " steps it would be at its end")
+      : last == base.steps - 1 && last < border
+          ? "the last round of `sync: outer` is another where more steps follow"
+      : next.schedule.decay_start_step < base.schedule.decay_start_step
           ? absl::StrCat("with ", next.steps, " steps the decay begins at step ",
                          next.schedule.decay_start_step)
           : absl::StrCat("its decay phase begins at step ", base.schedule.decay_start_step);
   const std::string samples =
-      last < border
+      last < border && last < std::min(next.steps, base.steps) - 1
           ? absl::StrCat(", and the order of its samples depends on that from step ", last, " on")
           : "";
   if (next.extend_step == 0) {

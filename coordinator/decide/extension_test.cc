@@ -145,5 +145,48 @@ TEST(DecideExtension, NamesTheFirstThingThatMayNot) {
   }
 }
 
+// With a schedule without decay the stable phase reaches to the end.
+TEST(DecideExtension, LeavesAStepToTrain) {
+  const auto constant = [](RunSpec spec) {
+    spec.schedule.decay_start_step = spec.steps;
+    return spec;
+  };
+  const RunSpec base = constant(Base());
+  EXPECT_THAT(*DecideExtension(base, constant(Extended(2000)), {500, 1000}),
+              ElementsAre(1000, 500));
+  EXPECT_THAT(*DecideExtension(base, constant(Extended(1000)), {500, 1000}), ElementsAre(500));
+  EXPECT_THAT(DecideExtension(base, constant(Extended(500, 500)), {500, 1000}).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("the checkpoint of step 500 cannot be extended: with 500 steps it "
+                                 "would be at its end; take one of step 499 or before")));
+}
+
+TEST(DecideExtension, TheLastRoundOfOuterStepsIsOfTheRunThatEndsThere) {
+  const auto outer = [](RunSpec spec) {
+    spec.sync = "outer";
+    spec.outer_steps = 50;
+    spec.schedule.decay_start_step = spec.steps;
+    return spec;
+  };
+  const RunSpec base = outer(Base());
+  EXPECT_EQ(LastExtensibleStep(base), 999);
+  EXPECT_THAT(*DecideExtension(base, outer(Extended(2000)), {950, 1000}), ElementsAre(950));
+  EXPECT_THAT(DecideExtension(base, outer(Extended(2000, 1000)), {950, 1000}).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the last round of")));
+}
+
+// What was trained in the warm-up was trained as the longer run would have.
+TEST(DecideExtension, GoesOnInsideTheWarmUpWithTheRatesItHad) {
+  const RunSpec base = Base(), longer = Extended(2000);
+  EXPECT_THAT(*DecideExtension(base, Extended(2000, 5), {5, 10}), ElementsAre(5));
+  for (int64_t step = 0; step < base.schedule.decay_start_step; ++step)
+    ASSERT_EQ(LrAt(step, base.schedule), LrAt(step, longer.schedule)) << step;
+  RunSpec slower = longer;
+  slower.schedule.warmup_steps = 20;
+  EXPECT_THAT(DecideExtension(base, slower, {5, 10}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("run base has `warmup: 10`, this one `warmup: 20`")));
+}
+
 }  // namespace
 }  // namespace tritter
