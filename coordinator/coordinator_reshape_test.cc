@@ -52,8 +52,9 @@ TEST_F(ReshapeTest, AnUrgentRunTakesTheWorkersAndTheOtherGoesOnAfterwardsWithNoL
   EXPECT_EQ(Get(low).epochs_lost(), 0);
   const int64_t at = Get(low).committed_step();
   EXPECT_GE(at, 60) << "its state is on disk";
-  EXPECT_THAT(Reasons(low), HasSubstr("gives its 2 workers to urgent (priority 5)"));
-  EXPECT_THAT(Get(low).reason(), HasSubstr("work for run urgent"));
+  EXPECT_THAT(Reasons(low),
+              HasSubstr(absl::StrCat("gives its 2 workers to urgent (", urgent, ", priority 5)")));
+  EXPECT_THAT(Get(low).reason(), HasSubstr(absl::StrCat("work for run urgent (", urgent, ")")));
   RoundsUntil([&] { return Get(urgent).state() == v1::RUN_STATE_COMPLETED; });
   RoundsUntil([&] { return Get(low).step() > at + 5; });
   EXPECT_EQ(live_[0]->assignments().back().second, at);

@@ -324,7 +324,8 @@ TEST_F(WaitingTest, BehindOneOfAHigherPriorityAndBehindAnOlderOne) {
   const std::string behind = Submit(RunYaml("behind", 1000, 1));
   AddWorker("w-1");
   Rounds(1);
-  ExpectWaits(behind, "behind_priority", "waits behind urgent (priority 5)");
+  ExpectWaits(behind, "behind_priority",
+              absl::StrCat("waits behind urgent (", Get("urgent").run_id(), ", priority 5)"));
   ASSERT_OK(coordinator_->Cancel("urgent", true));
   ASSERT_OK(coordinator_->Cancel("behind", true));
   clock_.Advance(absl::Milliseconds(10));
@@ -332,7 +333,8 @@ TEST_F(WaitingTest, BehindOneOfAHigherPriorityAndBehindAnOlderOne) {
   clock_.Advance(absl::Milliseconds(10));
   const std::string younger = Submit(RunYaml("younger", 1000, 1));
   Rounds(1);
-  ExpectWaits(younger, "behind_older", "waits behind older (priority 0)");
+  ExpectWaits(younger, "behind_older",
+              absl::StrCat("waits behind older (", Get("older").run_id(), ", priority 0)"));
 }
 
 TEST_F(WaitingTest, BehindAProjectThatUsesLessOfItsShare) {
@@ -346,8 +348,8 @@ TEST_F(WaitingTest, BehindAProjectThatUsesLessOfItsShare) {
   AddWorker("w-1");
   Rounds(1);
   ExpectWaits(older, "behind_share",
-              "project p uses 1 of 2 workers, its share is 1; wide of project q, which uses 0, is "
-              "ahead");
+              absl::StrCat("project p uses 1 of 2 workers, its share is 1; wide (", wide,
+                           ") of project q, which uses 0, is ahead"));
   ExpectShown(wide, "workers_busy", "w-0 works for run running");
   ASSERT_OK(coordinator_->Cancel("running", true));
   RoundsUntil([&] { return Get(older).step() > 0; });
@@ -361,7 +363,8 @@ TEST_F(WaitingTest, ARunThatIsNotPreemptibleKeepsItsWorkers) {
   const std::string id = Submit(absl::StrCat("priority: 5\n", RunYaml("urgent", 100, 1)));
   Rounds(2);
   ExpectWaits(id, "workers_busy",
-              "it can start when w is free; low (priority 0) is not preemptible");
+              absl::StrCat("it can start when w is free; low (", Get("low").run_id(),
+                           ", priority 0) is not preemptible"));
   RoundsUntil([&] { return Get(id).step() > 0; });
   EXPECT_EQ(Get(low).state(), v1::RUN_STATE_COMPLETED);
   EXPECT_EQ(Get(low).epoch(), 1u);
@@ -374,7 +377,8 @@ TEST_F(WaitingTest, Preempting) {
   const std::string id = Submit(absl::StrCat("priority: 5\n", RunYaml("urgent", 1000, 1)));
   coordinator_->Tick();
   ExpectWaits(id, "preempting",
-              "needs 1 worker, gets them soon: low (priority 0) gives up w after a checkpoint");
+              absl::StrCat("needs 1 worker, gets them soon: low (", Get("low").run_id(),
+                           ", priority 0) gives up w after a checkpoint"));
   RoundsUntil([&] { return Get(id).step() > 0; });
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/decide/run_life.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 
 namespace tritter {
@@ -11,9 +12,7 @@ namespace {
 
 constexpr size_t kNamedRuns = 4;  // a reason stays one sentence
 
-std::string Named(const DependencyView& run) {
-  return absl::StrCat(run.name, " (", run.run_id, ")");
-}
+std::string Named(const DependencyView& run) { return NamedRun(run.name, run.run_id); }
 
 std::string Instead(const DependencyView& run) {
   return absl::StrCat("cancel this run and submit it with another `", run.of ? "of" : "after", "`");

@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/decide/devices.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 
 namespace tritter {
@@ -24,10 +25,6 @@ std::string Named(absl::Span<const int> members, absl::Span<const WorkerView> wo
     names.push_back(absl::StrCat(more, " more"));
   }
   return JoinWords(names);
-}
-
-std::string RunAndPriority(const std::string& name, int64_t priority) {
-  return absl::StrCat(name, " (priority ", priority, ")");
 }
 
 // Lacks workers, and nothing else stands in its way.
@@ -113,7 +110,7 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
           static_cast<int64_t>(given.useful.size()) - std::max<int64_t>(0, given.count());
       if (besides <= 0 || got >= missing) continue;
       got += besides;
-      kept.push_back(RunAndPriority(given.run->name, given.run->priority));
+      kept.push_back(NamedRun(given.run->name, given.run->run_id, given.run->priority));
     }
     if (got >= missing) {
       out->kept[run.run_id] =
@@ -126,7 +123,7 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
     if (missing <= 0) break;
     if (given.count() <= 0) continue;
     // Who gives all is asked only as far as that is needed.
-    const std::string to = RunAndPriority(run.name, run.priority);
+    const std::string to = NamedRun(run.name, run.run_id, run.priority);
     Reshape& reshape = out->reshapes[given.run->run_id];
     const int64_t world = static_cast<int64_t>(given.run->members.size());
     reshape.gives_all = given.all;
@@ -134,7 +131,7 @@ void HelpOne(const WaitingRun& run, absl::Span<const TrainingRun> training,
                          ? absl::StrCat("gives its ", Count(world, "worker"), " to ", to)
                          : absl::StrCat("shrinks from ", Count(world, "worker"), ", at least ",
                                         given.run->needs.min_workers, ", to make room for ", to);
-    parts.push_back(absl::StrCat(RunAndPriority(given.run->name, given.run->priority),
+    parts.push_back(absl::StrCat(NamedRun(given.run->name, given.run->run_id, given.run->priority),
                                  given.all ? " gives up " : " shrinks, it has ",
                                  Named(given.run->members, workers),
                                  given.all ? " after a checkpoint" : ""));

@@ -89,11 +89,12 @@ TEST_F(ReshapeTest, AHigherPriorityTakesTheWorkersOfTheLowestAndYoungest) {
   const ReshapeDecision d = Decide();
   ASSERT_THAT(d.reshapes, UnorderedElementsAre(Key("young")));
   EXPECT_TRUE(d.reshapes.at("young").gives_all);
-  EXPECT_EQ(d.reshapes.at("young").reason, "gives its 1 worker to urgent (priority 2)");
+  EXPECT_EQ(d.reshapes.at("young").reason, "gives its 1 worker to urgent (urgent, priority 2)");
   EXPECT_EQ(d.helped, "urgent");
   EXPECT_EQ(d.wait.cause, WaitCause::kPreempting);
-  EXPECT_EQ(d.wait.sentence,
-            "needs 1 worker, gets them soon: young (priority 0) gives up w1 after a checkpoint");
+  EXPECT_EQ(
+      d.wait.sentence,
+      "needs 1 worker, gets them soon: young (young, priority 0) gives up w1 after a checkpoint");
 }
 
 TEST_F(ReshapeTest, AnEqualPriorityTakesOnlyWhatOthersCanDoWithout) {
@@ -104,7 +105,7 @@ TEST_F(ReshapeTest, AnEqualPriorityTakesOnlyWhatOthersCanDoWithout) {
   ASSERT_THAT(d.reshapes, UnorderedElementsAre(Key("elastic")));
   EXPECT_FALSE(d.reshapes.at("elastic").gives_all) << "its state stays in memory";
   EXPECT_EQ(d.reshapes.at("elastic").reason,
-            "shrinks from 4 workers, at least 2, to make room for second (priority 0)");
+            "shrinks from 4 workers, at least 2, to make room for second (second, priority 0)");
   waiting_.clear();
   Wait("second", 0, 3);
   d = Decide();
@@ -126,11 +127,11 @@ TEST_F(ReshapeTest, WhoIsNotPreemptibleGivesOnlyWhatItCanDoWithout) {
   d = Decide();
   EXPECT_THAT(d.reshapes, IsEmpty());
   EXPECT_EQ(d.helped, "");
-  EXPECT_EQ(d.kept.at("urgent"), "small (priority 0) is not preemptible");
+  EXPECT_EQ(d.kept.at("urgent"), "small (small, priority 0) is not preemptible");
   waiting_.clear();
   Wait("urgent", 9, 3);
   EXPECT_EQ(Decide().kept.at("urgent"),
-            "small (priority 0) and elastic (priority 0) are not preemptible");
+            "small (small, priority 0) and elastic (elastic, priority 0) are not preemptible");
   waiting_.clear();
   Wait("huge", 9, 4);
   EXPECT_THAT(Decide().kept, IsEmpty()) << "they would not be enough";

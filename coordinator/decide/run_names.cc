@@ -27,6 +27,10 @@ std::string NamedRun(absl::string_view name, absl::string_view run_id) {
   return absl::StrCat(name, " (", run_id, ")");
 }
 
+std::string NamedRun(absl::string_view name, absl::string_view run_id, int64_t priority) {
+  return absl::StrCat(name, " (", run_id, ", priority ", priority, ")");
+}
+
 std::optional<size_t> RunToChange(absl::Span<const Namesake> runs) {
   if (runs.size() == 1) return 0;
   std::optional<size_t> open;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +16,8 @@ namespace tritter {
 
 // As sentences about it call a run: its name alone may be that of several. "nano (r12)".
 std::string NamedRun(absl::string_view name, absl::string_view run_id);
+// Where its priority matters: "nano (r12, priority 3)".
+std::string NamedRun(absl::string_view name, absl::string_view run_id, int64_t priority);
 
 // One of several runs of a name.
 struct Namesake {

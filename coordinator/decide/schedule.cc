@@ -7,6 +7,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "coordinator/decide/run_names.h"
 
 namespace tritter {
 namespace {
@@ -105,19 +106,21 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
     }
     const std::string by_share = ahead < 0
                                      ? ""
-                                     : AheadByShare(queued[index], queued[ahead], runs[ahead].name,
+                                     : AheadByShare(queued[index], queued[ahead],
+                                                    NamedRun(runs[ahead].name, runs[ahead].run_id),
                                                     queue.shares(), projects, live);
     if (behind) {
       const WaitingRun& first = runs[ahead];
-      out.push_back({run.run_id,
-                     {},
-                     !by_share.empty()               ? WaitCause::kBehindShare
-                     : first.priority > run.priority ? WaitCause::kBehindPriority
-                                                     : WaitCause::kBehindOlder,
-                     !by_share.empty()
-                         ? by_share
-                         : absl::StrCat("waits behind ", first.name, " (priority ", first.priority,
-                                        "), which is ahead in the queue")});
+      out.push_back(
+          {run.run_id,
+           {},
+           !by_share.empty()               ? WaitCause::kBehindShare
+           : first.priority > run.priority ? WaitCause::kBehindPriority
+                                           : WaitCause::kBehindOlder,
+           !by_share.empty()
+               ? by_share
+               : absl::StrCat("waits behind ", NamedRun(first.name, first.run_id, first.priority),
+                              ", which is ahead in the queue")});
       continue;
     }
     if (!world.members.empty()) {
@@ -132,7 +135,8 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
     } else if (!by_share.empty()) {
       absl::StrAppend(&world.reason, "; ", by_share);
     } else if (world.possible) {
-      absl::StrAppend(&world.reason, "; ", runs[ahead].name, " is ahead in the queue");
+      absl::StrAppend(&world.reason, "; ", NamedRun(runs[ahead].name, runs[ahead].run_id),
+                      " is ahead in the queue");
     }
     out.push_back({run.run_id, std::move(world.members), world.cause, std::move(world.reason)});
   }

@@ -127,10 +127,11 @@ TEST(Schedule, WhoIsBehindAnotherProjectSaysByHowMuch) {
   EXPECT_EQ(q[0].run_id, "younger");
   EXPECT_EQ(q[1].cause, WaitCause::kBehindShare);
   EXPECT_EQ(q[1].reason,
-            "project p uses 3 of 4 workers, its share is 2; younger of project q, which uses 0, "
+            "project p uses 3 of 4 workers, its share is 2; younger (younger) of project q, which "
+            "uses 0, "
             "is ahead");
   EXPECT_EQ(q[2].cause, WaitCause::kWorkersBusy) << "it lacks workers besides";
-  EXPECT_THAT(q[2].reason, HasSubstr("its share is 2; younger of project q"));
+  EXPECT_THAT(q[2].reason, HasSubstr("its share is 2; younger (younger) of project q"));
 }
 
 TEST(Schedule, ProjectsTakeTurnsHoweverManyRunsTheyHave) {

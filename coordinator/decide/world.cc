@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "coordinator/decide/devices.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 #include "model/cuda_limits.h"
 
@@ -83,15 +84,18 @@ Alike GroupOf(const WorldNeeds& needs, absl::Span<const WorkerView> workers) {
   return out;
 }
 
+// For which it works, or which it leaves.
+std::string RunOf(const WorkerView& w) {
+  return w.run_id.empty() ? w.run_name : NamedRun(w.run_name, w.run_id);
+}
+
 // Healthy, at work for others, by run: "2 healthy ones (a and b) work for run first (r-1)".
 std::string BusyWords(absl::Span<const WorkerView> workers, const std::vector<int>& busy) {
   constexpr size_t kNamed = 4, kRuns = 3;
   std::map<std::string, std::vector<std::string>> by_run;
   for (const int i : busy) {
     const WorkerView& w = workers[i];
-    const std::string run =
-        w.run_id.empty() ? w.run_name : absl::StrCat(w.run_name, " (", w.run_id, ")");
-    by_run[run].push_back(w.name);
+    by_run[RunOf(w)].push_back(w.name);
   }
   std::vector<std::string> parts;
   size_t told = 0;
@@ -123,7 +127,7 @@ std::string WhyNotIdle(const WorkerView& w) {
       return "";
     case Standing::kLeaving:
       return w.run_name.empty() ? absl::StrCat(w.name, " is connecting")
-                                : absl::StrCat(w.name, " is still leaving ", w.run_name);
+                                : absl::StrCat(w.name, " is still leaving ", RunOf(w));
     case Standing::kDraining:
       return absl::StrCat(w.name, " is draining");
     case Standing::kLost:
