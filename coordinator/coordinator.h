@@ -320,6 +320,9 @@ class Coordinator {
 
   // workers and epochs
   void SendStanding(WorkerEntry* entry) REQUIRES(mu_);
+  // Of the event that the run's epoch has stopped. `next`: the run's record after it.
+  std::string StoppedAt(const RunEntry& run, const EpochRecord& ended, const RunRecord& next)
+      REQUIRES(mu_);
   void HandleIdle(WorkerEntry* worker) REQUIRES(mu_);
   v1::Command AssignmentFor(const RunEntry& run, int rank) REQUIRES(mu_);
   // What cannot be stored is tried again by the next tick.
@@ -332,6 +335,8 @@ class Coordinator {
   bool LeftAsTold(const WorkerEntry& worker) REQUIRES(mu_);
   // Copies of workers as they were. These two need no turn; the second takes it.
   void RecordLosses(const std::vector<WorkerEntry>& workers) REQUIRES(mu_);
+  // The run that it trains; of one that has left as it was told, the last that it trained.
+  std::string RunOf(const WorkerEntry& worker) REQUIRES(mu_);
   void EndEpochOfLost(const WorkerEntry& worker) REQUIRES(mu_);
   // From whose memory the run may go on now; `among`: of these workers alone.
   std::optional<HeldChoice> HeldOf(const RunEntry& run,

@@ -102,11 +102,24 @@ void Coordinator::RecordLosses(const std::vector<WorkerEntry>& workers) {
   WriteBatch batch;
   for (const WorkerEntry& worker : workers)
     batch.events.push_back(NewEvent(
-        worker.run_id, worker.left ? kEventWorkerLeft : kEventWorkerLost, CauseOf(worker)));
+        RunOf(worker), worker.left ? kEventWorkerLeft : kEventWorkerLost, CauseOf(worker)));
   Write(&batch).IgnoreError();  // events only; the loss itself is a fact without them
-  for (const WorkerEntry& worker : workers) {
-    if (const auto it = runs_.find(worker.run_id); it != runs_.end()) Touch(&it->second);
+  for (const v1::Event& event : batch.events) {
+    if (const auto it = runs_.find(event.run_id()); it != runs_.end()) Touch(&it->second);
   }
+}
+
+std::string Coordinator::RunOf(const WorkerEntry& worker) {
+  if (!worker.run_id.empty() || !worker.left) return worker.run_id;
+  const RunEntry* newest = nullptr;
+  for (const auto& [id, run] : runs_) {
+    const bool member = absl::c_any_of(run.last_epoch.members, [&](const MemberRecord& m) {
+      return m.worker == worker.name && m.incarnation == worker.incarnation;
+    });
+    if (!member || IsFinal(run.record.state)) continue;
+    if (newest == nullptr || newest->ended_at < run.ended_at) newest = &run;
+  }
+  return newest == nullptr ? "" : newest->record.run_id;
 }
 
 void Coordinator::EndEpochOfLost(const WorkerEntry& worker) {
@@ -253,8 +266,11 @@ absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const 
   if (!request.key.empty()) batch.keys = {request};
   batch.epochs = {ended};
   batch.forget_epochs = {{ended.run_id, ended.epoch}};
-  batch.events = {NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
-                           absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
+  const bool stopped = end.clean && run->epoch->planned_end() < next.total_steps;
+  batch.events = {stopped
+                      ? NewEvent(ended.run_id, kEventEpochStopped, StoppedAt(*run, ended, next))
+                      : NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
+                                 absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
   AddReport(*run, next, nullptr, &batch);
   if (next.state != v1::RUN_STATE_RUNNING) {
     batch.events.push_back(
@@ -288,6 +304,21 @@ absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const 
   kicked_ = true;
   wake_.NotifyAll();
   return absl::OkStatus();
+}
+
+std::string Coordinator::StoppedAt(const RunEntry& run, const EpochRecord& ended,
+                                   const RunRecord& next) {
+  int64_t staying = 0;
+  for (const MemberRecord& member : ended.members) {
+    const WorkerEntry* worker = workers_.Find(member.worker);
+    staying += worker != nullptr && worker->incarnation == member.incarnation && !worker->lost &&
+               !worker->last.draining();
+  }
+  const bool leaves = staying < static_cast<int64_t>(ended.members.size());
+  std::optional<int64_t> others;
+  if (leaves && next.state == v1::RUN_STATE_RUNNING) others = staying;
+  return StoppedWords(ended.epoch, run.epoch->planned_end(), ended.end_reason, others,
+                      run.spec.min_workers);
 }
 
 v1::Command Coordinator::AssignmentFor(const RunEntry& run, int rank) {

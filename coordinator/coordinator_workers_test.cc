@@ -266,6 +266,14 @@ TEST_F(WorkersTest, AWorkerThatLeavesAsItWasToldIsNoLoss) {
   EXPECT_THAT(kinds, Contains(kEventWorkerLeft));
   EXPECT_THAT(kinds, Not(Contains(kEventWorkerLost)));
   EXPECT_THAT(words, Contains("worker w left, as it was told to"));
+  EXPECT_THAT(words,
+              Contains(testing::MatchesRegex(
+                  "epoch 1 stopped after step [0-9]+, no step is lost: worker w leaves, as it was "
+                  "told to .SIGTERM or Ctrl-C.; the run goes on when it has 1 worker")));
+  kinds = EventKinds(id);
+  EXPECT_THAT(kinds, Contains(kEventEpochStopped));
+  EXPECT_THAT(kinds, Not(Contains("epoch_completed"))) << "nothing is";
+  EXPECT_THAT(kinds, Contains(kEventWorkerLeft)) << "of the run that it trained";
   EXPECT_EQ(Get(id).epochs_lost(), 0);
   EXPECT_TRUE(coordinator_->Stats().losses_by_reason.empty());
   EXPECT_EQ(coordinator_->Stats().workers_by_state["left"], 1);
