@@ -1,8 +1,11 @@
 #include "worker/agent.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 namespace tritter {
@@ -202,5 +205,20 @@ bool WorkerAgent::Drain(absl::Duration limit) {
 }
 
 void WorkerAgent::Shutdown(const std::string& reason) { EndActive(reason); }
+
+WorkerAgent::Options AgentOptionsOf(const std::string& name, uint64_t incarnation,
+                                    EpochParts* parts, CoordinatorLink* link, Env* files) {
+  WorkerAgent::Options options;
+  options.epoch.parts = parts;
+  options.epoch.link = link;
+  options.epoch.env = files;
+  options.epoch.clock = Clock::Real();
+  options.epoch.request_prefix = absl::StrCat(name, "-", absl::Hex(incarnation));
+  options.exit_process = [](int code, const std::string& reason) {
+    LogError("exiting", {{"code", code}, {"reason", reason}});
+    _exit(code);
+  };
+  return options;
+}
 
 }  // namespace tritter

@@ -84,4 +84,9 @@ class WorkerAgent : public CommandHandler {
   bool draining_ GUARDED_BY(mu_) = false;
 };
 
+// Of the agent of a process: it trains with `parts` on `files`, speaks through `link` (all outlive
+// it), and ends the process where something hangs. Without on_end, on_news and an observer.
+WorkerAgent::Options AgentOptionsOf(const std::string& name, uint64_t incarnation,
+                                    EpochParts* parts, CoordinatorLink* link, Env* files);
+
 }  // namespace tritter

@@ -115,17 +115,9 @@ absl::StatusOr<int> Work(const WorkerOptions& o) {
   client_options.worker = worker;
   CoordinatorClient client(std::move(client_options));
 
-  WorkerAgent::Options agent_options;
-  agent_options.epoch.parts = parts.get();
-  agent_options.epoch.link = &client;
-  agent_options.epoch.env = files;
-  agent_options.epoch.clock = Clock::Real();
+  WorkerAgent::Options agent_options =
+      AgentOptionsOf(o.name, worker.incarnation, parts.get(), &client, files);
   agent_options.epoch.observer = &metrics;
-  agent_options.epoch.request_prefix = absl::StrCat(o.name, "-", absl::Hex(worker.incarnation));
-  agent_options.exit_process = [](int code, const std::string& reason) {
-    LogError("exiting", {{"code", code}, {"reason", reason}});
-    _exit(code);
-  };
   Ended ended;
   agent_options.on_end = [&ended](const std::string& reason, bool name_in_use) {
     {

@@ -7,9 +7,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "absl/strings/str_cat.h"
 #include "common/address_list.h"
-#include "common/clock.h"
 #include "common/env.h"
 #include "common/flags.h"
 #include "common/log.h"
@@ -44,16 +42,8 @@ absl::Status Work(const WorkerOptions& o) {
   client_options.coordinators = ConnectToCoordinators(coordinators, o.security);
   client_options.worker = worker;
   CoordinatorClient client(std::move(client_options));
-  WorkerAgent::Options agent_options;
-  agent_options.epoch.parts = parts.get();
-  agent_options.epoch.link = &client;
-  agent_options.epoch.env = Env::Real();
-  agent_options.epoch.clock = Clock::Real();
-  agent_options.epoch.request_prefix = absl::StrCat(o.name, "-", absl::Hex(worker.incarnation));
-  agent_options.exit_process = [](int code, const std::string& reason) {
-    LogError("exiting", {{"code", code}, {"reason", reason}});
-    _exit(code);
-  };
+  WorkerAgent::Options agent_options =
+      AgentOptionsOf(o.name, worker.incarnation, parts.get(), &client, Env::Real());
   agent_options.on_end = [](const std::string& reason, bool) {
     LogError("ended", {{"reason", reason}});
     RequestShutdown(SIGTERM);
