@@ -18,6 +18,7 @@
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/decide/run_names.h"
 #include "coordinator/errors.h"
+#include "coordinator/stored_run.h"
 #include "model/folder_checkpoint_store.h"
 #include "proto/event_kinds.h"
 
@@ -25,6 +26,7 @@ namespace tritter {
 namespace {
 constexpr absl::Duration kUnhealthyFor = absl::Seconds(30);
 constexpr int64_t kMostUncommitted = 100000;  // steps read at the start, of each run
+constexpr int64_t kShownSteps = 20;           // of the newest the pace is shown
 }  // namespace
 
 Coordinator::Coordinator(const CoordinatorDependencies& d, CoordinatorOptions options)
@@ -91,58 +93,63 @@ absl::Status Coordinator::Load() {
     const std::string id = run.record.run_id;
     runs_[id] = std::move(run);
   }
-  ASSIGN_OR_RETURN(std::vector<EpochRecord> epochs, store_->LiveEpochs());
+  ASSIGN_OR_RETURN(const std::vector<EpochRecord> records, store_->LiveEpochs());
+  std::vector<StoredEpoch> epochs;
+  for (const EpochRecord& record : records) {
+    if (!runs_.contains(record.run_id)) continue;
+    ASSIGN_OR_RETURN(epochs.emplace_back(), ReadEpoch(record));
+  }
   // A worker that is done in one may be a member of another already, as the process it is now: that
   // one is awaited.
   for (const bool done : {true, false}) {
-    for (const EpochRecord& e : epochs) {
-      if (e.end_reason.empty() == done || !runs_.contains(e.run_id)) continue;
+    for (const StoredEpoch& stored : epochs) {
+      const EpochRecord& e = stored.record;
+      if (e.end_reason.empty() == done || !stored.damage.empty()) continue;
       for (const MemberRecord& member : e.members)
         workers_.Await(member, e.run_id, e.epoch, clock_->Monotonic());
     }
   }
-  for (EpochRecord& record : epochs) {
-    const auto it = runs_.find(record.run_id);
-    if (it == runs_.end()) continue;
+  for (StoredEpoch& stored : epochs) {
+    RunEntry& run = runs_.at(stored.record.run_id);
     EpochEntry epoch;
-    ASSIGN_OR_RETURN(std::vector<v1::Plan> plans, store_->Plans(record.run_id, record.epoch));
-    epoch.plans = WithoutCutAway(std::move(plans));
+    EpochRecord& record = stored.record;
+    epoch.plans = std::move(stored.plans);
     // Who was told of it, and who holds the state, is not known any more.
     const bool not_begun = record.start_step > 0 && record.manifest_sha256.empty() &&
                            epoch.plans.empty() && record.end_reason.empty();
     epoch.done_reason = record.end_reason;
     for (size_t rank = 0; !epoch.done_reason.empty() && rank < record.members.size(); ++rank)
       epoch.done.insert(static_cast<int>(rank));
-    ASSIGN_OR_RETURN(const std::vector<ShareRecord> shares,
-                     store_->Shares(record.run_id, record.epoch));
-    for (const ShareRecord& s : shares) {
-      if (s.step > it->second.committed_step()) epoch.shares[s.step][s.rank] = s.share;
+    for (const ShareRecord& s : stored.shares) {
+      if (s.step > run.committed_step()) epoch.shares[s.step][s.rank] = s.share;
     }
-    if (!it->second.recent_metrics.empty()) {
-      epoch.seconds_per_step = it->second.recent_metrics.back().second.step_seconds();
-    }
-    const RunRecord& run = it->second.record;
-    const std::vector<v1::Checkpoint>& checkpoints = it->second.checkpoints;
-    epoch.progress = (run.step > record.start_step && run.step >= run.best_step) ||
-                     (!checkpoints.empty() && checkpoints.back().epoch() == record.epoch);
+    if (!run.recent_metrics.empty())
+      epoch.seconds_per_step = run.recent_metrics.back().second.step_seconds();
+    epoch.progress =
+        (run.record.step > record.start_step && run.record.step >= run.record.best_step) ||
+        (!run.checkpoints.empty() && run.checkpoints.back().epoch() == record.epoch);
     epoch.formed_at = clock_->Monotonic();
     epoch.record = std::move(record);
-    it->second.epoch = std::move(epoch);
-    LogInfo("epoch_found", {{"run", it->first}, {"epoch", it->second.epoch->record.epoch}});
-    const RunTurn turn = TurnOf(&it->second);
+    run.epoch = std::move(epoch);
+    const std::string& id = run.record.run_id;
+    LogInfo("epoch_found", {{"run", id}, {"epoch", run.epoch->record.epoch}});
+    const RunTurn turn = TurnOf(&run);
     // Without its configuration it can get no plan. It ends, and nobody is blamed for that.
-    if (!it->second.spec_error.empty())
-      EndEpoch(&it->second, {.progress = true, .cause = it->second.spec_error});
-    if (not_begun && it->second.epoch.has_value()) {
-      EndEpoch(&it->second,
-               {.progress = true,
-                .cause = "the coordinator restarted before the epoch, which was to begin from "
-                         "memory, had its first plan"});
+    if (!run.spec_error.empty()) {
+      EndEpoch(&run, {.progress = true, .cause = run.spec_error});
+    } else if (!stored.damage.empty()) {  // its rows go with it
+      EndEpoch(&run, {.progress = true, .cause = stored.damage});
+    } else if (not_begun) {
+      EndEpoch(&run, {.progress = true,
+                      .cause = "the coordinator restarted before the epoch, which was to begin "
+                               "from memory, had its first plan"});
     }
   }
   for (auto& [id, run] : runs_) {
     if (IsFinal(run.record.state)) continue;
     run.ended_at = clock_->Monotonic();
+    // Of one that is not known as it is stored no file is touched.
+    if (run.error_cause == WaitCause::kRecordUnreadable) continue;
     if (absl::Status s = RecoverFolders(&run); !s.ok()) {
       // Tried again before its next epoch. The other runs need not wait for that.
       LogWarning("checkpoint_folder_not_tidied",
@@ -173,26 +180,71 @@ absl::Status Coordinator::RecallOrigin(RunEntry* run) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Coordinator::StoredEpoch> Coordinator::ReadEpoch(const EpochRecord& record) {
+  StoredEpoch out{record, {}, {}, ""};
+  absl::StatusOr<std::vector<v1::Plan>> plans = store_->Plans(record.run_id, record.epoch);
+  absl::StatusOr<std::vector<ShareRecord>> shares = store_->Shares(record.run_id, record.epoch);
+  absl::Status sound = plans.status();
+  sound.Update(shares.status());
+  if (sound.ok()) {
+    *plans = WithoutCutAway(*std::move(plans));
+    sound = CheckStoredEpoch(record, *plans, *shares);
+  }
+  if (sound.ok()) {
+    out.plans = *std::move(plans);
+    out.shares = *std::move(shares);
+    return out;
+  }
+  if (!absl::IsDataLoss(sound)) return sound;
+  out.damage = absl::StrCat("what the store has of it cannot be used: ",
+                            std::string(sound.message()));
+  LogError("epoch_unreadable", {{"run", record.run_id}, {"error", out.damage}});
+  return out;
+}
+
 absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
   RunEntry run;
+  absl::Status damage = CheckStoredRun(record);
+  if (!damage.ok()) MakeSound(&record);
+  // Of `rows` into `out`; those that cannot be read are damage of this run, and of no other.
+  const auto take = [&](auto rows, auto* out) -> absl::Status {
+    if (!rows.ok() && !absl::IsDataLoss(rows.status())) return rows.status();
+    if (rows.ok()) *out = *std::move(rows);
+    damage.Update(rows.status());
+    return absl::OkStatus();
+  };
   absl::StatusOr<RunSpec> spec = ParseRunSpec(record.spec_yaml, record.run_id, "/");
-  if (!spec.ok()) {
+  if (spec.ok()) {
+    run.spec = *std::move(spec);
+    run.parameters = ParameterCount(run.spec.model);
+    if (run.spec.steps != record.total_steps) {
+      damage.Update(absl::DataLossError(
+          absl::StrCat("the row runs of ", record.run_id, " is damaged: its total_steps is ",
+                       record.total_steps, ", its configuration has ", run.spec.steps)));
+    }
+  }
+  RETURN_IF_ERROR(take(store_->Checkpoints(record.run_id), &run.checkpoints));
+  RETURN_IF_ERROR(take(store_->Artifacts(record.run_id), &run.artifacts));
+  if (damage.ok()) damage = CheckStoredCheckpoints(record, run.checkpoints);
+  if (!damage.ok()) {
+    // What it was is not known: nothing of it is touched.
+    run.checkpoints.clear();
+    run.error_cause = WaitCause::kRecordUnreadable;
+    run.spec_error = absl::StrCat("what the store has of it cannot be used: ",
+                                  std::string(damage.message()),
+                                  "; restore a backup of the store, or cancel the run");
+  } else if (!spec.ok()) {
     // Written by another version. The run is not touched; it waits with this reason.
     run.spec_error = absl::StrCat(
         "its stored configuration cannot be read: ", std::string(spec.status().message()),
         "; start the version of the coordinator that wrote it, or cancel the run");
-    if (!IsFinal(record.state)) {
-      LogError("run_spec_unreadable", {{"run", record.run_id}, {"error", run.spec_error}});
-      record.reason = run.spec_error;
-      if (!NeedsWorkers(record.state)) run.wait_cause = WaitCause::kSpecUnreadable;
-    }
   }
-  if (spec.ok()) {
-    run.spec = *std::move(spec);
-    run.parameters = ParameterCount(run.spec.model);
+  if (!run.spec_error.empty() && (!damage.ok() || !IsFinal(record.state))) {
+    LogError(damage.ok() ? "run_spec_unreadable" : "run_record_unreadable",
+             {{"run", record.run_id}, {"error", run.spec_error}});
+    record.reason = run.spec_error;
+    if (!NeedsWorkers(record.state)) run.wait_cause = run.error_cause;
   }
-  ASSIGN_OR_RETURN(run.checkpoints, store_->Checkpoints(record.run_id));
-  ASSIGN_OR_RETURN(run.artifacts, store_->Artifacts(record.run_id));
   ASSIGN_OR_RETURN(LastEpochs last, store_->Last(record.run_id));
   if (v1::Failure failure; last.failed.has_value() && failure.ParseFromString(last.failed->failure))
     run.last_failure = std::move(failure);
@@ -202,27 +254,41 @@ absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
     run.last_end_clean = run.last_epoch.failure.empty() && reason != kEndUnconfirmed;
     if (!run.last_end_clean) run.cause = reason;
   }
-  const int64_t recent = std::max<int64_t>(1, record.step - 20);
+  run.retention_due = NeedsWorkers(record.state);
+  run.record = std::move(record);
+  if (const absl::Status curves = ReadCurves(&run); absl::IsDataLoss(curves)) {
+    LogWarning("curve_unreadable",  // it is shown in part; whoever asks for all of it is told
+               {{"run", run.record.run_id}, {"error", std::string(curves.message())}});
+  } else if (!curves.ok()) {
+    return curves;
+  }
+  return run;
+}
+
+absl::Status Coordinator::ReadCurves(RunEntry* run) {
+  const RunRecord& record = run->record;
+  const int64_t shown = IsFinal(record.state) ? 1 : kShownSteps;
+  const int64_t recent = std::max<int64_t>(1, record.step + 1 - shown);
   ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> metrics,
                    store_->Metrics(record.run_id, recent, 0, kRecentMetrics));
-  for (const v1::StepMetrics& m : metrics) run.Remember(m);
+  for (const v1::StepMetrics& m : metrics) run->Remember(m);
   // The newest of each source are among those of the newest steps that were evaluated.
-  const int64_t evaluated = run.spec.evaluate_every > 0
-                                ? std::max<int64_t>(0, record.step - 20 * run.spec.evaluate_every)
+  const int64_t every = run->spec.evaluate_every;
+  const int64_t evaluated = every > 0 && every <= record.step / kShownSteps
+                                ? record.step - kShownSteps * every
                                 : 0;
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
-  for (const v1::EvaluationPoint& p : points) run.Remember(p);
-  if (record.started_ms > 0 && !IsFinal(record.state)) {
-    // They become productive when the next checkpoint holds them.
-    ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> uncommitted,
-                     store_->Metrics(record.run_id, run.committed_step() + 1, 0, kMostUncommitted));
-    for (const v1::StepMetrics& m : uncommitted)
-      if (std::isfinite(m.step_seconds())) run.uncommitted_seconds[m.step()] = m.step_seconds();
+  for (const v1::EvaluationPoint& p : points) run->Remember(p);
+  run->Shrink();
+  if (record.started_ms == 0 || IsFinal(record.state)) return absl::OkStatus();
+  // They become productive when the next checkpoint holds them.
+  ASSIGN_OR_RETURN(const std::vector<v1::StepMetrics> uncommitted,
+                   store_->Metrics(record.run_id, run->committed_step() + 1, 0, kMostUncommitted));
+  for (const v1::StepMetrics& m : uncommitted) {
+    if (std::isfinite(m.step_seconds())) run->uncommitted_seconds[m.step()] = m.step_seconds();
   }
-  run.retention_due = NeedsWorkers(record.state);
-  run.record = std::move(record);
-  return run;
+  return absl::OkStatus();
 }
 
 std::unique_ptr<CheckpointStore> Coordinator::CheckpointsOf(const RunEntry& run) const {

@@ -195,9 +195,20 @@ class Coordinator {
  private:
   Coordinator(const CoordinatorDependencies& dependencies, CoordinatorOptions options);
   absl::Status Load();
+  // A run with its rows. Those that cannot be used are its spec_error.
   absl::StatusOr<RunEntry> ReadRun(RunRecord record);
   // With which state in memory the run's newest epoch began, if it did: for HeldInputs.
   absl::Status RecallOrigin(RunEntry* run) REQUIRES(mu_);
+  // The newest part of its curves, and what is not committed of them.
+  absl::Status ReadCurves(RunEntry* run);
+  // A live epoch with its rows; with damage those that cannot be used are not there.
+  struct StoredEpoch {
+    EpochRecord record;
+    std::vector<v1::Plan> plans;
+    std::vector<ShareRecord> shares;
+    std::string damage;
+  };
+  absl::StatusOr<StoredEpoch> ReadEpoch(const EpochRecord& record);
   // Where the run's checkpoints are kept.
   std::unique_ptr<CheckpointStore> CheckpointsOf(const RunEntry& run) const;
   // Tidies the run's checkpoints and records what is whole there; takes the run's turn for that. No

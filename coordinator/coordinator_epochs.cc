@@ -594,7 +594,7 @@ Coordinator::Queue Coordinator::Decide() {
     if (run.retaining)
       w.blocked = {WaitCause::kRetaining, "its older checkpoints are being removed"};
     if (Wait others = Dependencies(run); others.waits()) w.blocked = std::move(others);
-    if (!run.spec_error.empty()) w.blocked = {WaitCause::kSpecUnreadable, run.spec_error};
+    if (!run.spec_error.empty()) w.blocked = {run.error_cause, run.spec_error};
     if (now < run.not_before && run.obstacle.waits()) {
       w.blocked = run.obstacle;
     } else if (now < run.not_before) {

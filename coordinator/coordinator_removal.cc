@@ -155,6 +155,8 @@ absl::StatusOr<v1::DeleteRunResponse> Coordinator::Delete(const std::string& nam
   run->last_evaluation.clear();
   run->last_failure.reset();
   run->record.spec_yaml.clear();
+  run->Shrink();
+  run->spec = {};
   Touch(run);
   out.set_run_id(record.run_id);
   out.set_name(record.name);
@@ -173,6 +175,10 @@ void Coordinator::KeepHouse() {
   const absl::Duration now = clock_->Monotonic();
   if (stopping_ || now < keep_house_at_) return;
   keep_house_at_ = now + kKeepHouseEvery;
+  const int64_t watched_ms = NowMs() - absl::ToInt64Milliseconds(kKeepHouseEvery);
+  for (auto& [id, run] : runs_) {  // who watches has seen its last steps by then
+    if (run.record.finished_ms < watched_ms) run.Shrink();
+  }
   Prune prune;
   prune.keep_events = std::max<int64_t>(0, options_.keep_events);
   if (options_.keep_keys != absl::InfiniteDuration())

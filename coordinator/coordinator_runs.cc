@@ -15,6 +15,7 @@
 #include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
 #include "coordinator/errors.h"
+#include "model/utf8.h"
 #include "proto/event_kinds.h"
 
 namespace tritter {
@@ -207,6 +208,11 @@ absl::StatusOr<v1::SubmitRunResponse> Coordinator::KnownKey(const std::string& k
       if (r.run_id != record->run_id) continue;
       ASSIGN_OR_RETURN(RunEntry run, Apart([&] { return ReadRun(r); }));
       runs_[r.run_id] = std::move(run);
+    }
+    if (!runs_.contains(record->run_id)) {
+      return absl::DataLossError(absl::StrCat("key \"", key, "\" was used for run ",
+                                              ShowableUtf8(record->run_id, kMaxKeyLength),
+                                              ", which the store does not have; use another key"));
     }
   }
   *out.mutable_run() = DescribeRun(runs_.at(record->run_id));

@@ -127,6 +127,18 @@ void RunEntry::Remember(const v1::EvaluationPoint& point) {
   if (point.weights() != "raw") last_evaluation[point.source()] = point;
 }
 
+void RunEntry::Shrink() {
+  if (!IsFinal(record.state)) return;
+  if (recent_metrics.size() > 1)
+    recent_metrics.erase(recent_metrics.begin(), recent_metrics.end() - 1);
+  recent_metrics.shrink_to_fit();
+  if (record.state != v1::RUN_STATE_FAILED) recent_evaluations.clear();
+  recent_evaluations.shrink_to_fit();
+  needs.reset();
+  speeds.clear();
+  uncommitted_seconds.clear();
+}
+
 bool RunEntry::Evaluated(int64_t step) const {
   return std::any_of(recent_evaluations.begin(), recent_evaluations.end(),
                      [&](const auto& e) { return e.second.step() == step; });

@@ -85,9 +85,11 @@ struct RunEntry {
   std::unique_ptr<TurnGate> gate = std::make_unique<TurnGate>();
   RunRecord record;
   RunSpec spec;
-  bool deleted = false;    // by its users: nobody finds it any more
-  bool deleting = false;   // its files are on their way out: no new run may need it
-  std::string spec_error;  // not empty: `spec` could not be read; the run waits
+  bool deleted = false;   // by its users: nobody finds it any more
+  bool deleting = false;  // its files are on their way out: no new run may need it
+  // Not empty: `spec`, or another row of the run, could not be read; the run waits with this cause.
+  std::string spec_error;
+  WaitCause error_cause = WaitCause::kSpecUnreadable;
   // One whose configuration cannot be read may have an export to make: it is not completed without.
   bool exports() const { return !spec_error.empty() || !spec.export_format.empty(); }
   int64_t parameters = 0;
@@ -143,6 +145,9 @@ struct RunEntry {
   int64_t committed_step() const { return checkpoints.empty() ? 0 : checkpoints.back().step(); }
   void Remember(const v1::StepMetrics& metrics);
   void Remember(const v1::EvaluationPoint& point);
+  // Has ended: forgets what is not shown of it. One that failed may be resumed, and keeps its
+  // evaluations for that.
+  void Shrink();
   // There is an evaluation of that step.
   bool Evaluated(int64_t step) const;
   // Forgets what was said about steps beyond `step`: they are trained again.

@@ -6,6 +6,7 @@ namespace tritter {
 
 // Of no run.
 inline constexpr char kEventCoordinatorStarted[] = "coordinator_started";
+inline constexpr char kEventUnreadable[] = "event_unreadable";  // in place of a damaged row
 inline constexpr char kEventLeaderChanged[] = "leader_changed";
 inline constexpr char kEventRunDeleted[] = "run_deleted";  // its own events are gone with it
 

@@ -69,6 +69,8 @@ const char* WaitCauseName(WaitCause cause) {
       return "checkpoints_not_tidied";
     case WaitCause::kSpecUnreadable:
       return "spec_unreadable";
+    case WaitCause::kRecordUnreadable:
+      return "record_unreadable";
     case WaitCause::kExportNotStored:
       return "export_not_stored";
     case WaitCause::kStoreFailing:

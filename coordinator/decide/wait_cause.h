@@ -44,6 +44,7 @@ enum class WaitCause {
   kCheckpointsDamaged,    // none of its checkpoints is whole
   kCheckpointsNotTidied,  // the folder of its checkpoints cannot be looked through
   kSpecUnreadable,        // its stored configuration was written by another version
+  kRecordUnreadable,      // a row of it in the store is damaged
   kExportNotStored,       // it has exported, and the store does not take that
   kStoreFailing,          // its epoch, or its end, cannot be stored
 };

@@ -6,25 +6,33 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "coordinator/store/sql_store.h"
+#include "model/utf8.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 namespace {
 
-absl::Status Unreadable(const SqlDatabase& db, const char* what) {
-  return absl::DataLossError(absl::StrCat("store ", db.name(), ": ", what,
+// `row`: which one, "a row of plans of run r-a".
+absl::Status Unreadable(const SqlDatabase& db, const std::string& row) {
+  return absl::DataLossError(absl::StrCat("store ", db.name(), ": ", row,
                                           " cannot be read as a message; restore a backup"));
 }
 
-// Every row of `query` as one message, from column 0.
+// Every row of `query` as one message, from column 0. `of`: "plans of run r-a".
 template <typename T>
-absl::StatusOr<std::vector<T>> Bodies(SqlDatabase* db, const SqlStatement& query) {
+absl::StatusOr<std::vector<T>> Bodies(SqlDatabase* db, const std::string& of,
+                                      const SqlStatement& query) {
   std::vector<T> out;
   RETURN_IF_ERROR(db->Select(query, [&](const SqlRow& row) {
-    return out.emplace_back().ParseFromString(row.Bytes(0)) ? absl::OkStatus()
-                                                            : Unreadable(*db, "a row");
+    return out.emplace_back().ParseFromString(row.Bytes(0))
+               ? absl::OkStatus()
+               : Unreadable(*db, absl::StrCat("a row of ", of));
   }));
   return out;
 }
+
+// A text that somebody may have damaged: messages take whole UTF-8 only.
+std::string Text(const SqlRow& row, int column) { return WholeUtf8(row.Bytes(column)); }
 
 // The number that a query of one row gives; 0 without a row.
 absl::StatusOr<int64_t> Number(SqlDatabase* db, const SqlStatement& query) {
@@ -35,14 +43,14 @@ absl::StatusOr<int64_t> Number(SqlDatabase* db, const SqlStatement& query) {
 
 RunRecord RunOf(const SqlRow& q) {
   RunRecord r;
-  r.run_id = q.Bytes(0);
-  r.name = q.Bytes(1);
+  r.run_id = Text(q, 0);
+  r.name = Text(q, 1);
   r.state = static_cast<v1::RunState>(q.Int(2));
-  r.reason = q.Bytes(3);
+  r.reason = Text(q, 3);
   r.intent = static_cast<Intent>(q.Int(4));
-  r.spec_yaml = q.Bytes(5);
-  r.spec_hash = q.Bytes(6);
-  r.run_dir = q.Bytes(7);
+  r.spec_yaml = Text(q, 5);
+  r.spec_hash = Text(q, 6);
+  r.run_dir = Text(q, 7);
   r.total_steps = q.Int(8);
   r.priority = q.Int(9);
   r.step = q.Int(10);
@@ -60,13 +68,13 @@ RunRecord RunOf(const SqlRow& q) {
 
 EpochRecord EpochOf(const SqlRow& q) {
   EpochRecord e;
-  e.run_id = q.Bytes(0);
+  e.run_id = Text(q, 0);
   e.epoch = static_cast<uint64_t>(q.Int(1));
   e.live = q.Int(2) != 0;
   e.start_step = q.Int(3);
-  e.manifest_sha256 = q.Bytes(4);
-  e.rendezvous = q.Bytes(5);
-  e.end_reason = q.Bytes(6);
+  e.manifest_sha256 = Text(q, 4);
+  e.rendezvous = Text(q, 5);
+  e.end_reason = Text(q, 6);
   e.started_ms = q.Int(7);
   e.ended_ms = q.Int(8);
   e.end_step = q.Int(9);
@@ -92,7 +100,7 @@ absl::StatusOr<std::vector<EpochRecord>> EpochsWhere(SqlDatabase* db, const std:
           out.push_back(std::move(epoch));
         if (row.Int(11) >= 0) {
           out.back().members.push_back(
-              {row.Bytes(12), static_cast<uint64_t>(row.Int(13)), row.Bytes(14), row.Int(15)});
+              {Text(row, 12), static_cast<uint64_t>(row.Int(13)), Text(row, 14), row.Int(15)});
         }
         return absl::OkStatus();
       }));
@@ -169,8 +177,9 @@ absl::StatusOr<LastEpochs> SqlStore::Last(const std::string& run_id) {
 absl::StatusOr<std::vector<v1::Plan>> SqlStore::Plans(const std::string& run_id, uint64_t epoch) {
   MutexLock lock(&mu_);
   return Bodies<v1::Plan>(
-      db_.get(), {"SELECT body FROM plans WHERE run_id = $1 AND epoch = $2 ORDER BY first_step",
-                  {run_id, epoch}});
+      db_.get(), absl::StrCat("plans of run ", run_id, ", epoch ", epoch),
+      {"SELECT body FROM plans WHERE run_id = $1 AND epoch = $2 ORDER BY first_step",
+       {run_id, epoch}});
 }
 
 absl::StatusOr<std::vector<ShareRecord>> SqlStore::Shares(const std::string& run_id,
@@ -179,7 +188,7 @@ absl::StatusOr<std::vector<ShareRecord>> SqlStore::Shares(const std::string& run
   ASSIGN_OR_RETURN(
       std::vector<v1::CommitShareRequest> shares,
       Bodies<v1::CommitShareRequest>(
-          db_.get(),
+          db_.get(), absl::StrCat("shares of run ", run_id, ", epoch ", epoch),
           {"SELECT body FROM shares WHERE run_id = $1 AND epoch = $2 ORDER BY step, rank",
            {run_id, epoch}}));
   std::vector<ShareRecord> out;
@@ -194,31 +203,49 @@ absl::StatusOr<std::vector<ShareRecord>> SqlStore::Shares(const std::string& run
 absl::StatusOr<std::vector<v1::Checkpoint>> SqlStore::Checkpoints(const std::string& run_id) {
   MutexLock lock(&mu_);
   return Bodies<v1::Checkpoint>(
-      db_.get(), {"SELECT body FROM checkpoints WHERE run_id = $1 ORDER BY step", {run_id}});
+      db_.get(), absl::StrCat("checkpoints of run ", run_id),
+      {"SELECT body FROM checkpoints WHERE run_id = $1 ORDER BY step", {run_id}});
 }
 
 absl::StatusOr<std::vector<v1::Artifact>> SqlStore::Artifacts(const std::string& run_id) {
   MutexLock lock(&mu_);
   return Bodies<v1::Artifact>(
-      db_.get(), {"SELECT body FROM artifacts WHERE run_id = $1 ORDER BY kind", {run_id}});
+      db_.get(), absl::StrCat("artifacts of run ", run_id),
+      {"SELECT body FROM artifacts WHERE run_id = $1 ORDER BY kind", {run_id}});
 }
 
 absl::StatusOr<int64_t> SqlStore::LastEventId() {
   MutexLock lock(&mu_);
-  return Number(db_.get(), {"SELECT coalesce(max(id), 0) FROM events", {}});
+  ASSIGN_OR_RETURN(const int64_t last,
+                   Number(db_.get(), {"SELECT coalesce(max(id), 0) FROM events", {}}));
+  constexpr int64_t kMost = int64_t{1} << 53;
+  if (last >= 0 && last <= kMost) return last;
+  return absl::DataLossError(absl::StrCat("store ", db_->name(), ": the newest event has id ", last,
+                                          ", none can follow; restore a backup"));
 }
 
 absl::StatusOr<std::vector<v1::Event>> SqlStore::Events(const std::string& run_id, int64_t after_id,
                                                         int64_t limit) {
   MutexLock lock(&mu_);
-  if (run_id.empty()) {
-    return Bodies<v1::Event>(
-        db_.get(),
-        {"SELECT body FROM events WHERE id > $1 ORDER BY id LIMIT $2", {after_id, limit}});
-  }
-  return Bodies<v1::Event>(
-      db_.get(), {"SELECT body FROM events WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-                  {run_id, after_id, limit}});
+  SqlDatabase* const db = db_.get();
+  const SqlStatement all = {
+      "SELECT body, id, run_id FROM events WHERE id > $1 ORDER BY id LIMIT $2", {after_id, limit}};
+  const SqlStatement of_run = {
+      "SELECT body, id, run_id FROM events WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+      {run_id, after_id, limit}};
+  std::vector<v1::Event> out;
+  RETURN_IF_ERROR(db->Select(run_id.empty() ? all : of_run, [&](const SqlRow& row) {
+    v1::Event& event = out.emplace_back();
+    if (event.ParseFromString(row.Bytes(0)) && event.id() == row.Int(1)) return absl::OkStatus();
+    // Those around it are told all the same, and nobody reads it twice.
+    event.Clear();
+    event.set_id(row.Int(1));
+    event.set_run_id(Text(row, 2));
+    event.set_kind(kEventUnreadable);
+    event.set_message(std::string(Unreadable(*db, absl::StrCat("event ", row.Int(1))).message()));
+    return absl::OkStatus();
+  }));
+  return out;
 }
 
 absl::StatusOr<std::vector<v1::StepMetrics>> SqlStore::Metrics(const std::string& run_id,
@@ -226,9 +253,10 @@ absl::StatusOr<std::vector<v1::StepMetrics>> SqlStore::Metrics(const std::string
                                                                int64_t limit) {
   MutexLock lock(&mu_);
   return Bodies<v1::StepMetrics>(
-      db_.get(), {"SELECT body FROM metrics WHERE run_id = $1 AND step >= $2 AND step <= $3 AND "
-                  "superseded = 0 ORDER BY step, epoch LIMIT $4",
-                  {run_id, first, LastOrMax(last), limit}});
+      db_.get(), absl::StrCat("metrics of run ", run_id),
+      {"SELECT body FROM metrics WHERE run_id = $1 AND step >= $2 AND step <= $3 AND "
+       "superseded = 0 ORDER BY step, epoch LIMIT $4",
+       {run_id, first, LastOrMax(last), limit}});
 }
 
 absl::StatusOr<int64_t> SqlStore::SupersededSteps(const std::string& run_id) {
@@ -242,9 +270,10 @@ absl::StatusOr<std::vector<v1::EvaluationPoint>> SqlStore::Evaluations(const std
                                                                        int64_t limit) {
   MutexLock lock(&mu_);
   return Bodies<v1::EvaluationPoint>(
-      db_.get(), {"SELECT body FROM evaluations WHERE run_id = $1 AND step >= $2 AND step <= $3 "
-                  "AND superseded = 0 ORDER BY step, epoch, source, weights LIMIT $4",
-                  {run_id, first, LastOrMax(last), limit}});
+      db_.get(), absl::StrCat("evaluations of run ", run_id),
+      {"SELECT body FROM evaluations WHERE run_id = $1 AND step >= $2 AND step <= $3 "
+       "AND superseded = 0 ORDER BY step, epoch, source, weights LIMIT $4",
+       {run_id, first, LastOrMax(last), limit}});
 }
 
 absl::StatusOr<std::optional<IdempotencyRecord>> SqlStore::FindKey(const std::string& key) {
@@ -283,7 +312,11 @@ absl::StatusOr<std::vector<LogRecord>> SqlStore::LogLines(const std::string& run
        {run_id, after, tail > 0 ? tail : kKeptLogLines}},
       [&](const SqlRow& row) {
         LogRecord record{row.Int(0), run_id, {}};
-        if (!record.line.ParseFromString(row.Bytes(1))) return Unreadable(*db, "a log line");
+        if (!record.line.ParseFromString(row.Bytes(1))) {
+          record.line.Clear();
+          record.line.set_line(
+              std::string(Unreadable(*db, absl::StrCat("log line ", record.sequence)).message()));
+        }
         out.push_back(std::move(record));
         return absl::OkStatus();
       }));
