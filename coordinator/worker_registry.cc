@@ -76,6 +76,7 @@ absl::Status WorkerRegistry::Register(const v1::RegisterRequest& request, absl::
   worker.info = request;
   worker.registered = true;
   worker.last_seen_ms = now_ms;
+  Hear(request.worker(), now);
   return absl::OkStatus();
 }
 
