@@ -196,8 +196,8 @@ absl::StatusOr<Coordinator::StoredEpoch> Coordinator::ReadEpoch(const EpochRecor
     return out;
   }
   if (!absl::IsDataLoss(sound)) return sound;
-  out.damage = absl::StrCat("what the store has of it cannot be used: ",
-                            std::string(sound.message()));
+  out.damage =
+      absl::StrCat("what the store has of it cannot be used: ", std::string(sound.message()));
   LogError("epoch_unreadable", {{"run", record.run_id}, {"error", out.damage}});
   return out;
 }
@@ -230,9 +230,9 @@ absl::StatusOr<RunEntry> Coordinator::ReadRun(RunRecord record) {
     // What it was is not known: nothing of it is touched.
     run.checkpoints.clear();
     run.error_cause = WaitCause::kRecordUnreadable;
-    run.spec_error = absl::StrCat("what the store has of it cannot be used: ",
-                                  std::string(damage.message()),
-                                  "; restore a backup of the store, or cancel the run");
+    run.spec_error =
+        absl::StrCat("what the store has of it cannot be used: ", std::string(damage.message()),
+                     "; restore a backup of the store, or cancel the run");
   } else if (!spec.ok()) {
     // Written by another version. The run is not touched; it waits with this reason.
     run.spec_error = absl::StrCat(
@@ -274,9 +274,8 @@ absl::Status Coordinator::ReadCurves(RunEntry* run) {
   for (const v1::StepMetrics& m : metrics) run->Remember(m);
   // The newest of each source are among those of the newest steps that were evaluated.
   const int64_t every = run->spec.evaluate_every;
-  const int64_t evaluated = every > 0 && every <= record.step / kShownSteps
-                                ? record.step - kShownSteps * every
-                                : 0;
+  const int64_t evaluated =
+      every > 0 && every <= record.step / kShownSteps ? record.step - kShownSteps * every : 0;
   ASSIGN_OR_RETURN(const std::vector<v1::EvaluationPoint> points,
                    store_->Evaluations(record.run_id, evaluated, 0, 100 * kRecentMetrics));
   for (const v1::EvaluationPoint& p : points) run->Remember(p);

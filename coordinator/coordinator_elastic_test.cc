@@ -526,6 +526,37 @@ TEST_F(ElasticTest, ItWaitsNoLongerThanLeavingMayTake) {
                             "in memory"))));
 }
 
+// One dies when the last step is done, and its checkpoint is not: nothing is left to train, the
+// others write it.
+TEST_F(ElasticTest, AMemberLostAfterTheLastStepCostsNoStep) {
+  for (const bool restart : {false, true}) {
+    const std::string id =
+        Submit(ElasticYaml(restart ? "run-b" : "run-a", 60, 2, 2, kRareCheckpoints));
+    FakeAgent* b = AddWorker(restart ? "b-1" : "a-1");
+    FakeAgent* a = AddWorker(restart ? "b-0" : "a-0");
+    b->cannot_commit = true;
+    RoundsUntil([&] { return a->step() == 60 && b->step() == 60; });
+    Kill(b);
+    RoundsUntil([&] { return Get(id).epochs_lost() == 1; }, 20);
+    if (restart) {
+      Stop();
+      Start();
+      ASSERT_OK(a->Connect());
+    }
+    FakeAgent* c = AddWorker(restart ? "b-2" : "a-2");
+    RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; }, 100);
+    EXPECT_EQ(Get(id).state(), v1::RUN_STATE_COMPLETED) << Get(id).reason();
+    EXPECT_EQ(Get(id).epoch(), 2u);
+    EXPECT_THAT(a->trained(), SizeIs(60)) << "nothing twice";
+    EXPECT_THAT(c->trained(), IsEmpty());
+    EXPECT_THAT(EventKinds(id), Not(Contains(kEventStepsRepeated)));
+    ExpectWholeCurve(id, 60);
+    Kill(a);
+    Kill(c);
+    Rounds(20);
+  }
+}
+
 TEST_F(ElasticTest, ItWaitsForNobodyWhereAllAreOtherProcesses) {
   const std::string id = InALongPlan();
   Kill(a_);

@@ -267,10 +267,10 @@ absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const 
   batch.epochs = {ended};
   batch.forget_epochs = {{ended.run_id, ended.epoch}};
   const bool stopped = end.clean && run->epoch->planned_end() < next.total_steps;
-  batch.events = {stopped
-                      ? NewEvent(ended.run_id, kEventEpochStopped, StoppedAt(*run, ended, next))
-                      : NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
-                                 absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
+  batch.events = {
+      stopped ? NewEvent(ended.run_id, kEventEpochStopped, StoppedAt(*run, ended, next))
+              : NewEvent(ended.run_id, end.clean ? kEventEpochCompleted : kEventEpochLost,
+                         absl::StrCat("epoch ", ended.epoch, " ended: ", ended.end_reason))};
   AddReport(*run, next, nullptr, &batch);
   if (next.state != v1::RUN_STATE_RUNNING) {
     batch.events.push_back(
@@ -400,7 +400,9 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
   next.state = v1::RUN_STATE_RUNNING;
   next.epoch = e.epoch;
   next.step = resume.step;
-  next.reason = absl::StrCat("epoch ", e.epoch, " ", reason, " trains ", resume.reason);
+  next.reason = absl::StrCat(
+      "epoch ", e.epoch, " ", reason,
+      resume.step < next.total_steps ? " trains " : " writes the last checkpoint ", resume.reason);
   if (next.started_ms == 0) next.started_ms = e.started_ms;
   batch.runs = {next};
   EpochRecord before = run->last_epoch;

@@ -61,7 +61,7 @@ absl::StatusOr<v1::NextPlanResponse> Coordinator::NextPlan(const v1::NextPlanReq
   v1::NextPlanResponse out;
   const int64_t from = request.from_step();
   for (const v1::Plan& plan : epoch.plans) {
-    if (plan.first_step() == from) {
+    if (plan.first_step() == from && !(IsClosing(plan) && at.run->committed_step() >= from)) {
       // They stopped where this plan had been fetched ahead: they are told again.
       if (request.yielded() && plan.end_step() > from + 1) epoch.yield_told_at.reset();
       *out.mutable_plan() = plan;

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "coordinator/decide/plan.h"
 
 namespace tritter {
 namespace {
@@ -94,7 +95,8 @@ absl::Status CheckStoredEpoch(const EpochRecord& e, const std::vector<v1::Plan>&
   int64_t end = e.start_step;
   for (const v1::Plan& plan : plans) {
     const std::string row = absl::StrCat("plans", of);
-    if (plan.first_step() != end || plan.end_step() <= end || plan.end_step() > kMost) {
+    if (plan.first_step() != end || (plan.end_step() <= end && !IsClosing(plan)) ||
+        plan.end_step() > kMost) {
       return Damaged(row, absl::StrCat("a plan of steps ", plan.first_step(), " to ",
                                        plan.end_step(), " follows step ", end));
     }
@@ -104,7 +106,7 @@ absl::Status CheckStoredEpoch(const EpochRecord& e, const std::vector<v1::Plan>&
                                        " shares for ", world, " members"));
     }
     for (const v1::RankShare& share : plan.shares()) {
-      if (share.count() < 0 || share.count() > kMost)
+      if (share.count() < 0)
         return Damaged(row, absl::StrCat("a share has ", share.count(), " sequences"));
     }
   }

@@ -222,6 +222,8 @@ absl::Status EpochRunner::GetState() {
 
 absl::Status EpochRunner::ExecutePlans() {
   Plan plan;  // in hand
+  constexpr absl::Duration kAskAgain = absl::Milliseconds(200);
+  bool closing = false;  // that plan was carried out
   PlanQuestion question{step_};
   fetcher_.Prefetch(question);
   while (true) {
@@ -236,9 +238,16 @@ absl::Status EpochRunner::ExecutePlans() {
       RETURN_IF_ERROR(answer.status());
       if (const auto* done = std::get_if<PlanDone>(&*answer)) {
         Log(LogLevel::kInfo, "epoch_complete", {{"step", step_}, {"reason", done->reason}});
+        committed_ = step_ >= spec_.steps;
         return absl::OkStatus();
       }
+      if (closing) {  // its checkpoint is being committed
+        RETURN_IF_ERROR(CheckWriter());
+        cancellation_.Sleep(kAskAgain);
+        continue;
+      }
       plan = std::get<Plan>(*answer);
+      closing = IsClosing(plan);
       RETURN_IF_ERROR(CheckPlan(plan, step_, spec_, rank_, world_size_));
       Log(LogLevel::kInfo, "plan_started",
           {{"first_step", plan.first_step}, {"end_step", plan.end_step}});
@@ -415,8 +424,8 @@ absl::Status EpochRunner::Leave() {
 
 HeldTrainer EpochRunner::TakeState() {
   // Of a run that is complete, or has not begun, nobody needs it.
-  const bool useful = trainer_ != nullptr && !hopeless_ && trainer_->whole() &&
-                      trainer_->step() > 0 && trainer_->step() < spec_.steps;
+  const bool useful =
+      trainer_ != nullptr && !hopeless_ && trainer_->whole() && trainer_->step() > 0 && !committed_;
   HeldTrainer held;
   if (useful) {
     trainer_->set_yield_wish(nullptr);

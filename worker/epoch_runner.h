@@ -148,6 +148,7 @@ class EpochRunner {
   std::unique_ptr<CheckpointReader> start_;  // until it is read
   bool holds_start_ = false;                 // trainer_ came with the state to start from
   EpochId state_of_;                         // epoch whose state trainer_ has
+  bool committed_ = false;                   // the checkpoint of the run's last step
   bool hopeless_ = false;                    // failed in a way that the state may be to blame for
   Group group_;
   const CountingCollective* counted_ = nullptr;  // group_'s

@@ -358,6 +358,49 @@ TEST_F(EpochRunnerTest, GoesOnAloneFromItsOwnMemoryAndDoesWhatWasDueFirst) {
   EXPECT_EQ(rest.commits().front().order.step, 6);
 }
 
+// A group that is lost between its last step and the checkpoint of that.
+TEST_F(EpochRunnerTest, OnlyWritesTheCheckpointWhereTheLastStepIsInMemory) {
+  const uint64_t want = UndisturbedState();
+  FakeCoordinatorLink link({});
+  std::unique_ptr<EpochRunner> runner;
+  link.OnNextPlan([&](const PlanQuestion& question) {
+    if (question.from_step == 12) link.GoAway();
+  });
+  runner = Make(&link, Order());
+  std::thread canceller([&] {
+    while (runner->status().step < 12) std::this_thread::yield();
+    runner->Cancel("worker-b was lost");
+  });
+  EXPECT_EQ(runner->Run().kind, Kind::kEnded);
+  canceller.join();
+  HeldTrainer held = runner->TakeState();
+  runner.reset();
+  ASSERT_NE(held.trainer, nullptr);
+  ASSERT_EQ(held.trainer->step(), 12);
+
+  parts_.on_step = [](int64_t) { return absl::InternalError("nothing is left to train"); };
+  Assignment order = Order();
+  order.id.epoch = 4;
+  order.start_step = 12;
+  order.from_memory = true;
+  order.state_epoch = 3;
+  FakeCoordinatorLink rest(
+      {.checkpoints = {{12, "4-a"}}, .evaluate_at = {12}, .due_at_start = true});
+  runner = Make(&rest, order, nullptr, std::move(held));
+  const EpochOutcome outcome = runner->Run();
+  EXPECT_EQ(outcome.kind, Kind::kDone) << outcome.status;
+  EXPECT_EQ(outcome.steps_done, 12);
+  EXPECT_EQ(parts_.state(), want);
+  EXPECT_EQ(rest.steps().size(), 12u) << "whoever reported before may be gone";
+  ASSERT_EQ(rest.evaluations().size(), 2u);  // of both weights
+  for (const FakeCoordinatorLink::Commit& commit : rest.commits()) {
+    EXPECT_EQ(commit.order.step, 12);
+    EXPECT_EQ(commit.order.attempt, "4-a");
+  }
+  EXPECT_FALSE(rest.commits().empty());
+  EXPECT_EQ(runner->TakeState().trainer, nullptr) << "it is committed";
+}
+
 TEST_F(EpochRunnerTest, AStateThatIsNotAskedForIsGivenUpBeforeAnotherIsMade) {
   const auto hold = [&](FakeCoordinatorLink* link) {
     link->EndWhenYielded(true);

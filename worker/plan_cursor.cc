@@ -68,10 +68,15 @@ absl::Status CheckRounds(const Plan& plan, const RunSpec& spec) {
 
 }  // namespace
 
+bool IsClosing(const Plan& plan) {
+  return plan.end_step == plan.first_step && plan.end_step == plan.learning_rate.total_steps &&
+         !plan.checkpoints.empty();
+}
+
 absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank,
                        int world_size) {
   if (plan.first_step != next_step) return Expected("first_step", plan.first_step, next_step);
-  if (plan.end_step <= plan.first_step)
+  if (plan.end_step <= plan.first_step && !IsClosing(plan))
     return Expected("end_step", plan.end_step, plan.first_step + 1);
   if (plan.end_step > plan.learning_rate.total_steps)
     return Expected("end_step", plan.end_step, plan.learning_rate.total_steps);

@@ -28,6 +28,10 @@ struct DueWork {
   std::optional<CheckpointOrder> checkpoint;
 };
 
+// Whether a plan has no steps, and only orders the checkpoint of the run's last one, which an
+// earlier epoch has trained. Whoever has carried it out is handed it again until that is committed.
+bool IsClosing(const Plan& plan);
+
 // Refuses what this worker could not execute exactly as ordered. Errors: InvalidArgument naming
 // field, actual and expected; Unimplemented for a phase other than FULL.
 absl::Status CheckPlan(const Plan& plan, int64_t next_step, const RunSpec& spec, int rank,

@@ -29,7 +29,7 @@ std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const Held
     const uint64_t oldest = in.oldest_origin > 0 ? in.oldest_origin : in.origin_epoch;
     const bool origin = in.origin_epoch > 0 && h.epoch >= oldest && h.epoch <= in.origin_epoch &&
                         h.step == in.origin_step;
-    return (newest || origin) && h.step > in.committed_step && h.step < in.total_steps;
+    return (newest || origin) && h.step > in.committed_step && h.step <= in.total_steps;
   };
   HeldChoice best;
   for (const HeldView& h : held) {

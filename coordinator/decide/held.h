@@ -49,9 +49,8 @@ struct HeldChoice {
 
 // The state of the highest step that lies on the course the run is on: trained by its newest epoch,
 // or that with which this one began. States of older epochs are of a course that was given up.
-// Nothing when a checkpoint is as good; when the run has failed more than once without progress
-// (the state itself may be the reason); and for the last step, after which no plan is left in which
-// its checkpoint could be written. Nor for a group that spreads its state over the ranks: each
+// Nothing when a checkpoint is as good, and when the run has failed more than once without progress
+// (the state itself may be the reason). Nor for a group that spreads its state over the ranks: each
 // reads its part of a checkpoint.
 std::optional<HeldChoice> ChooseHeld(absl::Span<const HeldView> held, const HeldInputs& in);
 

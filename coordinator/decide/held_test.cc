@@ -78,14 +78,17 @@ TEST(ChooseHeld, WhatTheNewestEpochBeganWithWhereItMadeNoStep) {
               ElementsAre("a"));
 }
 
-TEST(ChooseHeld, NotAgainAfterFailuresWithoutProgressAndNotForTheLastStep) {
+TEST(ChooseHeld, NotAgainAfterFailuresWithoutProgress) {
   HeldInputs in = Inputs();
   in.failures = 1;
   EXPECT_TRUE(ChooseHeld({{"a", 4, 48}}, in).has_value());
   in.failures = 2;
   EXPECT_FALSE(ChooseHeld({{"a", 4, 48}}, in).has_value());
-  EXPECT_TRUE(ChooseHeld({{"a", 4, 99}}, Inputs()).has_value());
-  EXPECT_FALSE(ChooseHeld({{"a", 4, 100}}, Inputs()).has_value());
+}
+
+TEST(ChooseHeld, TheLastStepToo) {
+  EXPECT_TRUE(ChooseHeld({{"a", 4, 100}}, Inputs()).has_value());
+  EXPECT_FALSE(ChooseHeld({{"a", 4, 101}}, Inputs()).has_value());
 }
 
 TEST(YetToTell, WhoLivesAndHasNotSaidThatItLeft) {

@@ -133,8 +133,13 @@ v1::Plan CutPlan(v1::Plan plan, int64_t end) {
   return plan;
 }
 
+bool IsClosing(const v1::Plan& plan) {
+  return plan.end_step() == plan.first_step() && !plan.checkpoints().empty();
+}
+
 std::vector<v1::Plan> WithoutCutAway(std::vector<v1::Plan> plans) {
-  std::erase_if(plans, [](const v1::Plan& p) { return p.end_step() <= p.first_step(); });
+  std::erase_if(plans,
+                [](const v1::Plan& p) { return p.end_step() <= p.first_step() && !IsClosing(p); });
   return plans;
 }
 
@@ -167,7 +172,8 @@ std::vector<v1::RankShare> SharesOf(const std::vector<int64_t>& sequences,
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   PlanDecision out;
   const bool complete = Complete(in), saved = Saved(in);
-  if (complete || (!in.stop.empty() && StopStep(in) == in.from_step)) {
+  const bool closes = complete && !saved && in.checkpoint_at_start;
+  if (!closes && (complete || (!in.stop.empty() && StopStep(in) == in.from_step))) {
     const std::string why =
         complete ? absl::StrCat("all ", in.spec->steps, " steps are done") : in.stop;
     if (saved) {
@@ -181,7 +187,8 @@ PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options) {
   }
   out.kind = PlanDecision::Kind::kPlan;
   out.plan = BuildPlan(in, options);
-  out.reason = in.stop.empty()
+  out.reason = closes ? absl::StrCat("the checkpoint of step ", in.from_step)
+               : in.stop.empty()
                    ? absl::StrCat("steps ", out.plan.first_step(), " to ", out.plan.end_step())
                    : absl::StrCat(in.stop, "; one more ", IsOuter(*in.spec) ? "round" : "step",
                                   " with a checkpoint at ", out.plan.end_step());

@@ -50,6 +50,7 @@ struct PlanDecision {
 };
 
 // With sync outer a plan ends where a round does, and what is due inside a round is due at its end.
+// An epoch that begins with the last step in memory gets a closing plan.
 PlanDecision DecideNextPlan(const PlanInputs& in, const PlanOptions& options = {});
 
 // The step after which an epoch ends that is asked to stop now and whose plans reach up to
@@ -59,7 +60,13 @@ int64_t StopStep(const PlanInputs& in);
 // The plan up to step `end` alone, first_step < end <= end_step: the ranks stopped there.
 v1::Plan CutPlan(v1::Plan plan, int64_t end);
 
-// Plans as they were stored, by first step, without those that were cut away: these have no steps.
+// Whether a plan has no steps, and only orders the checkpoint of the run's last one, which an
+// epoch that is no more has trained. A rank that has carried it out asks on, and is handed it again
+// until the checkpoint is committed.
+bool IsClosing(const v1::Plan& plan);
+
+// Plans as they were stored, by first step, without those that were cut away: these have no steps,
+// and order nothing.
 std::vector<v1::Plan> WithoutCutAway(std::vector<v1::Plan> plans);
 
 // Steps s with first < s <= end at which something done every `every` steps and at the end

@@ -8,6 +8,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 using Kind = PlanDecision::Kind;
 
 RunSpec Spec() {
@@ -289,6 +290,31 @@ TEST(StopStep, IsWhereTheNextPlansEnd) {
   EXPECT_EQ(StopStep(in), 40);
   EXPECT_EQ(StopStep(Inputs(spec, 0)), 0);
   EXPECT_EQ(StopStep(Inputs(spec, 1000)), 1000);
+}
+
+// All steps are done, by an epoch that ended before their checkpoint was written.
+TEST(DecideNextPlan, ClosesTheRunWhoseLastStepIsInMemory) {
+  const RunSpec spec = Spec();
+  PlanInputs in = Inputs(spec, 1000);
+  in.start_step = 1000;
+  in.committed_step = 800;
+  in.checkpoint_at_start = in.evaluation_at_start = true;
+  const PlanDecision d = DecideNextPlan(in);
+  ASSERT_EQ(d.kind, PlanDecision::Kind::kPlan);
+  EXPECT_TRUE(IsClosing(d.plan));
+  EXPECT_EQ(d.plan.first_step(), 1000);
+  EXPECT_EQ(d.plan.end_step(), 1000);
+  EXPECT_THAT(Orders(d.plan), ElementsAre(1000));
+  EXPECT_THAT(d.plan.evaluate_at(), ElementsAre(1000));
+  EXPECT_EQ(d.plan.shares_size(), 2);
+  EXPECT_EQ(d.plan.segments_size(), 0);
+  EXPECT_THAT(WithoutCutAway({d.plan}), SizeIs(1));
+  in.stop = "paused";  // it ends in the same
+  EXPECT_TRUE(IsClosing(DecideNextPlan(in).plan));
+  in.checkpoint_at_start = false;
+  EXPECT_EQ(DecideNextPlan(in).kind, PlanDecision::Kind::kWait);
+  in.committed_step = 1000;
+  EXPECT_EQ(DecideNextPlan(in).kind, PlanDecision::Kind::kDone);
 }
 
 TEST(DecideNextPlan, WithSyncOuterEverythingStandsAtTheEndOfARound) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "coordinator/decide/plan.h"
 #include "model/folder_checkpoint_store.h"
 
 namespace tritter {
@@ -158,6 +159,7 @@ void FakeAgent::AskForPlan() {
   if (request.yielded() && !response->has_wait()) yielded_at_ = step_;
   if (response->has_done()) Leave();
   if (!response->has_plan()) return;
+  if (plan_.has_value() && IsClosing(*plan_)) return;  // its checkpoint is being committed
   plan_ = response->plan();
   plans[plan_->first_step()] = *plan_;
   // What was due at the first step, in an epoch that is no more.
@@ -197,6 +199,7 @@ absl::Status FakeAgent::WriteCheckpoint(const v1::CheckpointOrder& order) {
 }
 
 absl::Status FakeAgent::Commit() {
+  if (cannot_commit) return absl::UnavailableError("nobody is told");
   absl::Status status = api_->CommitShare(*share_).status();
   if (status.ok() || status.code() == absl::StatusCode::kFailedPrecondition) share_.reset();
   return status;

@@ -102,6 +102,7 @@ class FakeAgent {
   bool draining = false;
   bool mute = false;              // its reports of steps stay with it
   bool lie_about_hashes = false;  // of its shares
+  bool cannot_commit = false;     // they are written, nobody is told
   double step_seconds = 1.0;
   double seconds_per_sequence = 0;  // said in heartbeats of an epoch
   double evaluation_seconds = 0;

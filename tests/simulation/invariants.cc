@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "coordinator/decide/plan.h"
 #include "coordinator/decide/run_life.h"
 
 namespace tritter::simulation {
@@ -166,7 +167,7 @@ void Invariants::OnPlanStored(const PlanRecord& record) {
   KnownRun& run = runs_[record.run_id];
   if (!run.live.has_value() || run.live->record.epoch != record.epoch) return;  // see OnPlan
   const int64_t first = record.plan.first_step(), end = record.plan.end_step();
-  if (end == first) {  // cut away: nobody has begun it
+  if (end == first && !IsClosing(record.plan)) {  // cut away: nobody has begun it
     run.live->plans.erase(first);
     run.live->handed_out.erase(first);
     return;
@@ -203,7 +204,8 @@ void Invariants::CheckPlan(const KnownRun& run, const EpochRecord& epoch, const 
     Break("run ", epoch.run_id, ": the plan of steps ", plan.first_step(), " to ", plan.end_step(),
           " ", what);
   };
-  if (plan.first_step() < epoch.start_step || plan.end_step() <= plan.first_step() ||
+  const bool closing = IsClosing(plan) && plan.end_step() == wish.steps;
+  if (plan.first_step() < epoch.start_step || (plan.end_step() <= plan.first_step() && !closing) ||
       plan.end_step() > wish.steps)
     return wrong("lies outside its epoch or run");
   int64_t covered = plan.first_step();

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "coordinator/decide/plan.h"
 #include "model/folder_checkpoint_store.h"
 #include "model/schedule.h"
 
@@ -77,7 +78,7 @@ SimEpoch::SimEpoch(SimWorker* worker, const v1::Assignment& assignment, std::opt
 std::optional<Held> SimEpoch::TakeState() {
   if (assignment_.mixed_devices()) return std::nullopt;  // it has a part of it
   // Of a run that is complete, or has not begun, nobody needs it.
-  if (state_of_ == 0 || hopeless_ || step_ == 0 || step_ >= total_steps_) return std::nullopt;
+  if (state_of_ == 0 || hopeless_ || step_ == 0 || committed_) return std::nullopt;
   return Held{assignment_.run_id(), state_of_, step_, state_, recent_};
 }
 
@@ -291,12 +292,17 @@ void SimEpoch::TakePlan() {
   const v1::NextPlanResponse answer = *std::exchange(answer_, std::nullopt);
   if (answer.has_done()) {
     world()->Note(worker_->name(), " is done at step ", step_, ": ", answer.done().reason());
+    committed_ = step_ >= total_steps_;
     return LeaveDone();
+  }
+  if (plan_.has_value() && IsClosing(*plan_)) {  // its checkpoint is being committed
+    Later(absl::Milliseconds(200), [this] { TakePlan(); });
+    return;
   }
   plan_ = answer.plan();
   total_steps_ = plan_->learning_rate().total_steps();
   world()->Note(worker_->name(), " has the plan ", plan_->first_step(), " to ", plan_->end_step());
-  if (plan_->first_step() != step_ || plan_->end_step() <= step_)
+  if (plan_->first_step() != step_ || (plan_->end_step() <= step_ && !IsClosing(*plan_)))
     return world()->Break(absl::StrCat("a plan is of the steps that are asked for, but from step ",
                                        step_, " that of ", plan_->first_step(), " to ",
                                        plan_->end_step(), " was handed out"));

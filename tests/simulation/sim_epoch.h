@@ -91,6 +91,7 @@ class SimEpoch : public std::enable_shared_from_this<SimEpoch> {
   int64_t step_ = 0;
   uint64_t state_ = 0;
   std::optional<v1::Plan> plan_;
+  bool committed_ = false;  // the checkpoint of the run's last step
   int64_t total_steps_ = std::numeric_limits<int64_t>::max();  // of the run; a plan says
   std::optional<std::pair<int64_t, bool>> asked_;              // from which step, yielded
   std::optional<absl::Duration> asked_at_;                     // and it is not answered

@@ -123,18 +123,21 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int,
     --waits_;
     return PlanAnswer(PlanWait{absl::Milliseconds(1), "a worker is still missing"});
   }
+  bool closing = false;  // again and again until it is committed
   for (const CheckpointOrder& order : script_.checkpoints) {
     const bool pause = order.step == from_step && from_step == script_.pause_at;
     const bool last = order.step == from_step && from_step >= script_.total_steps;
     if ((pause || last) && CommittedLocked(order.step)) return PlanAnswer(PlanDone{"committed"});
-    if (pause || last)
+    closing = last && script_.due_at_start;
+    if (pause || (last && !closing))
       return PlanAnswer(PlanWait{absl::Milliseconds(1), "the checkpoint is being written"});
   }
-  if (from_step >= script_.total_steps) return PlanAnswer(PlanDone{"all steps are done"});
+  if (from_step >= script_.total_steps && !closing)
+    return PlanAnswer(PlanDone{"all steps are done"});
   Plan plan;
   plan.first_step = from_step;
   plan.end_step = std::min(from_step + script_.plan_steps, script_.total_steps);
-  plan.segments = {{plan.first_step, plan.end_step, script_.phase, {{"text", 1.0}}}};
+  if (!closing) plan.segments = {{plan.first_step, plan.end_step, script_.phase, {{"text", 1.0}}}};
   plan.learning_rate.peak = script_.peak;
   plan.learning_rate.min = script_.peak * 0.1;
   plan.learning_rate.warmup_steps = 2;
@@ -149,7 +152,7 @@ absl::StatusOr<PlanAnswer> FakeCoordinatorLink::NextPlan(const EpochId&, int,
     plan.shares.push_back({r, position, count, std::min(script_.micro_batch, count)});
     position += count;
   }
-  const bool due_at_start = script_.due_at_start && plans_ == 0;
+  const bool due_at_start = script_.due_at_start && (plans_ == 0 || closing);
   const auto in_plan = [&](int64_t step) {
     if (step == plan.first_step) return due_at_start;
     return step > plan.first_step && step <= plan.end_step;
