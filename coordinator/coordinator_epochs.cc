@@ -242,7 +242,8 @@ absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const 
   ended.end_reason = end.clean ? run->epoch->done_reason : end.cause;
   std::optional<v1::Failure> failure;
   ended.end_step = run->record.step;
-  if (!end.clean) {
+  const bool failed = !end.clean && !end.killed;  // a kill is somebody's wish
+  if (failed) {
     failure = FailureOf(*run, end);
     ended.failure = failure->SerializeAsString();
   }
@@ -252,7 +253,7 @@ absl::Status Coordinator::TryEndEpoch(RunEntry* run, const EpochEnd& end, const 
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.failures = verdict.failures;
-  next.epochs_lost += !end.clean;
+  next.epochs_lost += failed;
   next.intent = Intent::kRun;
   if (verdict.state != v1::RUN_STATE_RUNNING) {
     next.step = run->committed_step();

@@ -546,7 +546,8 @@ absl::StatusOr<v1::Run> Coordinator::Cancel(const std::string& name, bool now,
     const v1::RunState state = run->record.state;
     if (state == v1::RUN_STATE_CANCELLED || (state == v1::RUN_STATE_CANCELLING && !now))
       return DescribeRun(*run);
-    if (IsFinal(state)) return WrongStateError(Named(*run), "cancel", StateName(state));
+    if (IsFinal(state))
+      return WrongStateError(Named(*run), now ? "kill" : "cancel", StateName(state));
     const bool writing = state == v1::RUN_STATE_EXPORTING || state == v1::RUN_STATE_DEPLOYING;
     if (writing && run->spec_error.empty()) {
       if (!now) {

@@ -321,6 +321,50 @@ TEST_F(RunsTest, CancelTakesACheckpointFirstUnlessNow) {
   EXPECT_TRUE(w->idle());
 }
 
+TEST_F(RunsTest, AKillOfOneThatHasEndedSaysKill) {
+  const std::string id = Submit(RunYaml("first", 30, 1));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_COMPLETED; });
+  EXPECT_THAT(coordinator_->Cancel(id, /*now=*/true),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("cannot kill ")));
+  EXPECT_THAT(coordinator_->Cancel(id, /*now=*/false),
+              StatusIs(Code::kFailedPrecondition, HasSubstr("cannot cancel ")));
+}
+
+// One line shows both.
+TEST_F(RunsTest, StepAndLossAreOfTheSameStep) {
+  const std::string id = Submit(RunYaml("first", 1000, 1, "checkpoint: {every: 500}\n"));
+  FakeAgent* w = AddWorker("w");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  const int64_t reported = Get(id).step();
+  w->mute = true;
+  Rounds(4);
+  EXPECT_GT(w->step(), reported);
+  EXPECT_EQ(Get(id).step(), reported) << "heartbeats bring no loss";
+  EXPECT_EQ(Get(id).last_metrics().step(), reported);
+  EXPECT_THAT(Get(id).reason(), HasSubstr(absl::StrCat("step ", reported, " of 1000")));
+  ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+  EXPECT_EQ(Get(id).step(), 0) << "no checkpoint holds any";
+  EXPECT_FALSE(Get(id).has_last_metrics());
+  Stop();
+  Start();
+  EXPECT_EQ(Get(id).step(), 0);
+  EXPECT_FALSE(Get(id).has_last_metrics());
+}
+
+TEST_F(RunsTest, OneThatWasKilledShowsTheLossOfItsCheckpoint) {
+  const std::string id = Submit(RunYaml("first", 1000, 1, "checkpoint: {every: 20}\n"));
+  AddWorker("w");
+  RoundsUntil([&] { return Get(id).committed_step() == 20 && Get(id).step() > 22; });
+  ASSERT_OK(coordinator_->Cancel(id, /*now=*/true));
+  EXPECT_EQ(Get(id).step(), 20);
+  EXPECT_EQ(Get(id).last_metrics().step(), 20);
+  Stop();
+  Start();
+  EXPECT_EQ(Get(id).step(), 20);
+  EXPECT_EQ(Get(id).last_metrics().step(), 20);
+}
+
 TEST_F(RunsTest, ACompletedRunIsExportedOnce) {
   const std::string id = Submit(RunYaml("first", 30, 1, "export: {format: tpack}\n"));
   AddWorker("w");
@@ -620,8 +664,10 @@ TEST_F(RunsTest, AKillIsOneWrite) {
     EXPECT_THAT(Get(id).reason(), HasSubstr("killed"));
     ASSERT_OK_AND_ASSIGN(const v1::ListEpochsResponse epochs, coordinator_->ListEpochs(id, 1));
     ASSERT_EQ(epochs.epochs_size(), 1);
-    EXPECT_EQ(epochs.epochs(0).failure().cause(), "the run was killed");
-    EXPECT_EQ(epochs.epochs(0).failure().worker(), "");  // no rank is to blame
+    EXPECT_EQ(epochs.epochs(0).end_reason(), "the run was killed");
+    EXPECT_FALSE(epochs.epochs(0).has_failure()) << "it was somebody's wish";
+    EXPECT_FALSE(Get(id).has_last_failure());
+    EXPECT_EQ(Get(id).epochs_lost(), 0);
     Stop();
     Start();
     EXPECT_EQ(Get(id).state(), v1::RUN_STATE_CANCELLED);

@@ -39,11 +39,30 @@ double EvaluationSeconds(const RunEntry& run) {
   return seconds;
 }
 
+// Of the newest step that counts: what was trained after it is gone with a run that was killed, and
+// what a lost epoch reports late is of earlier steps.
+const v1::StepMetrics* NewestMetrics(const RunEntry& run) {
+  const v1::StepMetrics* newest = nullptr;
+  for (const auto& [sequence, m] : run.recent_metrics) {
+    if (m.step() <= run.record.step && (newest == nullptr || m.step() >= newest->step()))
+      newest = &m;
+  }
+  return newest;
+}
+
+// Heartbeats are ahead of reports. While steps are made people are shown the one whose loss they
+// are shown.
+int64_t ShownStep(const RunEntry& run) {
+  const v1::StepMetrics* newest = NewestMetrics(run);
+  if (!run.epoch.has_value() || newest == nullptr) return run.record.step;
+  return std::max({newest->step(), run.epoch->record.start_step, run.committed_step()});
+}
+
 // Of one with a live epoch that has been given steps.
 TrainingView ViewOf(const RunEntry& run) {
   const EpochEntry& epoch = *run.epoch;
   TrainingView view;
-  view.step = run.record.step;
+  view.step = ShownStep(run);
   view.total_steps = run.record.total_steps;
   view.epoch = epoch.record.epoch;
   for (const MemberRecord& member : epoch.record.members) view.members.push_back(member.worker);
@@ -129,8 +148,9 @@ void RunEntry::Remember(const v1::EvaluationPoint& point) {
 
 void RunEntry::Shrink() {
   if (!IsFinal(record.state)) return;
-  if (recent_metrics.size() > 1)
-    recent_metrics.erase(recent_metrics.begin(), recent_metrics.end() - 1);
+  const v1::StepMetrics* newest = NewestMetrics(*this);
+  const int64_t shown = newest == nullptr ? -1 : newest->step();
+  std::erase_if(recent_metrics, [&](const auto& m) { return m.second.step() != shown; });
   recent_metrics.shrink_to_fit();
   if (record.state != v1::RUN_STATE_FAILED) recent_evaluations.clear();
   recent_evaluations.shrink_to_fit();
@@ -181,7 +201,7 @@ v1::Run DescribeRun(const RunEntry& run) {
   if (run.epoch.has_value() && run.epoch->straggler.has_value())
     out.set_reason(absl::StrCat(out.reason(), "; ", StragglerWords(*run.epoch->straggler)));
   out.set_total_steps(r.total_steps);
-  out.set_step(r.step);
+  out.set_step(ShownStep(run));
   out.set_committed_step(run.committed_step());
   out.set_epoch(r.epoch);
   out.set_created_ms(r.created_ms);
@@ -212,7 +232,7 @@ v1::Run DescribeRun(const RunEntry& run) {
   if (run.last_failure.has_value()) *out.mutable_last_failure() = *run.last_failure;
   for (const auto& [source, point] : run.last_evaluation) *out.add_last_evaluation() = point;
   for (const v1::Artifact& artifact : run.artifacts) *out.add_artifacts() = artifact;
-  if (!run.recent_metrics.empty()) *out.mutable_last_metrics() = run.recent_metrics.back().second;
+  if (const v1::StepMetrics* newest = NewestMetrics(run)) *out.mutable_last_metrics() = *newest;
   const Pace pace = PaceOf(run);
   if (pace.seconds > 0) {
     out.set_tokens_per_second(pace.tokens / pace.seconds);

@@ -59,7 +59,7 @@ std::string Numbers(const v1::Run& run) {
   parts.push_back(absl::StrFormat("%d/%d", run.step(), run.total_steps()));
   if (run.total_steps() > 0)
     parts.push_back(absl::StrFormat("%d%%", 100 * run.step() / run.total_steps()));
-  if (run.has_last_metrics())
+  if (HasLossOfItsStep(run))
     parts.push_back(absl::StrFormat("loss %.3f", run.last_metrics().loss()));
   if (const double bits = HeldOutBitsPerByte(run); bits > 0)
     parts.push_back(absl::StrFormat("held-out %.2f bits/byte", bits));
@@ -84,6 +84,10 @@ double Fraction(const v1::Run& run) {
 }
 
 }  // namespace
+
+bool HasLossOfItsStep(const v1::Run& run) {
+  return run.has_last_metrics() && run.last_metrics().step() == run.step();
+}
 
 double HeldOutBitsPerByte(const v1::Run& run) {
   double bits = 0;

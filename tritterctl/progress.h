@@ -14,6 +14,8 @@ namespace tritter {
 // What people see as its state: "waiting" for a run that is running, and should train, and does
 // not.
 std::string ShownState(const v1::Run& run);
+// Whether the newest figures are of the step that the run is at: one line shows no others.
+bool HasLossOfItsStep(const v1::Run& run);
 // "shakespeare-nano [=====>     ] 400/1200 33% loss 1.623 held-out 2.31 bits/byte 21.5k tok/s 1m02s
 // left", cut to `width` columns (the bar shrinks first). Before training and at its end the state
 // and its reason stand in place of the numbers.

@@ -9,6 +9,7 @@
 namespace tritter {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -31,6 +32,12 @@ TEST(RenderProgressLine, OfARunThatWaitsSaysSo) {
   once.set_reason("waiting for worker-1 to connect");
   EXPECT_THAT(RenderProgressLine(once), HasSubstr(" waiting for worker-1 to connect"));
   EXPECT_THAT(RenderProgressLine(once), Not(HasSubstr("waiting: ")));
+}
+
+TEST(RenderProgressLine, ShowsNoLossOfAnotherStep) {
+  v1::Run run = DemoRun();
+  run.set_step(41);
+  EXPECT_THAT(RenderProgressLine(run), AllOf(HasSubstr("41/100"), Not(HasSubstr("loss"))));
 }
 
 TEST(RenderProgressBar, NeverWiderThanTheTerminal) {

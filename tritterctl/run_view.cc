@@ -110,7 +110,7 @@ std::string RunsTable(const v1::ListRunsResponse& runs, bool wide) {
                  OrDash(r.project()),
                  ShownState(r),
                  Trains(r) ? absl::StrCat(r.step(), "/", r.total_steps()) : "-",
-                 r.has_last_metrics() ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
+                 HasLossOfItsStep(r) ? absl::StrFormat("%.3f", r.last_metrics().loss()) : "-",
                  r.tokens_per_second() > 0 ? FormatCount(r.tokens_per_second()) : "-",
                  FormatTimeMs(r.created_ms()),
                  wide ? OrDash(r.reason()) : r.reason()};
@@ -213,10 +213,11 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
     AppendField(&out, "job", run.job());
   }
   if (run.has_last_metrics()) {
-    AppendField(&out, "training",
-                absl::StrFormat("loss %.4f, gradient norm %.3g, learning rate %.3g",
-                                run.last_metrics().loss(), run.last_metrics().grad_norm(),
-                                run.last_metrics().learning_rate()));
+    AppendField(
+        &out, "training",
+        absl::StrFormat("step %d: loss %.4f, gradient norm %.3g, learning rate %.3g",
+                        run.last_metrics().step(), run.last_metrics().loss(),
+                        run.last_metrics().grad_norm(), run.last_metrics().learning_rate()));
     AppendField(&out, "step time", StepTimeText(run.last_metrics()));
     if (run.last_metrics().sent_bytes() > 0) {
       AppendField(&out, "sent",
@@ -284,7 +285,7 @@ std::string SummaryText(const v1::Run& run, const OrderedJson& summary) {
                 absl::StrCat(FormatCount(speed), " tokens/s over ",
                              FormatSeconds(summary["train_seconds"].get<double>())));
   }
-  if (run.has_last_metrics())
+  if (HasLossOfItsStep(run))
     AppendField(&out, "loss", absl::StrFormat("%.4f", run.last_metrics().loss()));
   for (const v1::EvaluationPoint& e : run.last_evaluation())
     AppendField(&out, "held-out", EvaluationText(e));

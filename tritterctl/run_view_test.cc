@@ -29,6 +29,16 @@ TEST(RunView, TableHasALineForEachRun) {
             "workers: 1 is free\n");
 }
 
+TEST(RunView, StepAndLossOfALineAreOfTheSameStep) {
+  v1::Run run = DemoRun();
+  run.set_step(41);
+  v1::ListRunsResponse runs;
+  *runs.add_runs() = run;
+  EXPECT_THAT(RunsTable(runs), AllOf(HasSubstr("  41/100  -  "), Not(HasSubstr("1.623"))));
+  EXPECT_THAT(SummaryText(run, RunSummary(run)), Not(HasSubstr("loss:")));
+  EXPECT_THAT(DescribeRun(run, {}, {}), HasSubstr("training:     step 40: loss 1.6234"));
+}
+
 TEST(RunView, ARunThatShouldTrainAndDoesNotWaits) {
   v1::Run run = DemoRun();
   EXPECT_EQ(ShownState(run), "running");
