@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "common/status_macros.h"
-#include "tritterctl/run_view.h"
+#include "tritterctl/progress.h"
 
 namespace tritter {
 namespace {

@@ -67,7 +67,7 @@ std::string Numbers(const v1::Run& run) {
     if (run.tokens_per_second() > 0)
       parts.push_back(FormatCount(run.tokens_per_second()) + " tok/s");
     if (run.eta_seconds() > 0) parts.push_back(FormatSeconds(run.eta_seconds()) + " left");
-  } else {
+  } else if (!IsTerminal(run.state())) {  // the end is told by whoever waited for it
     const std::string state = ShownState(run);
     parts.push_back(run.reason().empty() ? state
                     : absl::StartsWith(run.reason(), absl::StrCat(state, " "))
@@ -84,6 +84,11 @@ double Fraction(const v1::Run& run) {
 }
 
 }  // namespace
+
+bool IsTerminal(v1::RunState state) {
+  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
+         state == v1::RUN_STATE_CANCELLED;
+}
 
 bool HasLossOfItsStep(const v1::Run& run) {
   return run.has_last_metrics() && run.last_metrics().step() == run.step();

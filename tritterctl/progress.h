@@ -11,6 +11,7 @@
 
 namespace tritter {
 
+bool IsTerminal(v1::RunState state);  // completed, failed, cancelled
 // What people see as its state: "waiting" for a run that is running, and should train, and does
 // not.
 std::string ShownState(const v1::Run& run);

@@ -95,11 +95,6 @@ std::string StateName(v1::RunState state) {
   return value == nullptr ? absl::StrCat(static_cast<int>(state)) : EnumName(*value);
 }
 
-bool IsTerminal(v1::RunState state) {
-  return state == v1::RUN_STATE_COMPLETED || state == v1::RUN_STATE_FAILED ||
-         state == v1::RUN_STATE_CANCELLED;
-}
-
 std::string RunsTable(const v1::ListRunsResponse& runs, bool wide) {
   Cells head = {"RUN", "NAME", "PROJECT", "STATE", "STEP", "LOSS", "TOKENS/S", "CREATED", "REASON"};
   Append(wide, {"BITS/BYTE", "LEFT", "COMMITTED", "EPOCH", "LOST", "WORKERS", "FOLDER"}, &head);

@@ -10,7 +10,6 @@
 namespace tritter {
 
 std::string StateName(v1::RunState state);  // "running"
-bool IsTerminal(v1::RunState state);        // completed, failed, cancelled
 
 // `wide` adds columns.
 std::string RunsTable(const v1::ListRunsResponse& runs, bool wide = false);

@@ -21,12 +21,15 @@ struct WatchOptions {
   // What is said of a run that waits, by one who knows more than the coordinator does; empty: what
   // that says. May be empty.
   std::function<std::string(const v1::Run&)> waiting;
+  // Whether it is said that the coordinator does not answer, and that it does again.
+  bool tell_away = true;
 };
 
-// The run in its terminal state. Meanwhile it tells, a line each, who was lost, from where training
-// goes on and what is trained again, why the run waits; also what happened while the coordinator
-// was away. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded (timeout), Unavailable
-// (away for longer than the limit), that of `tick`, and what the service says.
+// The run in its terminal state. Meanwhile it tells, a line each, who was lost, why an epoch
+// stopped, from where training goes on and what is trained again, why the run waits, that it was
+// paused; also what happened while the coordinator was away. How the run ended is not told: the
+// answer says it. Errors: Cancelled (SIGINT or SIGTERM came), DeadlineExceeded (timeout),
+// Unavailable (away for longer than the limit), that of `tick`, and what the service says.
 absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::string& run,
                                    ProgressPrinter* progress, const WatchOptions& options);
 

@@ -13,12 +13,29 @@
 namespace tritter {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
 class WatchTest : public ::testing::Test {
  protected:
   absl::StatusOr<v1::Run> Watch(const WatchOptions& options, const std::string& run = "demo") {
     RunClient client(coordinator_.address());
     ProgressPrinter progress(Clock::Real(), /*quiet=*/true);
     return WatchToEnd(&client, Clock::Real(), run, &progress, options);
+  }
+  // On stderr by a printer that is not on a terminal.
+  std::string Printed(const WatchOptions& options = WatchOptions()) {
+    ::testing::internal::CaptureStderr();
+    {
+      RunClient client(coordinator_.address());
+      ProgressPrinter progress(Clock::Real(), /*quiet=*/false, /*terminal=*/false,
+                               absl::ZeroDuration());
+      EXPECT_OK(WatchToEnd(&client, Clock::Real(), "demo", &progress, options));
+    }
+    return ::testing::internal::GetCapturedStderr();
   }
   v1::Run Ended(v1::RunState state) {
     v1::Run run = DemoRun();
@@ -98,27 +115,79 @@ TEST_F(WatchTest, TellsWhoWasLostFromWhereItGoesOnAndWhatIsTrainedAgainInALineEa
             "epoch 2 ended: worker w-0 (rank 0) failed: no memory\n");
 }
 
+TEST_F(WatchTest, AFailureIsToldByTheAnswerAlone) {
+  coordinator_.SetEvents(
+      {MakeEvent(1, kEventEpochLost, "epoch 1 ended: worker w-0 (rank 0) failed: no memory"),
+       MakeEvent(2, kEventRunFailed, "worker w-0 (rank 0) failed: no memory")});
+  v1::Run failed = Ended(v1::RUN_STATE_FAILED);
+  failed.set_reason("worker w-0 (rank 0) failed: no memory");
+  coordinator_.SetRun(failed);
+  EXPECT_EQ(Printed(), "demo 40/100 40% loss 1.623 held-out 2.31 bits/byte\n");
+}
+
+TEST_F(WatchTest, ACompletionIsToldByTheAnswerAlone) {
+  coordinator_.SetEvents({MakeEvent(1, kEventRunCompleted, "trained 100 steps")});
+  v1::Run completed = Ended(v1::RUN_STATE_COMPLETED);
+  completed.set_reason("trained 100 steps");
+  coordinator_.SetRun(completed);
+  EXPECT_THAT(Printed(), Not(HasSubstr("trained 100 steps")));
+}
+
+TEST_F(WatchTest, TheLineLeavesOutWhatHasBeenTold) {
+  v1::Run run = DemoRun();
+  run.clear_members();
+  run.set_state(v1::RUN_STATE_QUEUED);
+  run.set_reason("needs 2 workers: 1 is free");
+  coordinator_.SetEvents({MakeEvent(1, kEventRunWaiting, "needs 2 workers: 1 is free")});
+  coordinator_.SetRun(run);
+  WatchOptions options;
+  options.tick = [&] {
+    if (coordinator_.watches() > 0) coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(Printed(options),
+              StartsWith("waiting: needs 2 workers: 1 is free\n"
+                         "demo 40/100 40% loss 1.623 held-out 2.31 bits/byte queued\n"));
+}
+
+TEST_F(WatchTest, TellsWhyAnEpochStoppedAndThatTheRunWasPausedAndResumed) {
+  const std::string stopped = "epoch 1 stopped after step 9, no step is lost: w-1 leaves";
+  coordinator_.SetEvents({MakeEvent(1, kEventEpochStopped, stopped),
+                          MakeEvent(2, kEventRunPausing, "pause asked for at step 9"),
+                          MakeEvent(3, kEventRunPaused, "paused at step 9"),
+                          MakeEvent(4, kEventRunResumed, "resumed at step 9")});
+  coordinator_.SetRun(DemoRun());
+  WatchOptions options;
+  options.tick = [&] {
+    if (coordinator_.watches() > 0) coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(Printed(options), StartsWith(stopped + "\n"
+                                                     "run pausing: pause asked for at step 9\n"
+                                                     "run paused at step 9\n"
+                                                     "run resumed at step 9\n"));
+}
+
 // Its words stand in place of the coordinator's in the bar, which is enough; what is over is not
 // told.
 TEST_F(WatchTest, WhoStartsTheWorkersSaysWhatIsWaitedFor) {
-  v1::Run waits = Ended(v1::RUN_STATE_COMPLETED);
+  v1::Run waits = DemoRun();
+  waits.clear_members();
   waits.set_waiting_cause("no_workers");
   coordinator_.SetEvents({MakeEvent(1, kEventRunWaiting, "needs 2 workers, none is registered"),
                           MakeEvent(2, kEventRunWaiting, "needs 2 workers: 1 is free")});
   WatchOptions options;
   options.waiting = [](const v1::Run& run) { return "they come: " + run.waiting_cause(); };
   coordinator_.SetRun(waits);
-  ::testing::internal::CaptureStderr();
-  {
-    RunClient client(coordinator_.address());
-    ProgressPrinter progress(Clock::Real(), /*quiet=*/false, /*terminal=*/false,
-                             absl::ZeroDuration());
-    ASSERT_OK(WatchToEnd(&client, Clock::Real(), "demo", &progress, options));
-  }
-  const std::string told = ::testing::internal::GetCapturedStderr();
+  options.tick = [&] {
+    if (coordinator_.watches() > 0) coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+    return absl::OkStatus();
+  };
+  const std::string told = Printed(options);
   EXPECT_THAT(told, ::testing::HasSubstr("they come: no_workers\n"));
   EXPECT_THAT(told, ::testing::Not(::testing::HasSubstr("needs 2 workers")));
   coordinator_.SetRun(Ended(v1::RUN_STATE_COMPLETED));
+  options.tick = nullptr;
   ::testing::internal::CaptureStderr();
   ASSERT_OK(Watch(options));
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
@@ -141,8 +210,11 @@ TEST_F(WatchTest, TellsWhatHappenedWhileTheCoordinatorWasAway) {
   };
   ::testing::internal::CaptureStderr();
   ASSERT_OK(Watch(options));
-  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
-            "worker w-1 lost: stream broken\nepoch 2 with 2 workers\n");
+  const std::string told = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(told, StartsWith("worker w-1 lost: stream broken\n"
+                               "the coordinator is away since "));
+  EXPECT_THAT(told, AllOf(HasSubstr("\nthe coordinator is back after "),
+                          EndsWith("s\nepoch 2 with 2 workers\n")));
 }
 
 TEST_F(WatchTest, EndsAtTheTimeout) {

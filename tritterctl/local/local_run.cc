@@ -134,6 +134,7 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
                                    "; likewise events, logs, get workers"));
     WatchOptions options;
     options.tick = [&] { return cluster->Tick(); };
+    options.tell_away = false;  // that it is started again is told
     options.waiting = [&](const v1::Run& run) { return cluster->WaitingFor(run.waiting_cause()); };
     ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
   }
