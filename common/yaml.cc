@@ -206,7 +206,8 @@ bool YamlMap::GetChoice(absl::string_view key, absl::Span<const absl::string_vie
   }
   std::string message =
       absl::StrCat("must be one of ", absl::StrJoin(words, ", "), ", got \"", word, "\"");
-  const std::string nearest = NearestWord(word, words);
+  const bool gpu = word == "gpu" && std::find(words.begin(), words.end(), "cuda") != words.end();
+  const std::string nearest = gpu ? "cuda" : NearestWord(word, words);  // not `cpu`
   if (!nearest.empty()) absl::StrAppend(&message, " (did you mean `", nearest, "`?)");
   Error(key, message);
   return false;

@@ -245,6 +245,12 @@ TEST(Yaml, ChoiceListsThemAndSuggests) {
   };
   EXPECT_EQ(choose("v: cosin"),
             "run.yaml:1:4: v: must be one of wsd, cosine, got \"cosin\" (did you mean `cosine`?)");
+  EXPECT_THAT(Errors("v: gpu",
+                     [](YamlMap& r) {
+                       std::string v;
+                       r.GetChoice("v", {"cpu", "cuda"}, &v);
+                     }),
+              testing::HasSubstr("(did you mean `cuda`?)"));
   EXPECT_EQ(choose("v: linear"), "run.yaml:1:4: v: must be one of wsd, cosine, got \"linear\"");
 }
 

@@ -8,6 +8,14 @@
 #include "coordinator/coordinator.h"
 
 namespace tritter {
+namespace {
+
+// How an epoch begins, in dozens of lines: they tell nothing of its end.
+bool TellsOfTheBeginning(const v1::LogLine& line) {
+  return line.line().starts_with("parameter_group ") || line.line().starts_with("plan_started ");
+}
+
+}  // namespace
 
 v1::Failure Coordinator::FailureOf(const RunEntry& run, const EpochEnd& end) {
   constexpr int64_t kLinesRead = 1000;  // of all members
@@ -35,7 +43,7 @@ v1::Failure Coordinator::FailureOf(const RunEntry& run, const EpochEnd& end) {
   if (!lines.ok()) return out;  // what failed is known without them
   std::deque<v1::LogLine> last;
   for (const LogRecord& record : *lines) {
-    if (record.line.worker() != member.worker) continue;
+    if (record.line.worker() != member.worker || TellsOfTheBeginning(record.line)) continue;
     last.push_back(record.line);
     if (last.size() > kLinesKept) last.pop_front();
   }

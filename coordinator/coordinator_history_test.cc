@@ -61,6 +61,15 @@ TEST_F(HistoryTest, TheFirstFailingWorkerIsShownWithItsLastLinesAlsoAfterARestar
   FakeAgent* b = AddWorker("worker-b");
   RoundsUntil([&] { return Get(id).step() >= 30; });
   EXPECT_FALSE(Get(id).has_last_failure());
+  v1::ReportRequest begun;  // of many more plans than lines are kept
+  *begun.mutable_worker() = b->Identity();
+  begun.set_run_id(id);
+  begun.set_epoch(b->epoch());
+  for (int i = 0; i < 30; ++i) {
+    begun.add_log_lines()->set_line("plan_started first_step=1");
+    begun.mutable_log_lines(i)->set_worker("worker-b");
+  }
+  ASSERT_OK(coordinator_->Report(begun));
   ASSERT_OK(b->Fail("loss is not finite at step 31: layers.2.attn.q", /*permanent=*/true));
   RoundsUntil([&] { return Get(id).state() == v1::RUN_STATE_FAILED; });
   for (const bool restarted : {false, true}) {
@@ -75,7 +84,10 @@ TEST_F(HistoryTest, TheFirstFailingWorkerIsShownWithItsLastLinesAlsoAfterARestar
     EXPECT_THAT(failure.cause(), AllOf(HasSubstr("worker-b (rank 1) failed"),
                                        HasSubstr("loss is not finite at step 31")));
     ASSERT_THAT(failure.last_lines(), SizeIs(20));
-    for (const v1::LogLine& line : failure.last_lines()) EXPECT_EQ(line.worker(), "worker-b");
+    for (const v1::LogLine& line : failure.last_lines()) {
+      EXPECT_EQ(line.worker(), "worker-b");
+      EXPECT_THAT(line.line(), testing::StartsWith("step ")) << "not how plans began";
+    }
     EXPECT_EQ(failure.last_lines(19).line(), absl::StrCat("step ", b->step()));
   }
 }

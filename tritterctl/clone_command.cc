@@ -1,5 +1,7 @@
 // clone: a run that begins with a checkpoint of another one, with a configuration of its own.
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/flags.h"
 #include "tritterctl/command.h"
 #include "tritterctl/exit_codes.h"
@@ -35,6 +37,21 @@ absl::StatusOr<RunSpec> SpecOf(const CommandContext& context, const CloneArgumen
   return spec;
 }
 
+// The coordinator speaks of the keys of run.yaml; here flags were typed.
+absl::Status InFlags(const absl::Status& refused, const CloneArguments& a) {
+  std::string message =
+      absl::StrReplaceAll(refused.message(), {{"clone.step: ", "--from: "},
+                                              {"clone.run: ", ""},
+                                              {"clone.step", "--from"},
+                                              {"`clone.weights_only: true`", "--weights-only"},
+                                              {"`weights_only: true`", "--weights-only"}});
+  if (a.steps > 0) message = absl::StrReplaceAll(message, {{"training.steps is", "--steps is"}});
+  absl::Status out(refused.code(), message);
+  refused.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& payload) { out.SetPayload(type, payload); });
+  return out;
+}
+
 int Clone(const CommandContext& context, const CloneArguments& a) {
   const std::unique_ptr<RunApi> client = context.Coordinator();
   const absl::StatusOr<v1::Run> base = GetRunToRead(client.get(), a.run);
@@ -67,7 +84,7 @@ int Clone(const CommandContext& context, const CloneArguments& a) {
   request.set_base_dir("/");
   request.set_distinct_name(a.name.empty() && a.file.empty());
   const absl::StatusOr<v1::SubmitRunResponse> answer = client->SubmitRun(request);
-  if (!answer.ok()) return FailServer(answer.status());
+  if (!answer.ok()) return FailServer(InFlags(answer.status(), a));
   PrintWarning(*answer);
   const v1::Run& run = answer->run();
   return PrintAnswer(

@@ -47,9 +47,9 @@ void AddDescribeCommand(CommandLine* app, CommandContext* context) {
   auto run = std::make_shared<std::string>();
   CommandLine* command = app->AddCommand("describe",
                                          "everything about a run: state and reason, what failed, "
-                                         "figures, epochs, checkpoints, events, "
-                                         "configuration (-o wide: also the log lines of a "
-                                         "failure that is over)");
+                                         "figures, epochs, checkpoints, events "
+                                         "(-o wide: also its configuration and the log lines of "
+                                         "a failure that is over)");
   command->AddFlag("run", run.get(), "id or name").Required();
   command->OnCall([=] { context->run = [=] { return Describe(*context, *run); }; });
 }

@@ -69,12 +69,10 @@ std::string SameCommand(const CommandContext& context, const LocalArguments& a,
   return out;
 }
 
-int Interrupted(const CommandContext& context, const LocalArguments& a, const std::string& dir) {
-  std::fprintf(
-      stderr,
-      "stopped; it goes on from the last checkpoint, or from the start when there was none "
-      "yet. Go on with: %s\n",
-      SameCommand(context, a, dir).c_str());
+int Interrupted(const CommandContext& context, const LocalArguments& a, const std::string& dir,
+                const absl::Status& how) {
+  const std::string words(how.message() == "interrupted" ? "stopped" : how.message());
+  std::fprintf(stderr, "%s. Go on with: %s\n", words.c_str(), SameCommand(context, a, dir).c_str());
   return kExitInterrupted;
 }
 
@@ -94,17 +92,17 @@ int Local(const CommandContext& context, const LocalArguments& a) {
     absl::StatusOr<LocalRunResult> out = RunOnCluster(
         cluster.get(), context.connect_coordinator, context.clock, *file, options->dir, &progress);
     progress.Finish();
-    if (!out.ok() && absl::IsCancelled(out.status()))
-      progress.Message("stopping coordinator and workers");
     cluster->Stop();
     return out;
   }();
   if (!result.ok()) {
     // Another failure stays one, whether or not somebody has also asked to stop.
     if (ShutdownRequested() && absl::IsCancelled(result.status()))
-      return Interrupted(context, a, options->dir);
+      return Interrupted(context, a, options->dir, result.status());
     const int code = started ? FailServer(result.status()) : FailLocal(result.status());
-    if (absl::IsInvalidArgument(result.status())) return code;  // nothing began
+    const bool refused = absl::IsInvalidArgument(result.status()) ||
+                         (!started && absl::IsFailedPrecondition(result.status()));
+    if (refused) return code;  // nothing began
     std::fprintf(stderr,
                  "hint: logs are in %s/logs; the same command goes on from the last checkpoint\n",
                  options->dir.c_str());

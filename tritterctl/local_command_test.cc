@@ -17,6 +17,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class LocalCommandTest : public ::testing::Test {
  protected:
@@ -142,7 +143,8 @@ TEST_F(LocalCommandTest, InterruptedItSaysHowToGoOnAndLeavesNoProcess) {
     EXPECT_EQ(exit->code, 130);
     EXPECT_THAT(
         local->ReadOutput(),
-        HasSubstr(absl::StrCat("Go on with: tritterctl local examples/shakespeare/run.yaml --dir ",
+        HasSubstr(absl::StrCat("stopped with a checkpoint at step 20. Go on with: tritterctl local "
+                               "examples/shakespeare/run.yaml --dir ",
                                dir_, " --workers 2 --threads 3 --summary ", dir_, "/summary.json",
                                " --coordinator-binary tritterctl/testing/fake_coordinator_binary"
                                " --worker-binary tritterctl/testing/fake_worker.sh -o json\n")));
@@ -195,7 +197,11 @@ TEST_F(LocalCommandTest, ASecondOneInTheSameFolderIsRefused) {
   const auto exit = second->Wait(absl::Seconds(30));
   ASSERT_TRUE(exit.has_value());
   EXPECT_EQ(exit->code, 2);
-  EXPECT_THAT(second->ReadOutput(), HasSubstr("another tritterctl local works in this folder"));
+  EXPECT_THAT(second->ReadOutput(),
+              AllOf(HasSubstr(absl::StrCat("tritterctl: another tritterctl local works in this "
+                                           "folder: ",
+                                           dir_, "/lock: is held by process ")),
+                    HasSubstr("; wait for it or choose another --dir\n"), Not(HasSubstr("hint:"))));
   EXPECT_FALSE(first->Poll().has_value());
 }
 

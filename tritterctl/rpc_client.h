@@ -52,12 +52,20 @@ inline std::string TlsHint(absl::string_view message) {
   return "";
 }
 
+// Of an address that does not answer gRPC says much; who was asked is said already.
+inline std::string WhyUnreachable(absl::string_view message) {
+  if (absl::StrContains(message, "Connection refused"))
+    return "nothing listens there; is it running, and is that its address?";
+  return std::string(message);
+}
+
 // `who`: "coordinator at 127.0.0.1:7070", for errors that come from nobody.
 inline absl::Status FromGrpc(const grpc::Status& status, const std::string& who) {
   if (status.ok()) return absl::OkStatus();
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
-    message = absl::StrCat("cannot reach the ", who, ": ", message, TlsHint(message));
+    message =
+        absl::StrCat("cannot reach the ", who, ": ", WhyUnreachable(message), TlsHint(message));
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
     message = absl::StrCat("no answer from the ", who, " in time: ", message);
   absl::Status out(static_cast<absl::StatusCode>(status.error_code()), message);

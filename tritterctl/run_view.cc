@@ -45,6 +45,25 @@ bool StillFailed(const v1::Run& run) {
           run.state() == v1::RUN_STATE_QUEUED);
 }
 
+// What a failed run has lost, and how it goes on; empty for one that is tried again.
+std::string AfterFailure(const v1::Run& run, const v1::ListEpochsResponse& epochs) {
+  if (run.state() != v1::RUN_STATE_FAILED) return "";
+  std::string out;
+  for (const v1::Epoch& e : epochs.epochs()) {
+    const int64_t lost = e.end_step() - run.committed_step();
+    if (e.epoch() != run.last_failure().epoch() || lost <= 0) continue;
+    absl::StrAppend(&out, "  ", run.committed_step() > 0 ? "the " : "its ", lost,
+                    lost == 1 ? " step" : " steps",
+                    run.committed_step() > 0
+                        ? absl::StrCat(" after the checkpoint of step ", run.committed_step())
+                        : std::string(", of which there is no checkpoint,"),
+                    lost == 1 ? " is lost\n" : " are lost\n");
+  }
+  absl::StrAppend(&out, "  it is not tried again by itself; when the cause is mended: ",
+                  "tritterctl resume ", run.run_id(), "\n");
+  return out;
+}
+
 // Who failed first in the newest epoch that failed. With `all` also what it said last and what came
 // of it, else in one line.
 void AppendFailure(const v1::Run& run, const v1::ListEpochsResponse& epochs, bool all,
@@ -67,12 +86,13 @@ void AppendFailure(const v1::Run& run, const v1::ListEpochsResponse& epochs, boo
                   failure.cause(), "\n");
   for (const absl::string_view line : absl::StrSplit(failure.detail(), '\n', absl::SkipEmpty()))
     absl::StrAppend(out, "    ", line, "\n");
-  if (failure.worker().empty()) return;
+  if (failure.worker().empty()) return absl::StrAppend(out, AfterFailure(run, epochs));
   absl::StrAppend(out, "  first to fail: ", failure.worker(), " (rank ", failure.rank(), ", ",
                   failure.device(), ")", failure.last_lines_size() > 0 ? ", which logged last" : "",
                   "\n");
   for (const v1::LogLine& line : failure.last_lines())
     absl::StrAppend(out, "    ", FormatTimeMs(line.time_ms()), " ", line.line(), "\n");
+  absl::StrAppend(out, AfterFailure(run, epochs));
 }
 
 // How long a step takes and what of; empty when that is unknown.
@@ -251,7 +271,11 @@ std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& c
     for (const v1::Event& e : events.events()) absl::StrAppend(&out, EventLine(e), "\n");
   }
   if (!run.spec_yaml().empty()) {
-    absl::StrAppend(&out, "\nconfiguration (SHA-256 ", run.spec_hash(), ")\n");
+    absl::StrAppend(&out, "\nconfiguration (SHA-256 ", run.spec_hash(), ")");
+    if (!wide) absl::StrAppend(&out, ": tritterctl describe ", run.run_id(), " -o wide\n");
+  }
+  if (wide && !run.spec_yaml().empty()) {
+    absl::StrAppend(&out, "\n");
     std::string yaml = run.spec_yaml();
     while (!yaml.empty() && yaml.back() == '\n') yaml.pop_back();
     for (const absl::string_view line : absl::StrSplit(yaml, '\n'))

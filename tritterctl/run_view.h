@@ -20,7 +20,7 @@ std::string EpochsTable(const v1::ListEpochsResponse& epochs, int64_t now_ms, bo
 // "warm-up up to step 20, decay from step 280 on", as the schedule has it.
 std::string ScheduleWords(const ScheduleSpec& schedule);
 // Everything about one run, with its newest events, epochs and checkpoints. A failure that it has
-// left behind is one line unless `wide`.
+// left behind, and its configuration, are one line each unless `wide`.
 std::string DescribeRun(const v1::Run& run, const v1::ListCheckpointsResponse& checkpoints,
                         const v1::ListEventsResponse& events,
                         const v1::ListEpochsResponse& epochs = {}, int64_t now_ms = 0,

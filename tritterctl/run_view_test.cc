@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "tritterctl/progress.h"
 #include "tritterctl/testing/demo_run.h"
 
@@ -101,7 +102,8 @@ TEST(RunView, DescribeTellsWhatMatters) {
         "rank 0: worker-0 (cpu avx2 x1), 5 sequences of a batch\n",
         "shakespeare (averaged weights, step 20): loss 1.7000, perplexity 5.474, 2.3140 bits/byte "
         "over 113687 bytes",
-        "/c/step-00000020", "worker-b lost: silent for 41 s", "  name: demo\n", "1m02s",
+        "/c/step-00000020", "worker-b lost: silent for 41 s",
+        "configuration (SHA-256 abc): tritterctl describe r-1 -o wide\n", "1m02s",
         "tpack of step 0, 1.23 MB: /runs/r-1/demo.tpack"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
@@ -166,6 +168,31 @@ TEST(RunView, DescribeNamesWhoFailedFirstWithItsLastLines) {
                       HasSubstr("checkpoint_write_failed: no space left\n")));
   }
   EXPECT_THAT(DescribeRun(DemoRun(), {}, {}), Not(HasSubstr("last failure")));
+}
+
+TEST(RunView, AFailedRunSaysWhatIsLostAndHowItGoesOn) {
+  v1::Run run = FailedInEpochThree();
+  run.set_state(v1::RUN_STATE_FAILED);
+  v1::ListEpochsResponse epochs;
+  epochs.add_epochs()->set_epoch(3);
+  epochs.mutable_epochs(0)->set_end_step(57);
+  const std::string next =
+      "  it is not tried again by itself; when the cause is mended: tritterctl resume r-1\n";
+  EXPECT_THAT(
+      DescribeRun(run, {}, {}, epochs),
+      HasSubstr(absl::StrCat("  the 37 steps after the checkpoint of step 20 are lost\n", next)));
+  run.set_committed_step(0);
+  EXPECT_THAT(DescribeRun(run, {}, {}, epochs),
+              HasSubstr("  its 57 steps, of which there is no checkpoint, are lost\n"));
+  run.set_state(v1::RUN_STATE_RUNNING);  // it goes on, perhaps from memory
+  EXPECT_THAT(DescribeRun(run, {}, {}, epochs),
+              AllOf(Not(HasSubstr("are lost")), Not(HasSubstr(next))));
+}
+
+TEST(RunView, TheConfigurationIsForWideOutput) {
+  EXPECT_THAT(DescribeRun(DemoRun(), {}, {}), Not(HasSubstr("name: demo")));
+  EXPECT_THAT(DescribeRun(DemoRun(), {}, {}, {}, 0, /*wide=*/true),
+              HasSubstr("configuration (SHA-256 abc)\n  name: demo\n"));
 }
 
 TEST(RunView, AFailureThatIsOverIsOneLine) {

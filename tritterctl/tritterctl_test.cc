@@ -175,6 +175,15 @@ TEST(Unreachable, IsThreeForEveryQuestionToTheServer) {
     EXPECT_THAT(o.err, HasSubstr("cannot reach the coordinator at 127.0.0.1:1"));
     EXPECT_EQ(o.out, "");
   }
+  const Outcome checked =
+      Tritterctl({"validate", "examples/shakespeare/run.yaml", "--coordinator", nobody});
+  EXPECT_EQ(checked.code, 3);
+  EXPECT_EQ(checked.out, "");
+  EXPECT_THAT(
+      checked.err,
+      AllOf(HasSubstr("examples/shakespeare/run.yaml: valid, as far as can be told here\n"),
+            HasSubstr("cannot reach the coordinator at 127.0.0.1:1: nothing listens there; "),
+            HasSubstr("hint: it was to check the file too; "), Not(HasSubstr("ipv4:"))));
   EXPECT_EQ(Tritterctl({"generate", "--server", nobody, "x"}).code, 3);
   EXPECT_EQ(Tritterctl({"get", "runs"}, {"TRITTER_COORDINATOR=127.0.0.1:1"}).code, 3)
       << "the twin of --coordinator";

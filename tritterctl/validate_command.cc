@@ -46,7 +46,17 @@ int Validate(const CommandContext& context, const std::string& path, bool ask_se
     request.set_file_name(path);
     request.set_base_dir(file->base_dir);
     const absl::StatusOr<v1::ValidateRunResponse> answer = client->ValidateRun(request);
-    if (!answer.ok()) return FailServer(answer.status());
+    if (ServerExitCode(answer.status()) == kExitUnreachable)
+      std::fprintf(stderr, "%s: valid, as far as can be told here\n", path.c_str());
+    if (!answer.ok()) {
+      const int code = FailServer(answer.status());
+      if (code == kExitUnreachable) {
+        std::fprintf(stderr,
+                     "hint: it was to check the file too; without --coordinator and "
+                     "TRITTER_COORDINATOR it is checked here alone\n");
+      }
+      return code;
+    }
     effective = answer->spec_yaml();
   }
   const std::vector<GroupSummary> groups = SummariseGroups(file->spec);

@@ -116,6 +116,8 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
   Teller teller(progress, options);
   bool again = false;                          // it was away
   std::optional<absl::Duration> silent_since;  // told
+  bool begins = options.begins;
+  std::optional<uint64_t> first_epoch;  // that was seen: it may be of workers that are gone
   const auto tick = [&] {
     if (ShutdownRequested()) {
       interruption = absl::CancelledError("interrupted");
@@ -136,6 +138,9 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
           FormatSeconds(absl::ToDoubleSeconds(last_heard - *std::exchange(silent_since, {})))));
     }
     newest = update.run();
+    if (!first_epoch.has_value()) first_epoch = newest.epoch();
+    begins = begins && update.metrics_size() == 0 && newest.epoch() == *first_epoch &&
+             newest.state() == v1::RUN_STATE_RUNNING;
     if (std::exchange(again, false) && teller.newest() > 0) {
       v1::ListEventsRequest missed;
       missed.set_run(run);
@@ -148,11 +153,14 @@ absl::StatusOr<v1::Run> WatchToEnd(RunApi* client, Clock* clock, const std::stri
     for (const v1::Event& event : update.events()) teller.Tell(event, newest);
     v1::Run shown = newest;
     shown.set_reason(teller.Untold(newest));
+    bool known_better = false;
     if (options.waiting && !shown.waiting_cause().empty()) {
-      if (std::string known = options.waiting(shown); !known.empty())
+      if (std::string known = options.waiting(shown); !known.empty()) {
         shown.set_reason(std::move(known));
+        known_better = true;
+      }
     }
-    progress->Update(shown);
+    if (!begins || known_better) progress->Update(shown);
   };
   for (;;) {
     const absl::Status status = client->WatchRun(run, on_update, tick);

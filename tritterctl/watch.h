@@ -21,6 +21,9 @@ struct WatchOptions {
   // What is said of a run that waits, by one who knows more than the coordinator does; empty: what
   // that says. May be empty.
   std::function<std::string(const v1::Run&)> waiting;
+  // Its workers are being started: nothing is shown of what the run was at before, until one of
+  // them reports.
+  bool begins = false;
   // Whether it is said that the coordinator does not answer, and that it does again.
   bool tell_away = true;
 };

@@ -168,6 +168,23 @@ TEST_F(WatchTest, TellsWhyAnEpochStoppedAndThatTheRunWasPausedAndResumed) {
                                                      "run resumed at step 9\n"));
 }
 
+// What a run was at under workers that are gone says nothing of those that are being started.
+TEST_F(WatchTest, OfARunThatBeginsNothingIsShownUntilItsWorkersReport) {
+  WatchOptions options;
+  options.begins = true;
+  options.tick = [&] {
+    v1::Run run = coordinator_.run();
+    run.set_epoch(3);
+    run.set_step(60);
+    if (coordinator_.watches() > 0 && run.state() == v1::RUN_STATE_RUNNING) {
+      run.set_state(v1::RUN_STATE_COMPLETED);
+      coordinator_.SetRun(run);
+    }
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(Printed(options), AllOf(HasSubstr("60/100"), Not(HasSubstr("40/100"))));
+}
+
 // Its words stand in place of the coordinator's in the bar, which is enough; what is over is not
 // told.
 TEST_F(WatchTest, WhoStartsTheWorkersSaysWhatIsWaitedFor) {

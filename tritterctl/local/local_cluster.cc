@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/shutdown.h"
 #include "common/status_macros.h"
 #include "tritterctl/local/connecting_words.h"
@@ -21,9 +22,11 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
   RETURN_IF_ERROR(env->CreateDirs(JoinPath(options.dir, "coordinator")));
   absl::StatusOr<std::unique_ptr<FileLock>> lock = FileLock::Acquire(JoinPath(options.dir, "lock"));
   if (absl::IsFailedPrecondition(lock.status())) {
-    return Annotate(
-        lock.status(),
-        "another tritterctl local works in this folder; wait for it or choose another --dir");
+    return absl::FailedPreconditionError(
+        absl::StrCat("another tritterctl local works in this folder: ",
+                     absl::StripSuffix(lock.status().message(),
+                                       "; stop that process first, or use another folder"),
+                     "; wait for it or choose another --dir"));
   }
   RETURN_IF_ERROR(lock);
   cluster->lock_ = *std::move(lock);
@@ -115,11 +118,15 @@ std::string LocalCluster::WaitingFor(const std::string& cause) const {
   return ConnectingWords(cause, starting, since_start);
 }
 
-void LocalCluster::Stop() {
+void LocalCluster::StopWorkers() {
   for (const auto& worker : workers_) worker->AskToStop();
   const absl::Duration deadline = clock_->Monotonic() + options_.stop_grace;
   for (const auto& worker : workers_)
     worker->FinishStop(std::max(absl::ZeroDuration(), deadline - clock_->Monotonic()));
+}
+
+void LocalCluster::Stop() {
+  StopWorkers();
   if (coordinator_ != nullptr) {
     coordinator_->AskToStop();
     coordinator_->FinishStop(options_.stop_grace);

@@ -49,7 +49,9 @@ class LocalCluster {
   const std::string& address() const { return address_; }
   // What is said of a run that waits for workers that are being started (connecting_words.h).
   std::string WaitingFor(const std::string& cause) const;
-  // Workers first, so that they can take their leave, then the coordinator.
+  // They take their leave, with a checkpoint where that is needed; the coordinator answers yet.
+  void StopWorkers();
+  // Workers first, then the coordinator.
   void Stop();
 
  private:

@@ -99,6 +99,13 @@ std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt
                       attempt);
 }
 
+std::string StoppedWords(const absl::StatusOr<v1::Run>& run) {
+  if (!run.ok()) return "stopped; it goes on from its newest checkpoint";
+  if (run->committed_step() > 0)
+    return absl::StrCat("stopped with a checkpoint at step ", run->committed_step());
+  return "stopped before its first checkpoint; it begins anew";
+}
+
 absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect,
                                             Clock* clock, const RunFile& file,
                                             const std::string& dir, ProgressPrinter* progress) {
@@ -136,7 +143,17 @@ absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiF
     options.tick = [&] { return cluster->Tick(); };
     options.tell_away = false;  // that it is started again is told
     options.waiting = [&](const v1::Run& run) { return cluster->WaitingFor(run.waiting_cause()); };
-    ASSIGN_OR_RETURN(result.run, WatchToEnd(client.get(), clock, id, progress, options));
+    options.begins = result.found;
+    if (options.begins) progress->Message("starting");
+    absl::StatusOr<v1::Run> end = WatchToEnd(client.get(), clock, id, progress, options);
+    if (absl::IsCancelled(end.status())) {
+      progress->Finish();
+      progress->Message("stopping coordinator and workers");
+      cluster->StopWorkers();
+      return absl::CancelledError(StoppedWords(client->GetRun(id)));
+    }
+    if (!end.ok()) return end.status();
+    result.run = *std::move(end);
   }
   result.summary = RunSummary(result.run);
   return result;

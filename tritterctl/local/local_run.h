@@ -24,9 +24,13 @@ struct LocalRunResult {
 // before.
 std::string LocalRunKey(const RunSpec& spec, const std::string& dir, int attempt);
 
+// "stopped with a checkpoint at step 502", once the workers have taken their leave.
+std::string StoppedWords(const absl::StatusOr<v1::Run>& run);
+
 // Submits (or finds) the run, follows it to its end while the cluster is kept alive. Other runs of
 // the folder are paused meanwhile; a new one beside them is said to be new, and in what. Errors:
-// Cancelled (SIGINT, SIGTERM: the run stays as it is), those of the cluster and of the coordinator.
+// Cancelled (SIGINT, SIGTERM: the workers have left, and the message is
+// StoppedWords), those of the cluster and of the coordinator.
 absl::StatusOr<LocalRunResult> RunOnCluster(LocalCluster* cluster, const RunApiFactory& connect,
                                             Clock* clock, const RunFile& file,
                                             const std::string& dir, ProgressPrinter* progress);
