@@ -144,7 +144,7 @@ TEST_F(HistoryTest, TheRunSaysHowOftenItIsTriedWithoutProgress) {
                                         "checkpoint: {every: 500}\nretry: {budget: 2, delay: 60, "
                                         "longest_delay: 60}\n"));
   FakeAgent* w = AddWorker("w");
-  for (const uint64_t epoch : {1, 2}) {  // the second comes less far than the first
+  for (const uint64_t epoch : {1, 2, 3}) {  // two come less far than the first
     RoundsUntil(
         [&] { return Get(id).epoch() == epoch && Get(id).step() >= (epoch == 1 ? 40 : 1); });
     ASSERT_OK(w->Fail("bad socket", /*permanent=*/false));

@@ -385,7 +385,7 @@ TEST_F(WaitingTest, Preempting) {
 TEST_F(WaitingTest, RetryDelay) {
   FakeAgent* w = nullptr;
   const std::string id = Trained(&w);
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {  // the first after progress
     RoundsUntil([&] { return !w->idle(); });
     ASSERT_OK(w->Fail("out of memory", false));
     RoundsUntil([&] { return w->idle(); });

@@ -329,8 +329,8 @@ const std::vector<RunSection>& PlainSections() {
       {"retry",
        {IntegerField<D>("budget", &D::retry_budget, 1, 1'000'000, "5",
                         "Epochs in a row that may end in a failure without progress (a step beyond "
-                        "all before, a checkpoint) before the run fails; 1: the first failure ends "
-                        "it."),
+                        "all before, a checkpoint) before the run fails; 1: the first of them ends "
+                        "it. One that made progress begins the count anew."),
         NumberField<D>("delay", &D::retry_delay, 0, 86400, "1.0",
                        "Seconds before the second of them is tried again (the first is at once); "
                        "doubles with each."),

@@ -31,7 +31,7 @@ std::string Stopped(const RunRecord& run, const EpochEnd& end, int64_t committed
 }
 
 absl::Duration RetryDelay(int64_t failures, const RetryOptions& options) {
-  if (failures < 2) return absl::ZeroDuration();  // the first time is bad luck
+  if (failures < 2) return absl::ZeroDuration();  // after progress, and the first time without
   absl::Duration delay = options.first_delay;
   for (int64_t i = 2; i < failures && delay < options.longest_delay; ++i) delay *= 2;
   return std::min(delay, options.longest_delay);
@@ -88,7 +88,7 @@ RunVerdict DecideAfterEpoch(const RunRecord& run, const EpochEnd& end, int64_t c
     out.reason = absl::StrCat("goes on from step ", committed);
     return out;
   }
-  out.failures = end.progress ? 1 : run.failures + 1;
+  out.failures = end.progress ? 0 : run.failures + 1;
   if (out.failures >= options.budget) {
     out.state = v1::RUN_STATE_FAILED;
     out.reason = absl::StrCat("gave up after ", Count(out.failures, "epoch"),

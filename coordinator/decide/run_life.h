@@ -12,7 +12,7 @@ namespace tritter {
 
 struct RetryOptions {
   int64_t budget = 5;                             // epochs without progress, in a row
-  absl::Duration first_delay = absl::Seconds(1);  // before the second retry; doubles
+  absl::Duration first_delay = absl::Seconds(1);  // after the second of them; doubles
   absl::Duration longest_delay = absl::Seconds(30);
 };
 

@@ -112,7 +112,18 @@ TEST(DecideAfterEpoch, SpendsTheBudgetOnlyOnEpochsWithoutProgress) {
   moved.progress = true;
   v = DecideAfterEpoch(run, moved, 400, true);
   EXPECT_EQ(v.state, v1::RUN_STATE_RUNNING);
-  EXPECT_EQ(v.failures, 1);
+  EXPECT_EQ(v.failures, 0) << "that epoch is none without progress";
+  EXPECT_EQ(v.retry_after, absl::ZeroDuration());
+}
+
+TEST(DecideAfterEpoch, ABudgetOfOneEndsWithTheFirstEpochWithoutProgressNotBefore) {
+  const RetryOptions one{.budget = 1};
+  EpochEnd moved = Loss();
+  moved.progress = true;
+  EXPECT_EQ(DecideAfterEpoch(MakeRun(), moved, 200, true, one).state, v1::RUN_STATE_RUNNING);
+  const RunVerdict v = DecideAfterEpoch(MakeRun(), Loss(), 200, true, one);
+  EXPECT_EQ(v.state, v1::RUN_STATE_FAILED);
+  EXPECT_THAT(v.reason, HasSubstr("gave up after 1 epoch without progress; the last: worker w-1"));
 }
 
 TEST(StateName, IsTheWordInLowerCase) {
