@@ -475,9 +475,11 @@ absl::StatusOr<v1::Run> Coordinator::AskToStop(RunEntry* run, Intent intent, v1:
     return ChangeState(run, std::move(next), pause ? kEventRunPausing : kEventRunCancelling,
                        request);
   }
+  EpochEnd end{.clean = true, .killed = killed, .waited = true};
+  if (const std::optional<HeldChoice> held = HeldOf(*run); held.has_value())
+    end.holders = held->holders;
   const RunVerdict verdict =
-      DecideAfterEpoch(next, {.clean = true, .killed = killed}, run->committed_step(),
-                       run->exports(), RetryOptionsOf(run->spec));
+      DecideAfterEpoch(next, end, run->committed_step(), run->exports(), RetryOptionsOf(run->spec));
   next.state = verdict.state;
   next.reason = verdict.reason;
   next.step = run->committed_step();

@@ -20,9 +20,16 @@ std::string Stopped(const RunRecord& run, const EpochEnd& end, int64_t committed
   } else {
     absl::StrAppend(&out, " before its first ", run.step == 0 ? "step" : "checkpoint");
   }
-  // A paused run may go on from the memory of its workers.
+  // A group that paused has written all it has trained, or leaves that in its members' memory.
   const int64_t lost = run.step - committed;
-  if (lost <= 0 || (end.clean && !cancelled)) return out;
+  if (lost <= 0 || (end.clean && !cancelled && !end.waited)) return out;
+  if (!cancelled && !end.holders.empty()) {
+    absl::StrAppend(&out, committed > 0 ? " (of its newest checkpoint); the " : "; its ",
+                    Count(lost, "step"), committed > 0 ? " after it " : " ",
+                    lost == 1 ? "is" : "are", " in the memory of ", JoinWords(end.holders),
+                    " alone, until other work comes there");
+    return out;
+  }
   absl::StrAppend(&out, committed > 0 ? " (of its newest checkpoint); the " : "; its ",
                   Count(lost, "step"), committed > 0 ? " after it " : " ",
                   lost == 1 ? "is lost" : "are lost");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "coordinator/store/records.h"
@@ -22,10 +23,13 @@ struct EpochEnd {
   bool clean = false;      // every member was told Done and has left
   bool permanent = false;  // a worker says that retrying cannot help
   bool killed = false;     // by its users, who wait for no checkpoint
+  bool waited = false;     // there was none: the run waited for one
   bool progress = false;   // it went beyond what was ever reached, or committed a checkpoint
   std::string cause =
       {};         // e.g. "worker w-1 lost: its process died or was cut off"; empty when clean
   int rank = -1;  // the member that failed first; -1: none is to blame
+  // Of a run that waited: who has its steps beyond the checkpoint in memory; nobody: they are lost.
+  std::vector<std::string> holders = {};
 };
 
 struct RunVerdict {

@@ -75,6 +75,32 @@ TEST(DecideAfterEpoch, SaysWhereItWasEndedAndWhatIsLost) {
       {Intent::kCancel, waits, 0, 0, 0, "cancelled before it began"},  // a job
       {Intent::kPause, waits, 0, 0, 1200, "paused before its first step"},
       {Intent::kPause, waits, 215, 200, 1200, "paused at step 200"},  // memory may have the rest
+      {Intent::kPause, {.clean = true, .waited = true}, 200, 200, 1200, "paused at step 200"},
+      {Intent::kPause,
+       {.clean = true, .waited = true},
+       215,
+       200,
+       1200,
+       "paused at step 200 (of its newest checkpoint); the 15 steps after it are lost"},
+      {Intent::kPause,
+       {.clean = true, .waited = true},
+       15,
+       0,
+       1200,
+       "paused before its first checkpoint; its 15 steps are lost"},
+      {Intent::kPause,
+       {.clean = true, .waited = true, .holders = {"w0", "w1"}},
+       215,
+       200,
+       1200,
+       "paused at step 200 (of its newest checkpoint); the 15 steps after it are in the memory of "
+       "w0 and w1 alone, until other work comes there"},
+      {Intent::kCancel,
+       {.clean = true, .waited = true, .holders = {"w0"}},
+       215,
+       200,
+       1200,
+       "cancelled at step 200 (of its newest checkpoint); the 15 steps after it are lost"},
   };
   for (const Case& c : cases) {
     RunRecord run = MakeRun(c.intent);
