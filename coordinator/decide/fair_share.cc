@@ -37,7 +37,7 @@ ProjectQueue::ProjectQueue(absl::Span<const QueuedRun> runs, ProjectShares share
 
 ProjectQueue::Head ProjectQueue::HeadOf(int run) const {
   const QueuedRun& r = runs_[run];
-  return {-r.priority, shares_.LoadOf(r.project), r.created_ms, r.run_id, run};
+  return {-r.priority, !r.interrupted, shares_.LoadOf(r.project), r.created_ms, r.run_id, run};
 }
 
 void ProjectQueue::Add(const std::string& project) {
@@ -46,7 +46,7 @@ void ProjectQueue::Add(const std::string& project) {
 }
 
 int ProjectQueue::Next() {
-  const int run = std::get<4>(*heads_.begin());
+  const int run = std::get<5>(*heads_.begin());
   heads_.erase(heads_.begin());
   left_.at(runs_[run].project).pop_back();
   Add(runs_[run].project);
@@ -64,7 +64,7 @@ void ProjectQueue::Take(int run, int64_t workers) {
 std::string AheadByShare(const QueuedRun& run, const QueuedRun& ahead,
                          const std::string& ahead_name, const ProjectShares& shares,
                          const std::set<std::string>& projects, int64_t workers) {
-  if (run.project == ahead.project || run.priority != ahead.priority ||
+  if (run.project == ahead.project || run.priority != ahead.priority || ahead.interrupted ||
       shares.LoadOf(run.project) <= shares.LoadOf(ahead.project))
     return "";
   double weights = 0;

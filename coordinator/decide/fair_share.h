@@ -27,9 +27,11 @@ struct QueuedRun {
   std::string run_id, project;
   int64_t priority = 0;
   int64_t created_ms = 0;
+  bool interrupted = false;  // its epoch was lost: it has its place, and is to go on
 };
 
-// Runs one after the other: by priority, then from the project of the least load, then by age.
+// Runs one after the other: by priority, then those that were interrupted, then from the project of
+// the least load, then by age.
 class ProjectQueue {
  public:
   // `runs` outlive it.
@@ -42,8 +44,8 @@ class ProjectQueue {
   const ProjectShares& shares() const { return shares_; }
 
  private:
-  // -priority, load of the project, created, run id, index
-  using Head = std::tuple<int64_t, double, int64_t, std::string, int>;
+  // -priority, not interrupted, load of the project, created, run id, index
+  using Head = std::tuple<int64_t, bool, double, int64_t, std::string, int>;
   Head HeadOf(int run) const;
   void Add(const std::string& project);
 

@@ -45,6 +45,22 @@ TEST(ProjectQueue, PriorityGoesBeforeShares) {
   EXPECT_THAT(Order({{"a", "p", 0, 1}, {"b", "q", 1, 2}}, {{}, {{"q", 9}}}), ElementsAre(1, 0));
 }
 
+TEST(ProjectQueue, WhoseEpochWasLostGoesBeforeThoseThatWaitAtItsPriority) {
+  struct Case {
+    std::vector<QueuedRun> runs;
+    ProjectShares shares;
+    std::vector<int> want;
+  };
+  const Case cases[] = {
+      {{{"old", "p", 0, 1}, {"young", "p", 0, 2, true}}, {}, {1, 0}},
+      {{{"urgent", "p", 1, 3}, {"young", "p", 0, 2, true}}, {}, {0, 1}},
+      {{{"a", "q", 0, 1}, {"b", "p", 0, 2, true}}, {{}, {{"p", 9}}}, {1, 0}},
+      {{{"a", "p", 0, 1, true}, {"b", "p", 0, 2, true}, {"c", "p", 0, 0}}, {}, {0, 1, 2}},
+      {{{"a", "p", 0, 1, true}, {"b", "q", 0, 2, true}}, {{}, {{"p", 1}}}, {1, 0}},
+  };
+  for (const Case& c : cases) EXPECT_EQ(Order(c.runs, c.shares), c.want);
+}
+
 TEST(ProjectQueue, WhoTakesNothingKeepsTheTurnOfItsProject) {
   const std::vector<QueuedRun> runs = {{"a", "p", 0, 1}, {"b", "p", 0, 2}, {"c", "q", 0, 3}};
   ProjectQueue queue(runs, {});
@@ -88,6 +104,8 @@ TEST(AheadByShare, SaysWhoUsesHowMuch) {
       "ahead");
   EXPECT_EQ(AheadByShare(other, mine, "text", shares, {"p", "q"}, 6), "");
   EXPECT_EQ(AheadByShare({"a", "q", 0, 1}, other, "speech", shares, {"p", "q"}, 6), "");
+  EXPECT_EQ(AheadByShare(mine, {"b", "q", 0, 2, true}, "speech", shares, {"p", "q"}, 6), "")
+      << "it is ahead whatever its project uses";
   EXPECT_EQ(AheadByShare({"a", "p", 1, 1}, other, "speech", shares, {"p", "q"}, 6), "");
 }
 

@@ -55,7 +55,7 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
   std::vector<WorkerView> left(workers.begin(), workers.end());
   std::vector<QueuedRun> queued;
   for (const WaitingRun& run : runs)
-    queued.push_back({run.run_id, run.project, run.priority, run.created_ms});
+    queued.push_back({run.run_id, run.project, run.priority, run.created_ms, run.interrupted});
   ProjectQueue queue(queued, shares);
   const std::set<std::string> projects = Projects(runs, shares);
   const int64_t live =
@@ -120,7 +120,9 @@ std::vector<Placement> Schedule(absl::Span<const WaitingRun> runs,
            !by_share.empty()
                ? by_share
                : absl::StrCat("waits behind ", NamedRun(first.name, first.run_id, first.priority),
-                              ", which is ahead in the queue")});
+                              first.interrupted && first.priority == run.priority
+                                  ? ", which goes on first: its epoch was lost"
+                                  : ", which is ahead in the queue")});
       continue;
     }
     if (!world.members.empty()) {

@@ -1,5 +1,5 @@
-// Which waiting runs get which workers now: priority first, then the project that uses the least of
-// its share, then age.
+// Which waiting runs get which workers now: priority first, then those whose epoch was lost, then
+// the project that uses the least of its share, then age.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@ struct WaitingRun {
   // needs.holders as it needs at least are nobody else's until it has begun again. With them alone
   // it passes a run that is ahead and waits for workers; it then gets no more.
   bool keeps_holders = false;
+  bool interrupted = false;  // as QueuedRun
 };
 
 struct Placement {

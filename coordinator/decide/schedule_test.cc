@@ -42,6 +42,21 @@ TEST(Schedule, ARunThatWaitsForBusyWorkersKeepsItsPlace) {
   EXPECT_THAT(p[1].reason, HasSubstr("waits behind big"));
 }
 
+TEST(Schedule, ARunWhoseEpochWasLostGoesOnBeforeAnOlderOne) {
+  WaitingRun lost = MakeRun("lost", 0, 2, 2);
+  lost.interrupted = true;
+  const WaitingRun older = MakeRun("older", 0, 1, 1);
+  auto p = Schedule({older, lost}, {Worker("a"), Worker("b")});
+  EXPECT_EQ(p[0].run_id, "lost");
+  EXPECT_THAT(p[0].members, ElementsAre(0, 1));
+  EXPECT_THAT(p[1].members, IsEmpty());
+  p = Schedule({older, lost}, {Worker("a"), Worker("b", Standing::kBusy)});
+  EXPECT_EQ(p[1].reason,
+            "waits behind lost (lost, priority 0), which goes on first: its epoch was lost");
+  p = Schedule({older, lost}, {Worker("a"), Worker("b", Standing::kLost)});
+  EXPECT_THAT(p[1].members, ElementsAre(0)) << "it cannot go on: nobody waits for that";
+}
+
 TEST(Schedule, ARunThatAsksForMoreThanThereIsDoesNotBlockOthers) {
   const auto p =
       Schedule({MakeRun("huge", 0, 1, 3), MakeRun("small", 0, 2, 1)}, {Worker("a"), Worker("b")});
