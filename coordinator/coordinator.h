@@ -348,7 +348,9 @@ class Coordinator {
   void RecordLosses(const std::vector<WorkerEntry>& workers) REQUIRES(mu_);
   // The run that it trains; of one that has left as it was told, the last that it trained.
   std::string RunOf(const WorkerEntry& worker) REQUIRES(mu_);
-  void EndEpochOfLost(const WorkerEntry& worker) REQUIRES(mu_);
+  // `lost`: all that were found lost together.
+  void EndEpochOfLost(const WorkerEntry& worker, const std::vector<WorkerEntry>& lost)
+      REQUIRES(mu_);
   // From whose memory the run may go on now; `among`: of these workers alone.
   std::optional<HeldChoice> HeldOf(const RunEntry& run,
                                    const std::vector<std::string>* among = nullptr) REQUIRES(mu_);
@@ -360,6 +362,14 @@ class Coordinator {
   // They are waited for: before a checkpoint is chosen, for as long as leaving an epoch may take.
   bool WaitsForHolders(RunEntry* run) REQUIRES(mu_);
   std::string RepeatedBecause(const RunEntry& run) REQUIRES(mu_);
+  // With these workers another run loses a state of its own that nobody else holds: an event of
+  // that run each, into the batch. Their ids.
+  std::vector<std::string> TakeFromOthers(const RunEntry& run,
+                                          const std::vector<std::string>& workers,
+                                          WriteBatch* batch) REQUIRES(mu_);
+  // While it waits for workers: "it goes on from step 462, which w1 holds in memory". Empty when it
+  // has trained nothing, or waits for something else.
+  std::string GoesOnFrom(const RunEntry& run, WaitCause cause) REQUIRES(mu_);
   // Whether one of those it would get holds its state. No checkpoint is read then.
   bool FromMemory(RunEntry* run, const std::vector<std::string>& members) REQUIRES(mu_);
   struct Queue {

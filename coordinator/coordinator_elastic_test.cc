@@ -572,5 +572,52 @@ TEST_F(ElasticTest, ItWaitsForNobodyWhereAllAreOtherProcesses) {
   EXPECT_EQ(Get(id).epoch(), 2u);
 }
 
+TEST_F(ElasticTest, ARunThatLostAWorkerGoesOnBeforeAnOlderOneThatWaits) {
+  const std::string older = Submit(RunYaml("older", 1000, 2));
+  ASSERT_OK(coordinator_->Pause(older));
+  clock_.Advance(absl::Milliseconds(10));
+  const std::string id = InALongPlan();
+  ASSERT_OK(coordinator_->Resume(older));
+  Rounds(1);
+  Kill(b_);
+  b_ = AddWorker("w-1", 2);
+  RoundsUntil([&] { return Get(id).epoch() == 2u || Get(older).epoch() == 1u; }, 100);
+  ASSERT_EQ(Get(id).epoch(), 2u);
+  EXPECT_TRUE(Assigned(a_, 2).from_memory());
+}
+
+TEST_F(ElasticTest, WhatAWaitingRunGoesOnFromIsSaidAndThatAnotherTakesIt) {
+  const std::string id = InALongPlan();
+  Kill(b_);
+  RoundsUntil([&] { return Get(id).waiting_cause() == "workers_lost" && a_->idle(); }, 60);
+  Rounds(1);
+  const int64_t at = a_->held()->step();
+  EXPECT_THAT(Get(id).reason(), HasSubstr(absl::StrCat("; it goes on from step ", at,
+                                                       ", which w-0 holds in memory (newest "
+                                                       "checkpoint: none)")));
+  // A paused run keeps what a worker holds of it, and says who that is.
+  ASSERT_OK(coordinator_->Pause(id));
+  EXPECT_EQ(Get(id).reason(), absl::StrCat("paused before its first checkpoint; its ", at,
+                                           " steps are in the memory of w-0 alone, until other "
+                                           "work comes there"));
+  ASSERT_OK(coordinator_->Resume(id));
+  // One of a higher priority gets them all the same, and that is told.
+  b_ = AddWorker("w-1", 2);
+  const std::string urgent = Submit(absl::StrCat("priority: 5\n", RunYaml("urgent", 1000, 2)));
+  RoundsUntil([&] { return Get(urgent).epoch() == 1u || Get(id).epoch() == 2u; }, 100);
+  ASSERT_EQ(Get(urgent).epoch(), 1u);
+  v1::ListEventsRequest request;
+  request.set_run(id);
+  ASSERT_OK_AND_ASSIGN(const auto events, coordinator_->ListEvents(request));
+  EXPECT_THAT(events.events(), Contains(testing::Truly([&](const v1::Event& e) {
+                return e.kind() == kEventStepsGivenUp &&
+                       e.message() == absl::StrCat("w-0 goes to run urgent (", urgent,
+                                                   "), and with it the state of step ", at,
+                                                   " in its memory: steps 1 to ", at,
+                                                   " are trained again when the run goes on "
+                                                   "(newest checkpoint: none)");
+              })));
+}
+
 }  // namespace
 }  // namespace tritter

@@ -4,6 +4,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
@@ -29,6 +30,18 @@ bool MayBeTrained(const RunEntry& run) {
 std::string CauseOf(const WorkerEntry& worker) {
   return absl::StrCat(NamedWorker(worker.name), worker.lost && !worker.left ? " lost: " : " ",
                       worker.lost_why);
+}
+
+// Of the loss that ends its epoch: with those that were lost from it at the same time.
+std::string CauseOf(const WorkerEntry& worker, const std::vector<WorkerEntry>& lost) {
+  std::vector<std::string> names, whys;
+  for (const WorkerEntry& other : lost) {
+    if (other.run_id != worker.run_id || other.epoch != worker.epoch || other.left) continue;
+    names.push_back(other.name);
+    whys.push_back(absl::StrCat(other.name, ": ", other.lost_why));
+  }
+  if (worker.left || names.size() < 2) return CauseOf(worker);
+  return absl::StrCat(NamedWorkers(names), " lost: ", absl::StrJoin(whys, "; "));
 }
 
 const WorldNeeds& NeedsOfRun(RunEntry* run) {
@@ -82,7 +95,7 @@ void Coordinator::CheckWorkers() {
   for (const auto& [name, worker] : workers_.all()) {
     if (worker.lost && !worker.run_id.empty()) lost.push_back(worker);
   }
-  for (const WorkerEntry& worker : lost) EndEpochOfLost(worker);
+  for (const WorkerEntry& worker : lost) EndEpochOfLost(worker, lost);
   workers_.Forget(now, options_.forget_lost_workers);
 }
 
@@ -122,14 +135,14 @@ std::string Coordinator::RunOf(const WorkerEntry& worker) {
   return newest == nullptr ? "" : newest->record.run_id;
 }
 
-void Coordinator::EndEpochOfLost(const WorkerEntry& worker) {
+void Coordinator::EndEpochOfLost(const WorkerEntry& worker, const std::vector<WorkerEntry>& lost) {
   const auto it = runs_.find(worker.run_id);
   if (it == runs_.end()) return;
   RunEntry& run = it->second;
   const RunTurn turn = TurnOf(&run);
   if (!run.epoch.has_value() || run.epoch->record.epoch != worker.epoch) return;
   EpochEnd end;
-  end.cause = CauseOf(worker);
+  end.cause = CauseOf(worker, lost);
   end.progress = run.epoch->progress;
   const int rank = run.epoch->RankOf(worker.name);
   end.rank = rank;
@@ -420,6 +433,7 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
                  absl::StrCat("trains ", reached - resume.step, " steps again (", resume.step + 1,
                               " to ", reached, "): ", RepeatedBecause(*run))));
   }
+  const std::vector<std::string> losers = TakeFromOthers(*run, names, &batch);
   if (absl::Status s = Write(&batch); !s.ok()) {
     if (!absl::IsUnavailable(s)) return s;
     // It may be stored as live. Nobody has heard of it: it ends, and its number is not used again.
@@ -441,6 +455,9 @@ absl::Status Coordinator::FormEpoch(RunEntry* run, const std::vector<std::string
                             : run->cause.empty() ? "resume"
                             : run->lost_member   ? "loss"
                                                  : "failure"];
+  for (const std::string& id : losers) {
+    if (const auto it = runs_.find(id); it != runs_.end()) Touch(&it->second);
+  }
   epoch.formed_at = clock_->Monotonic();
   run->last_epoch = std::move(before);
   run->record = std::move(next);
@@ -555,6 +572,11 @@ void Coordinator::LookForStraggler(RunEntry* run) {
 }
 
 void Coordinator::SetWaiting(RunEntry* run, const Wait& wait) {
+  if (std::string from = GoesOnFrom(*run, wait.cause); from != run->goes_on_from) {
+    const bool news = !SaysTheSame(from, run->goes_on_from);
+    run->goes_on_from = std::move(from);
+    if (news) Touch(run);
+  }
   const bool lost = run->lost_member && run->last_failure.has_value();
   const std::string full = WaitText(wait, run->cause, lost ? run->last_failure->worker() : "");
   if (run->record.reason == full && run->wait_cause == wait.cause && run->wait_stored) return;
@@ -605,6 +627,8 @@ Coordinator::Queue Coordinator::Decide() {
                    TriesAgain(run.not_before - now, run.record.failures, run.spec.retry_budget)};
     }
     w.needs.settled = run.stopped_to_reform;
+    // Nobody has paused it since, nor was it told to stop. Those that wait had no workers yet.
+    w.interrupted = run.record.state == v1::RUN_STATE_RUNNING && !run.last_end_clean;
     if (const auto it = out.cannot_read.find(id); it != out.cannot_read.end())
       w.needs.cannot_read = it->second;
     w.keeps_holders = run.stopped_to_reform && !w.needs.holders.empty() &&

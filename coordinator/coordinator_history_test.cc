@@ -9,6 +9,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 using Code = absl::StatusCode;
 
@@ -215,6 +216,20 @@ TEST_F(HistoryTest, AKillEndsARunWithoutACheckpoint) {
   Rounds(2);
   EXPECT_TRUE(w->idle());
   EXPECT_EQ(coordinator_->Cancel(id, true, "q1")->state(), v1::RUN_STATE_CANCELLED);
+}
+
+TEST_F(HistoryTest, WhoIsLostAtTheSameTimeIsNamedToo) {
+  const std::string id = Submit(RunYaml("first", 1000, 2));
+  FakeAgent* a = AddWorker("w-0");
+  FakeAgent* b = AddWorker("w-1");
+  RoundsUntil([&] { return Get(id).step() >= 5; });
+  Kill(a);
+  Kill(b);
+  RoundsUntil([&] { return Get(id).epochs_lost() == 1; });
+  EXPECT_EQ(Get(id).last_failure().cause(),
+            "workers w-0 and w-1 lost: w-0: its process (pid 100 on host) died or was cut off; "
+            "w-1: its process (pid 100 on host) died or was cut off");
+  EXPECT_THAT(Get(id).reason(), Not(HasSubstr("the last epoch ended"))) << "both are named already";
 }
 
 }  // namespace

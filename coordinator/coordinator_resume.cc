@@ -9,7 +9,9 @@
 #include "coordinator/checkpoint_files.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/decide/devices.h"
+#include "coordinator/decide/run_names.h"
 #include "coordinator/decide/words.h"
+#include "proto/event_kinds.h"
 
 namespace tritter {
 
@@ -106,6 +108,43 @@ std::string Coordinator::RepeatedBecause(const RunEntry& run) {
   for (const MemberRecord& member : run.last_epoch.members) devices.push_back(member.device);
   return WhyRepeated(HeldInputsOf(run), HasWholeState(run.spec, AreMixed(run.spec, devices)),
                      SilentHolders(run));
+}
+
+std::vector<std::string> Coordinator::TakeFromOthers(const RunEntry& run,
+                                                     const std::vector<std::string>& workers,
+                                                     WriteBatch* batch) {
+  std::vector<std::string> out;
+  for (const auto& [id, other] : runs_) {
+    if (id == run.record.run_id || other.epoch.has_value() || IsFinal(other.record.state)) continue;
+    const std::optional<HeldChoice> held = HeldOf(other);
+    if (!held.has_value()) continue;
+    std::vector<std::string> taken, rest;
+    for (const auto& [name, worker] : workers_.all()) {
+      if (worker.last.held().run_id() != id) continue;
+      if (!absl::c_linear_search(workers, name)) {
+        rest.push_back(name);
+      } else if (absl::c_linear_search(held->holders, name)) {
+        taken.push_back(name);
+      }
+    }
+    if (taken.size() < held->holders.size()) continue;
+    const std::optional<HeldChoice> left = HeldOf(other, &rest);
+    batch->events.push_back(
+        NewEvent(id, kEventStepsGivenUp,
+                 GivenUpWords(taken, NamedRun(run.record.name, run.record.run_id), held->step,
+                              left.has_value() ? left->step : other.committed_step(),
+                              other.committed_step())));
+    out.push_back(id);
+  }
+  return out;
+}
+
+std::string Coordinator::GoesOnFrom(const RunEntry& run, WaitCause cause) {
+  if (run.record.epoch == 0 || !ForWorkers(cause)) return "";
+  const std::optional<HeldChoice> held = HeldOf(run);
+  if (!held.has_value() && run.committed_step() == 0) return "";
+  return GoesOnWords(held.has_value() ? held->holders : std::vector<std::string>(),
+                     held.has_value() ? held->step : 0, run.committed_step());
 }
 
 void Coordinator::StartVerification(std::vector<std::string> run_ids) {

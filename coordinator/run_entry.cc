@@ -198,6 +198,8 @@ v1::Run DescribeRun(const RunEntry& run) {
   const bool trains =
       r.state == v1::RUN_STATE_RUNNING && run.epoch.has_value() && !run.epoch->plans.empty();
   out.set_reason(trains ? TrainingWords(ViewOf(run)) : r.reason);
+  if (!run.goes_on_from.empty() && ForWorkers(run.waiting()))
+    out.set_reason(absl::StrCat(r.reason, "; ", run.goes_on_from));
   if (run.epoch.has_value() && run.epoch->straggler.has_value())
     out.set_reason(absl::StrCat(out.reason(), "; ", StragglerWords(*run.epoch->straggler)));
   out.set_total_steps(r.total_steps);

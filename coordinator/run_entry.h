@@ -112,6 +112,7 @@ struct RunEntry {
   Wait obstacle;                         // why it cannot be verified now; looked at again later
   WaitCause wait_cause = WaitCause::kUndecided;  // looked at while it waits
   bool wait_stored = true;                       // the reason of that, as its event too
+  std::string goes_on_from;                      // said beside that reason, and not stored
   bool committing = false;                       // files of a checkpoint are being committed
   std::string commit_error;                      // of the newest attempt; empty: it went well
   bool retention_due = false;                    // older checkpoints may go

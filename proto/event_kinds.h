@@ -19,6 +19,7 @@ inline constexpr char kEventEpochLost[] = "epoch_lost";
 inline constexpr char kEventEpochCompleted[] = "epoch_completed";  // the last: all is trained
 inline constexpr char kEventEpochStopped[] = "epoch_stopped";      // as it should, before that
 inline constexpr char kEventStepsRepeated[] = "steps_repeated";
+inline constexpr char kEventStepsGivenUp[] = "steps_given_up";  // who held them has other work
 inline constexpr char kEventCheckpointCommitted[] = "checkpoint_committed";
 inline constexpr char kEventCheckpointAdopted[] = "checkpoint_adopted";
 inline constexpr char kEventCheckpointDamaged[] = "checkpoint_damaged";

@@ -43,6 +43,8 @@ class Teller {
     } else if (kind == kEventEpochStopped) {
       // Else what it stopped for comes next.
       if (run.state() == v1::RUN_STATE_RUNNING) progress_->Message(message);
+    } else if (kind == kEventStepsGivenUp) {
+      progress_->Message(event.message());
     } else if (kind == kEventEpochFormed || kind == kEventStepsRepeated ||
                kind == kEventCheckpointDamaged) {
       waits_.clear();

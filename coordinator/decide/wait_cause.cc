@@ -79,11 +79,49 @@ const char* WaitCauseName(WaitCause cause) {
   return "";
 }
 
+namespace {
+
+// It could begin, were it not for others.
+bool WaitsForOthers(WaitCause cause) {
+  switch (cause) {
+    case WaitCause::kWorkersBusy:
+    case WaitCause::kBehindPriority:
+    case WaitCause::kPreempting:
+    case WaitCause::kBehindShare:
+    case WaitCause::kBehindOlder:
+    case WaitCause::kAfterUnfinished:
+    case WaitCause::kAfterFailed:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 std::string WaitText(const Wait& wait, const std::string& ended, const std::string& lost) {
   const bool said =
       !lost.empty() && absl::StrContains(wait.sentence, absl::StrCat(" ", lost, " was lost"));
-  return ended.empty() || said ? wait.sentence
-                               : absl::StrCat(wait.sentence, "; the last epoch ended: ", ended);
+  return ended.empty() || said || WaitsForOthers(wait.cause)
+             ? wait.sentence
+             : absl::StrCat(wait.sentence, "; the last epoch ended: ", ended);
+}
+
+bool ForWorkers(WaitCause cause) {
+  switch (cause) {
+    case WaitCause::kNoWorkers:
+    case WaitCause::kTooFewWorkers:
+    case WaitCause::kWorkersBusy:
+    case WaitCause::kWorkersLost:
+    case WaitCause::kWorkersDraining:
+    case WaitCause::kPreempting:
+    case WaitCause::kBehindPriority:
+    case WaitCause::kBehindShare:
+    case WaitCause::kBehindOlder:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool SaysTheSame(const std::string& a, const std::string& b) {

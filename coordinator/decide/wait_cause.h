@@ -30,7 +30,7 @@ enum class WaitCause {
   kBehindPriority,      // one of a higher priority is ahead, and waits for the same workers
   kPreempting,          // others give up workers for it, and are about to stop
   kBehindShare,         // one of a project that uses less of its share is
-  kBehindOlder,         // an older one of the same priority is
+  kBehindOlder,         // an older one of the same priority is, or one whose epoch was lost
   kAfterUnfinished,     // a run that must be complete first is not yet
   kAfterFailed,         // such a run has failed or was cancelled: somebody must act
   kNoInferenceServers,  // its job is for inference servers, and this coordinator knows none
@@ -60,7 +60,10 @@ struct Wait {
 
 // What `describe` shows of it: the sentence and how the last epoch ended (`ended`; empty: there was
 // none), once where the sentence names the worker whose loss that was (`lost`; empty: it was none).
+// Not where it waits for other runs alone: that explains nothing then.
 std::string WaitText(const Wait& wait, const std::string& ended, const std::string& lost);
+// Whether it waits for workers, whoever has them.
+bool ForWorkers(WaitCause cause);
 // The same but for figures and ages, which move all the time: no news.
 bool SaysTheSame(const std::string& a, const std::string& b);
 

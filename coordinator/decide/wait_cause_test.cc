@@ -14,6 +14,11 @@ TEST(WaitText, NamesALostWorkerOnce) {
   EXPECT_EQ(WaitText(lost, "worker w-1 (rank 0) failed: x", ""),
             lost.sentence + "; the last epoch ended: worker w-1 (rank 0) failed: x")
       << "it failed before";
+  for (const WaitCause cause : {WaitCause::kWorkersBusy, WaitCause::kBehindOlder}) {
+    const Wait others{cause, "needs 2 workers: none is free"};
+    EXPECT_EQ(WaitText(others, "worker w-1 lost: silent", "w-1"), others.sentence)
+        << "its end is no reason for that";
+  }
 }
 
 TEST(SaysTheSame, WhateverTheFiguresAndAges) {

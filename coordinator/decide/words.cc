@@ -9,6 +9,14 @@
 #include "absl/strings/strip.h"
 
 namespace tritter {
+namespace {
+
+std::string Newest(int64_t committed) {
+  return committed == 0 ? "newest checkpoint: none"
+                        : absl::StrCat("newest checkpoint: step ", committed);
+}
+
+}  // namespace
 
 std::string Count(int64_t n, absl::string_view noun) {
   return absl::StrCat(n, " ", noun, n == 1 ? "" : "s");
@@ -53,6 +61,25 @@ std::string TriesAgain(absl::Duration after, int64_t failures, int64_t budget) {
   return absl::StrCat("tries again in ", Seconds(after), " (", Count(failures, "epoch"),
                       failures == 1 ? "" : " in a row", " made no progress, it gives up after ",
                       budget, ")");
+}
+
+std::string GoesOnWords(const std::vector<std::string>& holders, int64_t step, int64_t committed) {
+  if (holders.empty()) return absl::StrCat("it goes on from its checkpoint of step ", committed);
+  return absl::StrCat("it goes on from step ", step, ", which ", JoinWords(holders),
+                      holders.size() == 1 ? " holds" : " hold", " in memory (", Newest(committed),
+                      ")");
+}
+
+std::string GivenUpWords(const std::vector<std::string>& workers, const std::string& to,
+                         int64_t step, int64_t left, int64_t committed) {
+  const bool one = workers.size() == 1;
+  const std::string steps = left + 1 == step
+                                ? absl::StrCat("step ", step, " is")
+                                : absl::StrCat("steps ", left + 1, " to ", step, " are");
+  return absl::StrCat(JoinWords(workers), one ? " goes" : " go", " to run ", to, ", and with ",
+                      one ? "it" : "them", " the state of step ", step, " in ",
+                      one ? "its" : "their", " memory: ", steps,
+                      " trained again when the run goes on (", Newest(committed), ")");
 }
 
 std::string WithoutAges(absl::string_view text) {

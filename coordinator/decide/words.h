@@ -20,6 +20,14 @@ std::string NamedWorker(absl::string_view name);
 std::string NamedWorkers(const std::vector<std::string>& names);  // "workers a and b"
 // "tries again in 2.0 s (2 epochs in a row made no progress, it gives up after 5)".
 std::string TriesAgain(absl::Duration after, int64_t failures, int64_t budget);
+// "it goes on from step 462, which w1 holds in memory (newest checkpoint: step 400)"; without
+// holders "it goes on from its checkpoint of step 400". `committed` 0: there is none.
+std::string GoesOnWords(const std::vector<std::string>& holders, int64_t step, int64_t committed);
+// "w1 goes to run el (r-1), and with it the state of step 400 in its memory: steps 1 to 400 are
+// trained again when the run goes on (newest checkpoint: none)". `left`: of the newest state that
+// remains, there or in a memory.
+std::string GivenUpWords(const std::vector<std::string>& workers, const std::string& to,
+                         int64_t step, int64_t left, int64_t committed);
 // Without what Ago has put into it: for a text that is kept, in which an age would become untrue.
 std::string WithoutAges(absl::string_view text);
 

@@ -37,5 +37,22 @@ TEST(Words, TriesAreCounted) {
             "tries again in 2.0 s (3 epochs in a row made no progress, it gives up after 5)");
 }
 
+TEST(GoesOnWords, FromAMemoryOrACheckpoint) {
+  EXPECT_EQ(GoesOnWords({"w1"}, 462, 400),
+            "it goes on from step 462, which w1 holds in memory (newest checkpoint: step 400)");
+  EXPECT_EQ(GoesOnWords({"a", "b"}, 46, 0),
+            "it goes on from step 46, which a and b hold in memory (newest checkpoint: none)");
+  EXPECT_EQ(GoesOnWords({}, 0, 400), "it goes on from its checkpoint of step 400");
+}
+
+TEST(GivenUpWords, WhichStepsAreTrainedAgain) {
+  EXPECT_EQ(GivenUpWords({"w1"}, "el (r-1)", 400, 0, 0),
+            "w1 goes to run el (r-1), and with it the state of step 400 in its memory: steps 1 to "
+            "400 are trained again when the run goes on (newest checkpoint: none)");
+  EXPECT_EQ(GivenUpWords({"a", "b"}, "el (r-1)", 46, 45, 40),
+            "a and b go to run el (r-1), and with them the state of step 46 in their memory: step "
+            "46 is trained again when the run goes on (newest checkpoint: step 40)");
+}
+
 }  // namespace
 }  // namespace tritter
