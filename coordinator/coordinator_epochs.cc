@@ -580,7 +580,15 @@ void Coordinator::SetWaiting(RunEntry* run, const Wait& wait) {
   const bool lost = run->lost_member && run->last_failure.has_value();
   const std::string full = WaitText(wait, run->cause, lost ? run->last_failure->worker() : "");
   if (run->record.reason == full && run->wait_cause == wait.cause && run->wait_stored) return;
-  const bool news = run->wait_cause != wait.cause || !SaysTheSame(run->record.reason, full);
+  const bool same = SaysTheSame(run->record.reason, full);
+  // It was told before a restart.
+  if (run->wait_cause == WaitCause::kUndecided && same && run->spec_error.empty()) {
+    run->wait_cause = wait.cause;
+    run->wait_stored = true;
+    run->record.reason = full;
+    return Touch(run);
+  }
+  const bool news = run->wait_cause != wait.cause || !same;
   run->record.reason = full;
   run->wait_cause = wait.cause;
   if (!news && run->wait_stored) return;

@@ -235,6 +235,18 @@ TEST_F(WaitingTest, WorkersLost) {
 }
 
 // Events and the store keep what they are told: an age would become untrue.
+TEST_F(WaitingTest, ARestartDoesNotTellAgainWhatIsKnown) {
+  const std::string id = Submit(RunYaml("run", 100, 1));
+  Rounds(5);
+  const int64_t told = Waits(id);
+  EXPECT_EQ(told, 1);
+  Stop();
+  Start();
+  Rounds(5);
+  ExpectShown(id, "no_workers", "needs 1 worker, none is registered");
+  EXPECT_EQ(Waits(id), told);
+}
+
 TEST_F(WaitingTest, ALossIsToldOnceAndWithoutItsAgeInWhatIsKept) {
   const std::string id = Submit(RunYaml("run", 100, 2));
   AddWorker("w-0");

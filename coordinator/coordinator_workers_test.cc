@@ -41,7 +41,7 @@ TEST_F(WorkersTest, ASilentWorkerIsLostAfterTheTimeoutAndItsLateWordsAreRefused)
   Rounds(10);
   EXPECT_EQ(Get(id).epochs_lost(), 1);
   EXPECT_TRUE(a->idle());
-  EXPECT_THAT(Get(id).reason(), HasSubstr("(silent for 5 s)"));
+  EXPECT_THAT(Get(id).reason(), HasSubstr("(silent for 5 s, pid 100 on host)"));
   b->Act();  // wakes up
   EXPECT_EQ(DetailOf(b->last_error()) ? DetailOf(b->last_error())->reason()
                                       : v1::ErrorDetail::REASON_UNSPECIFIED,

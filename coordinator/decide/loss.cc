@@ -26,7 +26,9 @@ std::optional<Loss> DecideLoss(const Liveness& worker, const LivenessOptions& op
     return Loss{"stream", GoneProcess(worker.process)};
   }
   if (worker.silent_for < options.heartbeat_timeout) return std::nullopt;
-  return Loss{"silence", absl::StrCat("silent for ", Seconds(worker.silent_for))};
+  return Loss{"silence",
+              absl::StrCat("silent for ", Seconds(worker.silent_for),
+                           worker.process.empty() ? "" : absl::StrCat(", ", worker.process))};
 }
 
 }  // namespace tritter
