@@ -263,7 +263,15 @@ TEST_F(CoordinatorRequestsTest, FromStrangersAndFromAWorkerInALiveEpoch) {
     step->set_step_seconds(1);
     step->set_tokens(10);
     SpoilMessage(step, known, &random);
-    if (random.Below(2) == 0) FillHostile(report.add_evaluations(), known, &random);
+    if (random.Below(2) == 0) {
+      v1::EvaluationPoint* evaluation = report.add_evaluations();
+      evaluation->set_step(agent_->step());
+      evaluation->set_source("text");
+      evaluation->set_weights("averaged");
+      evaluation->set_loss(1);
+      SpoilMessage(evaluation, known, &random);
+    }
+    if (random.Below(8) == 0) FillHostile(report.add_evaluations(), known, &random);
     if (random.Below(2) == 0) FillHostile(report.add_log_lines(), known, &random);
     v1::NextPlanRequest plan = fill(v1::NextPlanRequest());
     plan.set_from_step(agent_->step());
