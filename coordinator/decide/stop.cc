@@ -11,7 +11,8 @@ StopDecision DecideStop(const StopInputs& in) {
   const int64_t leaving = static_cast<int64_t>(in.draining.size());
   const bool nobody_stays = leaving >= in.members || in.reshape.gives_all;
   if (leaving > 0) {
-    return {absl::StrCat(NamedWorkers(in.draining), leaving == 1 ? " leaves, as it was told to (SIGTERM or Ctrl-C)"
+    return {absl::StrCat(NamedWorkers(in.draining),
+                         leaving == 1 ? " leaves, as it was told to (SIGTERM or Ctrl-C)"
                                       : " leave, as they were told to (SIGTERM or Ctrl-C)"),
             nobody_stays};
   }

@@ -32,8 +32,8 @@ struct StopDecision {
 // The strongest wish wins: cancel and pause, then members that leave, then the scheduler.
 StopDecision DecideStop(const StopInputs& in);
 
-// The event of an epoch that has stopped so: at which step, why, what comes next. `staying`: members
-// that are there for the next epoch, where others leave and the run is to go on.
+// The event of an epoch that has stopped so: at which step, why, what comes next. `staying`:
+// members that are there for the next epoch, where others leave and the run is to go on.
 std::string StoppedWords(uint64_t epoch, int64_t step, const std::string& why,
                          std::optional<int64_t> staying, int64_t min_workers);
 

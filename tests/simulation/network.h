@@ -20,8 +20,8 @@ namespace tritter::simulation {
 // Of every call; the rest arrives as it should.
 struct NetworkFaults {
   double request_lost = 0, answer_lost = 0, duplicated = 0, late = 0;
-  absl::Duration delay = absl::Milliseconds(5);    // mean of a message
-  absl::Duration longest_late = absl::Seconds(8);  // of requests that outlive their caller
+  absl::Duration delay = absl::Milliseconds(5);     // mean of a message
+  absl::Duration longest_late = absl::Seconds(8);   // of requests that outlive their caller
   absl::Duration call_deadline = absl::Seconds(3);  // as CoordinatorClient has
 };
 
